@@ -1,0 +1,119 @@
+"""What a layer remembers between two calls: its memory, and how many tokens made it.
+
+The layer type ``"lmu"`` lives under transformers' standard ``past_key_values``: ``DynamicCache(config=model.config)``
+and ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
+counter, however many tokens have passed.
+"""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, CacheLayerMixin, LinearAttentionLayer
+from transformers.utils import is_torchdynamo_compiling
+
+
+class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
+    """One layer's carried memory (b, d_u, d), in float32 or float64, and the number of tokens behind it."""
+
+    _layer_type = "lmu"
+    is_compileable = True
+    is_sliding = False
+    supports_early_init = False
+
+    def __init__(self, **kwargs) -> None:
+        CacheLayerMixin.__init__(self)
+        LinearAttentionLayer.__init__(self, number_of_states=1)
+        self.cumulative_length: Tensor | None = None
+
+    @property
+    def is_croppable(self) -> bool:
+        """A memory cannot be rolled back: what it has forgotten is gone."""
+        return False
+
+    @property
+    def memory(self) -> Tensor | None:
+        """The carried memory (b, d_u, d), or None before the first token."""
+        return self.recurrent_states[0] if self.has_previous_state[0] else None
+
+    def lazy_initialization(self, recurrent_states: Tensor, state_idx: int = 0) -> None:
+        """Allocate the memory and the counter where ``recurrent_states`` lives."""
+        LinearAttentionLayer.lazy_initialization(self, recurrent_states=recurrent_states, state_idx=state_idx)
+        self.dtype, self.device = recurrent_states.dtype, recurrent_states.device
+        self.cumulative_length = torch.zeros((), dtype=torch.int64, device=recurrent_states.device)
+        if not is_torchdynamo_compiling():
+            torch._dynamo.mark_static_address(self.cumulative_length)
+        self.is_initialized = True
+
+    def update_recurrent_state(
+        self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs
+    ) -> Tensor:
+        """Keep the memory that ``tokens`` more steps have left. Written in place, unless gradients flow through it."""
+        if not self.is_initialized or self.recurrent_states[0].shape != recurrent_states.shape:
+            self.lazy_initialization(recurrent_states)
+        if recurrent_states.requires_grad and torch.is_grad_enabled():
+            self.recurrent_states[0] = recurrent_states
+        else:
+            self.recurrent_states[0].copy_(recurrent_states)
+        self.cumulative_length.add_(tokens)
+        self.has_previous_state[0] = True
+        return self.recurrent_states[0]
+
+    def update(self, key_states: Tensor | None, value_states: Tensor | None, *args, **kwargs) -> tuple[None, None]:
+        """There are no keys and values here; generation loops that pass None are answered None.
+
+        Raises:
+            ValueError: keys or values were given.
+        """
+        if key_states is None and value_states is None:
+            return None, None
+        raise ValueError("an LMU cache layer carries a memory, not keys and values: use update_recurrent_state")
+
+    def get_seq_length(self) -> int | Tensor:
+        """How many tokens have passed."""
+        return 0 if self.cumulative_length is None else self.cumulative_length
+
+    def get_max_length(self) -> int:
+        """−1: there is no maximum."""
+        return -1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset that a mask over all tokens would have."""
+        return int(self.get_seq_length()) + query_length, 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refused.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a memory cannot be rolled back; reset it and run the shortened sequence again")
+
+    def reset(self) -> None:
+        """Forget everything, keeping the allocation."""
+        LinearAttentionLayer.reset(self)
+        if self.cumulative_length is not None:
+            self.cumulative_length.zero_()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Row k becomes row ``beam_idx[k]``."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows, in this order."""
+        if self.is_initialized:
+            self.recurrent_states[0] = self.recurrent_states[0].index_select(0, indices.to(self.device))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Every row, ``repeats`` times in a row."""
+        if self.is_initialized:
+            self.recurrent_states[0] = self.recurrent_states[0].repeat_interleave(repeats, dim=0)
+
+    def offload(self) -> None:
+        """Move the memory to the CPU."""
+        LinearAttentionLayer.offload(self)
+
+    def prefetch(self) -> None:
+        """Move the memory back to its device."""
+        LinearAttentionLayer.prefetch(self)
+
+
+STATIC_LAYER_TYPE_MAPPING["lmu"] = LMUCacheLayer

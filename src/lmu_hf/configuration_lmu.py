@@ -1,0 +1,216 @@
+"""Every architectural choice of the family, named, typed and range-checked."""
+
+# No `from __future__ import annotations` here: string annotations would switch off the type checks of `@strict`.
+from dataclasses import fields
+from difflib import get_close_matches
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
+
+CHOICES = {
+    "discretization": DISCRETIZATIONS,
+    "basis": BASES,
+    "encoder": ("linear", "identity"),
+    "readout": ("dense", "memory"),
+    "encoder_activation": ("identity", "relu", "gelu", "silu", "tanh"),
+    "hidden_act": ("identity", "relu", "gelu", "silu", "tanh"),
+    "block_type": ("lmu", "highway", "residual"),
+    "pooling": ("last", "mean", "max"),
+    "memory_form": ("auto", "recurrent", "chunked", "fft", "toeplitz"),
+    "pixel_order": ("raster", "permuted"),
+}
+PAIR_FEATURES = ("first", "second", "difference", "product")
+POSITIVE = ("hidden_size", "num_hidden_layers", "order", "num_channels", "output_size")
+POSITIVE_OR_NONE = ("vocab_size", "input_size", "embedding_size", "memory_channels", "intermediate_size", "image_size")
+NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
+PROBABILITIES = ("embedding_dropout", "hidden_dropout", "classifier_dropout")
+MAX_BYTES = 32 * 2**30
+
+
+@strict
+class LMUConfig(PreTrainedConfig):
+    r"""
+    The configuration of every model of the LMU family.
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 256): number of token ids. None for real-valued input.
+        input_size (`int`, *optional*): numbers per time step of a real-valued input; replaces `vocab_size`.
+        embedding_size (`int`, *optional*): width of the token embeddings; `hidden_size` if not given.
+        hidden_size (`int`, defaults to 256): width of every block's output, d_o of eq. (20).
+        num_hidden_layers (`int`, defaults to 4): number of blocks.
+        order (`int`, defaults to 4): number of Legendre coefficients d.
+        theta (`float` or a list with one per layer, defaults to 16): window θ in time steps, at least 1.
+        memory_channels (`int`, *optional*): channels written to each memory, d_u; what the layer reads if not given.
+        discretization (`str`, defaults to `"zoh"`): `"zoh"` or `"euler"`.
+        basis (`str`, defaults to `"legendre"`): `"legendre"`, `"orthonormal"` or `"unit"`; see `LegendreSystem`.
+        encoder (`str`, defaults to `"linear"`): `"linear"` for eq. (18), `"identity"` for u = x.
+        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself.
+        encoder_activation (`str`, defaults to `"identity"`): f1 of eq. (18).
+        hidden_act (`str`, defaults to `"gelu"`): f2 of eq. (20), and the activation inside the blocks.
+        block_type (`str`, defaults to `"residual"`): `"lmu"`, equations (18) to (20) alone; `"highway"`, the paper's
+            deep block; `"residual"`, pre-norm with a gated MLP.
+        intermediate_size (`int`, *optional*): width inside the gated MLP; `2 * hidden_size` if not given.
+        num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
+        deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
+        bidirectional (`bool`, defaults to `False`): read in both directions. Needs pooling `"mean"` or `"max"`.
+        pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps.
+        pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
+            (|m1 − m2|) and `"product"` (m1 ⊙ m2).
+        head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
+        output_size (`int`, defaults to 1): numbers per step that the forecast head predicts.
+        image_size (`int`, *optional*): side of a square image that is read pixel by pixel.
+        num_channels (`int`, defaults to 1): colour channels of that image.
+        pixel_order (`str`, defaults to `"raster"`): `"raster"`, or `"permuted"` by a permutation stored with the weights.
+        permutation_seed (`int`, defaults to 0): draws that permutation when a model is made.
+        embedding_dropout, hidden_dropout, classifier_dropout (`float`, default to 0): dropout on the input of the
+            stack, on each block's output, and before the head.
+        memory_form (`str`, defaults to `"auto"`): how the recurrence is run over many steps.
+        rms_norm_eps (`float`, defaults to 1e-5): epsilon of the norms in residual blocks.
+        initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
+        use_cache (`bool`, defaults to `True`): return the carried memories.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: a field has a wrong type or value; the message names it.
+    """
+
+    model_type = "lmu"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    vocab_size: int | None = 256
+    input_size: int | None = None
+    embedding_size: int | None = None
+    hidden_size: int = 256
+    num_hidden_layers: int = 4
+    order: int = 4
+    theta: float | int | list[float | int] = 16
+    memory_channels: int | None = None
+    discretization: str = "zoh"
+    basis: str = "legendre"
+    encoder: str = "linear"
+    readout: str = "dense"
+    encoder_activation: str = "identity"
+    hidden_act: str = "gelu"
+    block_type: str = "residual"
+    intermediate_size: int | None = None
+    num_highway_layers: int = 3
+    deep_representations: bool = False
+    bidirectional: bool = False
+    pooling: str = "last"
+    pair_features: list[str] | tuple[str, ...] = PAIR_FEATURES
+    head_hidden_size: int = 0
+    output_size: int = 1
+    image_size: int | None = None
+    num_channels: int = 1
+    pixel_order: str = "raster"
+    permutation_seed: int = 0
+    embedding_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    memory_form: str = "auto"
+    rms_norm_eps: float = 1e-5
+    initializer_range: float = 0.1
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        own = [field.name for field in fields(LMUConfig)]
+        for name in kwargs:
+            if meant := get_close_matches(name, own, n=1, cutoff=0.85):
+                raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
+        if self.input_size is not None:
+            self.vocab_size = None
+        super().__post_init__(**kwargs)
+
+    @property
+    def layer_types(self) -> list[str]:
+        """One `"lmu"` per layer: what transformers' caches are built from."""
+        return ["lmu"] * self.num_hidden_layers
+
+    @property
+    def layer_thetas(self) -> list[float]:
+        """θ of each layer."""
+        return [float(t) for t in (self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers)]
+
+    @property
+    def stack_input_size(self) -> int:
+        """Width of what enters the first block."""
+        if self.block_type != "lmu":
+            return self.hidden_size
+        return self.input_size or self.embedding_size or self.hidden_size
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers one row of a batch carries from step to step, over all layers."""
+        return sum(self.layer_channels(i) * self.order for i in range(self.num_hidden_layers))
+
+    def layer_channels(self, layer: int) -> int:
+        """d_u of a layer."""
+        return self.memory_channels or (self.stack_input_size if layer == 0 else self.hidden_size)
+
+    def validate_layer_type(self) -> None:
+        """transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
+
+    def validate_choices(self) -> None:
+        """Words come from their lists."""
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if not self.pair_features or set(self.pair_features) - set(PAIR_FEATURES):
+            raise ValueError(f"pair_features must be a non-empty list out of {PAIR_FEATURES}, got {self.pair_features!r}")
+
+    def validate_ranges(self) -> None:
+        """Numbers lie in their ranges."""
+        for name in POSITIVE + tuple(name for name in POSITIVE_OR_NONE if getattr(self, name) is not None):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(self, name)}")
+        for name in ("rms_norm_eps", "initializer_range"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def validate_widths(self) -> None:
+        """Fields that speak of one width agree on it."""
+        if self.vocab_size is None and self.input_size is None:
+            raise ValueError("one of vocab_size (token input) and input_size (real-valued input) must be given")
+        if isinstance(self.theta, list) and len(self.theta) != self.num_hidden_layers:
+            raise ValueError(f"theta lists {len(self.theta)} windows for num_hidden_layers={self.num_hidden_layers}")
+        if self.encoder == "identity" and self.memory_channels is not None:
+            raise ValueError(f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}")
+        directions = 2 if self.bidirectional else 1
+        for layer in range(self.num_hidden_layers if self.readout == "memory" else 0):
+            if (width := self.layer_channels(layer) * self.order * directions) != self.hidden_size:
+                raise ValueError(
+                    f"readout='memory' hands on memory_channels x order{' x 2' * self.bidirectional} = {width} numbers in "
+                    f"layer {layer}, so hidden_size must be {width}, got {self.hidden_size}"
+                )
+        if self.bidirectional and self.pooling == "last":
+            raise ValueError("pooling='last' reads a causal state; with bidirectional=True choose pooling 'mean' or 'max'")
+
+    def validate_size(self) -> None:
+        """What the config asks for fits a machine, and each layer's system is well defined."""
+        directions = 2 if self.bidirectional else 1
+        channels = max(self.layer_channels(layer) for layer in range(self.num_hidden_layers))
+        asked = {
+            "order": 8 * self.order**2,
+            "vocab_size": 4 * (self.vocab_size or 0) * (self.embedding_size or self.hidden_size),
+            "memory_channels x order x hidden_size": 4 * channels * self.order * directions * self.hidden_size,
+            "hidden_size": 4 * self.hidden_size * (self.intermediate_size or 2 * self.hidden_size),
+        }
+        for name, size in asked.items():
+            layers = self.num_hidden_layers if "hidden_size" in name else 1
+            if size * layers > MAX_BYTES:
+                raise ValueError(f"{name} asks for {size * layers / 2**30:.0f} GiB; the limit is {MAX_BYTES / 2**30:.0f} GiB")
+        for theta in set(self.layer_thetas):
+            system = LegendreSystem(self.order, theta, self.discretization, self.basis)
+            if self.discretization == "euler":
+                exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is

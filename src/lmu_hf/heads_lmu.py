@@ -1,0 +1,345 @@
+"""What a stack of memories is asked: which class, which pair, which image, what next."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import ImageClassifierOutput, ModelOutput, SequenceClassifierOutput
+from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+
+from .configuration_lmu import LMUConfig
+from .layers import ACTIVATIONS
+from .modeling_lmu import LMUModel, LMUPreTrainedModel
+
+
+class LMUHead(nn.Module):
+    """Dropout, an optional hidden layer, and a linear layer."""
+
+    def __init__(self, config: LMUConfig, width: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden_act = config.hidden_act
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.hidden = nn.Linear(width, config.head_hidden_size) if config.head_hidden_size else None
+        self.out = nn.Linear(config.head_hidden_size or width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) to (…, outputs)."""
+        x = self.dropout(x)
+        if self.hidden is not None:
+            x = self.dropout(ACTIVATIONS[self.hidden_act](self.hidden(x)))
+        return self.out(x)
+
+
+class LMUPooledModel(LMUPreTrainedModel):
+    """A stack and a head that reads one vector per sequence. What the classifiers share."""
+
+    # The losses below average over the batch they see; the Trainer must keep dividing by its accumulation steps.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: LMUConfig, features: int = 1) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = LMUModel(config)
+        self.classifier = LMUHead(config, config.hidden_size * features, config.num_labels)
+
+    def pool(self, attention_mask: Tensor | None = None, **inputs) -> tuple[Tensor, ModelOutput]:
+        """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
+
+        With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25).
+
+        Raises:
+            ValueError: a row has no real step.
+        """
+        if attention_mask is not None and not is_torchdynamo_compiling() and not bool(attention_mask.any(1).all()):
+            empty = int((~attention_mask.bool().any(1)).nonzero()[0])
+            raise ValueError(f"attention_mask leaves no real step in row {empty}; every sequence needs at least one")
+        last = self.config.pooling == "last"
+        outputs = self.model(attention_mask=attention_mask, last_only=last, **inputs)
+        hidden = outputs.last_hidden_state
+        if last:
+            return hidden[:, 0], outputs
+        if attention_mask is None:
+            return (hidden.mean(1) if self.config.pooling == "mean" else hidden.amax(1)), outputs
+        real = attention_mask[:, -hidden.shape[1] :, None].bool()
+        if self.config.pooling == "mean":
+            return hidden.sum(1) / real.sum(1).to(hidden.dtype), outputs
+        return hidden.masked_fill(~real, float("-inf")).amax(1), outputs
+
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set)."""
+        if labels is None:
+            return None
+        if labels.shape[0] != logits.shape[0]:
+            raise ValueError(f"labels hold {labels.shape[0]} rows for a batch of {logits.shape[0]}")
+        if self.num_labels > 1 and labels.dtype == torch.int64 and labels.ndim == 1 and labels.device.type == "cpu":
+            low, high = labels.aminmax()
+            if (low < 0 and low != -100) or high >= self.num_labels:
+                worst = int(high) if high >= self.num_labels else int(low)
+                raise ValueError(f"labels hold {worst}, outside 0 … {self.num_labels - 1} (num_labels)")
+        return self.loss_function(labels=labels, pooled_logits=logits, logits=logits, config=self.config)
+
+
+class LMUForSequenceClassification(LMUPooledModel):
+    """A class, several classes or a number for a whole sequence of tokens or of real values."""
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        input_values: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences; inputs as for :class:`LMUModel`.
+
+        Args:
+            labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats.
+            past_key_values: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
+        """
+        pooled, outputs = self.pool(
+            attention_mask,
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            input_values=input_values,
+            past_key_values=past_key_values,
+            use_cache=bool(use_cache) or past_key_values is not None,
+            output_hidden_states=output_hidden_states,
+        )
+        logits = self.classifier(pooled)
+        return LMUClassifierOutput(
+            loss=self.loss(logits, labels),
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )
+
+
+@dataclass
+class LMUClassifierOutput(SequenceClassifierOutput):
+    """A classifier's output and the memories behind it.
+
+    Args:
+        past_key_values: the carried memories, if ``use_cache`` asked for them.
+    """
+
+    past_key_values: Cache | None = None
+
+
+class LMUForSequencePairClassification(LMUPooledModel):
+    """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2."""
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config, features=len(config.pair_features))
+        self.loss_type = "ForSequenceClassification"
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pair_input_ids: Tensor | None = None,
+        pair_attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify pairs.
+
+        Args:
+            input_ids: (b, n), both sequences in one row told apart by ``token_type_ids``, or the first sequences.
+            attention_mask: (b, n), zero where a step does not exist.
+            token_type_ids: (b, n), 0 for the first sequence, 1 for the second.
+            pair_input_ids: (b, n₂), the second sequences, in place of ``token_type_ids``.
+            pair_attention_mask: (b, n₂), likewise.
+            inputs_embeds: (b, n, width), with ``token_type_ids``, in place of ``input_ids``.
+            labels: as for :class:`LMUForSequenceClassification`.
+
+        Raises:
+            ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, or a row has no step of
+                one of its sequences.
+        """
+        if (token_type_ids is None) == (pair_input_ids is None):
+            raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
+        if pair_input_ids is None:
+            first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
+        else:
+            first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+            second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
+        m1, outputs = self.pool(**first, output_hidden_states=output_hidden_states, use_cache=False)
+        m2, _ = self.pool(**second, use_cache=False)
+        parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
+        logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
+        return SequenceClassifierOutput(
+            loss=self.loss(logits, labels), logits=logits, hidden_states=outputs.hidden_states
+        )
+
+    def _from_one_row(
+        self, input_ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, types: Tensor
+    ) -> tuple[dict, dict]:
+        """The same rows twice, each with the other sequence masked: a masked step does not exist."""
+        given = input_ids if input_ids is not None else embeds
+        if given is None or types.shape != given.shape[:2]:
+            shape = None if given is None else tuple(given.shape[:2])
+            raise ValueError(f"token_type_ids must be (batch, time) = {shape}, got {tuple(types.shape)}")
+        real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
+        inputs = {"input_ids": input_ids, "inputs_embeds": embeds}
+        return {**inputs, "attention_mask": real & (types == 0)}, {**inputs, "attention_mask": real & (types == 1)}
+
+
+class LMUForImageClassification(LMUPooledModel):
+    """A class for an image that is read one pixel at a time, in raster order or by a stored permutation."""
+
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        if config.image_size is None or config.input_size != config.num_channels:
+            raise ValueError(
+                f"an image classifier needs image_size, and input_size equal to num_channels (numbers per pixel); got "
+                f"image_size={config.image_size}, input_size={config.input_size}, num_channels={config.num_channels}"
+            )
+        self.register_buffer("permutation", self._draw_permutation())
+        self.post_init()
+
+    def _draw_permutation(self) -> Tensor:
+        pixels = self.config.image_size**2
+        if self.config.pixel_order == "raster":
+            return torch.arange(pixels, device="cpu")
+        generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
+        return torch.randperm(pixels, generator=generator, device="cpu")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.copy_(self.permutation, self._draw_permutation())
+
+    def pixel_sequence(self, pixel_values: Tensor) -> Tensor:
+        """Images (b, c, h, w) as sequences (b, h·w, num_channels) in the model's pixel order.
+
+        An image processor may turn a grey image into three equal channels; a grey model reads their mean.
+        """
+        config = self.config
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[2:]) != (config.image_size, config.image_size):
+            raise ValueError(
+                f"pixel_values must be (batch, channels, {config.image_size}, {config.image_size}), got "
+                f"{tuple(pixel_values.shape)}"
+            )
+        if config.num_channels == 1 and pixel_values.shape[1] == 3:
+            pixel_values = pixel_values.mean(1, keepdim=True)
+        if pixel_values.shape[1] != config.num_channels:
+            raise ValueError(f"pixel_values must have num_channels={config.num_channels} channels, got {pixel_values.shape[1]}")
+        return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> ImageClassifierOutput:
+        """Classify images.
+
+        Args:
+            pixel_values: (b, c, image_size, image_size).
+            labels: (b,) class ids.
+        """
+        if pixel_values is None:
+            raise ValueError("pixel_values (batch, channels, height, width) must be given")
+        sequence = self.pixel_sequence(pixel_values)
+        pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
+        logits = self.classifier(pooled)
+        return ImageClassifierOutput(loss=self.loss(logits, labels), logits=logits, hidden_states=outputs.hidden_states)
+
+
+@dataclass
+class LMUForecastOutput(ModelOutput):
+    """What the forecast head returns.
+
+    Args:
+        loss: mean squared error over real steps, if labels were given.
+        predictions: (b, n, output_size).
+        past_key_values: the carried memories.
+        hidden_states: as :class:`LMUModel` returns them.
+    """
+
+    loss: Tensor | None = None
+    predictions: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
+    """A prediction at every step of a real-valued series."""
+
+    main_input_name = "input_values"
+    input_modalities = ("time",)
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        if config.input_size is None:
+            raise ValueError("a forecast reads a real-valued series: set input_size, got None")
+        self.model = LMUModel(config)
+        self.head = LMUHead(config, config.hidden_size, config.output_size)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> LMUForecastOutput:
+        """Predict at every step.
+
+        Args:
+            input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1.
+            attention_mask: (b, n), zero where a step does not exist.
+            past_key_values: carried memories of the series so far.
+            labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict.
+        """
+        outputs = self.model(
+            input_values=input_values,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+        )
+        predictions = self.head(outputs.last_hidden_state)
+        return LMUForecastOutput(
+            loss=None if labels is None else self._loss(predictions, labels, attention_mask),
+            predictions=predictions,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )
+
+    def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
+        labels = labels[..., None] if labels.ndim == 2 else labels
+        if labels.shape != predictions.shape:
+            raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")
+        error = (predictions.float() - labels.float()).square()
+        if mask is None:
+            return error.mean()
+        real = mask[:, -error.shape[1] :, None].bool()
+        return error.masked_fill(~real, 0).sum() / (real.sum() * error.shape[2])

@@ -1,0 +1,239 @@
+"""A memory inside its learned projections, ragged batches, and the small parts that a block is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .memory import MEMORY_FORMS, advance, memory_final
+from .statespace import LegendreSystem
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda x: x,
+    "relu": nn.functional.relu,
+    "gelu": nn.functional.gelu,
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+# --------------------------------------------------------------------------- ragged batches
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Real steps moved to the front of their rows, so that a masked step does not exist.
+
+    Causal layers then see each row as the sequence with its masked steps removed, whatever stood on them: outputs
+    are exact for left, right, two-sided and holed masks alike, with and without a carried memory.
+    """
+
+    mask: Tensor  # (b, n) bool: True where a step is real
+    order: Tensor  # (b, n'): where each packed step came from
+    lengths: Tensor  # (b,): how many steps are real
+
+    @classmethod
+    def from_mask(cls, mask: Tensor) -> "Packing":
+        """From a mask (b, n), true or non-zero where a step is real; n' is the longest row's length."""
+        mask = mask.bool()
+        lengths = mask.sum(1)
+        order = torch.argsort(mask, dim=1, descending=True, stable=True)
+        if not torch.compiler.is_compiling():
+            order = order[:, : max(int(lengths.max()), 1)]
+        return cls(mask, order, lengths)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(b, n, …) to (b, n', …), zero behind each row's end."""
+        kept = x.gather(1, _expand(self.order, x))
+        behind = torch.arange(kept.shape[1], device=x.device) >= self.lengths[:, None]
+        return kept.masked_fill(_expand(behind, kept), 0)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """(b, n', …) back to (b, n, …), zero on masked steps."""
+        place = (self.mask.cumsum(1) - 1).clamp(min=0)
+        return x.gather(1, _expand(place, x)).masked_fill(~_expand(self.mask, x), 0)
+
+
+def reverse_time(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """(b, n, …) backwards in time, each row within its own length; what lies behind the length stays."""
+    if lengths is None:
+        return x.flip(1)
+    return x.gather(1, _expand(_reversal(x.shape[1], lengths), x))
+
+
+def last_step(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """(b, n, …) to (b, 1, …): each row's last real step."""
+    if lengths is None:
+        return x[:, -1:]
+    return x.gather(1, _expand((lengths - 1).clamp(min=0)[:, None], x))
+
+
+def _reversal(n: int, lengths: Tensor) -> Tensor:
+    t = torch.arange(n, device=lengths.device)
+    return torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
+
+
+def _expand(index: Tensor, like: Tensor) -> Tensor:
+    """A (b, k) index or mask, repeated over the trailing axes of ``like`` (b, n, …)."""
+    return index.view(*index.shape, *[1] * (like.ndim - 2)).expand(*index.shape, *like.shape[2:])
+
+
+# --------------------------------------------------------------------------- the layer of equations (18) to (20)
+
+
+class LMULayer(nn.Module):
+    """One Legendre Memory Unit, equations (18) to (20), trained in parallel and run step by step.
+
+    ``u = f1(U_x x + b_u)``, ``m_t = Ā m_{t−1} + B̄ u_t``, ``o = f2(W_m m + W_x x + b_o)``. Ā and B̄ are frozen and
+    derived from ``system``; the memory runs in float32 (float64 if x is float64) whatever the weights' dtype.
+
+    Args:
+        d_x: input width.
+        d_o: output width.
+        d_u: channels written to the memory.
+        system: the Legendre system, shared by all channels.
+        encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
+        readout: ``"dense"`` (eq. 20) or ``"memory"`` (o = m, flattened; needs d_o = memory width).
+        encoder_activation: f1, a key of ``ACTIVATIONS``.
+        hidden_act: f2, likewise.
+        bidirectional: also read the sequence backwards, with a second memory beside the first.
+        memory_form: ``"auto"`` or a key of ``MEMORY_FORMS``, the form for sequences of more than one step.
+    """
+
+    def __init__(
+        self,
+        d_x: int,
+        d_o: int,
+        d_u: int,
+        system: LegendreSystem,
+        encoder: str = "linear",
+        readout: str = "dense",
+        encoder_activation: str = "identity",
+        hidden_act: str = "identity",
+        bidirectional: bool = False,
+        memory_form: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.d_u = d_u
+        self.system = system
+        self.bidirectional = bidirectional
+        self.memory_form = memory_form
+        self.encoder_activation = encoder_activation
+        self.hidden_act = hidden_act
+        width = d_u * system.order * (2 if bidirectional else 1)
+        self.encoder = nn.Linear(d_x, d_u) if encoder == "linear" else None
+        self.memory_readout = nn.Linear(width, d_o, bias=False) if readout == "dense" else None
+        self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers one row carries from step to step: d_u·d."""
+        return self.d_u * self.system.order
+
+    def extra_repr(self) -> str:
+        """What a print of the layer adds: the system and the switches."""
+        return f"d_u={self.d_u}, {self.system}, bidirectional={self.bidirectional}, memory_form={self.memory_form!r}"
+
+    def forward(
+        self,
+        x: Tensor,
+        initial: Tensor | None = None,
+        lengths: Tensor | None = None,
+        last_only: bool = False,
+        return_final: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the layer over a sequence, or over one step.
+
+        Args:
+            x: (b, n, d_x).
+            initial: (b, d_u, d), the memory to go on from; None for a fresh start.
+            lengths: (b,), where rows end (what lies behind is ignored); None if all n steps are real.
+            last_only: compute only the output at each row's last real step, by eq. (25).
+            return_final: also return the memory after each row's last real step.
+
+        Returns:
+            o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None.
+        """
+        u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
+        u = u if u.dtype == torch.float64 else u.float()
+        with torch.autocast(u.device.type, enabled=False):
+            final = self._final(u, initial, lengths) if last_only or (return_final and lengths is not None) else None
+            if last_only:
+                m = final[:, None]
+            else:
+                m, end = self._states(u, initial)
+                final = end if final is None else final
+                if self.bidirectional:
+                    backwards, _ = self._states(reverse_time(u, lengths), None)
+                    m = torch.cat([m, reverse_time(backwards, lengths)], dim=2)
+        x = last_step(x, lengths) if last_only else x
+        return self._read(m.flatten(2), x), final if return_final else None
+
+    def _states(self, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
+        form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
+        return MEMORY_FORMS[form](u, self.system, initial)
+
+    def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            form = memory_final if self.memory_form in ("auto", "chunked") else MEMORY_FORMS[self.memory_form]
+            return form(u, self.system, initial)[1]
+        # Each row moved to the right edge behind zeros, which leave a zero memory as it is.
+        n = u.shape[1]
+        place = torch.arange(n, device=u.device) - (n - lengths)[:, None]
+        moved = u.gather(1, _expand(place.clamp(min=0), u)).masked_fill(_expand(place < 0, u), 0)
+        final = memory_final(moved, self.system)[1]
+        return final if initial is None else final + advance(initial, self.system, lengths)
+
+    def _read(self, m: Tensor, x: Tensor) -> Tensor:
+        if self.memory_readout is None:
+            return m.to(x.dtype)
+        o = self.memory_readout(m.to(self.memory_readout.weight.dtype)) + self.input_readout(x)
+        return ACTIVATIONS[self.hidden_act](o)
+
+
+# --------------------------------------------------------------------------- small parts of a block
+
+
+class Highway(nn.Module):
+    """t·h + (1 − t)·x with h = f(W_h x + b_h) and a gate t = σ(W_t x + b_t) that starts mostly closed."""
+
+    def __init__(self, width: int, hidden_act: str) -> None:
+        super().__init__()
+        self.hidden_act = hidden_act
+        self.transform = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) to (…, width)."""
+        t = torch.sigmoid(self.gate(x))
+        return x + t * (ACTIVATIONS[self.hidden_act](self.transform(x)) - x)
+
+
+class GatedMLP(nn.Module):
+    """W_down(f(W_gate x) ⊙ W_up x)."""
+
+    def __init__(self, width: int, intermediate: int, hidden_act: str) -> None:
+        super().__init__()
+        self.hidden_act = hidden_act
+        self.gate_proj = nn.Linear(width, intermediate)
+        self.up_proj = nn.Linear(width, intermediate)
+        self.down_proj = nn.Linear(intermediate, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) to (…, width)."""
+        return self.down_proj(ACTIVATIONS[self.hidden_act](self.gate_proj(x)) * self.up_proj(x))
+
+
+class DeepRepresentation(nn.Module):
+    """A learned mixture of the stack's input and every block's output: γ Σ_i softmax(s)_i h_i (as in ELMo)."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(inputs))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, states: list[Tensor]) -> Tensor:
+        """A list of (b, n, width) to one (b, n, width)."""
+        weights = self.scale * self.scores.softmax(0)
+        return sum(weight * state for weight, state in zip(weights.unbind(), states, strict=True))

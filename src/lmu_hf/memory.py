@@ -1,0 +1,255 @@
+"""One linear recurrence, m_t = Ā m_{t−1} + B̄ u_t, run in several ways.
+
+Every form has the same contract::
+
+    memory_<form>(u, system, initial=None) -> (m, final)
+
+with the written signal ``u`` (b, n, d_u), the carried memory ``initial`` and ``final`` (b, d_u, d), and every state
+``m`` (b, n, d_u, d), in float32 or float64 as ``u`` is. All forms derive from the same Ā and B̄, agree to rounding for
+any n ≥ 1, and freeze no length.
+
+=============  ==========================================  ========================  ==========================
+form           equation                                    operations per channel    when
+=============  ==========================================  ========================  ==========================
+``step``       (19), once                                  d²                        one token at a time
+``recurrent``  (19), a plain loop                          n·d²                      the oracle; never fast
+``chunked``    (19) and (24) on blocks of L steps          n·d·(d + L)               the default
+``fft``        (26)                                        n·log n·d                 to compare with
+``toeplitz``   (24)                                        n²·d                      short sequences
+``final``      (25): only m_n is ever computed             n·d                       a pooled head
+=============  ==========================================  ========================  ==========================
+
+Equation numbers: Chilkuri and Eliasmith, "Parallelizing Legendre Memory Unit Training", ICML 2021.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .statespace import LegendreSystem, constant, derives, exact, impulse_response
+
+
+class MemoryForm(Protocol):
+    """What every form of the memory looks like from outside."""
+
+    def __call__(self, u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``u`` (b, n, d_u) and ``initial`` (b, d_u, d) to ``m`` (b, n, d_u, d) and ``final`` (b, d_u, d)."""
+        ...
+
+
+# --------------------------------------------------------------------------- what the forms are made of
+
+
+@derives("H_reversed")
+def _(system: LegendreSystem, length: int) -> Tensor:
+    """(length, d): row −1−j is Ā^j B̄, so the last n rows times u_1 … u_n give m_n."""
+    H = impulse_response(exact("A_bar", system), exact("B_bar", system), length)
+    return H.flip(1).T.contiguous()
+
+
+@derives("H_spectrum")
+def _(system: LegendreSystem, size: int) -> Tensor:
+    """(d, size/2 + 1): F{H} of eq. (26); H fills the first half, so nothing wraps round for n ≤ size/2."""
+    return torch.fft.rfft(exact("H_reversed", system, size // 2).flip(0).T, n=size)
+
+
+@derives("A_power")
+def _(system: LegendreSystem, exponent: int) -> Tensor:
+    """(d, d): Ā to a power, by squaring."""
+    if exponent <= 1:
+        return exact("A_bar", system) if exponent else torch.eye(system.order, dtype=torch.float64, device="cpu")
+    half = exact("A_power", system, exponent // 2)
+    return half @ half @ exact("A_power", system, exponent % 2)
+
+
+@derives("chunk")
+def _(system: LegendreSystem, length: int) -> Tensor:
+    """(d + L, L·d): [memory on entry; the chunk's L inputs] to the chunk's L memories, as one matrix."""
+    d = system.order
+    H = exact("H_reversed", system, length).flip(0)
+    block = H.new_zeros(d + length, length, d)
+    power = exact("A_bar", system)
+    for t in range(length):
+        block[:d, t] = power.T
+        block[d : d + t + 1, t] = H[: t + 1].flip(0)
+        power = power @ exact("A_bar", system)
+    return block.view(d + length, length * d)
+
+
+def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor) -> Tensor:
+    """A memory left alone for some steps: Ā^steps m, by binary powers.
+
+    Args:
+        memory: (b, d_u, d).
+        system: whose Ā.
+        steps: one count for all rows, or (b,) integers, one per row.
+    """
+    if isinstance(steps, int):
+        return memory @ _constant("A_power", system, steps, memory).T
+    bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
+    for bit in range(bits):
+        moved = memory @ _constant("A_power", system, 2**bit, memory).T
+        memory = torch.where((steps >> bit & 1).bool()[:, None, None], moved, memory)
+    return memory
+
+
+def free_response(initial: Tensor, system: LegendreSystem, n: int) -> Tensor:
+    """What an initial memory (b, d_u, d) alone leaves in every state: Ā^t m_0 for t = 1 … n, as (b, n, d_u, d)."""
+    states = (initial @ _constant("A_bar", system, 0, initial).T)[:, None]
+    while (length := states.shape[1]) < n:
+        later = states[:, : n - length] @ _constant("A_power", system, length, initial).T
+        states = torch.cat([states, later], dim=1)
+    return states
+
+
+def chunk_length(n: int, order: int) -> int:
+    """The block of time L that costs :func:`memory_chunked` the least, among powers of two.
+
+    Counted per step and channel, in multiply-adds: d·(d + L) for the block product, and, shared by L steps, d·L for
+    the blocks' own ends and d²·log₂(n/L) to carry memories across. The block constant, (d + L)·L·d numbers, is kept
+    under 8 million. Below 32 a block is too thin for the matrix units to run at speed, whatever the count says.
+    """
+    d = order
+
+    def cost(L: int) -> float:
+        return d * (d + L) + d + d * d * max(-(-n // L) - 1, 0).bit_length() / L
+
+    allowed = [L for L in (32, 64, 128, 256) if (d + L) * L * d <= 8e6] or [16]
+    best = min(allowed, key=cost)
+    return best if n > best else n
+
+
+def _constant(kind: str, system: LegendreSystem, size: int, like: Tensor) -> Tensor:
+    return constant(kind, system, size, like.dtype, like.device)
+
+
+def _impulse_tail(system: LegendreSystem, n: int, like: Tensor) -> Tensor:
+    """The last n rows of ``H_reversed``, cut from one kept for the next power of two."""
+    return _constant("H_reversed", system, 1 << (n - 1).bit_length(), like)[-n:]
+
+
+def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
+    if u.ndim != 3 or 0 in u.shape:
+        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(u.shape)}")
+    if u.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {u.dtype}")
+    if initial is not None:
+        expected = (u.shape[0], u.shape[2], system.order)
+        if tuple(initial.shape) != expected:
+            raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
+        if initial.dtype != u.dtype:
+            raise TypeError(f"initial must have u's dtype {u.dtype}, got {initial.dtype}")
+
+
+# --------------------------------------------------------------------------- the forms
+
+
+def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (19) once: n must be 1."""
+    _check(u, system, initial)
+    if u.shape[1] != 1:
+        raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
+    final = u[:, 0, :, None] * _constant("B_bar", system, 0, u)
+    if initial is not None:
+        final = final + initial @ _constant("A_bar", system, 0, u).T
+    return final[:, None], final
+
+
+def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (19) as a plain loop over time: slow, and obviously right."""
+    _check(u, system, initial)
+    A_bar_T, B_bar = _constant("A_bar", system, 0, u).T, _constant("B_bar", system, 0, u)
+    memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
+    states = []
+    for u_t in u.unbind(1):
+        memory = memory @ A_bar_T + u_t[..., None] * B_bar
+        states.append(memory)
+    return torch.stack(states, dim=1), memory
+
+
+def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (24), m_{1:n} = H U with U the Toeplitz matrix of u. It writes n² numbers per channel."""
+    _check(u, system, initial)
+    b, n, d_u = u.shape
+    if (needed := b * d_u * n * n * u.element_size()) > 2**32:
+        raise ValueError(f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'")
+    U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
+    m = (U @ _impulse_tail(system, n, u)).transpose(1, 2)
+    if initial is not None:
+        m = m + free_response(initial, system, n)
+    return m, m[:, -1]
+
+
+def memory_fft(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (26), m_{1:n} = F⁻¹{F{H}·F{u}}, padded with zeros so that nothing wraps round."""
+    _check(u, system, initial)
+    n = u.shape[1]
+    size = 2 << (n - 1).bit_length()
+    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * _constant("H_spectrum", system, size, u)
+    m = torch.fft.irfft(spectrum, n=size)[..., :n].permute(0, 3, 1, 2)
+    if initial is not None:
+        m = m + free_response(initial, system, n)
+    return m, m[:, -1]
+
+
+def memory_chunked(
+    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Blocks of L steps, each one matrix product of [memory on entry; the block's inputs] with a constant.
+
+    The memories on entry are what each block leaves behind, carried across the blocks in log₂(n/L) products. Only
+    matrix products: it differentiates twice, compiles, exports and vectorises.
+
+    Args:
+        u: (b, n, d_u).
+        system: whose dynamics.
+        initial: (b, d_u, d), or None for zero.
+        chunk: L; by default :func:`chunk_length` decides.
+    """
+    _check(u, system, initial)
+    b, n, d_u = u.shape
+    L = chunk or chunk_length(n, system.order)
+    blocks = -(-n // L)
+    x = pad(u.transpose(1, 2), (0, blocks * L - n)).reshape(b, d_u, blocks, L)
+    # What enters block k before it is carried: the initial memory for the first, then each block's own end.
+    first = u.new_zeros(b, d_u, 1, system.order) if initial is None else initial[:, :, None]
+    entry = torch.cat([first, x[:, :, :-1] @ _impulse_tail(system, L, u)], dim=2)
+    stride = 1
+    while stride < blocks:
+        carried = entry[:, :, :-stride] @ _constant("A_power", system, L * stride, u).T
+        entry = entry + pad(carried, (0, 0, stride, 0))
+        stride *= 2
+    m = torch.cat([entry, x], dim=-1) @ _constant("chunk", system, L, u)
+    m = m.view(b, d_u, blocks * L, system.order)[:, :, :n].transpose(1, 2)
+    return m, m[:, -1]
+
+
+def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (25), m_n = H U_{:n}: the last state only, so the returned m is (b, 1, d_u, d)."""
+    _check(u, system, initial)
+    b, n, d_u = u.shape
+    # Beyond this a stored H would be larger than it is worth: blocks are joined in pairs instead.
+    L = min(n, 4096)
+    blocks = 1 << (-(-n // L) - 1).bit_length()
+    x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(b, d_u, blocks, L)
+    ends = x @ _impulse_tail(system, L, u)
+    span = L
+    while ends.shape[2] > 1:
+        ends = ends[:, :, 0::2] @ _constant("A_power", system, span, u).T + ends[:, :, 1::2]
+        span *= 2
+    final = ends[:, :, 0]
+    if initial is not None:
+        final = final + advance(initial, system, n)
+    return final[:, None], final
+
+
+MEMORY_FORMS: dict[str, MemoryForm] = {
+    "step": memory_step,
+    "recurrent": memory_recurrent,
+    "chunked": memory_chunked,
+    "fft": memory_fft,
+    "toeplitz": memory_toeplitz,
+    "final": memory_final,
+}

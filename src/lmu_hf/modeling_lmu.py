@@ -1,0 +1,312 @@
+"""Block → model: the stack of memories that every head stands on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+
+from .cache_lmu import LMUCacheLayer
+from .configuration_lmu import LMUConfig
+from .layers import DeepRepresentation, GatedMLP, Highway, LMULayer, Packing, last_step
+from .statespace import LegendreSystem
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a block reads one batch: where its rows end, and whether only their last step matters."""
+
+    lengths: Tensor | None = None
+    last_only: bool = False
+
+
+class LMUBlock(GradientCheckpointingLayer):
+    """``block_type="lmu"``: equations (18) to (20), and dropout."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
+        system = LegendreSystem(config.order, config.layer_thetas[layer_idx], config.discretization, config.basis)
+        self.memory = LMULayer(
+            d_x=d_x,
+            d_o=config.hidden_size,
+            d_u=config.layer_channels(layer_idx),
+            system=system,
+            encoder=config.encoder,
+            readout=config.readout,
+            encoder_activation=config.encoder_activation,
+            hidden_act=config.hidden_act,
+            bidirectional=config.bidirectional,
+            memory_form=config.memory_form,
+        )
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
+        """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
+        cached = past_key_values is not None
+        output, final = self.memory(
+            x,
+            initial=past_key_values.get_recurrent_state(self.layer_idx) if cached else None,
+            lengths=reading.lengths,
+            last_only=reading.last_only,
+            return_final=cached,
+        )
+        if cached:
+            past_key_values.update_recurrent_state(final, self.layer_idx, tokens=x.shape[1])
+        return output
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, d_x) to (b, n, hidden_size), or to (b, 1, hidden_size) if only the last step is wanted."""
+        return self.dropout(self.remember(hidden_states, reading, past_key_values))
+
+
+class LMUHighwayBlock(LMUBlock):
+    """``block_type="highway"``: memory → dense → highway × k, the deep block of the paper's supplement."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.highways = nn.Sequential(
+            *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
+        )
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, hidden_size) to the same."""
+        return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
+
+
+class LMUResidualBlock(LMUBlock):
+    """``block_type="residual"``: x + memory(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.memory_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, hidden_size) to the same."""
+        remembered = self.remember(self.memory_norm(hidden_states), reading, past_key_values)
+        if reading.last_only:
+            hidden_states = last_step(hidden_states, reading.lengths)
+        hidden_states = hidden_states + self.dropout(remembered)
+        return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
+
+
+BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock}
+
+
+class LMUPreTrainedModel(PreTrainedModel):
+    """What every model of the family shares: its config class, its initialisation, and what it supports."""
+
+    config: LMUConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _is_stateful = True
+    _can_compile_fullgraph = True
+    model_tags = ["lmu", "legendre-memory-unit"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Variance 1/fan-in for projections; an encoder of one number starts as the number itself."""
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, nn.RMSNorm):
+            init.ones_(module.weight)
+        elif isinstance(module, LMULayer):
+            if module.encoder is not None and module.encoder.in_features == 1:
+                init.ones_(module.encoder.weight)
+        elif isinstance(module, Highway):
+            init.constant_(module.gate.bias, -1.0)
+        elif isinstance(module, DeepRepresentation):
+            init.zeros_(module.scores)
+            init.ones_(module.scale)
+
+
+class LMUModel(LMUPreTrainedModel):
+    """Tokens or a real-valued signal in, one hidden state per step out; the stack under every head.
+
+    Args:
+        config: the architecture.
+    """
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        width = config.embedding_size or config.hidden_size
+        if config.input_size is None:
+            self.embed_tokens = nn.Embedding(config.vocab_size, width, padding_idx=None)
+        else:
+            self.embed_tokens = None
+            width = config.input_size
+        projects = width != config.stack_input_size or (config.input_size is not None and config.block_type != "lmu")
+        self.input_projection = nn.Linear(width, config.stack_input_size) if projects else None
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        block = BLOCKS[config.block_type]
+        self.layers = nn.ModuleList([block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
+        if config.deep_representations:
+            if config.stack_input_size != config.hidden_size:
+                raise ValueError(
+                    f"deep_representations mixes the stack's input with its blocks' outputs, so both must be equally wide: "
+                    f"input {config.stack_input_size}, hidden_size {config.hidden_size}"
+                )
+            self.mixture = DeepRepresentation(config.num_hidden_layers + 1)
+            self.mixture_highways = nn.Sequential(
+                *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
+            )
+        else:
+            self.mixture = None
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.block_type == "residual" else None
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        input_values: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        last_only: bool = False,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """Read a batch of sequences.
+
+        Args:
+            input_ids: (b, n) token ids.
+            attention_mask: (b, n), or (b, past + n) whose last n columns are used: zero where a step does not exist.
+                Outputs and carried memories equal those of the rows without their masked steps.
+            past_key_values: carried memories, as ``DynamicCache(config=model.config)`` or a former output.
+            inputs_embeds: (b, n, width), in place of token ids.
+            input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1: a real-valued signal.
+            use_cache: return the carried memories (default: ``config.use_cache``, but not in training).
+            output_hidden_states: also return what entered the first block and what left each.
+            last_only: compute only each row's last real step; the last block then runs by eq. (25).
+
+        Returns:
+            ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``;
+            ``past_key_values``; ``hidden_states``.
+
+        Raises:
+            ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit.
+            TypeError: the input has a wrong dtype.
+        """
+        name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
+        mask = self._mask(attention_mask, *given.shape[:2])
+        embeds = self._embed(name, given, mask)
+        cache = self._cache(past_key_values, use_cache)
+        packing = None if mask is None else Packing.from_mask(mask)
+        lengths = None if packing is None else packing.lengths
+        states = [self.embedding_dropout(embeds if packing is None else packing.pack(embeds))]
+        for layer in self.layers:
+            reading = Reading(lengths, last_only=last_only and layer is self.layers[-1])
+            states.append(layer(states[-1], reading, past_key_values=cache))
+        states[-1] = self._finish(states, lengths, last_only)
+        if packing is not None:
+            states = [packing.unpack(state) for state in states[:-1]] + states[-1:]
+            states[-1] = states[-1] if last_only else packing.unpack(states[-1])
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        return BaseModelOutputWithPast(
+            last_hidden_state=states[-1],
+            past_key_values=cache,
+            hidden_states=tuple(states) if wants_states else None,
+        )
+
+    def _finish(self, states: list[Tensor], lengths: Tensor | None, last_only: bool) -> Tensor:
+        """From the blocks' outputs to the model's: mixture and norm, where the architecture has them."""
+        hidden = states[-1]
+        if self.mixture is not None:
+            below = [last_step(state, lengths) for state in states[:-1]] if last_only else states[:-1]
+            hidden = self.mixture_highways(self.mixture([*below, hidden]))
+        return hidden if self.norm is None else self.norm(hidden)
+
+    def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
+        if self.config.bidirectional:
+            if past_key_values is not None or use_cache:
+                raise ValueError("a bidirectional model has nothing to carry: past_key_values and use_cache must be left out")
+            return None
+        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
+        if not wanted or (self.gradient_checkpointing and self.training):
+            return None
+        if past_key_values is None:
+            return DynamicCache(config=self.config)
+        if not all(isinstance(layer, LMUCacheLayer) for layer in past_key_values.layers):
+            raise TypeError("past_key_values must hold LMU memories: build it as DynamicCache(config=model.config)")
+        return past_key_values
+
+    def _given(self, **inputs: Tensor | None) -> tuple[str, Tensor]:
+        """The one input that was given, and its name."""
+        given = [(name, value) for name, value in inputs.items() if value is not None]
+        if len(given) != 1:
+            names = " and ".join(name for name, _ in given) or "none"
+            raise ValueError(f"exactly one of {', '.join(inputs)} must be given, got {names}")
+        name, value = given[0]
+        if value.ndim < 2 or 0 in value.shape[:2]:
+            raise ValueError(f"{name} must hold at least one sequence of at least one step, got {tuple(value.shape)}")
+        return name, value
+
+    def _mask(self, mask: Tensor | None, b: int, n: int) -> Tensor | None:
+        """The mask of this call's n steps; None if every step is real."""
+        if mask is None:
+            return None
+        if mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n:
+            raise ValueError(f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}")
+        mask = mask[:, -n:].bool()
+        return None if not is_torchdynamo_compiling() and bool(mask.all()) else mask
+
+    def _embed(self, name: str, given: Tensor, mask: Tensor | None) -> Tensor:
+        """Whatever came in, as (b, n, stack_input_size)."""
+        if name == "input_ids":
+            x = self._lookup(given, mask)
+        elif name == "input_values":
+            x = self._signal(given)
+        elif given.ndim != 3 or given.shape[2] != self._embedding_width:
+            raise ValueError(f"inputs_embeds must be (batch, time, {self._embedding_width}), got {tuple(given.shape)}")
+        else:
+            x = given
+        return x if self.input_projection is None else self.input_projection(x)
+
+    def _lookup(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        if self.embed_tokens is None:
+            raise ValueError(f"this model reads a real-valued signal: give input_values (b, n, {self.config.input_size})")
+        if ids.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"input_ids must be int64 or int32, got {ids.dtype}")
+        if ids.ndim != 2:
+            raise ValueError(f"input_ids must be (batch, time), got {tuple(ids.shape)}")
+        ids = ids if mask is None else ids.masked_fill(~mask, 0)
+        # Elsewhere the check would make the host wait for the device at every call.
+        if ids.device.type == "cpu" and not is_torchdynamo_compiling():
+            low, high = ids.aminmax()
+            if low < 0 or high >= self.config.vocab_size:
+                worst = int(low) if low < 0 else int(high)
+                raise ValueError(f"input_ids holds {worst}, outside 0 … {self.config.vocab_size - 1} (vocab_size)")
+        return self.embed_tokens(ids)
+
+    def _signal(self, values: Tensor) -> Tensor:
+        size = self.config.input_size
+        if size is None:
+            raise ValueError(f"this model reads token ids below {self.config.vocab_size}: give input_ids, not input_values")
+        if not values.is_floating_point():
+            raise TypeError(f"input_values must be floating point, got {values.dtype}")
+        values = values[..., None] if values.ndim == 2 and size == 1 else values
+        if values.ndim != 3 or values.shape[2] != size:
+            raise ValueError(f"input_values must be (batch, time, input_size={size}), got {tuple(values.shape)}")
+        return values.to(self.dtype)
+
+    @property
+    def _embedding_width(self) -> int:
+        return self.config.input_size or self.embed_tokens.embedding_dim
