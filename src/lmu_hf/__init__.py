@@ -25,8 +25,6 @@ from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .statespace import LegendreSystem, decode_past
 from .version import __version__
 
-
-
 AutoConfig.register("lmu", LMUConfig)
 AutoModel.register(LMUConfig, LMUModel)
 # Two classes answer for one Auto class: `config.architectures` says which of them a checkpoint is.

@@ -5,6 +5,8 @@ and ``StaticCache(config=model.config, ...)`` build these layers by themselves. 
 counter, however many tokens have passed.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, CacheLayerMixin, LinearAttentionLayer
@@ -32,7 +34,11 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     @property
     def memory(self) -> Tensor | None:
         """The carried memory (b, d_u, d), or None before the first token."""
-        return self.recurrent_states[0] if self.has_previous_state[0] else None
+        return self._held if self.has_previous_state[0] else None
+
+    @property
+    def _held(self) -> Tensor:
+        return cast(Tensor, self.recurrent_states[0])
 
     def lazy_initialization(self, recurrent_states: Tensor, state_idx: int = 0) -> None:
         """Allocate the memory and the counter where ``recurrent_states`` lives."""
@@ -43,19 +49,17 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             torch._dynamo.mark_static_address(self.cumulative_length)
         self.is_initialized = True
 
-    def update_recurrent_state(
-        self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs
-    ) -> Tensor:
+    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs) -> Tensor:
         """Keep the memory that ``tokens`` more steps have left. Written in place, unless gradients flow through it."""
-        if not self.is_initialized or self.recurrent_states[0].shape != recurrent_states.shape:
+        if not self.is_initialized or self._held.shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
         if recurrent_states.requires_grad and torch.is_grad_enabled():
             self.recurrent_states[0] = recurrent_states
         else:
-            self.recurrent_states[0].copy_(recurrent_states)
+            self._held.copy_(recurrent_states)
         self.cumulative_length.add_(tokens)
         self.has_previous_state[0] = True
-        return self.recurrent_states[0]
+        return self._held
 
     def update(self, key_states: Tensor | None, value_states: Tensor | None, *args, **kwargs) -> tuple[None, None]:
         """There are no keys and values here; generation loops that pass None are answered None.
@@ -100,12 +104,12 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, in this order."""
         if self.is_initialized:
-            self.recurrent_states[0] = self.recurrent_states[0].index_select(0, indices.to(self.device))
+            self.recurrent_states[0] = self._held.index_select(0, indices.to(self.device))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row, ``repeats`` times in a row."""
         if self.is_initialized:
-            self.recurrent_states[0] = self.recurrent_states[0].repeat_interleave(repeats, dim=0)
+            self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
 
     def offload(self) -> None:
         """Move the memory to the CPU."""

@@ -62,7 +62,7 @@ class LMUConfig(PreTrainedConfig):
         output_size (`int`, defaults to 1): numbers per step that the forecast head predicts.
         image_size (`int`, *optional*): side of a square image that is read pixel by pixel.
         num_channels (`int`, defaults to 1): colour channels of that image.
-        pixel_order (`str`, defaults to `"raster"`): `"raster"`, or `"permuted"` by a permutation stored with the weights.
+        pixel_order (`str`, defaults to `"raster"`): `"raster"`, or `"permuted"` by a stored permutation.
         permutation_seed (`int`, defaults to 0): draws that permutation when a model is made.
         embedding_dropout, hidden_dropout, classifier_dropout (`float`, default to 0): dropout on the input of the
             stack, on each block's output, and before the head.
@@ -134,12 +134,14 @@ class LMUConfig(PreTrainedConfig):
     @property
     def layer_thetas(self) -> list[float]:
         """θ of each layer."""
-        return [float(t) for t in (self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers)]
+        return [
+            float(t) for t in (self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers)
+        ]
 
     @property
     def stack_input_size(self) -> int:
         """Width of what enters the first block."""
-        if self.block_type != "lmu":
+        if self.block_type == "residual" or self.deep_representations:  # sums need equal widths
             return self.hidden_size
         return self.input_size or self.embedding_size or self.hidden_size
 
@@ -153,7 +155,7 @@ class LMUConfig(PreTrainedConfig):
         return self.memory_channels or (self.stack_input_size if layer == 0 else self.hidden_size)
 
     def validate_layer_type(self) -> None:
-        """transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
+        """Transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
 
     def validate_choices(self) -> None:
         """Words come from their lists."""
@@ -161,7 +163,9 @@ class LMUConfig(PreTrainedConfig):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if not self.pair_features or set(self.pair_features) - set(PAIR_FEATURES):
-            raise ValueError(f"pair_features must be a non-empty list out of {PAIR_FEATURES}, got {self.pair_features!r}")
+            raise ValueError(
+                f"pair_features must be a non-empty list out of {PAIR_FEATURES}, got {self.pair_features!r}"
+            )
 
     def validate_ranges(self) -> None:
         """Numbers lie in their ranges."""
@@ -185,16 +189,18 @@ class LMUConfig(PreTrainedConfig):
         if isinstance(self.theta, list) and len(self.theta) != self.num_hidden_layers:
             raise ValueError(f"theta lists {len(self.theta)} windows for num_hidden_layers={self.num_hidden_layers}")
         if self.encoder == "identity" and self.memory_channels is not None:
-            raise ValueError(f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}")
+            raise ValueError(
+                f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}"
+            )
         directions = 2 if self.bidirectional else 1
         for layer in range(self.num_hidden_layers if self.readout == "memory" else 0):
             if (width := self.layer_channels(layer) * self.order * directions) != self.hidden_size:
                 raise ValueError(
-                    f"readout='memory' hands on memory_channels x order{' x 2' * self.bidirectional} = {width} numbers in "
-                    f"layer {layer}, so hidden_size must be {width}, got {self.hidden_size}"
+                    f"readout='memory' hands on {width} numbers (memory_channels x order x directions) in layer {layer}, "
+                    f"so hidden_size must be {width}, got {self.hidden_size}"
                 )
         if self.bidirectional and self.pooling == "last":
-            raise ValueError("pooling='last' reads a causal state; with bidirectional=True choose pooling 'mean' or 'max'")
+            raise ValueError("pooling='last' reads a causal state; with bidirectional=True choose 'mean' or 'max'")
 
     def validate_size(self) -> None:
         """What the config asks for fits a machine, and each layer's system is well defined."""
@@ -209,7 +215,9 @@ class LMUConfig(PreTrainedConfig):
         for name, size in asked.items():
             layers = self.num_hidden_layers if "hidden_size" in name else 1
             if size * layers > MAX_BYTES:
-                raise ValueError(f"{name} asks for {size * layers / 2**30:.0f} GiB; the limit is {MAX_BYTES / 2**30:.0f} GiB")
+                raise ValueError(
+                    f"{name} asks for {size * layers / 2**30:.0f} GiB; the limit is {MAX_BYTES / 2**30:.0f} GiB"
+                )
         for theta in set(self.layer_thetas):
             system = LegendreSystem(self.order, theta, self.discretization, self.basis)
             if self.discretization == "euler":

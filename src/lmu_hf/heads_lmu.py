@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import ImageClassifierOutput, ModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    ImageClassifierOutput,
+    ModelOutput,
+    SequenceClassifierOutput,
+)
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .configuration_lmu import LMUConfig
@@ -40,11 +45,11 @@ class LMUPooledModel(LMUPreTrainedModel):
 
     def __init__(self, config: LMUConfig, features: int = 1) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels: int = config.num_labels or 1
         self.model = LMUModel(config)
-        self.classifier = LMUHead(config, config.hidden_size * features, config.num_labels)
+        self.classifier = LMUHead(config, config.hidden_size * features, self.num_labels)
 
-    def pool(self, attention_mask: Tensor | None = None, **inputs) -> tuple[Tensor, ModelOutput]:
+    def pool(self, attention_mask: Tensor | None = None, **inputs) -> tuple[Tensor, BaseModelOutputWithPast]:
         """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
 
         With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25).
@@ -174,7 +179,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         """
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
-        if pair_input_ids is None:
+        if token_type_ids is not None:
             first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
         else:
             first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
@@ -204,7 +209,9 @@ class LMUForImageClassification(LMUPooledModel):
     """A class for an image that is read one pixel at a time, in raster order or by a stored permutation."""
 
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
+
+    permutation: Tensor
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
@@ -217,7 +224,7 @@ class LMUForImageClassification(LMUPooledModel):
         self.post_init()
 
     def _draw_permutation(self) -> Tensor:
-        pixels = self.config.image_size**2
+        pixels = (self.config.image_size or 0) ** 2
         if self.config.pixel_order == "raster":
             return torch.arange(pixels, device="cpu")
         generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
@@ -243,7 +250,9 @@ class LMUForImageClassification(LMUPooledModel):
         if config.num_channels == 1 and pixel_values.shape[1] == 3:
             pixel_values = pixel_values.mean(1, keepdim=True)
         if pixel_values.shape[1] != config.num_channels:
-            raise ValueError(f"pixel_values must have num_channels={config.num_channels} channels, got {pixel_values.shape[1]}")
+            raise ValueError(
+                f"pixel_values must have num_channels={config.num_channels} channels, got {pixel_values.shape[1]}"
+            )
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
     @can_return_tuple
@@ -289,7 +298,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
     """A prediction at every step of a real-valued series."""
 
     main_input_name = "input_values"
-    input_modalities = ("time",)
+    input_modalities = ["time"]
     accepts_loss_kwargs = False
 
     def __init__(self, config: LMUConfig) -> None:

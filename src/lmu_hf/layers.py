@@ -82,6 +82,10 @@ def _expand(index: Tensor, like: Tensor) -> Tensor:
 # --------------------------------------------------------------------------- the layer of equations (18) to (20)
 
 
+class SignalEncoder(nn.Linear):
+    """U_x x + b_u of eq. (18); a class of its own because it starts differently: one number starts as itself."""
+
+
 class LMULayer(nn.Module):
     """One Legendre Memory Unit, equations (18) to (20), trained in parallel and run step by step.
 
@@ -122,7 +126,7 @@ class LMULayer(nn.Module):
         self.encoder_activation = encoder_activation
         self.hidden_act = hidden_act
         width = d_u * system.order * (2 if bidirectional else 1)
-        self.encoder = nn.Linear(d_x, d_u) if encoder == "linear" else None
+        self.encoder = SignalEncoder(d_x, d_u) if encoder == "linear" else None
         self.memory_readout = nn.Linear(width, d_o, bias=False) if readout == "dense" else None
         self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
 
@@ -158,12 +162,13 @@ class LMULayer(nn.Module):
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
         with torch.autocast(u.device.type, enabled=False):
-            final = self._final(u, initial, lengths) if last_only or (return_final and lengths is not None) else None
             if last_only:
+                final = self._final(u, initial, lengths)
                 m = final[:, None]
             else:
-                m, end = self._states(u, initial)
-                final = end if final is None else final
+                m, final = self._states(u, initial)
+                if return_final and lengths is not None:
+                    final = self._final(u, initial, lengths)
                 if self.bidirectional:
                     backwards, _ = self._states(reverse_time(u, lengths), None)
                     m = torch.cat([m, reverse_time(backwards, lengths)], dim=2)
@@ -186,7 +191,7 @@ class LMULayer(nn.Module):
         return final if initial is None else final + advance(initial, self.system, lengths)
 
     def _read(self, m: Tensor, x: Tensor) -> Tensor:
-        if self.memory_readout is None:
+        if self.memory_readout is None or self.input_readout is None:
             return m.to(x.dtype)
         o = self.memory_readout(m.to(self.memory_readout.weight.dtype)) + self.input_readout(x)
         return ACTIVATIONS[self.hidden_act](o)
@@ -195,14 +200,18 @@ class LMULayer(nn.Module):
 # --------------------------------------------------------------------------- small parts of a block
 
 
+class Gate(nn.Linear):
+    """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
+
+
 class Highway(nn.Module):
-    """t·h + (1 − t)·x with h = f(W_h x + b_h) and a gate t = σ(W_t x + b_t) that starts mostly closed."""
+    """t·h + (1 − t)·x with h = f(W_h x + b_h) and t = σ(W_t x + b_t)."""
 
     def __init__(self, width: int, hidden_act: str) -> None:
         super().__init__()
         self.hidden_act = hidden_act
         self.transform = nn.Linear(width, width)
-        self.gate = nn.Linear(width, width)
+        self.gate = Gate(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
@@ -236,4 +245,4 @@ class DeepRepresentation(nn.Module):
     def forward(self, states: list[Tensor]) -> Tensor:
         """A list of (b, n, width) to one (b, n, width)."""
         weights = self.scale * self.scores.softmax(0)
-        return sum(weight * state for weight, state in zip(weights.unbind(), states, strict=True))
+        return torch.stack(states, dim=-1) @ weights

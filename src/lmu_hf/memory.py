@@ -174,7 +174,9 @@ def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = 
     _check(u, system, initial)
     b, n, d_u = u.shape
     if (needed := b * d_u * n * n * u.element_size()) > 2**32:
-        raise ValueError(f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'")
+        raise ValueError(
+            f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'"
+        )
     U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
     m = (U @ _impulse_tail(system, n, u)).transpose(1, 2)
     if initial is not None:

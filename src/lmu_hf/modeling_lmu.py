@@ -13,7 +13,7 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .layers import DeepRepresentation, GatedMLP, Highway, LMULayer, Packing, last_step
+from .layers import DeepRepresentation, Gate, GatedMLP, Highway, LMULayer, Packing, SignalEncoder, last_step
 from .statespace import LegendreSystem
 
 
@@ -49,15 +49,14 @@ class LMUBlock(GradientCheckpointingLayer):
 
     def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
         """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
-        cached = past_key_values is not None
         output, final = self.memory(
             x,
-            initial=past_key_values.get_recurrent_state(self.layer_idx) if cached else None,
+            initial=None if past_key_values is None else past_key_values.get_recurrent_state(self.layer_idx),
             lengths=reading.lengths,
             last_only=reading.last_only,
-            return_final=cached,
+            return_final=past_key_values is not None,
         )
-        if cached:
+        if past_key_values is not None:
             past_key_values.update_recurrent_state(final, self.layer_idx, tokens=x.shape[1])
         return output
 
@@ -76,7 +75,7 @@ class LMUHighwayBlock(LMUBlock):
         )
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
-        """(b, n, hidden_size) to the same."""
+        """(b, n, d_x) to (b, n, hidden_size)."""
         return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
 
 
@@ -118,18 +117,16 @@ class LMUPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Variance 1/fan-in for projections; an encoder of one number starts as the number itself."""
         if isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=module.in_features**-0.5)
+            if isinstance(module, SignalEncoder) and module.in_features == 1:
+                init.ones_(module.weight)
+            else:
+                init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
-                init.zeros_(module.bias)
+                init.constant_(module.bias, -1.0 if isinstance(module, Gate) else 0.0)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, nn.RMSNorm):
             init.ones_(module.weight)
-        elif isinstance(module, LMULayer):
-            if module.encoder is not None and module.encoder.in_features == 1:
-                init.ones_(module.encoder.weight)
-        elif isinstance(module, Highway):
-            init.constant_(module.gate.bias, -1.0)
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
             init.ones_(module.scale)
@@ -144,29 +141,20 @@ class LMUModel(LMUPreTrainedModel):
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
-        width = config.embedding_size or config.hidden_size
-        if config.input_size is None:
-            self.embed_tokens = nn.Embedding(config.vocab_size, width, padding_idx=None)
-        else:
-            self.embed_tokens = None
-            width = config.input_size
-        projects = width != config.stack_input_size or (config.input_size is not None and config.block_type != "lmu")
-        self.input_projection = nn.Linear(width, config.stack_input_size) if projects else None
+        self.embed_tokens: nn.Embedding | None = None
+        if config.vocab_size is not None:
+            self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
+        width, wanted = self._embedding_width, config.stack_input_size
+        self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         block = BLOCKS[config.block_type]
         self.layers = nn.ModuleList([block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
+        self.mixture: DeepRepresentation | None = None
         if config.deep_representations:
-            if config.stack_input_size != config.hidden_size:
-                raise ValueError(
-                    f"deep_representations mixes the stack's input with its blocks' outputs, so both must be equally wide: "
-                    f"input {config.stack_input_size}, hidden_size {config.hidden_size}"
-                )
             self.mixture = DeepRepresentation(config.num_hidden_layers + 1)
             self.mixture_highways = nn.Sequential(
                 *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
             )
-        else:
-            self.mixture = None
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.block_type == "residual" else None
         self.gradient_checkpointing = False
         self.post_init()
@@ -237,7 +225,9 @@ class LMUModel(LMUPreTrainedModel):
     def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
         if self.config.bidirectional:
             if past_key_values is not None or use_cache:
-                raise ValueError("a bidirectional model has nothing to carry: past_key_values and use_cache must be left out")
+                raise ValueError(
+                    "a bidirectional model has nothing to carry: past_key_values and use_cache must be left out"
+                )
             return None
         wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
         if not wanted or (self.gradient_checkpointing and self.training):
@@ -264,7 +254,9 @@ class LMUModel(LMUPreTrainedModel):
         if mask is None:
             return None
         if mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n:
-            raise ValueError(f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}")
+            raise ValueError(
+                f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
+            )
         mask = mask[:, -n:].bool()
         return None if not is_torchdynamo_compiling() and bool(mask.all()) else mask
 
@@ -282,7 +274,9 @@ class LMUModel(LMUPreTrainedModel):
 
     def _lookup(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         if self.embed_tokens is None:
-            raise ValueError(f"this model reads a real-valued signal: give input_values (b, n, {self.config.input_size})")
+            raise ValueError(
+                f"this model reads a real-valued signal: give input_values (b, n, {self.config.input_size})"
+            )
         if ids.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"input_ids must be int64 or int32, got {ids.dtype}")
         if ids.ndim != 2:
@@ -291,15 +285,17 @@ class LMUModel(LMUPreTrainedModel):
         # Elsewhere the check would make the host wait for the device at every call.
         if ids.device.type == "cpu" and not is_torchdynamo_compiling():
             low, high = ids.aminmax()
-            if low < 0 or high >= self.config.vocab_size:
-                worst = int(low) if low < 0 else int(high)
-                raise ValueError(f"input_ids holds {worst}, outside 0 … {self.config.vocab_size - 1} (vocab_size)")
+            if low < 0 or high >= self.embed_tokens.num_embeddings:
+                worst, largest = int(low) if low < 0 else int(high), self.embed_tokens.num_embeddings - 1
+                raise ValueError(f"input_ids holds {worst}, outside 0 … {largest} (vocab_size)")
         return self.embed_tokens(ids)
 
     def _signal(self, values: Tensor) -> Tensor:
         size = self.config.input_size
         if size is None:
-            raise ValueError(f"this model reads token ids below {self.config.vocab_size}: give input_ids, not input_values")
+            raise ValueError(
+                f"this model reads token ids below {self.config.vocab_size}: give input_ids, not input_values"
+            )
         if not values.is_floating_point():
             raise TypeError(f"input_values must be floating point, got {values.dtype}")
         values = values[..., None] if values.ndim == 2 and size == 1 else values
@@ -309,4 +305,4 @@ class LMUModel(LMUPreTrainedModel):
 
     @property
     def _embedding_width(self) -> int:
-        return self.config.input_size or self.embed_tokens.embedding_dim
+        return self.config.input_size or self.config.embedding_size or self.config.hidden_size

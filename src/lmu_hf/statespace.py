@@ -182,7 +182,7 @@ def decode_past(memory: Tensor, system: LegendreSystem, delays: Tensor) -> Tenso
     """
     if memory.shape[-1] != system.order:
         raise ValueError(f"memory has {memory.shape[-1]} coefficients in its last axis; the system has {system.order}")
-    if delays.numel() and not (0 <= delays.min() and delays.max() <= system.theta):
+    if delays.numel() and not (delays.min() >= 0 and delays.max() <= system.theta):
         raise ValueError(f"delays must lie in [0, theta={system.theta:g}], got {delays.min():g} to {delays.max():g}")
     weights = shifted_legendre(system.order, delays.to("cpu") / system.theta)
     return memory @ (weights / exact("scale", system)).T.to(memory)

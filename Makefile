@@ -1,0 +1,51 @@
+# Every verb of the project; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DATA ?=
+DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
+SEEDS ?= 0 1 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-smnist clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## create .venv and install the package with everything needed to train and test it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## train on embedded data, save, reload, predict, run step by step, draw two figures
+	$(RUN) scripts/demo.py
+
+test: install  ## run the quick tests
+	$(RUN) -m pytest -m "not slow"
+
+test-all: install  ## run every test, slow ones too
+	$(RUN) -m pytest
+
+lint: install  ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: install  ## time every form of the memory against the sequential loop and the floor
+	$(RUN) scripts/benchmark_memory.py
+
+reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two more permutations (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --seed $$seed || exit 1; done
+	for order in 1 2; do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --permutation_seed $$order || exit 1; done
+
+reproduce-psmnist-large: install  ## psMNIST, at most 400,000 parameters
+	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe psmnist-large $(DATA_FLAG) --seed $$seed || exit 1; done
+
+reproduce-smnist: install  ## sMNIST: the same pixels in raster order
+	for seed in $(SEEDS); do \
+		$(RUN) scripts/train_psmnist.py --recipe smnist --permutation_seed none $(DATA_FLAG) --seed $$seed || exit 1; done
+
+clean:  ## remove the environment and caches (runs stay)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

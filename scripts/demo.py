@@ -1,0 +1,179 @@
+"""The main job on embedded data: train, save, reload, predict, and run as a recurrent network. No download.
+
+    python scripts/demo.py                     # what `make demo` runs: a minute or two on two cores
+    python scripts/demo.py --num_train_epochs 2 --output_dir /tmp/demo
+
+Trains an LMU on scikit-learn's 8x8 digits, read as 64 permuted pixels one at a time, and leaves a run folder with the
+model, its record and two figures.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_sample_image
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModelForImageClassification, DynamicCache, set_seed
+
+from lmu_hf import LegendreSystem, LMUForImageClassification, LMULayer
+from lmu_hf.publishing.figures import learning_curve, memory_window
+from lmu_hf.training.loop import train
+from lmu_hf.training.recipes import get_recipe
+from lmu_hf.training.tasks.images import ImageTask, digits
+
+# Runs in a process of its own, which knows nothing but the folder.
+RELOAD = """
+import json, sys
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+from transformers.utils import logging
+import lmu_hf
+logging.disable_progress_bar()
+folder, picture = sys.argv[1:]
+model = AutoModelForImageClassification.from_pretrained(folder)
+inputs = AutoImageProcessor.from_pretrained(folder)(Image.open(picture), return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs).logits[0]
+best = pipeline("image-classification", model=folder)(picture, top_k=1)[0]
+print(json.dumps({"class": type(model).__name__, "logits": logits.tolist(), **best}))
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The demo's flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("runs/demo"), help="the run folder (default: %(default)s)"
+    )
+    parser.add_argument("--num_train_epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser.parse_args(argv)
+
+
+def baseline_accuracies(task: ImageTask) -> dict[str, float]:
+    """Test accuracy of always answering the commonest class, and of logistic regression on the pixels."""
+    x = {name: rows.images.flatten(1).numpy() for name, rows in task.splits.items()}
+    y = {name: rows.labels.numpy() for name, rows in task.splits.items()}
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    return {
+        "majority class": DummyClassifier().fit(x["train"], y["train"]).score(x["test"], y["test"]),
+        "logistic regression": regression.fit(x["train"], y["train"]).score(x["test"], y["test"]),
+    }
+
+
+def reload_elsewhere(folder: Path, picture: Path) -> dict:
+    """What a fresh process sees, that has only the folder and a picture."""
+    done = subprocess.run(
+        [sys.executable, "-c", RELOAD, str(folder), str(picture)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"reloading {folder} in a fresh process failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@torch.no_grad()
+def run_pixel_by_pixel(model: LMUForImageClassification, pixel_values: torch.Tensor) -> torch.Tensor:
+    """The same weights as a recurrent network: one pixel in, one step of the memory, nothing else kept."""
+    carried = DynamicCache(config=model.config)
+    for pixel in model.pixel_sequence(pixel_values).split(1, dim=1):
+        hidden = model.model(input_values=pixel, past_key_values=carried, use_cache=True).last_hidden_state
+    return model.classifier(hidden[:, 0])
+
+
+def training_seconds(model: LMUForImageClassification, inputs: dict[str, torch.Tensor], form: str) -> float:
+    """The best of three forward and backward passes with a memory run by ``form``."""
+    for module in model.modules():
+        if isinstance(module, LMULayer):
+            module.memory_form = form
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        model(**inputs).loss.backward()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def show_speed(model: LMUForImageClassification, task: ImageTask, digit_inputs: dict[str, torch.Tensor]) -> None:
+    """Print how much faster a training step is in parallel than step by step, here and at psMNIST's size."""
+    architecture = get_recipe("psmnist").image_config(28, 10, permutation_seed=0)
+    large = AutoModelForImageClassification.from_config(architecture)
+    large_inputs = {"pixel_values": torch.rand(100, 1, 28, 28), "labels": torch.randint(10, (100,))}
+    sizes = {"these digits, 64 steps": (model, digit_inputs), "psMNIST's size, 784 steps": (large, large_inputs)}
+    for name, (network, inputs) in sizes.items():
+        sequential, parallel = (training_seconds(network, inputs, form) for form in ("recurrent", "auto"))
+        print(
+            f"   {name:<27} {1e3 * sequential:8.1f} ms  {1e3 * parallel:6.1f} ms   {sequential / parallel:4.0f}x faster"
+        )
+
+
+def photograph_line() -> torch.Tensor:
+    """A real signal: the brightness along two rows of a photograph that comes with scikit-learn, smoothed."""
+    line = torch.tensor(load_sample_image("china.jpg"), dtype=torch.float64).mean(-1)[200:202].reshape(1, 1, -1) / 255
+    for _ in range(3):
+        line = torch.nn.functional.avg_pool1d(line, 15, stride=1, padding=7, count_include_pad=False)
+    return line[0, 0]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The demo, from data to figures."""
+    args = parse_args(argv)
+    recipe = get_recipe("digits", epochs=args.num_train_epochs)
+    task = digits()
+    task.augmentation = recipe.augmentation
+
+    print("1. Train: 8x8 digits as 64 pixels in permuted order, one LMU layer, last state only")
+    set_seed(0)
+    model = AutoModelForImageClassification.from_config(recipe.image_config(task.image_size, task.num_labels, 0))
+    record = train(model, recipe, task, seed=0, output_dir=args.output_dir, quiet=args.quiet)
+    print(f"\n   {'test accuracy':<40}{'parameters':>10}")
+    for name, accuracy in baseline_accuracies(task).items():
+        print(f"   {name:<24}{100 * accuracy:>6.1f} %")
+    print(f"   {'LMU':<24}{100 * record.metrics['test']['accuracy']:>6.1f} %{record.parameters['total']:>18,}")
+
+    print("\n2. Save, and reload in a fresh process through the Auto classes and a pipeline")
+    from PIL import Image
+
+    folder, picture = args.output_dir / "model", args.output_dir / "figures" / "digit.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(task.splits["test"].images[0].numpy()).save(picture)
+    inputs = task.inputs((task.splits["test"].images[:1], task.splits["test"].labels[:1]))
+    model.eval()
+    with torch.no_grad():
+        parallel = model(pixel_values=inputs["pixel_values"]).logits
+    seen = reload_elsewhere(folder, picture)
+    difference = (torch.tensor(seen["logits"]) - parallel[0]).abs().max()
+    print(f"   {seen['class']} from {folder}: logits differ by {difference:.1e} from this process's")
+    answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(inputs['labels'])}"
+    print(f"   pipeline('image-classification'): {answer}")
+
+    print("\n3. The same weights as a recurrent network, one pixel at a time")
+    stepped = run_pixel_by_pixel(model, inputs["pixel_values"])
+    print(
+        f"   largest difference between the logits, parallel and step by step: {(stepped - parallel).abs().max():.1e}"
+    )
+
+    print("\n4. A training step (forward and backward), step by step and in parallel")
+    show_speed(model.train(), task, task.inputs((task.splits["train"].images[:100], task.splits["train"].labels[:100])))
+
+    curve = learning_curve(args.output_dir, args.output_dir / "figures" / "learning_curve.png")
+    window = memory_window(
+        photograph_line(),
+        LegendreSystem(order=64, theta=400),
+        [450, 800, 1150],
+        args.output_dir / "figures" / "memory_window.png",
+    )
+    print(f"\nFigures: {curve}, {window}")
+
+
+if __name__ == "__main__":
+    main()

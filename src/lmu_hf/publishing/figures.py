@@ -1,0 +1,85 @@
+"""Pictures of a run and of a memory, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+
+from ..memory import memory_chunked
+from ..statespace import LegendreSystem, decode_past
+from ..training.record import MetricsLog, RunRecord
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
+
+
+def learning_curve(run: Path, path: Path) -> Path:
+    """Training loss and validation accuracy by epoch, from a run folder's log."""
+    rows, record = MetricsLog.read(run), RunRecord.read(run)
+    metric = next(name for name in rows[0] if name.startswith("validation_"))
+    epochs = [row["epoch"] for row in rows]
+    with plt.rc_context(_STYLE):
+        figure, loss_axis = plt.subplots(figsize=(7, 4))
+        score_axis = loss_axis.twinx()
+        loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
+        score_axis.plot(epochs, [100 * row[metric] for row in rows], color=ACCENT, linewidth=2)
+        loss_axis.set(xlabel="epoch", ylabel="training loss")
+        loss_axis.yaxis.label.set_color("#616e7c")
+        score_axis.set_ylabel("validation accuracy, %", color=ACCENT)
+        score_axis.spines["right"].set_visible(True)
+        best = 100 * record.metrics["validation"]["accuracy"]
+        score_axis.plot(record.best_epoch, best, "o", color=ACCENT)
+        score_axis.annotate(
+            f"{best:.2f} %", (record.best_epoch, best), (-8, -16), textcoords="offset points", ha="right", color=ACCENT
+        )
+        loss_axis.set_title(
+            f"{record.recipe}, seed {record.seed}: {record.parameters['trainable']:,} parameters", loc="left"
+        )
+        return _save(figure, path)
+
+
+def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], path: Path) -> Path:
+    """A signal (n,), and at some moments what the memory still knows of it beside the true past."""
+    m, _ = memory_chunked(signal.double()[None, :, None], system)
+    delays = torch.arange(0.5, system.theta, 1.0, dtype=torch.float64)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(len(moments), 1, figsize=(8, 1.9 * len(moments) + 0.6), sharex=True, sharey=True)
+        for axis, moment in zip(axes, moments, strict=True):
+            decoded = decode_past(m[0, moment, 0], system, delays)
+            times = moment - delays + 0.5
+            past = signal[(moment - delays + 0.5).round().long().clamp(min=0)]
+            error = (decoded - past).square().mean().sqrt() / signal.double().std()
+            axis.plot(signal, color=FAINT, linewidth=1, label="signal")
+            axis.axvspan(moment - system.theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
+            axis.plot(times, decoded, color=ACCENT, linewidth=1.4, label=f"decoded from {system.order} numbers")
+            axis.set_title(f"step {moment}: error {error:.1%} of the signal's deviation", loc="left", fontsize=9)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
+        axes[-1].set_xlabel("time step")
+        figure.suptitle(
+            f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
+        )
+        return _save(figure, path)
+
+
+_STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "font.size": 10,
+}
+
+
+def _save(figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path

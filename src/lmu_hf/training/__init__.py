@@ -1,0 +1,1 @@
+"""The workshop: how a model of the family is made. Needs the extra ``train``."""

@@ -1,0 +1,132 @@
+"""One named function per result that we claim: architecture, data, optimiser, budget."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..configuration_lmu import LMUConfig
+from .augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run, but for its seed and where its data lies.
+
+    Args:
+        name: what the run is called.
+        architecture: fields of :class:`LMUConfig`, but for those that the data decides.
+        learning_rate, weight_decay: AdamW's; biases, norms and other vectors are not decayed.
+        epochs, batch_size: the budget; ``batch_size`` is per process.
+        schedule: a scheduler's name in transformers.
+        warmup: the fraction of all steps over which the learning rate rises.
+        label_smoothing: of the cross-entropy in training.
+        averaging: decay per step of the exponential average of weights that is evaluated; 0 for none.
+        augmentation: deformations of training images, or None.
+        max_grad_norm: gradients are clipped to this norm.
+    """
+
+    name: str
+    architecture: dict
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    epochs: int = 60
+    batch_size: int = 128
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    averaging: float = 0.0
+    augmentation: Augmentation | None = None
+    max_grad_norm: float = 1.0
+
+    def hyperparameters(self) -> dict:
+        """What a run record says of the recipe."""
+        return {name: value for name, value in asdict(self).items() if name != "name"}
+
+    def without_augmentation(self) -> "Recipe":
+        """The same recipe on images as they are, under a name that says so."""
+        return replace(self, name=f"{self.name}-plain", augmentation=None)
+
+    def image_config(self, image_size: int, num_labels: int, permutation_seed: int | None) -> LMUConfig:
+        """The recipe's config for square grey images, in raster order or permuted."""
+        fields: dict[str, Any] = {
+            "input_size": 1,
+            "image_size": image_size,
+            "num_labels": num_labels,
+            "pixel_order": "raster" if permutation_seed is None else "permuted",
+            "permutation_seed": permutation_seed or 0,
+        }
+        return LMUConfig(**fields, **self.architecture)
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {}
+
+
+def recipe(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """Enter a recipe under its function's name, with ``_`` as ``-``."""
+    RECIPES[build.__name__.replace("_", "-")] = build
+    return build
+
+
+def get_recipe(name: str, **changes) -> Recipe:
+    """A recipe by name, with some of its fields changed (None changes nothing).
+
+    Raises:
+        ValueError: there is no recipe of that name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return replace(RECIPES[name](), **{field: value for field, value in changes.items() if value is not None})
+
+
+def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
+    """The paper's image classifier: one memory that is written pixels, equations (18) to (20), last state only."""
+    return {
+        "block_type": "lmu",
+        "num_hidden_layers": 1,
+        "order": order,
+        "theta": theta,
+        "memory_channels": 1,
+        "hidden_size": hidden_size,
+        "basis": "unit",
+        "hidden_act": "gelu",
+        "classifier_dropout": 0.0,
+    } | more
+
+
+@recipe
+def psmnist() -> Recipe:
+    """The paper's architecture for permuted sequential MNIST, 166,092 parameters, trained on deformed images."""
+    return Recipe(
+        name="psmnist",
+        architecture=_single_memory(order=468, theta=784, hidden_size=346),
+        learning_rate=4e-3,
+        epochs=60,
+        label_smoothing=0.03,
+        averaging=0.999,
+        augmentation=Augmentation(shift=1.0),
+    )
+
+
+@recipe
+def psmnist_large() -> Recipe:
+    """The same memory with highway layers behind it, the paper's deep block, under 400,000 parameters."""
+    return replace(
+        psmnist(),
+        name="psmnist-large",
+        architecture=_single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
+    )
+
+
+@recipe
+def digits() -> Recipe:
+    """Scikit-learn's 8x8 digits as permuted pixel sequences: what ``make demo`` trains."""
+    return Recipe(
+        name="digits",
+        architecture=_single_memory(order=48, theta=64, hidden_size=128),
+        learning_rate=4e-3,
+        epochs=100,
+        batch_size=64,
+        label_smoothing=0.03,
+        averaging=0.99,
+        augmentation=Augmentation(rotation=5.0, scale=0.05, shear=0.05, shift=0.4, elastic=0.15, knots=3),
+    )

@@ -1,0 +1,151 @@
+"""What a run writes down, and how it is read back: ``run.json`` and ``metrics.jsonl``.
+
+Cards, README tables and plots read these files and nothing else.
+"""
+
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
+
+
+@dataclass
+class RunRecord:
+    """One training run, as its ``run.json`` holds it."""
+
+    recipe: str
+    task: str
+    data: dict
+    seed: int
+    hyperparameters: dict
+    parameters: dict[str, int]
+    processes: int = 1
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    steps: int = 0
+    wall_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    command: str = field(default_factory=lambda: command_line())
+    commit: str | None = field(default_factory=lambda: current_commit())
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    hardware: dict = field(default_factory=lambda: describe_hardware())
+
+    def write(self, folder: Path) -> Path:
+        """Write ``run.json``, whole or not at all."""
+        path = folder / "run.json"
+        staged = path.with_suffix(".json.partial")
+        staged.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        staged.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """Read a run folder's record.
+
+        Raises:
+            FileNotFoundError: the folder holds no ``run.json``: the run did not finish.
+            ValueError: the file is not a run record.
+        """
+        path = folder / "run.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} holds no run.json: the run has not finished")
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{path} is not a run record: {error}") from error
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line per evaluation, flushed as it is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.path.write_text("", encoding="utf-8")
+
+    def add(self, row: dict) -> None:
+        """Append one row."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> list[dict]:
+        """All rows of a run folder's log."""
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Total, trainable and embedding parameters."""
+    embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    parameters = list(model.parameters())
+    return {
+        "total": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "embeddings": sum(p.numel() for p in parameters if id(p) in embeddings),
+    }
+
+
+def command_line() -> str:
+    """The command that is running, as one would type it from the project's folder."""
+    script = Path(sys.argv[0])
+    if script.is_absolute() and Path.cwd() in script.parents:
+        script = script.relative_to(Path.cwd())
+    return shlex.join(["python", str(script) if not script.is_absolute() else script.name, *sys.argv[1:]])
+
+
+def current_commit() -> str | None:
+    """The commit of the source tree that this package runs from, with ``+`` if the tree has changed; None elsewhere."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return f"{commit}{'+' if changed else ''}" if commit else None
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter to a result."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_hardware() -> dict:
+    """Processor, cores and threads, and the accelerator if there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "machine": platform.machine(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "accelerator": accelerator,
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held: the accelerator's if one is used, else resident memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

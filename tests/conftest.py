@@ -1,0 +1,16 @@
+"""What every test stands on: the same random numbers in every run, and no threads for matrices this small."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+
+# derandomize: a red run is the same run on every machine. No deadline: time is judged by benchmarks.
+settings.register_profile("lmu", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("lmu")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
