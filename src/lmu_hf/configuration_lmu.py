@@ -196,7 +196,7 @@ class LMUConfig(PreTrainedConfig):
         for layer in range(self.num_hidden_layers if self.readout == "memory" else 0):
             if (width := self.layer_channels(layer) * self.order * directions) != self.hidden_size:
                 raise ValueError(
-                    f"readout='memory' hands on {width} numbers (memory_channels x order x directions) in layer {layer}, "
+                    f"readout='memory' hands on {width} numbers (channels x order x directions) in layer {layer}, "
                     f"so hidden_size must be {width}, got {self.hidden_size}"
                 )
         if self.bidirectional and self.pooling == "last":

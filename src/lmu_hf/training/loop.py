@@ -131,7 +131,8 @@ class _Run:
             inputs = self.task.inputs(batch, self.deformations)
             loss = self._loss(inputs)
             self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+            if self.recipe.max_grad_norm is not None:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
             self.optimizer.step()
             self.schedule.step()
             self.optimizer.zero_grad()

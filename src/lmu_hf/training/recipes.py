@@ -22,7 +22,7 @@ class Recipe:
         label_smoothing: of the cross-entropy in training.
         averaging: decay per step of the exponential average of weights that is evaluated; 0 for none.
         augmentation: deformations of training images, or None.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: gradients are clipped to this norm; None to leave them.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Recipe:
     label_smoothing: float = 0.0
     averaging: float = 0.0
     augmentation: Augmentation | None = None
-    max_grad_norm: float = 1.0
+    max_grad_norm: float | None = None
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe."""
@@ -99,8 +99,10 @@ def psmnist() -> Recipe:
     return Recipe(
         name="psmnist",
         architecture=_single_memory(order=468, theta=784, hidden_size=346),
-        learning_rate=4e-3,
-        epochs=60,
+        learning_rate=6e-3,
+        epochs=80,
+        batch_size=256,
+        warmup=0.25,
         label_smoothing=0.03,
         averaging=0.999,
         augmentation=Augmentation(shift=1.0),
