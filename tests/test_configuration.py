@@ -124,7 +124,9 @@ def test_every_layer_is_of_the_type_that_the_caches_know(layers):
         ({}, [8, 8, 8]),
         ({"block_type": "lmu", "input_size": 2}, [2, 8, 8]),
         ({"block_type": "lmu", "embedding_size": 3}, [3, 8, 8]),
-        ({"block_type": "highway", "embedding_size": 3}, [8, 8, 8]),
+        ({"block_type": "highway", "embedding_size": 3}, [3, 8, 8]),
+        ({"block_type": "residual", "embedding_size": 3}, [8, 8, 8]),
+        ({"block_type": "lmu", "embedding_size": 3, "deep_representations": True}, [8, 8, 8]),
     ],
 )
 def test_the_carried_numbers_are_channels_times_order_over_all_layers(fields, channels):

@@ -126,7 +126,11 @@ EULER = [Case(order, 1e5, 100, discretization="euler") for order in (1, 6, 64)]
 LONG = [Case(order, theta, 16384, 1, 1) for order, theta in product(ORDERS[:4], (5.0, 1e5)) if theta >= order]
 LONGEST = [Case(256, 8192.0, 16384, 1, 1), Case(468, 1e5, 16384, 1, 1), Case(6, 50.0, 16384, 1, 1, carried=False)]
 TOEPLITZ_LONG = Case(64, 784.0, 4096, 1, 1)
-CASES = awkward_cases() + EULER + [pytest.param(case, marks=pytest.mark.slow) for case in LONG + LONGEST]
+SHORT = awkward_cases() + EULER
+
+
+def slow(cases: list[Case]) -> list:
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 class Outcome(NamedTuple):
@@ -159,7 +163,7 @@ def question(case: Case) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor]]:
     return u, initial, (noise(case.b, case.n, case.d_u, case.order), noise(case.b, case.d_u, case.order))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", SHORT + slow(LONG + LONGEST), ids=str)
 def test_every_form_gives_the_states_of_the_recurrence_and_all_its_gradients(case):
     u, initial, pull = question(case)
     truth = outcome(memory_recurrent, case, u, initial, pull)
@@ -168,7 +172,7 @@ def test_every_form_gives_the_states_of_the_recurrence_and_all_its_gradients(cas
         assert_same(outcome(MEMORY_FORMS[form], case, u, initial, pull), truth, form)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", SHORT + slow(LONGEST), ids=str)
 def test_equation_25_the_last_state_alone_is_the_recurrences(case):
     u, initial, (_, pull) = question(case)
     truth = outcome(memory_recurrent, case, u, initial, (None, pull))
@@ -461,7 +465,7 @@ def test_per_sample_gradients_are_the_gradients_of_each_sample(form):
 @pytest.mark.parametrize("form", MEMORY_FORMS)
 def test_a_form_compiles_without_a_graph_break(form, backend):
     torch._dynamo.reset()
-    u, initial = noise(2, 1 if form == "step" else 20, 1).requires_grad_(), noise(2, 1, 4).requires_grad_()
+    u, initial = noise(2, 1 if form == "step" else 40, 1).requires_grad_(), noise(2, 1, 4).requires_grad_()
     plain = partial(MEMORY_FORMS[form], system=SYSTEM)
     compiled = torch.compile(lambda u, initial: plain(u, initial=initial), fullgraph=True, backend=backend)
     found, expected = compiled(u, initial), plain(u, initial=initial)
@@ -479,7 +483,7 @@ def test_a_form_exports_with_its_shape(form, strict):
         def forward(self, u: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:
             return MEMORY_FORMS[form](u, SYSTEM, initial)
 
-    shape = (2, 1 if form == "step" else 20, 1)
+    shape = (2, 1 if form == "step" else 40, 1)
     program = torch.export.export(Memory(), (noise(*shape), noise(2, 1, 4)), strict=strict).module()
     u, initial = noise(*shape), noise(2, 1, 4)
     for got, want in zip(program(u, initial), MEMORY_FORMS[form](u, SYSTEM, initial), strict=True):

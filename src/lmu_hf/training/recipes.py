@@ -100,7 +100,7 @@ def psmnist() -> Recipe:
         name="psmnist",
         architecture=_single_memory(order=468, theta=784, hidden_size=346),
         learning_rate=6e-3,
-        epochs=80,
+        epochs=60,
         batch_size=256,
         warmup=0.25,
         label_smoothing=0.03,
