@@ -1,0 +1,87 @@
+"""The scripts as a person runs them: from another directory, with a wrong flag, with several processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmu_hf.training.record import RunRecord
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *map(str, words)]
+    environment = {**ENVIRONMENT, **variables}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_shows_its_manual(script, tmp_path):
+    done = run(script, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"python scripts/{script.name}" in done.stdout
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_misspelt_flag_is_named(script, tmp_path):
+    done = run(script, "--sed", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unrecognized arguments: --sed" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_from_another_directory_leaves_a_run_folder_there(tmp_path):
+    done = run(SCRIPTS / "train_psmnist.py", "--recipe", "digits", "--num_train_epochs", 2, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "digits-perm0-seed0"
+    record = RunRecord.read(folder)
+    assert record.command == "python train_psmnist.py --recipe digits --num_train_epochs 2 --quiet"
+    assert f"test {100 * record.metrics['test']['accuracy']:.2f} %" in done.stdout
+    assert (folder / "figures" / "learning_curve.png").stat().st_size > 10_000
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    done = run(SCRIPTS / "train_psmnist.py", "--data_dir", "nowhere", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "nowhere/ylecun/mnist" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path):
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    words = ["--recipe", "digits", "--num_train_epochs", 2, "--quiet", "--output_dir", tmp_path / "run"]
+    done = run(*launch, SCRIPTS / "train_psmnist.py", *words, cwd=tmp_path, ACCELERATE_USE_CPU="true")
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "run")
+    assert record.processes == 2
+    assert record.steps == 2 * 10
+    assert 0 < record.metrics["test"]["accuracy"] <= 1
+    assert done.stdout.count("parameters,") == 1
+
+
+def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
+    sizes = ["--batch_size", 2, "--length", 40, "--order", 6, "--hidden_size", 3, "--repeats", 1]
+    done = run(SCRIPTS / "benchmark_memory.py", *sizes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["shape"] == {"b": 2, "n": 40, "d": 6, "d_u": 1, "d_o": 3}
+    forms = {(row["form"], row["outputs"]) for row in result["rows"]}
+    assert {("recurrent", "all"), ("fft", "all"), ("chunked", "all"), ("final", "last")} <= forms
+    assert all(row["milliseconds"] > 0 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_the_demo_does_the_main_job(tmp_path):
+    done = run(SCRIPTS / "demo.py", "--num_train_epochs", 3, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in ("majority class", "logistic regression", "LMUForImageClassification from", "faster"):
+        assert line in done.stdout
+    for picture in ("learning_curve.png", "memory_window.png"):
+        assert (tmp_path / "runs" / "demo" / "figures" / picture).stat().st_size > 10_000
