@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> RunRecord:
         recipe = recipe.without_augmentation()
     task = load_task(args, recipe)
     set_seed(args.seed)
-    config = recipe.image_config(task.image_size, task.num_labels, args.permutation_seed)
+    config = recipe.image_config(task.image_size, task.labels, args.permutation_seed)
     model = AutoModelForImageClassification.from_config(config)
     order = "raster" if args.permutation_seed is None else f"perm{args.permutation_seed}"
     folder = args.output_dir or Path("runs") / f"{recipe.name}-{order}-seed{args.seed}"

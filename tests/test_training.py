@@ -32,7 +32,7 @@ def small(recipe: Recipe, **changes) -> Recipe:
 
 def fresh_model(recipe: Recipe, task: ImageTask, seed: int = 0):
     set_seed(seed)
-    return AutoModelForImageClassification.from_config(recipe.image_config(task.image_size, task.num_labels, 0))
+    return AutoModelForImageClassification.from_config(recipe.image_config(task.image_size, task.labels, 0))
 
 
 # --------------------------------------------------------------------------- deformations
@@ -132,7 +132,9 @@ def test_every_recipe_keeps_its_size_and_takes_two_steps(name, tmp_path):
     side = 8 if name == "digits" else 28
     generator = np.random.default_rng(0)
     rows = ImageRows(generator.integers(0, 256, (40, side, side), dtype=np.uint8), np.arange(40) % 10)
-    task = ImageTask("noise", {"train": rows, "validation": rows, "test": rows}, 10, 0.5, 0.3, recipe.augmentation)
+    task = ImageTask(
+        "noise", {"train": rows, "validation": rows, "test": rows}, list("0123456789"), 0.5, 0.3, recipe.augmentation
+    )
     model = fresh_model(recipe, task)
     before = model.state_dict()["classifier.out.weight"].clone()
     assert model.num_parameters() <= PARAMETER_LIMITS[name]
@@ -142,7 +144,7 @@ def test_every_recipe_keeps_its_size_and_takes_two_steps(name, tmp_path):
 
 
 def test_the_papers_architecture_has_the_papers_size():
-    model = AutoModelForImageClassification.from_config(get_recipe("psmnist").image_config(28, 10, 0))
+    model = AutoModelForImageClassification.from_config(get_recipe("psmnist").image_config(28, list("0123456789"), 0))
     assert model.num_parameters() == 166_092
 
 

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
 from .recipes import Recipe
-from .record import MetricsLog, RunRecord, count_parameters, peak_memory_bytes
+from .record import MetricsLog, RunRecord, count_parameters, describe_architecture, peak_memory_bytes
 from .tasks.images import ImageTask
 
 EVALUATION_BATCH = 1000
@@ -53,6 +53,7 @@ def train(
         data=task.describe(),
         seed=seed,
         hyperparameters=recipe.hyperparameters(),
+        architecture=describe_architecture(model.config),
         parameters=count_parameters(model),
         processes=accelerator.num_processes,
     )

@@ -39,19 +39,20 @@ class Recipe:
     max_grad_norm: float | None = None
 
     def hyperparameters(self) -> dict:
-        """What a run record says of the recipe."""
-        return {name: value for name, value in asdict(self).items() if name != "name"}
+        """What a run record says of the recipe, beside its name and its architecture."""
+        return {name: value for name, value in asdict(self).items() if name not in ("name", "architecture")}
 
     def without_augmentation(self) -> "Recipe":
         """The same recipe on images as they are, under a name that says so."""
         return replace(self, name=f"{self.name}-plain", augmentation=None)
 
-    def image_config(self, image_size: int, num_labels: int, permutation_seed: int | None) -> LMUConfig:
+    def image_config(self, image_size: int, labels: list[str], permutation_seed: int | None) -> LMUConfig:
         """The recipe's config for square grey images, in raster order or permuted."""
         fields: dict[str, Any] = {
             "input_size": 1,
             "image_size": image_size,
-            "num_labels": num_labels,
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
             "pixel_order": "raster" if permutation_seed is None else "permuted",
             "permutation_seed": permutation_seed or 0,
         }

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
+
+from ..configuration_lmu import LMUConfig
 
 RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
 
@@ -29,6 +32,7 @@ class RunRecord:
     data: dict
     seed: int
     hyperparameters: dict
+    architecture: dict
     parameters: dict[str, int]
     processes: int = 1
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -83,6 +87,13 @@ class MetricsLog:
         """All rows of a run folder's log."""
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
+
+
+def describe_architecture(config: PreTrainedConfig) -> dict:
+    """The family's own fields of a config, where they differ from its defaults."""
+    defaults = LMUConfig().to_dict()
+    own = {name: value for name, value in config.to_dict().items() if name in LMUConfig.__annotations__}
+    return {name: value for name, value in own.items() if value != defaults[name]}
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

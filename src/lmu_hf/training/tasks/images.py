@@ -50,14 +50,14 @@ class ImageTask:
     Args:
         name: what the set is called in a run record.
         splits: rows for ``"train"``, ``"validation"`` and ``"test"``.
-        num_labels: how many classes.
+        labels: the classes' names.
         mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std.
         augmentation: random deformations of training images, or None.
     """
 
     name: str
     splits: dict[str, ImageRows]
-    num_labels: int
+    labels: list[str]
     mean: float
     std: float
     augmentation: Augmentation | None = None
@@ -162,5 +162,10 @@ def digits(seed: int = 0) -> ImageTask:
 
 def _image_task(name: str, splits: dict[str, ImageRows]) -> ImageTask:
     pixels = splits["train"].images.double() / 255
-    labels = int(splits["train"].labels.max()) + 1
-    return ImageTask(name, splits, labels, mean=round(pixels.mean().item(), 4), std=round(pixels.std().item(), 4))
+    return ImageTask(
+        name,
+        splits,
+        [str(digit) for digit in range(10)],
+        mean=round(pixels.mean().item(), 4),
+        std=round(pixels.std().item(), 4),
+    )
