@@ -45,7 +45,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weight_decay", type=float)
     parser.add_argument("--num_train_epochs", type=int)
     parser.add_argument("--per_device_train_batch_size", type=int)
-    parser.add_argument("--no_augmentation", action="store_true", help="train on the images as they are")
     parser.add_argument(
         "--skip_test", action="store_true", help="never read the test split: for choosing hyper-parameters"
     )
@@ -77,8 +76,6 @@ def main(argv: list[str] | None = None) -> RunRecord:
         epochs=args.num_train_epochs,
         batch_size=args.per_device_train_batch_size,
     )
-    if args.no_augmentation:
-        recipe = recipe.without_augmentation()
     task = load_task(args, recipe)
     set_seed(args.seed)
     config = recipe.image_config(task.image_size, task.labels, args.permutation_seed)

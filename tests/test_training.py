@@ -18,7 +18,13 @@ from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord, count_parameters
 from lmu_hf.training.tasks.images import ImageRows, ImageTask, digits, mnist
 
-PARAMETER_LIMITS = {"psmnist": 166_092, "psmnist-large": 400_000, "smnist": 400_000, "digits": 10_000}
+PARAMETER_LIMITS = {
+    "psmnist": 166_092,
+    "psmnist-plain": 166_092,
+    "psmnist-large": 400_000,
+    "smnist": 400_000,
+    "digits": 10_000,
+}
 
 
 @pytest.fixture(scope="module")

@@ -223,17 +223,20 @@ class LMUModel(LMUPreTrainedModel):
         return hidden if self.norm is None else self.norm(hidden)
 
     def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
+        """The memories to go on from and to leave behind; what was given is used, whatever ``use_cache`` says."""
+        wanted = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if self.config.bidirectional:
             if past_key_values is not None or use_cache:
+                raise ValueError("a bidirectional model carries nothing: leave out past_key_values and use_cache")
+            return None
+        if self.gradient_checkpointing and self.training:
+            if past_key_values is not None:
                 raise ValueError(
-                    "a bidirectional model has nothing to carry: past_key_values and use_cache must be left out"
+                    "gradient checkpointing runs blocks twice, so past_key_values cannot be carried in training"
                 )
             return None
-        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
-        if not wanted or (self.gradient_checkpointing and self.training):
-            return None
         if past_key_values is None:
-            return DynamicCache(config=self.config)
+            return DynamicCache(config=self.config) if wanted else None
         if not all(isinstance(layer, LMUCacheLayer) for layer in past_key_values.layers):
             raise TypeError("past_key_values must hold LMU memories: build it as DynamicCache(config=model.config)")
         return past_key_values

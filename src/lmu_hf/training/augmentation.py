@@ -24,7 +24,7 @@ class Augmentation:
     rotation: float = 10.0
     scale: float = 0.1
     shear: float = 0.1
-    shift: float = 1.5
+    shift: float = 1.0
     elastic: float = 0.7
     knots: int = 5
 

@@ -42,10 +42,6 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         return {name: value for name, value in asdict(self).items() if name not in ("name", "architecture")}
 
-    def without_augmentation(self) -> "Recipe":
-        """The same recipe on images as they are, under a name that says so."""
-        return replace(self, name=f"{self.name}-plain", augmentation=None)
-
     def image_config(self, image_size: int, labels: list[str], permutation_seed: int | None) -> LMUConfig:
         """The recipe's config for square grey images, in raster order or permuted."""
         fields: dict[str, Any] = {
@@ -90,7 +86,6 @@ def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
         "hidden_size": hidden_size,
         "basis": "unit",
         "hidden_act": "gelu",
-        "classifier_dropout": 0.0,
     } | more
 
 
@@ -106,7 +101,21 @@ def psmnist() -> Recipe:
         warmup=0.25,
         label_smoothing=0.03,
         averaging=0.999,
-        augmentation=Augmentation(shift=1.0),
+        augmentation=Augmentation(),
+    )
+
+
+@recipe
+def psmnist_plain() -> Recipe:
+    """The same on images as they are: what to compare with marks that were made without deformed images."""
+    return replace(
+        psmnist(),
+        name="psmnist-plain",
+        architecture=_single_memory(order=468, theta=784, hidden_size=346, hidden_act="relu", classifier_dropout=0.5),
+        learning_rate=2e-3,
+        batch_size=128,
+        label_smoothing=0.1,
+        augmentation=None,
     )
 
 
@@ -118,6 +127,12 @@ def psmnist_large() -> Recipe:
         name="psmnist-large",
         architecture=_single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
     )
+
+
+@recipe
+def smnist() -> Recipe:
+    """The large recipe on pixels in raster order; give ``--permutation_seed none``."""
+    return replace(psmnist_large(), name="smnist")
 
 
 @recipe
