@@ -53,8 +53,9 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         """Keep the memory that ``tokens`` more steps have left. Written in place, unless gradients flow through it."""
         if not self.is_initialized or self._held.shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
-        if recurrent_states.requires_grad and torch.is_grad_enabled():
-            self.recurrent_states[0] = recurrent_states
+        if self._held.requires_grad or (recurrent_states.requires_grad and torch.is_grad_enabled()):
+            # What belongs to a graph is never written over. The copy lets go of the states that it was cut from.
+            self.recurrent_states[0] = recurrent_states.clone()
         else:
             self._held.copy_(recurrent_states)
         self.cumulative_length.add_(tokens)
@@ -93,6 +94,8 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def reset(self) -> None:
         """Forget everything, keeping the allocation."""
+        if self.is_initialized and self._held.requires_grad:
+            self.recurrent_states[0] = torch.zeros_like(self._held)
         LinearAttentionLayer.reset(self)
         if self.cumulative_length is not None:
             self.cumulative_length.zero_()

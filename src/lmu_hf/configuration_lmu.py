@@ -7,18 +7,15 @@ from difflib import get_close_matches
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .layers import LAYER_WORDS
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
 CHOICES = {
     "discretization": DISCRETIZATIONS,
     "basis": BASES,
-    "encoder": ("linear", "identity"),
-    "readout": ("dense", "memory"),
-    "encoder_activation": ("identity", "relu", "gelu", "silu", "tanh"),
-    "hidden_act": ("identity", "relu", "gelu", "silu", "tanh"),
+    **LAYER_WORDS,
     "block_type": ("lmu", "highway", "residual"),
     "pooling": ("last", "mean", "max"),
-    "memory_form": ("auto", "recurrent", "chunked", "fft", "toeplitz"),
     "pixel_order": ("raster", "permuted"),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")

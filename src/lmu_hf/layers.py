@@ -16,6 +16,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
+SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "fft", "toeplitz")
+LAYER_WORDS: dict[str, tuple[str, ...]] = {
+    "encoder": ("linear", "identity"),
+    "readout": ("dense", "memory"),
+    "encoder_activation": tuple(ACTIVATIONS),
+    "hidden_act": tuple(ACTIVATIONS),
+    "memory_form": SEQUENCE_FORMS,
+}
 
 
 # --------------------------------------------------------------------------- ragged batches
@@ -102,7 +110,11 @@ class LMULayer(nn.Module):
         encoder_activation: f1, a key of ``ACTIVATIONS``.
         hidden_act: f2, likewise.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
-        memory_form: ``"auto"`` or a key of ``MEMORY_FORMS``, the form for sequences of more than one step.
+        memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"chunked"`` for
+            every state and ``"final"`` for the last alone.
+
+    Raises:
+        ValueError: a word is not one of those that its argument allows.
     """
 
     def __init__(
@@ -119,6 +131,11 @@ class LMULayer(nn.Module):
         memory_form: str = "auto",
     ) -> None:
         super().__init__()
+        words = {"encoder": encoder, "readout": readout, "memory_form": memory_form}
+        words |= {"encoder_activation": encoder_activation, "hidden_act": hidden_act}
+        for name, word in words.items():
+            if word not in LAYER_WORDS[name]:
+                raise ValueError(f"{name} must be one of {LAYER_WORDS[name]}, got {word!r}")
         self.d_u = d_u
         self.system = system
         self.bidirectional = bidirectional
@@ -152,13 +169,18 @@ class LMULayer(nn.Module):
         Args:
             x: (b, n, d_x).
             initial: (b, d_u, d), the memory to go on from; None for a fresh start.
-            lengths: (b,), where rows end (what lies behind is ignored); None if all n steps are real.
+            lengths: (b,), where rows end (what lies behind must be finite and counts for nothing); None if all real.
             last_only: compute only the output at each row's last real step, by eq. (25).
             return_final: also return the memory after each row's last real step.
 
         Returns:
             o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None.
+
+        Raises:
+            ValueError: only the last step is asked of a bidirectional layer, whose last state has not read backwards.
         """
+        if self.bidirectional and last_only:
+            raise ValueError("last_only asks for a causal layer; this one is bidirectional")
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
         with torch.autocast(u.device.type, enabled=False):

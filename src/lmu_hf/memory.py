@@ -84,9 +84,14 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor) -> Tens
     Args:
         memory: (b, d_u, d).
         system: whose Ā.
-        steps: one count for all rows, or (b,) integers, one per row.
+        steps: one count for all rows, or (b,) integers, one per row; none below 0.
+
+    Raises:
+        ValueError: the one count is negative.
     """
     if isinstance(steps, int):
+        if steps < 0:
+            raise ValueError(f"steps must not be negative, got {steps}: what a memory has forgotten is gone")
         return memory @ _constant("A_power", system, steps, memory).T
     bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
     for bit in range(bits):
@@ -217,7 +222,8 @@ def memory_chunked(
     x = pad(u.transpose(1, 2), (0, blocks * L - n)).reshape(b, d_u, blocks, L)
     # What enters block k before it is carried: the initial memory for the first, then each block's own end.
     first = u.new_zeros(b, d_u, 1, system.order) if initial is None else initial[:, :, None]
-    entry = torch.cat([first, x[:, :, :-1] @ _impulse_tail(system, L, u)], dim=2)
+    ends = x.reshape(-1, L) @ _impulse_tail(system, L, u)
+    entry = torch.cat([first, ends.view(b, d_u, blocks, system.order)[:, :, :-1]], dim=2)
     stride = 1
     while stride < blocks:
         carried = entry[:, :, :-stride] @ _constant("A_power", system, L * stride, u).T
@@ -235,8 +241,8 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
     # Beyond this a stored H would be larger than it is worth: blocks are joined in pairs instead.
     L = min(n, 4096)
     blocks = 1 << (-(-n // L) - 1).bit_length()
-    x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(b, d_u, blocks, L)
-    ends = x @ _impulse_tail(system, L, u)
+    x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(-1, L)
+    ends = (x @ _impulse_tail(system, L, u)).view(b, d_u, blocks, system.order)
     span = L
     while ends.shape[2] > 1:
         ends = ends[:, :, 0::2] @ _constant("A_power", system, span, u).T + ends[:, :, 1::2]

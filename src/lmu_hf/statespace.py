@@ -21,7 +21,7 @@ derived from it is remembered once per process (:func:`constant`), so a model ha
 meta-device load or a half-precision checkpoint could damage.
 """
 
-import math
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -33,6 +33,7 @@ from torch import Tensor
 
 DISCRETIZATIONS = ("zoh", "euler")
 BASES = ("legendre", "orthonormal", "unit")
+MAX_THETA = 10**7  # beyond it 1 − (spectral radius) is lost in float32
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class LegendreSystem:
 
     Args:
         order: number of Legendre coefficients d, at least 1.
-        theta: window θ in time steps, at least 1 (a fraction is allowed).
+        theta: window θ in time steps, from 1 to 10⁷ (a fraction is allowed).
         discretization: ``"zoh"`` (exact for inputs that hold for a step) or ``"euler"`` (a first-order step;
             unstable unless θ is large beside the order).
         basis: ``"legendre"``, the paper's; ``"orthonormal"``, row i divided by √(2i+1), which keeps ‖Ā‖ near 1;
@@ -58,10 +59,11 @@ class LegendreSystem:
     basis: str = "legendre"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.order, int) and self.order >= 1):
+        if not isinstance(self.order, int) or isinstance(self.order, bool) or self.order < 1:
             raise ValueError(f"order must be an integer ≥ 1, got {self.order!r}")
-        if not (isinstance(self.theta, int | float) and math.isfinite(self.theta) and self.theta >= 1):
-            raise ValueError(f"theta must be a finite number of time steps ≥ 1, got {self.theta!r}")
+        is_number = isinstance(self.theta, int | float) and not isinstance(self.theta, bool)
+        if not is_number or not 1 <= self.theta <= MAX_THETA:
+            raise ValueError(f"theta must be a number of time steps from 1 to {MAX_THETA:g}, got {self.theta!r}")
         if self.discretization not in DISCRETIZATIONS:
             raise ValueError(f"discretization must be one of {DISCRETIZATIONS}, got {self.discretization!r}")
         if self.basis not in BASES:
@@ -199,6 +201,8 @@ _BUILDERS: dict[str, Builder] = {
 _CACHE_BYTES = 512 * 2**20
 _cache: OrderedDict[tuple, Tensor] = OrderedDict()
 _cache_lock = threading.Lock()
+_thread = threading.local()
+_graph_constants = itertools.count()
 
 
 def derives(kind: str) -> Callable[[Builder], Builder]:
@@ -226,37 +230,50 @@ def constant(kind: str, system: LegendreSystem, size: int, dtype: torch.dtype, d
         dtype: float32 or float64 (a complex constant gets the complex type of that precision).
         device: where it is used.
     """
-    numbers = (system.order, system.theta, system.discretization, system.basis)
-    return _constant(kind, *numbers, size, dtype, str(device))
-
-
-@torch.compiler.assume_constant_result
-def _constant(
-    kind: str, order: int, theta: float, discretization: str, basis: str, size: int, dtype: torch.dtype, device: str
-) -> Tensor:
-    system = LegendreSystem(order, theta, discretization, basis)
-    key = (kind, system, size, dtype, device)
-    with _cache_lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
+    if torch.compiler.is_compiling():  # a graph may only be given plain numbers and words
+        numbers = (system.order, system.theta, system.discretization, system.basis)
+        return _constant_in_graph(kind, *numbers, size, dtype, device)
 
     def build() -> Tensor:
         value = exact(kind, system, size)
         return value.to(device, dtype.to_complex() if value.is_complex() else dtype)
 
-    # A fresh thread has none of the caller's modes (inference, autocast, meta or fake tensors, functorch levels), any
-    # of which would otherwise be baked into a tensor that outlives them.
-    with ThreadPoolExecutor(max_workers=1) as clean:
-        return clean.submit(_remember, key, build).result()
+    return _remember((kind, system, size, dtype, torch.device(device)), build)
+
+
+@torch.compiler.assume_constant_result
+def _constant_in_graph(
+    kind: str,
+    order: int,
+    theta: float,
+    discretization: str,
+    basis: str,
+    size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    # The tracer names a constant by the code object that made it and refuses a second one of the same name.
+    _constant_in_graph.__code__ = _constant_in_graph.__code__.replace(co_name=f"constant_{next(_graph_constants)}")
+    system = LegendreSystem(order, theta, discretization, basis)
+    with ThreadPoolExecutor(max_workers=1) as untraced:
+        return untraced.submit(constant, kind, system, size, dtype, device).result()
 
 
 def _remember(key: tuple, build: Callable[[], Tensor]) -> Tensor:
+    """The cached tensor, or a new one, built in a fresh thread.
+
+    A fresh thread has none of the caller's modes (inference, autocast, meta or fake tensors, functorch levels), any of
+    which would otherwise be baked into a tensor that outlives them.
+    """
     with _cache_lock:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-    value = build()
+    if getattr(_thread, "is_fresh", False):
+        value = build()
+    else:
+        with ThreadPoolExecutor(max_workers=1, initializer=lambda: setattr(_thread, "is_fresh", True)) as fresh:
+            value = fresh.submit(build).result()
     with _cache_lock:
         _cache[key] = value
         held = sum(tensor.nbytes for tensor in _cache.values())

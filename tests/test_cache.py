@@ -1,0 +1,196 @@
+"""What a layer remembers between calls, through the caches that transformers builds from a config."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, StaticCache
+
+from lmu_hf.cache_lmu import LMUCacheLayer
+from lmu_hf.configuration_lmu import LMUConfig
+
+B, D_U, D = 3, 2, 4
+CONFIG = LMUConfig(hidden_size=8, num_hidden_layers=2, order=D, memory_channels=D_U, theta=9)
+
+
+@pytest.fixture(params=["dynamic", "static"])
+def cache(request) -> Cache:
+    if request.param == "dynamic":
+        return DynamicCache(config=CONFIG)
+    return StaticCache(config=CONFIG, max_cache_len=16)
+
+
+def memory_of(*rows: float) -> Tensor:
+    """One memory (b, d_u, d) whose rows are told apart by their value."""
+    return torch.tensor(rows, dtype=torch.float32)[:, None, None].expand(-1, D_U, D).clone()
+
+
+def write(cache: Cache, memory: Tensor, tokens: int = 1) -> None:
+    for layer in range(len(cache.layers)):
+        cache.update_recurrent_state(memory, layer, tokens=tokens)
+
+
+def rows(cache: Cache, layer: int = 1) -> list[float]:
+    memory = cache.get_recurrent_state(layer)
+    assert memory.eq(memory[:, :1, :1]).all()  # whole rows move, not parts of them
+    return memory[:, 0, 0].tolist()
+
+
+def test_the_config_alone_builds_one_memory_per_layer(cache):
+    assert len(cache.layers) == 2
+    assert all(type(layer) is LMUCacheLayer for layer in cache.layers)
+    assert cache.is_compileable
+    assert not any(layer.is_croppable for layer in cache.layers)
+
+
+def test_nothing_is_remembered_before_the_first_token(cache):
+    assert cache.get_seq_length() == 0
+    assert cache.get_recurrent_state(0) is None
+    assert not cache.has_previous_state(0)
+    assert cache.layers[0].memory is None
+    assert cache.get_max_length() == -1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_written_is_read_back_as_it_was(cache, dtype):
+    memory = torch.randn(B, D_U, D, dtype=dtype)
+    write(cache, memory)
+    for layer in range(2):
+        assert torch.equal(cache.get_recurrent_state(layer), memory)
+        assert cache.get_recurrent_state(layer).dtype == dtype
+        assert torch.equal(cache.layers[layer].memory, memory)
+        assert cache.has_previous_state(layer)
+
+
+def test_layers_do_not_share_a_memory(cache):
+    cache.update_recurrent_state(memory_of(1, 2, 3), 0)
+    assert cache.get_recurrent_state(1) is None
+    cache.update_recurrent_state(memory_of(4, 5, 6), 1)
+    assert rows(cache, 0) == [1, 2, 3]
+    assert rows(cache, 1) == [4, 5, 6]
+
+
+def test_what_is_written_later_does_not_change_with_what_the_caller_does_to_it(cache):
+    memory = memory_of(1, 2, 3)
+    write(cache, memory)
+    memory.zero_()
+    assert rows(cache) == [1, 2, 3]
+
+
+def test_the_length_counts_every_token(cache):
+    for tokens in (5, 1, 1, 7):
+        write(cache, memory_of(1, 2, 3), tokens)
+    assert cache.get_seq_length() == 14
+    assert cache.get_seq_length(1) == 14
+    assert cache.get_mask_sizes(3, 0) == (17, 0)
+
+
+def test_the_size_does_not_depend_on_the_tokens(cache):
+    def size() -> int:
+        tensors = [value for layer in cache.layers for value in vars(layer).values() if isinstance(value, Tensor)]
+        tensors += [state for layer in cache.layers for state in layer.recurrent_states.values()]
+        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+    write(cache, memory_of(1, 2, 3), tokens=1)
+    first = size()
+    for tokens in (1, 1000, 10**6):
+        write(cache, memory_of(1, 2, 3), tokens)
+    assert size() == first == 2 * (B * D_U * D * 4 + 8)
+
+
+def test_rows_are_reordered_repeated_and_selected(cache):
+    write(cache, memory_of(1, 2, 3), tokens=5)
+    cache.reorder_cache(torch.tensor([2, 0, 0]))
+    assert rows(cache) == [3, 1, 1]
+    cache.batch_repeat_interleave(2)
+    assert rows(cache) == [3, 3, 1, 1, 1, 1]
+    cache.batch_select_indices(torch.tensor([5, 1]))
+    assert rows(cache) == [1, 3]
+    assert cache.get_seq_length() == 5
+    write(cache, memory_of(7, 8))
+    assert rows(cache) == [7, 8]
+    assert cache.get_seq_length() == 6
+
+
+def test_moving_rows_of_an_empty_cache_moves_nothing(cache):
+    cache.reorder_cache(torch.tensor([0]))
+    cache.batch_repeat_interleave(2)
+    cache.batch_select_indices(torch.tensor([0]))
+    assert cache.get_recurrent_state(0) is None
+
+
+def test_reset_forgets_everything_and_keeps_the_allocation(cache):
+    write(cache, memory_of(1, 2, 3), tokens=5)
+    place = cache.get_recurrent_state(0).data_ptr()
+    cache.reset()
+    assert cache.get_seq_length() == 0
+    assert cache.get_recurrent_state(0) is None
+    assert cache.layers[0].memory is None
+    write(cache, memory_of(4, 5, 6))
+    assert rows(cache) == [4, 5, 6]
+    assert cache.get_seq_length() == 1
+    assert cache.get_recurrent_state(0).data_ptr() == place
+
+
+def test_reset_before_the_first_token_is_harmless(cache):
+    cache.reset()
+    assert cache.get_seq_length() == 0
+
+
+def test_keys_and_values_are_refused_and_none_is_answered_none(cache):
+    keys = torch.zeros(B, 1, 1, D)
+    with pytest.raises(ValueError, match="carries a memory, not keys and values"):
+        cache.update(keys, keys, 0)
+    assert cache.update(None, None, 0) == (None, None)
+
+
+def test_a_memory_cannot_be_rolled_back(cache):
+    write(cache, memory_of(1, 2, 3), tokens=5)
+    with pytest.raises(ValueError, match="cannot be rolled back"):
+        cache.crop(1)
+    assert rows(cache) == [1, 2, 3]
+
+
+def test_without_gradients_the_memory_is_written_in_place(cache):
+    write(cache, memory_of(1, 2, 3))
+    places = [cache.get_recurrent_state(layer).data_ptr() for layer in range(2)]
+    counters = [layer.cumulative_length.data_ptr() for layer in cache.layers]
+    with torch.no_grad():
+        for _ in range(3):
+            write(cache, memory_of(4, 5, 6).requires_grad_())
+    assert [cache.get_recurrent_state(layer).data_ptr() for layer in range(2)] == places
+    assert [layer.cumulative_length.data_ptr() for layer in cache.layers] == counters
+    assert not cache.get_recurrent_state(0).requires_grad
+    assert rows(cache) == [4, 5, 6]
+
+
+def test_gradients_flow_through_the_carried_memory(cache):
+    start = memory_of(1, 2, 3).requires_grad_()
+    cache.update_recurrent_state(2 * start, 0)
+    cache.update_recurrent_state(cache.get_recurrent_state(0).square(), 0)
+    cache.update_recurrent_state(cache.get_recurrent_state(0) + 1, 0)
+    (gradient,) = torch.autograd.grad(cache.get_recurrent_state(0).sum(), start)
+    assert torch.equal(gradient, 8 * start)
+
+
+@pytest.mark.parametrize("afterwards", ["an update without gradients", "a reset"])
+def test_a_graph_that_runs_through_the_memory_survives_what_comes_after(cache, afterwards):
+    start = memory_of(1, 2, 3).requires_grad_()
+    cache.update_recurrent_state(2 * start, 0)
+    loss = cache.get_recurrent_state(0).square().sum()
+    if afterwards == "a reset":
+        cache.reset()
+    else:
+        with torch.no_grad():
+            cache.update_recurrent_state(memory_of(4, 5, 6), 0)
+        assert not cache.get_recurrent_state(0).requires_grad
+    (gradient,) = torch.autograd.grad(loss, start)
+    assert torch.equal(gradient, 8 * start)
+
+
+def test_the_memory_goes_and_comes_back_with_its_device(cache):
+    write(cache, memory_of(1, 2, 3), tokens=5)
+    for layer in cache.layers:
+        layer.offload()
+        layer.prefetch()
+    assert rows(cache) == [1, 2, 3]
+    assert cache.get_seq_length() == 5

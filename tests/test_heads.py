@@ -1,0 +1,978 @@
+"""What a stack of memories is asked: the paper's set-ups, pooling, losses, and the tools that people already use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from torch.testing import assert_close
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoModelForTimeSeriesPrediction,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    ViTImageProcessor,
+    pipeline,
+)
+
+from lmu_hf import (
+    LMUConfig,
+    LMUForImageClassification,
+    LMUForSequenceClassification,
+    LMUForSequencePairClassification,
+    LMUForTimeSeriesPrediction,
+    LMUModel,
+)
+from lmu_hf.configuration_lmu import PAIR_FEATURES
+
+VOCABULARY, WIDTH, LABELS = 11, 6, 3
+TINY = {
+    **{"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 9.0]},
+    **{"num_highway_layers": 1, "num_labels": LABELS},
+}
+POOLINGS = {
+    **{pooling: {"pooling": pooling} for pooling in ("last", "mean", "max")},
+    **{f"{pooling} both ways": {"pooling": pooling, "bidirectional": True} for pooling in ("mean", "max")},
+}
+ARCHITECTURES = {
+    f"{pooling}, {block}{', deep' * deep}": {**changes, "block_type": block, "deep_representations": deep}
+    for pooling, changes in POOLINGS.items()
+    for block, deep in (("lmu", False), ("highway", True), ("residual", False), ("residual", True))
+}
+FEW = settings(max_examples=20, deadline=None)
+
+
+def tiny(**changes) -> LMUConfig:
+    return LMUConfig(**{**TINY, **changes})
+
+
+def build(kind: type, dtype: torch.dtype = torch.float64, **changes):
+    """A model whose every parameter is drawn anew, so that no bias is zero and no gate neutral."""
+    model = kind(tiny(**changes))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.to(dtype).eval()
+
+
+def draw_ids(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, VOCABULARY, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    """Within 1e-12 in float64; within 1e-6 of the largest number in float32, some ten roundings."""
+    tolerance = 1e-12 if actual.dtype == torch.float64 else 1e-6
+    assert_close(actual, expected, rtol=0, atol=tolerance * max(expected.abs().max().item(), 1))
+
+
+def trainable(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@st.composite
+def masks(draw_from, longest: int = 10) -> Tensor:
+    """Any mask that leaves every row a real step."""
+    b, n = draw_from(st.integers(1, 3)), draw_from(st.integers(1, longest))
+    row = st.lists(st.booleans(), min_size=n, max_size=n).filter(any)
+    return torch.tensor(draw_from(st.lists(row, min_size=b, max_size=b)))
+
+
+# --------------------------------------------------------------------------- the paper's set-ups, one config each
+
+
+PSMNIST = {
+    **{"input_size": 1, "hidden_size": 346, "num_hidden_layers": 1, "order": 468, "theta": 784, "memory_channels": 1},
+    **{"block_type": "lmu", "encoder_activation": "relu", "hidden_act": "relu", "num_labels": 10},
+    **{"image_size": 28, "pixel_order": "permuted", "classifier_dropout": 0.5},
+}
+WORD_VECTORS = {
+    **{"vocab_size": 1000, "embedding_size": 300, "hidden_size": 300, "num_hidden_layers": 1, "order": 1, "theta": 400},
+    **{"block_type": "lmu", "encoder": "identity", "readout": "memory"},
+}
+
+
+def test_psmnist_has_166092_parameters():
+    assert trainable(LMUForImageClassification(LMUConfig(**PSMNIST))) == 166_092
+
+
+def test_psmnist_without_the_input_readout_has_the_papers_165k():
+    model = LMUForImageClassification(LMUConfig(**PSMNIST))
+    assert trainable(model) - model.model.layers[0].memory.input_readout.weight.numel() == 165_746
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "count"),
+    [
+        (LMUForSequenceClassification, 1, 301),
+        (LMUForSequencePairClassification, 1, 1201),
+        (LMUForSequencePairClassification, 3, 3603),
+    ],
+    ids=["IMDB", "QQP", "SNLI"],
+)
+def test_small_classifiers_over_frozen_word_vectors(kind, labels, count):
+    model = kind(LMUConfig(**WORD_VECTORS, num_labels=labels))
+    assert trainable(model.classifier) == count
+    assert trainable(model) == count + 1000 * 300
+    model.get_input_embeddings().requires_grad_(False)
+    assert trainable(model) == count
+
+
+def test_the_imdb_memory_is_the_decaying_mean_of_the_word_vectors():
+    model = build(LMUForSequenceClassification, **{**WORD_VECTORS, "embedding_size": 6, "hidden_size": 6})
+    ids = draw_ids(1, 50)
+    decay = torch.exp(torch.tensor(-1 / 400, dtype=torch.float64))
+    weights = (1 - decay) * decay ** torch.arange(49, -1, -1)
+    expected = model.classifier((weights[:, None] * model.get_input_embeddings()(ids[0])).sum(0))
+    assert_close(model(ids).logits[0], expected, rtol=0, atol=1e-12)
+
+
+def test_mackey_glass_has_about_18_thousand_parameters():
+    fields = {"input_size": 1, "hidden_size": 140, "num_hidden_layers": 1, "order": 40, "theta": 50}
+    fields |= {"memory_channels": 1, "block_type": "lmu", "head_hidden_size": 80}
+    model = LMUForTimeSeriesPrediction(LMUConfig(**fields))
+    encoder, readout, head = 1 + 1, 40 * 140 + 140 + 140, 140 * 80 + 80 + 80 + 1
+    assert trainable(model) == encoder + readout + head == 17_243 < 18_300
+
+
+# --------------------------------------------------------------------------- pooling under masks
+
+
+@pytest.mark.parametrize("changes", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_logits_do_not_know_of_masked_steps(changes):
+    model = build(LMUForSequenceClassification, **changes)
+
+    @FEW
+    @given(masks(), st.sampled_from([0, -100, 11, 2**62]), st.integers(0, 9))
+    def check(mask, junk, seed):
+        ids = draw_ids(*mask.shape, seed=seed)
+        logits = model(ids.masked_fill(~mask, junk), attention_mask=mask.long()).logits
+        for row, real in enumerate(mask):
+            assert_near(logits[row], model(ids[row : row + 1, real]).logits[0])
+
+    check()
+
+
+@pytest.mark.parametrize("changes", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_does_not_move_float32_logits(changes, side):
+    model, ids = build(LMUForSequenceClassification, torch.float32, **changes), draw_ids(3, 70)
+    lengths, t = torch.tensor([5, 41, 70])[:, None], torch.arange(70)
+    mask = t < lengths if side == "right" else t >= 70 - lengths
+    logits = model(ids.masked_fill(~mask, -100), attention_mask=mask).logits
+    for row, real in enumerate(mask):
+        assert_near(logits[row], model(ids[row : row + 1, real]).logits[0])
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_pooling_is_what_it_says(pooling):
+    model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 9)
+    hidden = model.model(ids).last_hidden_state
+    summary = {"last": hidden[:, -1], "mean": hidden.mean(1), "max": hidden.amax(1)}[pooling]
+    assert_near(model(ids).logits, model.classifier(summary))
+
+
+def test_the_paddings_side_does_not_matter():
+    model, ids = build(LMUForSequenceClassification), draw_ids(1, 5)
+    nothing = torch.zeros(1, 4, dtype=torch.int64)
+    ones = torch.ones_like(ids)
+    left = model(torch.cat([nothing, ids], 1), attention_mask=torch.cat([nothing, ones], 1)).logits
+    right = model(torch.cat([ids, nothing], 1), attention_mask=torch.cat([ones, nothing], 1)).logits
+    assert_near(left, right)
+
+
+@FEW
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 9))
+def test_a_stream_is_classified_as_it_comes(pieces, seed):
+    model, ids = build(LMUForSequenceClassification), draw_ids(2, sum(pieces), seed=seed)
+    past = None
+    for piece in ids.split(pieces, dim=1):
+        output = model(piece, past_key_values=past, use_cache=True)
+        past = output.past_key_values
+    assert_near(output.logits, model(ids).logits)
+
+
+def test_a_classifier_keeps_no_memory_unless_asked():
+    model = build(LMUForSequenceClassification)
+    assert model(draw_ids(2, 5)).past_key_values is None
+    assert model(draw_ids(2, 5), use_cache=True).past_key_values is not None
+
+
+@pytest.mark.xfail(strict=True, reason="mean and max pool the last piece alone, silently")
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_stream_is_pooled_by_its_last_step_or_refused(pooling):
+    model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 10)
+    past = model(ids[:, :5], use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="pooling"):
+        model(ids[:, 5:], past_key_values=past)
+
+
+@pytest.mark.xfail(strict=True, reason="pool() looks for a real step in the whole mask, past included")
+def test_a_piece_without_a_real_step_is_refused():
+    model, ids = build(LMUForSequenceClassification), draw_ids(2, 10)
+    past = model(ids[:, :5], use_cache=True).past_key_values
+    mask = torch.ones(2, 10, dtype=torch.int64)
+    mask[0, 5:] = 0
+    with pytest.raises(ValueError, match="no real step in row 0"):
+        model(ids[:, 5:], attention_mask=mask, past_key_values=past)
+
+
+@pytest.mark.parametrize("n", [1, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_sequences_of_one_step_and_of_twenty_thousand(n, pooling):
+    model = build(LMUForSequenceClassification, torch.float32, pooling=pooling, theta=3000, order=8)
+    with torch.no_grad():
+        assert model(draw_ids(2, n)).logits.isfinite().all()
+
+
+def test_a_linear_head_and_a_hidden_one():
+    linear, hidden = LMUForSequenceClassification(tiny()), LMUForSequenceClassification(tiny(head_hidden_size=5))
+    assert trainable(linear.classifier) == WIDTH * LABELS + LABELS
+    assert trainable(hidden.classifier) == WIDTH * 5 + 5 + 5 * LABELS + LABELS
+
+
+# --------------------------------------------------------------------------- losses
+
+
+LOSSES = [
+    # The problem, whether the config names it or it is found from the labels, the labels, and torch's own loss.
+    ("regression", True, draw(2), lambda logits, labels: mse_loss(logits.squeeze(), labels)),
+    ("regression", False, draw(2), lambda logits, labels: mse_loss(logits.squeeze(), labels)),
+    ("regression", True, draw(2, 3), mse_loss),
+    ("single_label_classification", True, torch.tensor([0, 2]), cross_entropy),
+    ("single_label_classification", False, torch.tensor([0, 2]), cross_entropy),
+    ("single_label_classification", False, torch.tensor([1, -100]), cross_entropy),
+    ("multi_label_classification", True, draw(2, 3).gt(0).double(), binary_cross_entropy_with_logits),
+    ("multi_label_classification", False, draw(2, 3).gt(0).double(), binary_cross_entropy_with_logits),
+]
+
+
+@pytest.mark.parametrize(("problem", "told", "labels", "loss"), LOSSES)
+def test_losses_are_torchs_own(problem, told, labels, loss):
+    outputs = 1 if problem == "regression" and labels.ndim == 1 else 3
+    model = build(LMUForSequenceClassification, num_labels=outputs, problem_type=problem if told else None)
+    output = model(draw_ids(2, 7), labels=labels)
+    assert_near(output.loss, loss(output.logits, labels))
+    assert model.config.problem_type == problem
+
+
+@pytest.mark.parametrize("kind", [LMUForSequenceClassification, LMUForSequencePairClassification])
+def test_every_classifier_has_a_loss_with_gradients(kind):
+    model = build(kind)
+    pair = {"token_type_ids": torch.arange(8).repeat(2, 1) // 4} if kind is LMUForSequencePairClassification else {}
+    output = model(draw_ids(2, 8), labels=torch.tensor([0, 2]), **pair)
+    assert_near(output.loss, cross_entropy(output.logits, torch.tensor([0, 2])))
+    output.loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+WRONG_LABELS = [
+    (torch.tensor([0, 3]), ValueError, r"labels hold 3, outside 0 … 2 \(num_labels\)"),
+    (torch.tensor([-1, 1]), ValueError, r"labels hold -1, outside 0 … 2 \(num_labels\)"),
+    (torch.tensor([0, 1, 2]), ValueError, "labels hold 3 rows for a batch of 2"),
+]
+UNCLEAR_LABELS = [
+    ("scalar", torch.tensor(1), "labels"),
+    ("out of range in a column", torch.tensor([[0], [7]]), "labels hold 7"),
+    ("negative beside an ignored one", torch.tensor([-100, -5]), "labels hold -5"),
+    ("int32", torch.tensor([0, 1], dtype=torch.int32), "labels"),
+    ("one-hot integers", torch.eye(3, dtype=torch.int64)[:2], "labels"),
+    ("too many columns", torch.rand(2, 4), "labels"),
+    ("float classes", torch.tensor([0.0, 1.0]), "labels"),
+]
+
+
+@pytest.mark.parametrize(("labels", "error", "words"), WRONG_LABELS, ids=[case[2] for case in WRONG_LABELS])
+def test_labels_that_cannot_be_are_refused_by_name(labels, error, words):
+    with pytest.raises(error, match=words):
+        build(LMUForSequenceClassification)(draw_ids(2, 5), labels=labels)
+
+
+@pytest.mark.xfail(strict=True, reason="left to torch, whose message speaks of targets and sizes, not of labels")
+@pytest.mark.parametrize(("name", "labels", "words"), UNCLEAR_LABELS, ids=[case[0] for case in UNCLEAR_LABELS])
+def test_labels_of_a_wrong_shape_or_dtype_are_refused_by_name(name, labels, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        build(LMUForSequenceClassification, torch.float32)(draw_ids(2, 5), labels=labels)
+
+
+IDS = draw_ids(2, 5)
+REFUSED = [
+    ({}, "exactly one of input_ids, inputs_embeds, input_values must be given, got none"),
+    ({"input_ids": IDS, "inputs_embeds": torch.ones(2, 5, 6)}, "got input_ids and inputs_embeds"),
+    ({"input_ids": IDS[:0]}, r"input_ids must hold at least one sequence.*\(0, 5\)"),
+    ({"input_ids": IDS[:, :0]}, r"input_ids must hold .* at least one step, got \(2, 0\)"),
+    ({"input_ids": IDS, "attention_mask": torch.tensor([[1] * 5, [0] * 5])}, "no real step in row 1"),
+    (
+        {"input_ids": IDS, "attention_mask": torch.ones(2, 4)},
+        r"attention_mask must be .*\(2, 5 or more\), got \(2, 4\)",
+    ),
+    ({"input_ids": IDS + 11}, "input_ids holds 21, outside 0 … 10"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "words"), REFUSED, ids=[case[1] for case in REFUSED])
+def test_an_error_names_what_was_wrong(inputs, words):
+    with pytest.raises(ValueError, match=words):
+        build(LMUForSequenceClassification)(**inputs)
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="pool() reduces the mask before its shape is checked")
+def test_a_flat_mask_is_refused_by_name():
+    with pytest.raises(ValueError, match="attention_mask"):
+        build(LMUForSequenceClassification)(IDS, attention_mask=torch.ones(5))
+
+
+# --------------------------------------------------------------------------- what comes out
+
+
+@pytest.mark.parametrize(
+    "by_config",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.xfail(
+                strict=True, reason="a head reads attributes of its body's output, which return_dict=False made a tuple"
+            ),
+        ),
+    ],
+)
+def test_a_tuple_on_demand(by_config):
+    model = build(LMUForSequenceClassification)
+    expected = model(IDS, labels=torch.tensor([0, 1])).to_tuple()
+    model.config.return_dict = not by_config
+    actual = model(IDS, labels=torch.tensor([0, 1]), **({} if by_config else {"return_dict": False}))
+    assert type(actual) is tuple
+    assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_hidden_states_come_with_logits(pooling):
+    model = build(LMUForSequenceClassification, pooling=pooling)
+    states = model(IDS, output_hidden_states=True).hidden_states
+    assert [tuple(state.shape) for state in states[:-1]] == [(2, 5, WIDTH)] * 2
+    assert tuple(states[-1].shape) == (2, 1 if pooling == "last" else 5, WIDTH)
+
+
+@pytest.mark.parametrize("changes", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_checkpointing_leaves_the_gradients_of_a_classifier_alone(changes):
+    model = build(LMUForSequenceClassification, **changes).train()
+    mask = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 1]])
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        model(IDS, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    expected = gradients()
+    model.activation_checkpointing_enable()
+    assert all(torch.equal(a, b) for a, b in zip(gradients(), expected, strict=True))
+
+
+# --------------------------------------------------------------------------- pairs
+
+
+def in_one_row(first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    types = [torch.zeros_like(first), torch.ones_like(second)]
+    return {"input_ids": torch.cat([first, second], 1), "token_type_ids": torch.cat(types, 1)}
+
+
+@pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
+@FEW
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 5))
+def test_one_row_or_two_is_the_same_pair(changes, n1, n2, seed):
+    model = build(LMUForSequencePairClassification, **changes)
+    first, second = draw_ids(2, n1, seed=seed), draw_ids(2, n2, seed=seed + 1)
+    assert_near(model(**in_one_row(first, second)).logits, model(first, pair_input_ids=second).logits)
+
+
+@FEW
+@given(masks(), st.integers(0, 9))
+def test_a_padded_row_of_two_is_the_pair_without_padding(mask, seed):
+    model = build(LMUForSequencePairClassification)
+    ids, types = draw_ids(*mask.shape, seed=seed), (torch.arange(mask.shape[1]) % 2).repeat(mask.shape[0], 1)
+    ends = {"attention_mask": torch.cat([mask, torch.ones(len(mask), 2, dtype=torch.bool)], 1)}
+    ids, types = torch.cat([ids, ids[:, :1], ids[:, :1]], 1), torch.cat([types, types[:, :1], types[:, :1] + 1], 1)
+    logits = model(ids, token_type_ids=types, **ends).logits
+    for row, real in enumerate(ends["attention_mask"]):
+        parts = [ids[row, real & (types[row] == kind)][None] for kind in (0, 1)]
+        assert_near(logits[row], model(parts[0], pair_input_ids=parts[1]).logits[0])
+
+
+@pytest.mark.parametrize("features", [list(PAIR_FEATURES), ["product", "first"], ["difference"]], ids=str)
+def test_features_stand_in_the_order_of_the_config(features):
+    model = build(LMUForSequencePairClassification, pair_features=features)
+    first, second = draw_ids(2, 5), draw_ids(2, 7, seed=1)
+    (m1, _), (m2, _) = model.pool(input_ids=first), model.pool(input_ids=second)
+    parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
+    expected = model.classifier(torch.cat([parts[name] for name in features], -1))
+    assert_near(model(first, pair_input_ids=second).logits, expected)
+
+
+def test_swapping_a_pair_changes_what_is_not_symmetric():
+    first, second = draw_ids(2, 5), draw_ids(2, 7, seed=1)
+    symmetric = build(LMUForSequencePairClassification, pair_features=["difference", "product"])
+    assert_near(symmetric(first, pair_input_ids=second).logits, symmetric(second, pair_input_ids=first).logits)
+    whole = build(LMUForSequencePairClassification)
+    there, back = whole(first, pair_input_ids=second).logits, whole(second, pair_input_ids=first).logits
+    assert not torch.allclose(there, back)
+
+
+def test_embeddings_of_a_row_of_two():
+    model, row = build(LMUForSequencePairClassification), in_one_row(draw_ids(2, 5), draw_ids(2, 7, seed=1))
+    embeds = model.get_input_embeddings()(row["input_ids"])
+    assert_near(model(inputs_embeds=embeds, token_type_ids=row["token_type_ids"]).logits, model(**row).logits)
+
+
+TYPES = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+WRONG_PAIRS = [
+    ({"input_ids": IDS}, "exactly one of token_type_ids .* and pair_input_ids"),
+    ({"input_ids": IDS, "token_type_ids": TYPES, "pair_input_ids": IDS}, "exactly one of token_type_ids"),
+    ({"input_ids": IDS, "token_type_ids": TYPES[:, :4]}, r"token_type_ids must be .*\(2, 5\), got \(2, 4\)"),
+    ({"token_type_ids": TYPES}, r"token_type_ids must be .*None, got \(2, 5\)"),
+    ({"input_ids": IDS, "token_type_ids": TYPES * 0}, "no real step in row 0"),
+    ({"pair_input_ids": IDS}, "exactly one of input_ids, inputs_embeds, input_values must be given, got none"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "words"), WRONG_PAIRS, ids=[case[1] for case in WRONG_PAIRS])
+def test_a_wrong_pair_is_refused_by_name(inputs, words):
+    with pytest.raises(ValueError, match=words):
+        build(LMUForSequencePairClassification)(**inputs)
+
+
+@pytest.mark.xfail(strict=True, reason="met by a shape error of torch's, or broadcast without a word")
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"input_ids": IDS, "token_type_ids": TYPES, "attention_mask": torch.ones(2, 4)}, "attention_mask"),
+        ({"input_ids": IDS, "pair_input_ids": IDS[:1]}, "pair_input_ids"),
+        ({"input_ids": IDS, "token_type_ids": torch.tensor([[0, 0, 1, 2, 2]] * 2)}, "token_type_ids"),
+    ],
+    ids=["mask", "rows", "third sequence"],
+)
+def test_a_pair_that_does_not_fit_is_refused_by_name(inputs, words):
+    with pytest.raises(ValueError, match=words):
+        build(LMUForSequencePairClassification, pair_features=["difference"])(**inputs)
+
+
+# --------------------------------------------------------------------------- images
+
+
+SMALL_IMAGE = {"input_size": 1, "image_size": 4}
+
+
+def test_raster_order_reads_rows_from_the_top_left():
+    model = build(LMUForImageClassification, **SMALL_IMAGE)
+    assert torch.equal(model.pixel_sequence(torch.arange(16.0).view(1, 1, 4, 4))[0, :, 0], torch.arange(16.0))
+
+
+def test_permuted_order_is_one_shuffle_of_the_raster():
+    raster = build(LMUForImageClassification, **SMALL_IMAGE)
+    permuted = build(LMUForImageClassification, **SMALL_IMAGE, pixel_order="permuted")
+    sequence = permuted.pixel_sequence(torch.arange(16.0).view(1, 1, 4, 4))[0, :, 0]
+    assert torch.equal(sequence, permuted.permutation.float())
+    assert torch.equal(sequence.sort().values, torch.arange(16.0))
+    images, shuffled = draw(2, 1, 4, 4), torch.empty(2, 1, 16, dtype=torch.float64)
+    assert not torch.allclose(raster(images).logits, permuted(images).logits)
+    shuffled = images.flatten(2)[..., permuted.permutation].view(2, 1, 4, 4)
+    assert_near(raster(shuffled).logits, permuted(images).logits)
+
+
+def test_the_seed_draws_the_permutation():
+    def permutation(seed: int) -> Tensor:
+        return LMUForImageClassification(tiny(**SMALL_IMAGE, pixel_order="permuted", permutation_seed=seed)).permutation
+
+    assert torch.equal(permutation(3), permutation(3))
+    assert not torch.equal(permutation(3), permutation(4))
+
+
+def test_a_stored_permutation_wins_over_the_seed(tmp_path):
+    model = build(LMUForImageClassification, torch.float32, **SMALL_IMAGE, pixel_order="permuted")
+    model.permutation.copy_(torch.arange(15, -1, -1))
+    model.save_pretrained(tmp_path)
+    back = LMUForImageClassification.from_pretrained(tmp_path, permutation_seed=9)
+    assert torch.equal(back.permutation, torch.arange(15, -1, -1))
+    images = draw(2, 1, 4, 4, dtype=torch.float32)
+    assert torch.equal(back(images).logits, model(images).logits)
+
+
+def test_a_missing_permutation_is_drawn_again(tmp_path):
+    model = build(LMUForImageClassification, torch.float32, **SMALL_IMAGE, pixel_order="permuted")
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    drawn = tensors.pop("permutation")
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert torch.equal(LMUForImageClassification.from_pretrained(tmp_path).permutation, drawn)
+
+
+def test_a_cast_leaves_the_permutation_whole():
+    model = build(LMUForImageClassification, **SMALL_IMAGE, pixel_order="permuted")
+    before = model.permutation.clone()
+    assert torch.equal(model.half().permutation, before)
+
+
+def test_three_equal_channels_are_one_grey_channel():
+    model, grey = build(LMUForImageClassification, **SMALL_IMAGE), draw(2, 1, 4, 4)
+    assert_near(model(grey.expand(2, 3, 4, 4)).logits, model(grey).logits)
+
+
+def test_colour_is_read_as_three_numbers_a_pixel():
+    model, images = build(LMUForImageClassification, input_size=3, num_channels=3, image_size=4), draw(2, 3, 4, 4)
+    assert torch.equal(model.pixel_sequence(images)[0, 5], images[0, :, 1, 1])
+    assert model(images, labels=torch.tensor([0, 2])).loss.isfinite()
+
+
+WRONG_IMAGES = [
+    ({}, r"pixel_values \(batch, channels, height, width\) must be given"),
+    ({"pixel_values": torch.ones(2, 4, 4)}, r"pixel_values must be .*got \(2, 4, 4\)"),
+    ({"pixel_values": torch.ones(2, 1, 5, 4)}, r"pixel_values must be \(batch, channels, 4, 4\), got \(2, 1, 5, 4\)"),
+    ({"pixel_values": torch.ones(2, 4, 4, 4)}, "num_channels=1 channels, got 4"),
+    ({"pixel_values": torch.ones(0, 1, 4, 4)}, "at least one"),
+    ({"pixel_values": torch.ones(2, 1, 4, 4), "labels": torch.tensor([0, 3])}, "labels hold 3, outside 0 … 2"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "words"), WRONG_IMAGES, ids=[case[1] for case in WRONG_IMAGES])
+def test_a_wrong_image_is_refused_by_name(inputs, words):
+    with pytest.raises(ValueError, match=words):
+        build(LMUForImageClassification, torch.float32, **SMALL_IMAGE)(**inputs)
+
+
+@pytest.mark.xfail(strict=True, reason="the error speaks of input_values (grey) or of mean() (colour)")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_are_refused_by_name(channels):
+    with pytest.raises(TypeError, match="pixel_values"):
+        build(LMUForImageClassification, **SMALL_IMAGE)(torch.zeros(2, channels, 4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("fields", [{"input_size": 1}, {"image_size": 4}, {"input_size": 3, "image_size": 4}], ids=str)
+def test_an_image_classifier_without_an_image_is_refused(fields):
+    with pytest.raises(ValueError, match="needs image_size, and input_size equal to num_channels"):
+        LMUForImageClassification(tiny(**fields))
+
+
+# --------------------------------------------------------------------------- forecasts
+
+
+SERIES = {"input_size": 2, "output_size": 2}
+
+
+def test_a_forecast_is_a_linear_reading_of_every_step():
+    model, series = build(LMUForTimeSeriesPrediction, **SERIES), draw(2, 9, 2)
+    assert_near(model(series).predictions, model.head(model.model(input_values=series).last_hidden_state))
+
+
+@FEW
+@given(masks(), st.sampled_from([0.0, 1e6]))
+def test_masked_steps_do_not_count_in_the_loss(mask, junk):
+    model, (b, n) = build(LMUForTimeSeriesPrediction, **SERIES), mask.shape
+    series, labels = draw(b, n, 2), draw(b, n, 2).flip(1)
+    dirty = [x.masked_fill(~mask[..., None], junk) for x in (series, labels)]
+    output = model(dirty[0], attention_mask=mask, labels=dirty[1])
+    assert_near(output.loss, mse_loss(output.predictions[mask].float(), labels[mask].float()))
+    for row, real in enumerate(mask):
+        assert_near(output.predictions[row, real], model(series[row : row + 1, real]).predictions[0])
+
+
+def test_an_unmasked_loss_is_torchs_own():
+    model, series = build(LMUForTimeSeriesPrediction, input_size=1), draw(2, 9)
+    output = model(series, labels=series)
+    assert_near(output.loss, mse_loss(output.predictions[..., 0].float(), series.float()))
+
+
+@pytest.mark.xfail(strict=True, reason="squaring comes before masking: the gradient is 0·NaN")
+def test_missing_labels_under_the_mask_may_be_nan():
+    model, series = build(LMUForTimeSeriesPrediction, input_size=1), draw(1, 5)
+    mask = torch.tensor([[0, 0, 1, 1, 1]])
+    model(series, attention_mask=mask, labels=series.masked_fill(mask == 0, float("nan"))).loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_series_is_forecast_as_it_comes():
+    model, series = build(LMUForTimeSeriesPrediction, **SERIES), draw(2, 40, 2)
+    past, steps = None, []
+    for t in range(40):
+        output = model(series[:, t : t + 1], past_key_values=past)
+        past = output.past_key_values
+        steps.append(output.predictions)
+    assert_near(torch.cat(steps, 1), model(series).predictions)
+
+
+TWO = torch.ones(2, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "must be given, got none"),
+        ({"input_values": TWO, "labels": TWO[:, :4]}, r"labels must be \(2, 5, 2\), got \(2, 4, 2\)"),
+        ({"input_values": TWO, "labels": TWO[..., 0]}, r"labels must be \(2, 5, 2\)"),
+        ({"input_values": torch.ones(2, 5, 3)}, r"input_size=2\), got \(2, 5, 3\)"),
+    ],
+    ids=["none", "length", "axis", "width"],
+)
+def test_a_wrong_series_is_refused_by_name(inputs, words):
+    with pytest.raises(ValueError, match=words):
+        build(LMUForTimeSeriesPrediction, torch.float32, **SERIES)(**inputs)
+
+
+def test_a_forecast_of_tokens_is_refused():
+    with pytest.raises(ValueError, match="set input_size"):
+        LMUForTimeSeriesPrediction(tiny())
+
+
+@pytest.mark.xfail(strict=True, reason="0/0: the loss is NaN, without a word")
+def test_a_series_without_a_real_step_has_no_loss():
+    model = build(LMUForTimeSeriesPrediction, input_size=1)
+    with pytest.raises(ValueError, match="no real step"):
+        model(draw(1, 5), attention_mask=torch.zeros(1, 5), labels=draw(1, 5))
+
+
+# --------------------------------------------------------------------------- saved, and loaded by a fresh process
+
+
+FORECAST = {"input_values": draw(2, 40, 2, dtype=torch.float32)}
+HEADS = {
+    "body": (AutoModel, LMUModel, {}, {"input_ids": draw_ids(2, 40)}),
+    "sequence": (AutoModelForSequenceClassification, LMUForSequenceClassification, {}, {"input_ids": draw_ids(2, 40)}),
+    "regression": (
+        AutoModelForSequenceClassification,
+        LMUForSequenceClassification,
+        {"num_labels": 1, "pooling": "mean", "bidirectional": True, "block_type": "highway"},
+        {"input_ids": draw_ids(2, 40)},
+    ),
+    "pair": (
+        AutoModelForSequenceClassification,
+        LMUForSequencePairClassification,
+        {"deep_representations": True},
+        in_one_row(draw_ids(2, 20), draw_ids(2, 9, seed=1)),
+    ),
+    "image": (
+        AutoModelForImageClassification,
+        LMUForImageClassification,
+        {**SMALL_IMAGE, "pixel_order": "permuted", "block_type": "lmu", "order": 30, "theta": 200.0},
+        {"pixel_values": draw(2, 1, 4, 4, dtype=torch.float32)},
+    ),
+    "forecast": (AutoModelForTimeSeriesPrediction, LMUForTimeSeriesPrediction, SERIES, FORECAST),
+}
+LOADER = """
+import sys, torch, transformers, lmu_hf
+from safetensors.torch import load_file, save_file
+for folder in sys.argv[2:]:
+    kind = open(folder + "/auto.txt").read()
+    model = getattr(transformers, kind).from_pretrained(folder)
+    with torch.no_grad():
+        output = model(**load_file(folder + "/inputs.safetensors"))
+    state = {"state." + name: value for name, value in model.state_dict().items()}
+    save_file({**state, "output": next(iter(output.values()))}, folder + "/outputs.safetensors",
+              {"class": type(model).__name__})
+"""
+
+
+@pytest.fixture(scope="module")
+def reloaded(tmp_path_factory) -> dict[str, tuple[nn.Module, Path]]:
+    """Every head, saved here and run by another process that knows only the folders."""
+    root, heads = tmp_path_factory.mktemp("heads"), {}
+    for name, (auto, kind, changes, inputs) in HEADS.items():
+        model, folder = build(kind, torch.float32, **changes), root / name
+        model.save_pretrained(folder)
+        (folder / "auto.txt").write_text(auto.__name__)
+        save_file({key: value.contiguous() for key, value in inputs.items()}, folder / "inputs.safetensors")
+        heads[name] = model, folder
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    folders = [str(folder) for _, folder in heads.values()]
+    subprocess.run([sys.executable, "-c", LOADER, "--", *folders], check=True, env=environment, timeout=300)
+    return heads
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_fresh_process_computes_the_same_bits(reloaded, name):
+    model, folder = reloaded[name]
+    there = load_file(folder / "outputs.safetensors")
+    with torch.no_grad():
+        here = model(**load_file(folder / "inputs.safetensors"))
+    assert torch.equal(there.pop("output"), next(iter(here.values())))
+    state = model.state_dict()
+    assert {key.removeprefix("state.") for key in there} == set(state)
+    assert all(torch.equal(value, state[key.removeprefix("state.")]) for key, value in there.items())
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_auto_class_finds_the_head_by_its_config(reloaded, name):
+    model, folder = reloaded[name]
+    auto = HEADS[name][0]
+    back, report = auto.from_pretrained(folder, output_loading_info=True)
+    assert type(back) is type(model)
+    assert not any(report.values())
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    "options", [{"dtype": "auto"}, {"device_map": "cpu"}, {"device_map": "auto"}, {"device_map": {"": "cpu"}}], ids=str
+)
+def test_every_way_of_loading_gives_the_same_bits(reloaded, name, options):
+    model, folder = reloaded[name]
+    back, inputs = HEADS[name][0].from_pretrained(folder, **options), HEADS[name][3]
+    assert torch.equal(next(iter(back(**inputs).values())), next(iter(model(**inputs).values())))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_loads_and_runs_in_bfloat16(reloaded, name):
+    _, folder = reloaded[name]
+    auto, kind, changes, inputs = HEADS[name]
+    back = auto.from_pretrained(folder, dtype=torch.bfloat16)
+    cast = build(kind, torch.float32, **changes).to(torch.bfloat16)
+    assert {parameter.dtype for parameter in back.parameters()} == {torch.bfloat16}
+    assert torch.equal(next(iter(back(**inputs).values())), next(iter(cast(**inputs).values())))
+
+
+@pytest.mark.parametrize("name", ["sequence", "pair", "image"])
+def test_a_body_is_taken_out_of_a_classifier(reloaded, name):
+    model, folder = reloaded[name]
+    body = AutoModel.from_pretrained(folder)
+    assert type(body) is LMUModel
+    expected = model.model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in body.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [LMUForSequenceClassification, LMUForSequencePairClassification])
+def test_a_body_gets_a_fresh_head(reloaded, kind):
+    body, folder = reloaded["body"]
+    model, report = kind.from_pretrained(folder, num_labels=5, output_loading_info=True)
+    assert set(report["missing_keys"]) == {"classifier.out.weight", "classifier.out.bias"}
+    assert all(torch.equal(value, body.state_dict()[key]) for key, value in model.model.state_dict().items())
+    head = model.classifier.out
+    assert head.weight.shape[0] == 5
+    assert head.weight.std().item() == pytest.approx(head.in_features**-0.5, rel=0.5)
+    assert (head.bias == 0).all()
+
+
+def test_a_head_of_another_size_is_made_anew_on_demand_only(reloaded):
+    _, folder = reloaded["sequence"]
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        LMUForSequenceClassification.from_pretrained(folder, num_labels=7)
+    model = LMUForSequenceClassification.from_pretrained(folder, num_labels=7, ignore_mismatched_sizes=True)
+    assert model(IDS).logits.shape == (2, 7)
+    assert model.classifier.out.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_tensor_is_a_parameter_or_a_saved_buffer(reloaded, name):
+    model, folder = reloaded[name]
+    for module in model.modules():
+        assert not [key for key, value in vars(module).items() if isinstance(value, Tensor)]
+    assert load_file(folder / "model.safetensors").keys() == model.state_dict().keys()
+    assert {key for key, _ in model.named_buffers()} == ({"permutation"} if name == "image" else set())
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_made_on_the_meta_device_takes_weights(reloaded, name):
+    model, _ = reloaded[name]
+    with torch.device("meta"):
+        empty = type(model)(model.config)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    inputs = HEADS[name][3]
+    assert torch.equal(next(iter(empty.eval()(**inputs).values())), next(iter(model(**inputs).values())))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_main_input_comes_first(name):
+    _, kind, _, inputs = HEADS[name]
+    assert kind.main_input_name in inputs
+    assert kind.forward.__wrapped__.__code__.co_varnames[1] == kind.main_input_name
+
+
+def test_embeddings_under_a_head_are_resized(tmp_path):
+    model = build(LMUForSequenceClassification, torch.float32)
+    before = model(IDS).logits
+    model.resize_token_embeddings(20)
+    assert torch.equal(model(IDS).logits, before)
+    assert model(torch.full((1, 3), 19)).logits.isfinite().all()
+    model.save_pretrained(tmp_path)
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.vocab_size == 20
+
+
+# --------------------------------------------------------------------------- the Trainer
+
+
+class Rows(torch.utils.data.Dataset):
+    """Sixteen short rows and their labels."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": draw_ids(7, seed=index), "labels": torch.tensor(index % LABELS)}
+
+
+def train(folder: Path, batch: int, accumulation: int, epochs: int = 1, learning_rate: float = 0.05):
+    torch.manual_seed(0)
+    model = LMUForSequenceClassification(tiny())
+    arguments = TrainingArguments(
+        **{"output_dir": str(folder), "use_cpu": True, "report_to": "none", "save_strategy": "no", "seed": 0},
+        **{"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation},
+        **{"num_train_epochs": epochs, "learning_rate": learning_rate, "lr_scheduler_type": "constant"},
+        **{"max_grad_norm": 0.0, "optim": "sgd", "disable_tqdm": True, "logging_strategy": "no"},
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=Rows(), eval_dataset=Rows())
+    return trainer, trainer.train()
+
+
+@pytest.mark.slow
+def test_accumulated_batches_train_as_one_of_their_sum(tmp_path):
+    whole, expected = train(tmp_path / "whole", batch=8, accumulation=1)
+    halves, actual = train(tmp_path / "halves", batch=4, accumulation=2)
+    assert expected.global_step == actual.global_step == 2
+    assert actual.training_loss == pytest.approx(expected.training_loss, rel=1e-5)
+    for name, parameter in halves.model.named_parameters():
+        assert_close(parameter, whole.model.get_parameter(name), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_training_loss_is_on_the_scale_of_the_evaluation_loss(tmp_path):
+    trainer, result = train(tmp_path, batch=4, accumulation=2, learning_rate=0.0)
+    assert result.training_loss == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_trainer_learns_and_predicts(tmp_path):
+    trainer, _ = train(tmp_path, batch=4, accumulation=2, epochs=30, learning_rate=0.3)
+    torch.manual_seed(0)
+    before = LMUForSequenceClassification(tiny()).eval()
+    rows = torch.utils.data.default_collate([Rows()[index] for index in range(16)])
+    assert trainer.evaluate()["eval_loss"] < 0.7 * before(**rows).loss.item()
+    assert trainer.predict(Rows()).predictions.shape == (16, LABELS)
+
+
+# --------------------------------------------------------------------------- pipelines, offline
+
+
+@pytest.fixture
+def offline(monkeypatch) -> None:
+    """Any attempt to reach the Hub fails."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def save_tokenizer(folder: Path, pair: bool = False) -> None:
+    words = ["[PAD]", "[UNK]", "[SEP]", "good", "bad", "film", "not", "a", "very", "dull", "fine"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if pair:
+        tokenizer.post_processor = processors.TemplateProcessing("$A", "$A:0 $B:1", special_tokens=[])
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if pair else [])]
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_input_names=names
+    ).save_pretrained(folder)
+
+
+LABEL_NAMES = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}, "num_labels": 2}
+
+
+def test_text_classification(tmp_path, offline):
+    model = build(LMUForSequenceClassification, torch.float32, **LABEL_NAMES)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    classify = pipeline("text-classification", model=str(tmp_path), device="cpu")
+    texts = ["a good film", "a very dull film , not fine", "bad"]
+    one_by_one, together = [classify(text)[0] for text in texts], classify(texts, batch_size=3)
+    for alone, padded in zip(one_by_one, together, strict=True):
+        assert alone["label"] == padded["label"] in {"negative", "positive"}
+        assert alone["score"] == pytest.approx(padded["score"], rel=1e-6)
+    probabilities = model(torch.tensor([[7, 3, 5]])).logits.softmax(-1)[0]
+    assert one_by_one[0]["score"] == pytest.approx(probabilities.max().item(), rel=1e-6)
+
+
+def test_text_classification_of_pairs(tmp_path, offline):
+    model = build(LMUForSequencePairClassification, torch.float32, **LABEL_NAMES)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, pair=True)
+    classify = pipeline("text-classification", model=str(tmp_path), device="cpu", top_k=None)
+    answers = classify([{"text": "a good film", "text_pair": "bad"}, {"text": "fine", "text_pair": "not a dull film"}])
+    first, second = torch.tensor([[7, 3, 5]]), torch.tensor([[4]])
+    expected = model(first, pair_input_ids=second).logits.softmax(-1)[0]
+    scores = {answer["label"]: answer["score"] for answer in answers[0]}
+    assert [scores["negative"], scores["positive"]] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_feature_extraction(tmp_path, offline):
+    model = build(LMUModel, torch.float32)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    extract = pipeline("feature-extraction", model=str(tmp_path), device="cpu")
+    features = torch.tensor(extract("a good film"))
+    assert_near(features, model(torch.tensor([[7, 3, 5]])).last_hidden_state)
+
+
+@pytest.mark.parametrize("pixel_order", ["raster", "permuted"])
+def test_image_classification(pixel_order, tmp_path, offline):
+    model = build(LMUForImageClassification, torch.float32, **SMALL_IMAGE, **LABEL_NAMES, pixel_order=pixel_order)
+    model.save_pretrained(tmp_path)
+    ViTImageProcessor(do_resize=False, do_normalize=False, size={"height": 4, "width": 4}).save_pretrained(tmp_path)
+    classify = pipeline("image-classification", model=str(tmp_path), device="cpu")
+    grey = torch.arange(0, 256, 16, dtype=torch.uint8).view(4, 4)
+    answers = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(grey.numpy(), mode="L"))}
+    expected = model((grey / 255)[None, None]).logits.softmax(-1)[0]
+    assert [answers["negative"], answers["positive"]] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_what_a_pipeline_needs_is_written_down(tmp_path):
+    build(LMUForSequenceClassification, torch.float32, **LABEL_NAMES).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["architectures"] == ["LMUForSequenceClassification"]
+    assert written["model_type"] == "lmu"
+    assert written["id2label"] == {"0": "negative", "1": "positive"}
+
+
+# --------------------------------------------------------------------------- compiled and exported
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
+def test_an_exported_classifier_is_the_classifier(changes):
+    model = build(LMUForSequenceClassification, **changes)
+    exported = torch.export.export(model, (IDS,)).module()
+    other = draw_ids(2, 5, seed=3)
+    assert_near(exported(other).logits, model(other).logits)
+
+
+@pytest.mark.slow
+def test_an_exported_classifier_takes_any_batch():
+    model = build(LMUForSequenceClassification)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    exported = torch.export.export(model, (IDS,), dynamic_shapes={"input_ids": {0: batch}})
+    assert_near(exported.module()(draw_ids(9, 5)).logits, model(draw_ids(9, 5)).logits)
+
+
+BROKEN = pytest.mark.xfail(
+    strict=True,
+    raises=torch._dynamo.exc.BackendCompilerFailed,
+    reason="two constants that assume_constant_result returns in one graph get one name; aot_autograd refuses that",
+)
+
+
+@BROKEN
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
+def test_one_graph_holds_the_classifier(changes):
+    torch._dynamo.reset()
+    model, ids = build(LMUForSequenceClassification, **changes), draw_ids(2, 40)
+    assert_near(torch.compile(model, fullgraph=True, backend="aot_eager")(ids).logits, model(ids).logits)

@@ -1,0 +1,94 @@
+"""Who may import whom, read off the syntax trees: nothing is run, so nothing can hide behind an import that fails."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "lmu_hf"
+CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
+EVERYTHING = sorted(PACKAGE.parent.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHING}
+
+# The siblings that a module may import. A module that is not listed is held only to the rules for all.
+LADDER = {
+    "version": set(),
+    "statespace": set(),
+    "memory": {"statespace"},
+    "layers": {"memory", "statespace"},
+    "configuration_lmu": {"layers", "memory", "statespace"},
+    "cache_lmu": set(),
+    "modeling_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "heads_lmu": {"modeling_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+}
+TORCH_ONLY = ("statespace", "memory", "layers")
+PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(PACKAGE.parent)) for path in paths]
+
+
+def relative_imports(path: Path) -> Iterator[ast.ImportFrom]:
+    yield from (node for node in ast.walk(TREES[path]) if isinstance(node, ast.ImportFrom) and node.level > 0)
+
+
+def absolute_imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+def test_the_modules_under_these_rules_are_there():
+    assert set(LADDER) <= {path.stem for path in CORE}
+
+
+@pytest.mark.parametrize("path", CORE, ids=names(CORE))
+def test_the_core_is_flat_and_imports_its_siblings_by_from_dot_name(path):
+    # Hub remote code is fetched by following `from .name import`: any other form of import would not travel.
+    assert "lmu_hf" not in {name.split(".")[0] for name in absolute_imports(path)}
+    siblings = {other.stem for other in CORE}
+    for node in relative_imports(path):
+        assert node.level == 1 and node.module in siblings, ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", LADDER)
+def test_imports_only_go_down_the_ladder(module):
+    imported = {node.module for node in relative_imports(PACKAGE / f"{module}.py")}
+    assert imported <= LADDER[module]
+
+
+def test_the_ladder_has_no_circle():
+    above = dict(LADDER)
+    while above:
+        free = {module for module, below in above.items() if not below & set(above)}
+        assert free, f"a circle among {sorted(above)}"
+        above = {module: below for module, below in above.items() if module not in free}
+
+
+@pytest.mark.parametrize("module", TORCH_ONLY)
+def test_the_mathematics_needs_no_transformers(module):
+    foreign = {name.split(".")[0] for name in absolute_imports(PACKAGE / f"{module}.py")}
+    assert not foreign & {"transformers", "huggingface_hub", "accelerate", "datasets", "numpy", "scipy"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=names(CORE))
+def test_the_core_does_not_know_how_it_is_trained_or_published(path):
+    imported = {*absolute_imports(path), *(node.module or "" for node in relative_imports(path))}
+    imported |= {alias.name for node in relative_imports(path) for alias in node.names}
+    assert not {word for name in imported for word in name.split(".")} & {"training", "publishing"}
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))
+def test_nothing_unpickles_or_evaluates_text(path):
+    assert not {name.split(".")[0] for name in absolute_imports(path)} & PICKLES
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), ast.unparse(node)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) != ("torch", "load"), ast.unparse(node)
+        if isinstance(node, ast.ImportFrom) and node.module == "torch":
+            assert "load" not in {alias.name for alias in node.names}

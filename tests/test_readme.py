@@ -1,0 +1,53 @@
+"""The README is true: its Python runs, its table is what the records say, and what it links to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lmu_hf.publishing.table import BEGIN, END, read_records, results_table, write_into
+
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number, block", enumerate(re.findall(r"```python\n(.*?)```", README, re.DOTALL)))
+def test_its_python_runs(number, block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, f"README block {number}", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1], {})
+    accuracy = float(re.search(r"tensor\(([\d.]+)\)", capsys.readouterr().out)[1])
+    assert accuracy > 0.9
+
+
+def test_its_table_is_what_the_records_say():
+    table = README.split(BEGIN)[1].split(END)[0].strip()
+    assert table == results_table(read_records(PROJECT / "runs"))
+
+
+def test_what_it_links_to_exists():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (PROJECT / target).exists(), target
+
+
+def test_every_verb_that_it_names_is_in_the_makefile():
+    verbs = set(re.findall(r"\bmake ([a-z][a-z-]+)", README))
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    assert {"demo", "test"} <= verbs
+    for verb in verbs:
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE), verb
+
+
+def test_a_page_without_markers_is_left_alone(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="must hold the lines"):
+        write_into(page, "table")
+    assert page.read_text() == "no markers"
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        read_records(tmp_path)
