@@ -7,7 +7,7 @@ DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-smnist clean
+.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist table clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -34,18 +34,24 @@ lint: install  ## check style and types
 	$(RUN) -m mypy
 
 bench: install  ## time every form of the memory against the sequential loop and the floor
-	$(RUN) scripts/benchmark_memory.py
+	$(RUN) scripts/benchmark_memory.py --output runs/benchmark_memory.json
 
 reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two more permutations (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --seed $$seed || exit 1; done
 	for order in 1 2; do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --permutation_seed $$order || exit 1; done
 
 reproduce-psmnist-large: install  ## psMNIST, at most 400,000 parameters
-	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe psmnist-large $(DATA_FLAG) --seed $$seed || exit 1; done
+	$(RUN) scripts/train_psmnist.py --recipe psmnist-large $(DATA_FLAG)
 
-reproduce-smnist: install  ## sMNIST: the same pixels in raster order
-	for seed in $(SEEDS); do \
-		$(RUN) scripts/train_psmnist.py --recipe smnist --permutation_seed none $(DATA_FLAG) --seed $$seed || exit 1; done
+reproduce-psmnist-plain: install  ## psMNIST, the paper's model on images as they are
+	$(RUN) scripts/train_psmnist.py --recipe psmnist-plain $(DATA_FLAG)
+
+reproduce-smnist: install  ## sMNIST: the same pixels in raster order, at two sizes
+	for name in smnist smnist-wide; do \
+		$(RUN) scripts/train_psmnist.py --recipe $$name --permutation_seed none $(DATA_FLAG) || exit 1; done
+
+table: install  ## write the table of results in README.md from the records in runs/
+	$(RUN) scripts/results_table.py --write README.md
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

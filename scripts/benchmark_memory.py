@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--memory_channels", type=int, default=1, help="d_u")
     parser.add_argument("--hidden_size", type=int, default=346, help="d_o")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls a row; the fast rows get ten times as many")
+    parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
     return parser.parse_args(argv)
 
 
@@ -128,6 +130,8 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"{row['form']:<34}{row['outputs']:>8}{row['device']:>8}{row['milliseconds']:>11.2f}{ratios}")
     result = {"shape": shape, "rows": rows, "hardware": describe_hardware(), "versions": installed_versions()}
     print(json.dumps(result))
+    if args.output is not None:
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

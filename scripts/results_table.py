@@ -1,13 +1,13 @@
-"""Render the table of results from the run records, or write it into a page.
+"""Render the README's tables from the run records and the benchmark, or write them into a page.
 
-python scripts/results_table.py                     # print it
-python scripts/results_table.py --write README.md   # put it between the page's markers
+python scripts/results_table.py                     # print them
+python scripts/results_table.py --write README.md   # put them between its markers
 """
 
 import argparse
 from pathlib import Path
 
-from lmu_hf.publishing.table import read_records, results_table, write_into
+from lmu_hf.publishing.table import render, write_into
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--write", type=Path, metavar="PAGE", help="a page with markers to write the table between")
     args = parser.parse_args(argv)
-    table = results_table(read_records(args.runs))
+    tables = render(args.runs)
     if args.write is None:
-        print(table)
+        print("\n\n".join(tables.values()))
     else:
-        write_into(args.write, table)
+        write_into(args.write, tables)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.table import BEGIN, END, read_records, results_table, write_into
+from lmu_hf.publishing.table import markers, read_records, render, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -25,9 +25,10 @@ def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
     assert accuracy > 0.9
 
 
-def test_its_table_is_what_the_records_say():
-    table = README.split(BEGIN)[1].split(END)[0].strip()
-    assert table == results_table(read_records(PROJECT / "runs"))
+def test_its_tables_are_what_the_records_say():
+    for name, table in render(PROJECT / "runs").items():
+        begin, end = markers(name)
+        assert README.split(begin)[1].split(end)[0].strip() == table
 
 
 def test_what_it_links_to_exists():
@@ -47,7 +48,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("no markers")
     with pytest.raises(ValueError, match="must hold the lines"):
-        write_into(page, "table")
+        write_into(page, {"results": "table"})
     assert page.read_text() == "no markers"
     with pytest.raises(FileNotFoundError, match="no finished run"):
         read_records(tmp_path)

@@ -1,11 +1,11 @@
-"""The README's table of results, rendered from run records and nothing else."""
+"""The README's tables, rendered from what runs and benchmarks wrote down and from nothing else."""
 
+import json
 import statistics
 from pathlib import Path
 
 from ..training.record import RunRecord
 
-BEGIN, END = "<!-- results: written by scripts/results_table.py -->", "<!-- end of results -->"
 HEADER = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs", "seconds a run", "command"]
 
 
@@ -22,14 +22,18 @@ def read_records(runs: Path) -> list[RunRecord]:
 
 
 def results_table(records: list[RunRecord]) -> str:
-    """One row per recipe and pixel order: mean scores and, over several runs, their range."""
+    """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         if "test" in record.metrics:
-            groups.setdefault((record.recipe, record.architecture.get("pixel_order", "raster")), []).append(record)
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    lines += ["| " + " | ".join(_row(*key, group)) + " |" for key, group in sorted(groups.items())]
-    return "\n".join(lines)
+            groups.setdefault((record.recipe, _pixel_order(record)), []).append(record)
+    return _markdown(HEADER, [_row(*key, group) for key, group in sorted(groups.items())])
+
+
+def _pixel_order(record: RunRecord) -> str:
+    if record.architecture.get("pixel_order") != "permuted":
+        return "raster"
+    return f"permutation {record.architecture.get('permutation_seed', 0)}"
 
 
 def _row(recipe: str, order: str, group: list[RunRecord]) -> list[str]:
@@ -39,29 +43,71 @@ def _row(recipe: str, order: str, group: list[RunRecord]) -> list[str]:
         return f"{statistics.mean(values):.2f}{spread}"
 
     seeds = ", ".join(str(record.seed) for record in group)
-    seconds = f"{statistics.median(record.wall_seconds for record in group):.0f}"
-    runs = f"seed{'s' * (len(group) > 1)} {seeds}"
     return [
         recipe,
         order,
         f"{group[0].parameters['total']:,}",
         score("validation"),
         score("test"),
-        runs,
-        seconds,
+        f"seed{'s' * (len(group) > 1)} {seeds}",
+        f"{statistics.median(record.wall_seconds for record in group):.0f}",
         f"`{group[0].command}`",
     ]
 
 
-def write_into(page: Path, table: str) -> None:
-    """Put a table between a page's markers.
+def speed_table(result: dict) -> str:
+    """What `scripts/benchmark_memory.py` measured, as it left it in its JSON file."""
+    header = [
+        "form of the memory",
+        "outputs",
+        "device",
+        "milliseconds",
+        "times the floor",
+        "against the loop",
+        "against the FFT",
+    ]
+    rows = [
+        [
+            row["form"],
+            row["outputs"],
+            row["device"],
+            f"{row['milliseconds']:.4g}",
+            f"{row['times_floor']:.3g}",
+            f"{row['faster_than_recurrent']:.3g} x",
+            f"{row['faster_than_fft']:.3g} x",
+        ]
+        for row in result["rows"]
+    ]
+    return _markdown(header, rows)
+
+
+def render(runs: Path) -> dict[str, str]:
+    """Every table, by the name between its markers."""
+    benchmark = json.loads((runs / "benchmark_memory.json").read_text(encoding="utf-8"))
+    return {"results": results_table(read_records(runs)), "speed": speed_table(benchmark)}
+
+
+def markers(name: str) -> tuple[str, str]:
+    """The two lines of a page between which a table stands."""
+    return f"<!-- {name}: written by scripts/results_table.py -->", f"<!-- end of {name} -->"
+
+
+def write_into(page: Path, tables: dict[str, str]) -> None:
+    """Put tables between a page's markers.
 
     Raises:
-        ValueError: the page has no markers.
+        ValueError: the page lacks a table's markers; it is left as it was.
     """
     text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} must hold the lines {BEGIN!r} and {END!r}")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    for name, table in tables.items():
+        begin, end = markers(name)
+        if begin not in text or end not in text:
+            raise ValueError(f"{page} must hold the lines {begin!r} and {end!r}")
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
+    page.write_text(text, encoding="utf-8")
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
