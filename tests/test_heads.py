@@ -215,7 +215,6 @@ def test_a_classifier_keeps_no_memory_unless_asked():
     assert model(draw_ids(2, 5), use_cache=True).past_key_values is not None
 
 
-@pytest.mark.xfail(strict=True, reason="mean and max pool the last piece alone, silently")
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_a_stream_is_pooled_by_its_last_step_or_refused(pooling):
     model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 10)
@@ -224,7 +223,6 @@ def test_a_stream_is_pooled_by_its_last_step_or_refused(pooling):
         model(ids[:, 5:], past_key_values=past)
 
 
-@pytest.mark.xfail(strict=True, reason="pool() looks for a real step in the whole mask, past included")
 def test_a_piece_without_a_real_step_is_refused():
     model, ids = build(LMUForSequenceClassification), draw_ids(2, 10)
     past = model(ids[:, :5], use_cache=True).past_key_values
@@ -305,7 +303,6 @@ def test_labels_that_cannot_be_are_refused_by_name(labels, error, words):
         build(LMUForSequenceClassification)(draw_ids(2, 5), labels=labels)
 
 
-@pytest.mark.xfail(strict=True, reason="left to torch, whose message speaks of targets and sizes, not of labels")
 @pytest.mark.parametrize(("name", "labels", "words"), UNCLEAR_LABELS, ids=[case[0] for case in UNCLEAR_LABELS])
 def test_labels_of_a_wrong_shape_or_dtype_are_refused_by_name(name, labels, words):
     with pytest.raises((ValueError, TypeError), match=words):
@@ -333,7 +330,6 @@ def test_an_error_names_what_was_wrong(inputs, words):
         build(LMUForSequenceClassification)(**inputs)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="pool() reduces the mask before its shape is checked")
 def test_a_flat_mask_is_refused_by_name():
     with pytest.raises(ValueError, match="attention_mask"):
         build(LMUForSequenceClassification)(IDS, attention_mask=torch.ones(5))
@@ -346,12 +342,7 @@ def test_a_flat_mask_is_refused_by_name():
     "by_config",
     [
         False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a head reads attributes of its body's output, which return_dict=False made a tuple"
-            ),
-        ),
+        True,
     ],
 )
 def test_a_tuple_on_demand(by_config):
@@ -458,7 +449,6 @@ def test_a_wrong_pair_is_refused_by_name(inputs, words):
         build(LMUForSequencePairClassification)(**inputs)
 
 
-@pytest.mark.xfail(strict=True, reason="met by a shape error of torch's, or broadcast without a word")
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
@@ -556,7 +546,6 @@ def test_a_wrong_image_is_refused_by_name(inputs, words):
         build(LMUForImageClassification, torch.float32, **SMALL_IMAGE)(**inputs)
 
 
-@pytest.mark.xfail(strict=True, reason="the error speaks of input_values (grey) or of mean() (colour)")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bytes_are_refused_by_name(channels):
     with pytest.raises(TypeError, match="pixel_values"):
@@ -598,7 +587,6 @@ def test_an_unmasked_loss_is_torchs_own():
     assert_near(output.loss, mse_loss(output.predictions[..., 0].float(), series.float()))
 
 
-@pytest.mark.xfail(strict=True, reason="squaring comes before masking: the gradient is 0·NaN")
 def test_missing_labels_under_the_mask_may_be_nan():
     model, series = build(LMUForTimeSeriesPrediction, input_size=1), draw(1, 5)
     mask = torch.tensor([[0, 0, 1, 1, 1]])
@@ -639,7 +627,6 @@ def test_a_forecast_of_tokens_is_refused():
         LMUForTimeSeriesPrediction(tiny())
 
 
-@pytest.mark.xfail(strict=True, reason="0/0: the loss is NaN, without a word")
 def test_a_series_without_a_real_step_has_no_loss():
     model = build(LMUForTimeSeriesPrediction, input_size=1)
     with pytest.raises(ValueError, match="no real step"):
@@ -962,14 +949,6 @@ def test_an_exported_classifier_takes_any_batch():
     assert_near(exported.module()(draw_ids(9, 5)).logits, model(draw_ids(9, 5)).logits)
 
 
-BROKEN = pytest.mark.xfail(
-    strict=True,
-    raises=torch._dynamo.exc.BackendCompilerFailed,
-    reason="two constants that assume_constant_result returns in one graph get one name; aot_autograd refuses that",
-)
-
-
-@BROKEN
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
 def test_one_graph_holds_the_classifier(changes):

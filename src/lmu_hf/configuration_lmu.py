@@ -24,6 +24,7 @@ POSITIVE_OR_NONE = ("vocab_size", "input_size", "embedding_size", "memory_channe
 NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
 PROBABILITIES = ("embedding_dropout", "hidden_dropout", "classifier_dropout")
 MAX_BYTES = 32 * 2**30
+MAX_LAYERS = 10_000
 
 
 @strict
@@ -121,6 +122,7 @@ class LMUConfig(PreTrainedConfig):
                 raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
         if self.input_size is not None:
             self.vocab_size = None
+        self.validate_ranges()  # before transformers asks for a list of num_hidden_layers words
         super().__post_init__(**kwargs)
 
     @property
@@ -159,9 +161,10 @@ class LMUConfig(PreTrainedConfig):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if not self.pair_features or set(self.pair_features) - set(PAIR_FEATURES):
+        chosen = self.pair_features
+        if not chosen or set(chosen) - set(PAIR_FEATURES) or len(set(chosen)) < len(chosen):
             raise ValueError(
-                f"pair_features must be a non-empty list out of {PAIR_FEATURES}, got {self.pair_features!r}"
+                f"pair_features must be a non-empty list out of {PAIR_FEATURES}, none twice, got {chosen!r}"
             )
 
     def validate_ranges(self) -> None:
@@ -176,8 +179,12 @@ class LMUConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(self, name)}")
         for name in ("rms_norm_eps", "initializer_range"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.num_hidden_layers > MAX_LAYERS:
+            raise ValueError(f"num_hidden_layers must be at most {MAX_LAYERS}, got {self.num_hidden_layers}")
+        if self.permutation_seed >= 2**63:
+            raise ValueError(f"permutation_seed must be below 2**63, got {self.permutation_seed}")
 
     def validate_widths(self) -> None:
         """Fields that speak of one width agree on it."""
@@ -190,7 +197,9 @@ class LMUConfig(PreTrainedConfig):
                 f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}"
             )
         directions = 2 if self.bidirectional else 1
-        for layer in range(self.num_hidden_layers if self.readout == "memory" else 0):
+        for layer in range(
+            min(self.num_hidden_layers, 2) if self.readout == "memory" else 0
+        ):  # the rest are as the second
             if (width := self.layer_channels(layer) * self.order * directions) != self.hidden_size:
                 raise ValueError(
                     f"readout='memory' hands on {width} numbers (channels x order x directions) in layer {layer}, "
@@ -201,21 +210,33 @@ class LMUConfig(PreTrainedConfig):
 
     def validate_size(self) -> None:
         """What the config asks for fits a machine, and each layer's system is well defined."""
-        directions = 2 if self.bidirectional else 1
-        channels = max(self.layer_channels(layer) for layer in range(self.num_hidden_layers))
-        asked = {
-            "order": 8 * self.order**2,
-            "vocab_size": 4 * (self.vocab_size or 0) * (self.embedding_size or self.hidden_size),
-            "memory_channels x order x hidden_size": 4 * channels * self.order * directions * self.hidden_size,
-            "hidden_size": 4 * self.hidden_size * (self.intermediate_size or 2 * self.hidden_size),
-        }
-        for name, size in asked.items():
-            layers = self.num_hidden_layers if "hidden_size" in name else 1
-            if size * layers > MAX_BYTES:
-                raise ValueError(
-                    f"{name} asks for {size * layers / 2**30:.0f} GiB; the limit is {MAX_BYTES / 2**30:.0f} GiB"
-                )
+        asked = self.asked_bytes()
+        total, largest = sum(asked.values()), max(asked, key=lambda part: asked[part])
+        if total > MAX_BYTES:
+            raise ValueError(f"{largest} asks for {total / 2**30:.0f} GiB; the limit is {MAX_BYTES >> 30} GiB")
         for theta in set(self.layer_thetas):
             system = LegendreSystem(self.order, theta, self.discretization, self.basis)
             if self.discretization == "euler":
                 exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
+
+    def asked_bytes(self) -> dict[str, int]:
+        """Bytes of a model's float32 weights and of its system, by the fields that decide them."""
+        layers, width, embedding = self.num_hidden_layers, self.hidden_size, self.embedding_size or self.hidden_size
+        d_x, d_u = max(self.stack_input_size, width), max(self.layer_channels(0), self.layer_channels(1))
+        directions = 2 if self.bidirectional else 1
+        highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
+        inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
+        outputs = max(self.output_size, self.num_labels or 0)
+        numbers = {
+            "order": 2 * self.order**2,
+            "vocab_size x embedding_size": (self.vocab_size or 0) * embedding,
+            "input_size": (self.input_size or 0) * (self.stack_input_size if self.block_type != "lmu" else d_u),
+            "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width,
+            "hidden_size x memory_channels": layers * d_x * (d_u + width),
+            "hidden_size x intermediate_size": layers * 3 * width * inner,
+            "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
+            "head_hidden_size": self.head_hidden_size * (width * len(self.pair_features) + outputs),
+            "output_size": outputs * width,
+            "image_size": 2 * (self.image_size or 0) ** 2,
+        }
+        return {part: 4 * number for part, number in numbers.items()}

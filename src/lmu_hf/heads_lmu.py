@@ -18,6 +18,8 @@ from .configuration_lmu import LMUConfig
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
+MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
+
 
 class LMUHead(nn.Module):
     """Dropout, an optional hidden layer, and a linear layer."""
@@ -55,35 +57,71 @@ class LMUPooledModel(LMUPreTrainedModel):
         With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25).
 
         Raises:
-            ValueError: a row has no real step.
+            ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
         """
-        if attention_mask is not None and not is_torchdynamo_compiling() and not bool(attention_mask.any(1).all()):
-            empty = int((~attention_mask.bool().any(1)).nonzero()[0])
-            raise ValueError(f"attention_mask leaves no real step in row {empty}; every sequence needs at least one")
-        last = self.config.pooling == "last"
-        outputs = self.model(attention_mask=attention_mask, last_only=last, **inputs)
+        pooling = self.config.pooling
+        if pooling != "last" and inputs.get("past_key_values") is not None:
+            raise ValueError(
+                f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from past_key_values"
+            )
+        outputs = self.model(attention_mask=attention_mask, last_only=pooling == "last", return_dict=True, **inputs)
         hidden = outputs.last_hidden_state
-        if last:
-            return hidden[:, 0], outputs
         if attention_mask is None:
-            return (hidden.mean(1) if self.config.pooling == "mean" else hidden.amax(1)), outputs
-        real = attention_mask[:, -hidden.shape[1] :, None].bool()
-        if self.config.pooling == "mean":
+            pooled = hidden[:, 0] if pooling == "last" else hidden.mean(1) if pooling == "mean" else hidden.amax(1)
+            return pooled, outputs
+        given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
+        real = _real_steps(attention_mask, given.shape[1])
+        if pooling == "last":
+            return hidden[:, 0], outputs
+        if pooling == "mean":
             return hidden.sum(1) / real.sum(1).to(hidden.dtype), outputs
         return hidden.masked_fill(~real, float("-inf")).amax(1), outputs
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
-        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set)."""
+        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
+
+        Raises:
+            ValueError: the labels have a wrong shape or lie outside the classes.
+            TypeError: the labels of a choice of one class are not int64.
+        """
         if labels is None:
             return None
-        if labels.shape[0] != logits.shape[0]:
-            raise ValueError(f"labels hold {labels.shape[0]} rows for a batch of {logits.shape[0]}")
-        if self.num_labels > 1 and labels.dtype == torch.int64 and labels.ndim == 1 and labels.device.type == "cpu":
-            low, high = labels.aminmax()
-            if (low < 0 and low != -100) or high >= self.num_labels:
-                worst = int(high) if high >= self.num_labels else int(low)
-                raise ValueError(f"labels hold {worst}, outside 0 … {self.num_labels - 1} (num_labels)")
+        self._check_labels(labels, rows=logits.shape[0])
         return self.loss_function(labels=labels, pooled_logits=logits, logits=logits, config=self.config)
+
+    def _check_labels(self, labels: Tensor, rows: int) -> None:
+        if labels.ndim == 0 or labels.shape[0] != rows:
+            raise ValueError(f"labels hold {labels.shape[0] if labels.ndim else 'no'} rows for a batch of {rows}")
+        one_class = self.config.problem_type == "single_label_classification"
+        if self.config.problem_type is None:
+            one_class = self.num_labels > 1 and not labels.is_floating_point()
+        allowed = [(rows,), (rows, 1)] if one_class or self.num_labels == 1 else [(rows, self.num_labels)]
+        if tuple(labels.shape) not in allowed:
+            raise ValueError(
+                f"labels must be {' or '.join(map(str, allowed))} for this problem, got {tuple(labels.shape)}"
+            )
+        if not one_class:
+            return
+        if labels.dtype != torch.int64:
+            raise TypeError(f"labels must be int64 class ids, got {labels.dtype}")
+        # Elsewhere the check would make the host wait for the device at every call.
+        if labels.device.type == "cpu" and not is_torchdynamo_compiling():
+            wrong = labels[((labels < 0) & (labels != -100)) | (labels >= self.num_labels)]
+            if wrong.numel():
+                raise ValueError(f"labels hold {int(wrong[0])}, outside 0 … {self.num_labels - 1} (num_labels)")
+
+
+def _real_steps(mask: Tensor, n: int) -> Tensor:
+    """The mask (b, n, 1) of this call's n steps.
+
+    Raises:
+        ValueError: a row has no real step among them.
+    """
+    real = mask[:, -n:].bool()
+    if not is_torchdynamo_compiling() and not bool(real.any(1).all()):
+        empty = int((~real.any(1)).nonzero()[0])
+        raise ValueError(f"attention_mask leaves no real step in row {empty}; every sequence needs at least one")
+    return real[..., None]
 
 
 class LMUForSequenceClassification(LMUPooledModel):
@@ -184,6 +222,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
         else:
             first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
             second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
+            given = input_ids if input_ids is not None else inputs_embeds
+            if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
+                raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
         m1, outputs = self.pool(**first, output_hidden_states=output_hidden_states, use_cache=False)
         m2, _ = self.pool(**second, use_cache=False)
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
@@ -200,6 +241,10 @@ class LMUForSequencePairClassification(LMUPooledModel):
         if given is None or types.shape != given.shape[:2]:
             shape = None if given is None else tuple(given.shape[:2])
             raise ValueError(f"token_type_ids must be (batch, time) = {shape}, got {tuple(types.shape)}")
+        if mask is not None and mask.shape != types.shape:
+            raise ValueError(f"attention_mask must be (batch, time) = {tuple(types.shape)}, got {tuple(mask.shape)}")
+        if types.device.type == "cpu" and not is_torchdynamo_compiling() and bool(((types != 0) & (types != 1)).any()):
+            raise ValueError(f"token_type_ids must be 0 (first sequence) or 1 (second), got {types.unique().tolist()}")
         real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
         inputs = {"input_ids": input_ids, "inputs_embeds": embeds}
         return {**inputs, "attention_mask": real & (types == 0)}, {**inputs, "attention_mask": real & (types == 1)}
@@ -242,6 +287,10 @@ class LMUForImageClassification(LMUPooledModel):
         An image processor may turn a grey image into three equal channels; a grey model reads their mean.
         """
         config = self.config
+        if not pixel_values.is_floating_point():
+            raise TypeError(
+                f"pixel_values must be floating point, as an image processor leaves them, got {pixel_values.dtype}"
+            )
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[2:]) != (config.image_size, config.image_size):
             raise ValueError(
                 f"pixel_values must be (batch, channels, {config.image_size}, {config.image_size}), got "
@@ -334,6 +383,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             past_key_values=past_key_values,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
+            return_dict=True,
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(
@@ -347,8 +397,11 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         labels = labels[..., None] if labels.ndim == 2 else labels
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")
-        error = (predictions.float() - labels.float()).square()
+        error = predictions.float() - labels.float()
         if mask is None:
-            return error.mean()
+            return error.square().mean()
         real = mask[:, -error.shape[1] :, None].bool()
-        return error.masked_fill(~real, 0).sum() / (real.sum() * error.shape[2])
+        if not is_torchdynamo_compiling() and not bool(real.any()):
+            raise ValueError("attention_mask leaves no real step to compute a loss over")
+        # Before squaring: what stands under the mask may be NaN, and 0 times NaN would be a gradient of NaN.
+        return error.masked_fill(~real, 0).square().sum() / (real.sum() * error.shape[2])

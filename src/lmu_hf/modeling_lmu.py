@@ -195,11 +195,13 @@ class LMUModel(LMUPreTrainedModel):
         """
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
         mask = self._mask(attention_mask, *given.shape[:2])
-        embeds = self._embed(name, given, mask)
+        hidden = self._embed(name, given, mask)
         cache = self._cache(past_key_values, use_cache)
         packing = None if mask is None else Packing.from_mask(mask)
         lengths = None if packing is None else packing.lengths
-        states = [self.embedding_dropout(embeds if packing is None else packing.pack(embeds))]
+        hidden = hidden if packing is None else packing.pack(hidden)
+        hidden = hidden if self.input_projection is None else self.input_projection(hidden)
+        states = [self.embedding_dropout(hidden)]
         for layer in self.layers:
             reading = Reading(lengths, last_only=last_only and layer is self.layers[-1])
             states.append(layer(states[-1], reading, past_key_values=cache))
@@ -264,16 +266,16 @@ class LMUModel(LMUPreTrainedModel):
         return None if not is_torchdynamo_compiling() and bool(mask.all()) else mask
 
     def _embed(self, name: str, given: Tensor, mask: Tensor | None) -> Tensor:
-        """Whatever came in, as (b, n, stack_input_size)."""
+        """Whatever came in, as (b, n, width of an embedding or of the signal)."""
         if name == "input_ids":
-            x = self._lookup(given, mask)
-        elif name == "input_values":
-            x = self._signal(given)
-        elif given.ndim != 3 or given.shape[2] != self._embedding_width:
+            return self._lookup(given, mask)
+        if name == "input_values":
+            return self._signal(given)
+        if given.ndim != 3 or given.shape[2] != self._embedding_width:
             raise ValueError(f"inputs_embeds must be (batch, time, {self._embedding_width}), got {tuple(given.shape)}")
-        else:
-            x = given
-        return x if self.input_projection is None else self.input_projection(x)
+        if given.dtype != self.dtype and not torch.is_autocast_enabled(given.device.type):
+            raise TypeError(f"inputs_embeds must have the model's dtype {self.dtype}, got {given.dtype}")
+        return given
 
     def _lookup(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         if self.embed_tokens is None:

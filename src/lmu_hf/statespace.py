@@ -230,7 +230,7 @@ def constant(kind: str, system: LegendreSystem, size: int, dtype: torch.dtype, d
         dtype: float32 or float64 (a complex constant gets the complex type of that precision).
         device: where it is used.
     """
-    if torch.compiler.is_compiling():  # a graph may only be given plain numbers and words
+    if torch.compiler.is_dynamo_compiling():  # a graph may only be given plain numbers and words
         numbers = (system.order, system.theta, system.discretization, system.basis)
         return _constant_in_graph(kind, *numbers, size, dtype, device)
 
