@@ -7,6 +7,7 @@
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
@@ -21,12 +22,13 @@ from .heads_lmu import (
     LMUForTimeSeriesPrediction,
 )
 from .layers import LMULayer
-from .modeling_lmu import LMUModel, LMUPreTrainedModel
+from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
 from .statespace import LegendreSystem, decode_past
 from .version import __version__
 
 AutoConfig.register("lmu", LMUConfig)
 AutoModel.register(LMUConfig, LMUModel)
+AutoModelForCausalLM.register(LMUConfig, LMUForCausalLM)
 # Two classes answer for one Auto class: `config.architectures` says which of them a checkpoint is.
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
@@ -35,6 +37,7 @@ AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
 __all__ = [
     "LMUCacheLayer",
     "LMUConfig",
+    "LMUForCausalLM",
     "LMUForImageClassification",
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",

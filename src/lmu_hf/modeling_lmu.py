@@ -1,14 +1,17 @@
 """Block → model: the stack of memories that every head stands on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_recurrent_attention_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.modeling_utils import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .cache_lmu import LMUCacheLayer
@@ -311,3 +314,127 @@ class LMUModel(LMUPreTrainedModel):
     @property
     def _embedding_width(self) -> int:
         return self.config.input_size or self.config.embedding_size or self.config.hidden_size
+
+
+class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
+    """A next-token head: trained in parallel, generating as a recurrent network in constant memory.
+
+    Args:
+        config: a causal, token-reading architecture.
+
+    Raises:
+        ValueError: the config reads a signal, reads backwards, or ties embeddings of another width than the stack's.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        if config.vocab_size is None or config.bidirectional:
+            raise ValueError(
+                "a causal language model reads token ids forwards: leave out input_size and bidirectional, got "
+                f"input_size={config.input_size}, bidirectional={config.bidirectional}"
+            )
+        if config.tie_word_embeddings and (config.embedding_size or config.hidden_size) != config.hidden_size:
+            raise ValueError(
+                f"tie_word_embeddings needs embedding_size equal to hidden_size={config.hidden_size}, got "
+                f"{config.embedding_size}"
+            )
+        self.model = LMUModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Predict the next token at every step; inputs as for :class:`LMUModel`.
+
+        Args:
+            position_ids: ignored: a memory knows no positions.
+            labels: (b, n) token ids, shifted inside; −100 where there is nothing to learn.
+            logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )
+
+    @staticmethod
+    def create_masks_for_generate(
+        config: LMUConfig,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> Tensor | None:
+        """The mask of the steps at hand: None for a single generated token, so that compiled steps keep their shape."""
+        return create_recurrent_attention_mask(config, inputs_embeds, attention_mask, past_key_values)
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[int]:
+        """Generate token by token, carrying nothing but the last token and the memories.
+
+        Args:
+            input_ids: (n,) or (1, n), the prompt, read in parallel.
+            max_new_tokens: stop after so many; None to go on for ever. An end-of-sequence token stops it too.
+            temperature: of the sampling; 0 always takes the likeliest token.
+            top_k: sample among the k likeliest tokens only.
+            generator: of the sampling.
+
+        Yields:
+            Token ids, the end-of-sequence token among them.
+        """
+        ids = input_ids.view(1, -1)
+        cache = DynamicCache(config=self.config)
+        ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
+        made = 0
+        while max_new_tokens is None or made < max_new_tokens:
+            hidden = self.model(input_ids=ids, past_key_values=cache, last_only=True).last_hidden_state
+            logits = self.lm_head(hidden[0])
+            if temperature == 0:
+                ids = logits.argmax(-1, keepdim=True)
+            else:
+                logits = logits.float() / temperature
+                if top_k is not None:
+                    logits = logits.masked_fill(
+                        logits < logits.topk(min(top_k, logits.shape[-1])).values[..., -1:], -torch.inf
+                    )
+                ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            token = int(ids)
+            made += 1
+            yield token
+            if token in ends:
+                return

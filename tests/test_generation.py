@@ -1,0 +1,237 @@
+"""A next-token head: trained in parallel, generating as a recurrent network. One network, two ways to run it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
+
+from lmu_hf import LMUConfig, LMUForCausalLM
+
+VOCABULARY = 29
+BLOCKS = {
+    "lmu": {"block_type": "lmu", "embedding_size": 5},
+    "highway": {"block_type": "highway", "num_highway_layers": 1, "deep_representations": True},
+    "residual": {"block_type": "residual", "basis": "orthonormal"},
+    "tied": {"block_type": "residual", "tie_word_embeddings": True},
+}
+
+
+def build(changes: dict | None = None, dtype: torch.dtype = torch.float64) -> LMUForCausalLM:
+    set_seed(0)
+    fields = {"vocab_size": VOCABULARY, "hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
+    return (
+        LMUForCausalLM(LMUConfig(**{**fields, "eos_token_id": None, "bos_token_id": 1, **(changes or {})}))
+        .to(dtype)
+        .eval()
+    )
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randint(1, VOCABULARY, shape)
+
+
+def greedy(model: LMUForCausalLM, ids: Tensor, tokens: int = 12, **how) -> Tensor:
+    return model.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=0, **how)
+
+
+# --------------------------------------------------------------------------- the parallel pass and the single steps
+
+
+@pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
+def test_step_by_step_is_the_parallel_pass(changes, dtype, tolerance):
+    model, ids, cache = build(changes, dtype), draw(3, 64), None
+    whole = model(ids).logits
+    for t in range(64):
+        output = model(ids[:, t : t + 1], past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        assert (output.logits[:, 0] - whole[:, t]).abs().max() < tolerance
+
+
+def test_every_split_of_64_tokens_into_two_is_the_whole():
+    model, ids = build(), draw(2, 64)
+    whole = model(ids).logits
+    for cut in range(1, 64):
+        cache = DynamicCache(config=model.config)
+        pieces = [model(piece, past_key_values=cache).logits for piece in (ids[:, :cut], ids[:, cut:])]
+        assert (torch.cat(pieces, dim=1) - whole).abs().max() < 1e-10
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=4), side=st.sampled_from(["left", "right"]))
+def test_a_ragged_prefill_carries_what_each_row_alone_would(lengths, side):
+    model, n = build(), max(lengths)
+    mask = torch.zeros(len(lengths), n, dtype=torch.int64)
+    for row, length in zip(mask, lengths, strict=True):
+        row[n - length :] = 1 if side == "left" else row[n - length :]
+        row[:length] = 1 if side == "right" else row[:length]
+    ids, following = draw(len(lengths), n), draw(len(lengths), 1)
+    cache = model(ids, attention_mask=mask, use_cache=True).past_key_values
+    after = model(following, past_key_values=cache).logits
+    for row, length in enumerate(lengths):
+        alone = torch.cat([ids[row][mask[row].bool()], following[row]])[None]
+        assert len(alone[0]) == length + 1
+        assert (model(alone).logits[0, -1] - after[row, 0]).abs().max() < 1e-10
+
+
+# --------------------------------------------------------------------------- generate
+
+
+@pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)
+def test_greedy_generation_is_the_argmax_of_the_parallel_pass(changes):
+    model, ids = build(changes), draw(2, 7)
+    made = greedy(model, ids)
+    expected = ids
+    for _ in range(12):
+        expected = torch.cat([expected, model(expected).logits[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(made, expected)
+
+
+HOWS = {
+    "no cache": {"use_cache": False},
+    "static cache": {"cache_implementation": "static"},
+    "offloaded cache": {"cache_implementation": "offloaded"},
+    "prompt in pieces": {"prefill_chunk_size": 3},
+}
+
+
+@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+def test_how_the_past_is_kept_changes_nothing(how):
+    model, ids = build(), draw(2, 7)
+    assert torch.equal(greedy(model, ids, **how), greedy(model, ids))
+
+
+def test_a_left_padded_batch_generates_what_each_prompt_alone_does():
+    model, prompts = build(), [draw(3), draw(8), draw(5)]
+    ids = torch.stack([torch.cat([torch.zeros(8 - len(prompt), dtype=torch.int64), prompt]) for prompt in prompts])
+    made = greedy(model, ids, attention_mask=(ids != 0).long())
+    for row, prompt in zip(made, prompts, strict=True):
+        assert torch.equal(row[8:], greedy(model, prompt[None])[0, len(prompt) :])
+
+
+def test_a_conversation_goes_on_from_a_returned_cache():
+    model, ids = build(), draw(2, 7)
+    first = model.generate(ids, max_new_tokens=5, do_sample=False, pad_token_id=0, return_dict_in_generate=True)
+    more = greedy(model, first.sequences, tokens=7, past_key_values=first.past_key_values)
+    assert torch.equal(more, greedy(model, ids, tokens=12))
+
+
+def test_beams_score_what_the_parallel_pass_scores():
+    model, ids = build(), draw(2, 6)
+    found = model.generate(
+        ids, max_new_tokens=8, num_beams=4, do_sample=False, pad_token_id=0, length_penalty=0.0,
+        return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    logits = model(found.sequences).logits[:, 5:-1].log_softmax(-1)
+    rescored = logits.gather(2, found.sequences[:, 6:, None]).sum((1, 2))
+    assert (rescored - found.sequences_scores).abs().max() < 1e-5
+    assert (rescored >= model_score(model, greedy(model, ids, tokens=8), 6) - 1e-9).all()
+
+
+def model_score(model: LMUForCausalLM, ids: Tensor, prompt: int) -> Tensor:
+    return model(ids).logits[:, prompt - 1 : -1].log_softmax(-1).gather(2, ids[:, prompt:, None]).sum((1, 2))
+
+
+def test_a_permuted_batch_gives_permuted_tokens_and_no_call_leaves_a_trace():
+    model, ids = build(), draw(4, 6)
+    order = torch.tensor([2, 0, 3, 1])
+    first = greedy(model, ids)
+    assert torch.equal(greedy(model, ids[order]), first[order])
+    assert torch.equal(greedy(model, ids), first)
+
+
+def test_assisted_decoding_is_refused():
+    model = build()
+    with pytest.raises(ValueError, match="stateful"):
+        model.generate(draw(1, 5), max_new_tokens=3, prompt_lookup_num_tokens=2, pad_token_id=0)
+
+
+class Tokens:
+    """As much of a tokenizer as a streamer asks for."""
+
+    def decode(self, ids, **kwargs) -> str:
+        return " ".join(str(int(token)) for token in ids) + " "
+
+
+def test_tokens_can_be_streamed_as_they_are_made():
+    model, ids = build(), draw(1, 5)
+    streamer = TextIteratorStreamer(Tokens(), skip_prompt=True)
+    made = greedy(model, ids, streamer=streamer)
+    assert "".join(streamer).split() == [str(token) for token in made[0, 5:].tolist()]
+
+
+# --------------------------------------------------------------------------- stream()
+
+
+def test_stream_makes_what_generate_makes_and_stops_where_it_should():
+    model, ids = build(), draw(1, 5)
+    expected = greedy(model, ids)[0, 5:].tolist()
+    assert list(model.stream(ids, max_new_tokens=12)) == expected
+    model.config.eos_token_id = expected[4]
+    assert list(model.stream(ids[0])) == expected[: expected.index(expected[4]) + 1]
+
+
+def test_a_sampled_stream_is_decided_by_its_generator_and_keeps_to_the_likeliest():
+    model, ids = build(), draw(1, 5)
+
+    def sampled(seed: int, **how) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        return list(model.stream(ids, max_new_tokens=20, temperature=1.0, generator=generator, **how))
+
+    assert sampled(0) == sampled(0) != sampled(1)
+    assert sampled(0, top_k=1) == list(model.stream(ids, max_new_tokens=20))
+
+
+# --------------------------------------------------------------------------- the head itself
+
+
+def test_labels_are_shifted_inside():
+    model, ids = build(), draw(2, 9)
+    labels = ids.masked_fill(torch.rand(2, 9) < 0.3, -100)
+    output = model(ids, labels=labels)
+    expected = cross_entropy(output.logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten())
+    assert abs(output.loss - expected) < 1e-6
+
+
+def test_only_the_logits_that_are_asked_for_are_computed():
+    model, ids = build(), draw(2, 9)
+    whole = model(ids).logits
+    for asked, expected in ((2, whole[:, -2:]), (torch.tensor([0, 4]), whole[:, [0, 4]])):
+        kept = model(ids, logits_to_keep=asked).logits
+        assert kept.shape == expected.shape
+        assert (kept - expected).abs().max() < 1e-12
+
+
+def test_tied_embeddings_are_one_tensor_saved_once(tmp_path):
+    model, ids = build(BLOCKS["tied"]), draw(2, 9)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert again.lm_head.weight is again.model.embed_tokens.weight
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight)
+    assert (again(ids).logits - model(ids).logits).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"input_size": 1}, {"bidirectional": True, "pooling": "mean"}, {"tie_word_embeddings": True, "embedding_size": 5}],
+)
+def test_what_cannot_predict_the_next_token_is_refused(fields):
+    with pytest.raises(ValueError, match="|".join(fields)):
+        LMUForCausalLM(LMUConfig(**fields))
+
+
+def test_the_cache_keeps_its_size_and_counts_its_tokens():
+    model = build()
+    sizes = set()
+    for cache in (DynamicCache(config=model.config), StaticCache(config=model.config, max_cache_len=100)):
+        for n in (1, 50, 1):
+            model(draw(2, n), past_key_values=cache)
+            sizes.add(sum(layer.memory.numel() for layer in cache.layers))
+        assert cache.get_seq_length() == 52
+    assert sizes == {2 * model.config.state_size}
