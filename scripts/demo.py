@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
         parallel = model(pixel_values=inputs["pixel_values"]).logits
     seen = reload_elsewhere(folder, picture)
     difference = (torch.tensor(seen["logits"]) - parallel[0]).abs().max()
-    print(f"   {seen['class']} from {folder}: logits differ by {difference:.1e} from this process's")
+    print(f"   {seen['class']} from {folder}: its logits for a picture file differ by {difference:.1e}")
     answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(inputs['labels'])}"
     print(f"   pipeline('image-classification'): {answer}")
 
