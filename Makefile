@@ -34,7 +34,7 @@ lint: install  ## check style and types
 	$(RUN) -m mypy
 
 bench: install  ## time every form of the memory against the sequential loop and the floor
-	$(RUN) scripts/benchmark_memory.py --output runs/benchmark_memory.json
+	$(RUN) scripts/benchmark_memory.py --output records/benchmark_memory.json
 
 reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two more permutations (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --seed $$seed || exit 1; done
@@ -50,7 +50,7 @@ reproduce-smnist: install  ## sMNIST: the same pixels in raster order, at two si
 	for name in smnist smnist-wide; do \
 		$(RUN) scripts/train_psmnist.py --recipe $$name --permutation_seed none $(DATA_FLAG) || exit 1; done
 
-table: install  ## write the table of results in README.md from the records in runs/
+table: install  ## write the table of results in README.md from records/
 	$(RUN) scripts/results_table.py --write README.md
 
 clean:  ## remove the environment and caches (runs stay)

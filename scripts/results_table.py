@@ -15,11 +15,11 @@ def main(argv: list[str] | None = None) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), help="the folder of run folders (default: %(default)s)"
+        "--records", type=Path, default=Path("records"), help="a folder of run folders (default: %(default)s)"
     )
     parser.add_argument("--write", type=Path, metavar="PAGE", help="a page with markers to write the table between")
     args = parser.parse_args(argv)
-    tables = render(args.runs)
+    tables = render(args.records)
     if args.write is None:
         print("\n\n".join(tables.values()))
     else:

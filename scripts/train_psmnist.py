@@ -69,14 +69,17 @@ def load_task(args: argparse.Namespace, recipe: Recipe) -> ImageTask:
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
-    recipe = get_recipe(
-        args.recipe,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        epochs=args.num_train_epochs,
-        batch_size=args.per_device_train_batch_size,
-    )
-    task = load_task(args, recipe)
+    changes = {
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        "epochs": args.num_train_epochs,
+        "batch_size": args.per_device_train_batch_size,
+    }
+    try:
+        recipe = get_recipe(args.recipe, **changes)
+        task = load_task(args, recipe)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"train_psmnist.py: error: {error}") from error
     set_seed(args.seed)
     config = recipe.image_config(task.image_size, task.labels, args.permutation_seed)
     model = AutoModelForImageClassification.from_config(config)

@@ -26,7 +26,7 @@ def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
 
 
 def test_its_tables_are_what_the_records_say():
-    for name, table in render(PROJECT / "runs").items():
+    for name, table in render(PROJECT / "records").items():
         begin, end = markers(name)
         assert README.split(begin)[1].split(end)[0].strip() == table
 

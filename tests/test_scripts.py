@@ -48,8 +48,31 @@ def test_training_from_another_directory_leaves_a_run_folder_there(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     done = run(SCRIPTS / "train_psmnist.py", "--data_dir", "nowhere", cwd=tmp_path)
     assert done.returncode != 0
+    assert "error: no folder" in done.stderr.splitlines()[-1]
     assert "nowhere/ylecun/mnist" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--num_train_epochs", 0], "epochs must be positive, got 0"),
+        (["--learning_rate", -1], "learning_rate must be positive, got -1.0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_named(words, message, tmp_path):
+    done = run(SCRIPTS / "train_psmnist.py", "--recipe", "digits", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"train_psmnist.py: error: {message}"
+
+
+def test_an_empty_file_is_named(tmp_path):
+    folder = tmp_path / "data" / "ylecun" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "train.parquet").touch()
+    done = run(SCRIPTS / "train_psmnist.py", "--data_dir", "data", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ylecun/mnist cannot be read: " in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -259,6 +259,11 @@ def _constant_in_graph(
         return untraced.submit(constant, kind, system, size, dtype, device).result()
 
 
+def _start_fresh_thread() -> None:
+    _thread.is_fresh = True
+    torch.get_num_threads()  # takes over the process's number: until asked, a new thread's FFTs round differently
+
+
 def _remember(key: tuple, build: Callable[[], Tensor]) -> Tensor:
     """The cached tensor, or a new one, built in a fresh thread.
 
@@ -272,7 +277,7 @@ def _remember(key: tuple, build: Callable[[], Tensor]) -> Tensor:
     if getattr(_thread, "is_fresh", False):
         value = build()
     else:
-        with ThreadPoolExecutor(max_workers=1, initializer=lambda: setattr(_thread, "is_fresh", True)) as fresh:
+        with ThreadPoolExecutor(max_workers=1, initializer=_start_fresh_thread) as fresh:
             value = fresh.submit(build).result()
     with _cache_lock:
         _cache[key] = value

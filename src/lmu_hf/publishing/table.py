@@ -9,15 +9,15 @@ from ..training.record import RunRecord
 HEADER = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs", "seconds a run", "command"]
 
 
-def read_records(runs: Path) -> list[RunRecord]:
+def read_records(folder: Path) -> list[RunRecord]:
     """Every finished run below a folder, in the order of the folders' names.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    folders = sorted(path.parent for path in runs.glob("*/run.json"))
+    folders = sorted(path.parent for path in folder.glob("*/run.json"))
     if not folders:
-        raise FileNotFoundError(f"no finished run below {runs}")
+        raise FileNotFoundError(f"no finished run below {folder}")
     return [RunRecord.read(folder) for folder in folders]
 
 
@@ -81,10 +81,10 @@ def speed_table(result: dict) -> str:
     return _markdown(header, rows)
 
 
-def render(runs: Path) -> dict[str, str]:
+def render(folder: Path) -> dict[str, str]:
     """Every table, by the name between its markers."""
-    benchmark = json.loads((runs / "benchmark_memory.json").read_text(encoding="utf-8"))
-    return {"results": results_table(read_records(runs)), "speed": speed_table(benchmark)}
+    benchmark = json.loads((folder / "benchmark_memory.json").read_text(encoding="utf-8"))
+    return {"results": results_table(read_records(folder)), "speed": speed_table(benchmark)}
 
 
 def markers(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
+from transformers.utils.logging import disable_progress_bar
 
 from .recipes import Recipe
 from .record import MetricsLog, RunRecord, count_parameters, describe_architecture, peak_memory_bytes
@@ -45,6 +46,8 @@ def train(
         The record, as written to ``run.json`` (last of all, so a folder that has one is complete).
     """
     accelerator = Accelerator()
+    if quiet:
+        disable_progress_bar()
     set_seed(seed, device_specific=True)
     run = _Run(accelerator, model, recipe, task, seed)
     record = RunRecord(

@@ -23,6 +23,9 @@ class Recipe:
         averaging: decay per step of the exponential average of weights that is evaluated; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: str
@@ -37,6 +40,16 @@ class Recipe:
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        for name in ("warmup", "label_smoothing", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a fraction in [0, 1), got {getattr(self, name)}")
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""

@@ -111,7 +111,13 @@ def mnist(source: str | Path = "ylecun/mnist", validation_rows: int = 10_000) ->
 
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise FileNotFoundError(f"no folder {str(source)!r}: --data_dir must hold it; leave --data_dir out for the Hub")
-    rows = load_dataset(str(source))
+    try:
+        rows = load_dataset(str(source))
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # nothing there, no way to the Hub, or files that are not what they should be
+        raise ValueError(f"{source} cannot be read: {error}") from error
     for split in ("train", "test"):
         if split not in rows or not {"image", "label"} <= set(rows[split].column_names):
             raise ValueError(f"{source} must have a split {split!r} with columns 'image' and 'label'")
