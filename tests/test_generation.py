@@ -187,6 +187,20 @@ def test_a_sampled_stream_is_decided_by_its_generator_and_keeps_to_the_likeliest
     assert sampled(0, top_k=1) == list(model.stream(ids, max_new_tokens=20))
 
 
+@pytest.mark.parametrize(
+    "ids, how, words",
+    [
+        (draw(2, 5), {}, r"one prompt.*\(2, 5\)"),
+        (draw(1, 5), {"temperature": -1.0}, "temperature must be"),
+        (draw(1, 5), {"temperature": 1.0, "top_k": 0}, "top_k at least 1"),
+        (draw(1, 0), {}, "at least one step"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused_by_name(ids, how, words):
+    with pytest.raises(ValueError, match=words):
+        next(build().stream(ids, **how))
+
+
 # --------------------------------------------------------------------------- the head itself
 
 

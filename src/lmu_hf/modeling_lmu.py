@@ -416,8 +416,17 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
 
         Yields:
             Token ids, the end-of-sequence token among them.
+
+        Raises:
+            ValueError: the prompt is a batch of several, or the temperature or ``top_k`` is out of range.
         """
-        ids = input_ids.view(1, -1)
+        ids = input_ids[None] if input_ids.ndim == 1 else input_ids
+        if ids.ndim != 2 or ids.shape[0] != 1:
+            raise ValueError(
+                f"a stream has one prompt, (n,) or (1, n), got {tuple(input_ids.shape)}; use generate for a batch"
+            )
+        if temperature < 0 or (top_k is not None and top_k < 1):
+            raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
         cache = DynamicCache(config=self.config)
         ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
         made = 0
