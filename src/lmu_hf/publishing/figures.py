@@ -13,32 +13,33 @@ from ..training.record import MetricsLog, RunRecord
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
 
 
 def learning_curve(run: Path, path: Path) -> Path:
-    """Training loss and validation accuracy by epoch, from a run folder's log."""
+    """Training loss and, on a logarithmic axis, validation error by epoch, from a run folder's log."""
     rows, record = MetricsLog.read(run), RunRecord.read(run)
-    metric = next(name for name in rows[0] if name.startswith("validation_"))
     epochs = [row["epoch"] for row in rows]
+    # An error of nothing has no logarithm: it is drawn as half of one wrong answer.
+    least = 50 / record.data["rows"]["validation"]
+    errors = [max(100 * (1 - row["validation_accuracy"]), least) for row in rows]
     with plt.rc_context(_STYLE):
         figure, loss_axis = plt.subplots(figsize=(7, 4))
-        score_axis = loss_axis.twinx()
+        error_axis = loss_axis.twinx()
         loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
-        score_axis.plot(epochs, [100 * row[metric] for row in rows], color=ACCENT, linewidth=2)
         loss_axis.set(xlabel="epoch", ylabel="training loss")
-        loss_axis.yaxis.label.set_color("#616e7c")
-        score_axis.set_ylabel("validation accuracy, %", color=ACCENT)
-        score_axis.spines["right"].set_visible(True)
-        best = 100 * record.metrics["validation"]["accuracy"]
-        score_axis.plot(record.best_epoch, best, "o", color=ACCENT)
-        score_axis.annotate(
-            f"{best:.2f} %", (record.best_epoch, best), (-8, -16), textcoords="offset points", ha="right", color=ACCENT
-        )
-        loss_axis.set_title(
-            f"{record.recipe}, seed {record.seed}: {record.parameters['trainable']:,} parameters", loc="left"
-        )
+        loss_axis.yaxis.label.set_color(INK)
+        error_axis.semilogy(epochs, errors, color=ACCENT, linewidth=2)
+        error_axis.yaxis.set_major_formatter("{x:g}")
+        error_axis.yaxis.set_minor_formatter(NullFormatter())
+        error_axis.set_ylabel("validation error, %", color=ACCENT)
+        error_axis.spines["right"].set_visible(True)
+        error_axis.plot(record.best_epoch, errors[record.best_epoch - 1], "o", color=ACCENT)
+        accuracy = 100 * record.metrics["validation"]["accuracy"]
+        model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
+        loss_axis.set_title(f"{model}: validation accuracy {accuracy:.2f} %", loc="left", fontsize=10)
         return _save(figure, path)
 
 
@@ -57,7 +58,7 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
             axis.axvspan(moment - system.theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
             axis.plot(times, decoded, color=ACCENT, linewidth=1.4, label=f"decoded from {system.order} numbers")
             axis.set_title(f"step {moment}: error {error:.1%} of the signal's deviation", loc="left", fontsize=9)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=9)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False, fontsize=9)
         axes[-1].set_xlabel("time step")
         figure.suptitle(
             f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
