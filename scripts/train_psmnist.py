@@ -6,8 +6,8 @@
     python scripts/train_psmnist.py --recipe digits                    # no download: 8x8 digits, a few seconds
     accelerate launch scripts/train_psmnist.py --data_dir data         # several processes or a GPU
 
-Writes a run folder (--output_dir, default runs/RECIPE-perm<p>-seed<k>): model/, metrics.jsonl,
-run.json (only when the run is complete) and figures/. Weights are chosen on the validation split; the test split is read once, at the end.
+Writes a run folder (--output_dir, default runs/RECIPE-perm<p>-seed<k>): model/, metrics.jsonl, run.json (only when the
+run is complete) and figures/. Weights are chosen on the validation split; the test split is read once, at the end.
 """
 
 import argparse
