@@ -114,13 +114,5 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         if self.is_initialized:
             self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
 
-    def offload(self) -> None:
-        """Move the memory to the CPU."""
-        LinearAttentionLayer.offload(self)
-
-    def prefetch(self) -> None:
-        """Move the memory back to its device."""
-        LinearAttentionLayer.prefetch(self)
-
 
 STATIC_LAYER_TYPE_MAPPING["lmu"] = LMUCacheLayer

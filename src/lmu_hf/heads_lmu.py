@@ -66,16 +66,15 @@ class LMUPooledModel(LMUPreTrainedModel):
             )
         outputs = self.model(attention_mask=attention_mask, last_only=pooling == "last", return_dict=True, **inputs)
         hidden = outputs.last_hidden_state
-        if attention_mask is None:
-            pooled = hidden[:, 0] if pooling == "last" else hidden.mean(1) if pooling == "mean" else hidden.amax(1)
-            return pooled, outputs
-        given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
-        real = _real_steps(attention_mask, given.shape[1])
+        real = None
+        if attention_mask is not None:
+            given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
+            real = _real_steps(attention_mask, given.shape[1])
         if pooling == "last":
             return hidden[:, 0], outputs
         if pooling == "mean":
-            return hidden.sum(1) / real.sum(1).to(hidden.dtype), outputs
-        return hidden.masked_fill(~real, float("-inf")).amax(1), outputs
+            return hidden.mean(1) if real is None else hidden.sum(1) / real.sum(1).to(hidden.dtype), outputs
+        return (hidden if real is None else hidden.masked_fill(~real, float("-inf"))).amax(1), outputs
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from .recipes import Recipe
 from .record import MetricsLog, RunRecord, count_parameters, describe_architecture, peak_memory_bytes
-from .tasks.images import ImageTask
+from .tasks.images import SPLITS, ImageTask
 
 EVALUATION_BATCH = 1000
 
@@ -100,10 +100,10 @@ class _Run:
         self.accelerator, self.recipe, self.task = accelerator, recipe, task
         self.order = torch.Generator().manual_seed(seed)
         self.deformations = torch.Generator().manual_seed(seed * 1009 + accelerator.process_index)
-        loaders = [self._loader(split) for split in ("train", "validation", "test")]
+        loaders = [self._loader(split) for split in SPLITS]
         optimizer = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
         self.model, self.optimizer, *loaders = accelerator.prepare(model, optimizer, *loaders)
-        self.loaders = dict(zip(("train", "validation", "test"), loaders, strict=True))
+        self.loaders = dict(zip(SPLITS, loaders, strict=True))
         self.steps = recipe.epochs * len(self.loaders["train"])
         self.schedule = get_scheduler(recipe.schedule, self.optimizer, round(recipe.warmup * self.steps), self.steps)
         self.average = None

@@ -71,9 +71,10 @@ class RunRecord:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one line per evaluation, flushed as it is written."""
+    """``metrics.jsonl``: one line per evaluation, flushed as it is written. A new log ends what stood in its folder."""
 
     def __init__(self, folder: Path) -> None:
+        (folder / "run.json").unlink(missing_ok=True)  # a record says that its folder is complete
         self.path = folder / "metrics.jsonl"
         self.path.write_text("", encoding="utf-8")
 
