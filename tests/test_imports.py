@@ -19,8 +19,9 @@ LADDER = {
     "layers": {"memory", "statespace"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": set(),
-    "modeling_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
-    "heads_lmu": {"modeling_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu": {"blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
 }
 TORCH_ONLY = ("statespace", "memory", "layers")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -1,0 +1,94 @@
+"""Blocks: a memory, and what stands around it in a stack."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .configuration_lmu import LMUConfig
+from .layers import GatedMLP, Highway, LMULayer, last_step
+from .statespace import LegendreSystem
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a block reads one batch: where its rows end, and whether only their last step matters."""
+
+    lengths: Tensor | None = None
+    last_only: bool = False
+
+
+class LMUBlock(GradientCheckpointingLayer):
+    """``block_type="lmu"``: equations (18) to (20), and dropout."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
+        system = LegendreSystem(config.order, config.layer_thetas[layer_idx], config.discretization, config.basis)
+        self.memory = LMULayer(
+            d_x=d_x,
+            d_o=config.hidden_size,
+            d_u=config.layer_channels(layer_idx),
+            system=system,
+            encoder=config.encoder,
+            readout=config.readout,
+            encoder_activation=config.encoder_activation,
+            hidden_act=config.hidden_act,
+            bidirectional=config.bidirectional,
+            memory_form=config.memory_form,
+        )
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
+        """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
+        output, final = self.memory(
+            x,
+            initial=None if past_key_values is None else past_key_values.get_recurrent_state(self.layer_idx),
+            lengths=reading.lengths,
+            last_only=reading.last_only,
+            return_final=past_key_values is not None,
+        )
+        if past_key_values is not None:
+            past_key_values.update_recurrent_state(final, self.layer_idx, tokens=x.shape[1])
+        return output
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, d_x) to (b, n, hidden_size), or to (b, 1, hidden_size) if only the last step is wanted."""
+        return self.dropout(self.remember(hidden_states, reading, past_key_values))
+
+
+class LMUHighwayBlock(LMUBlock):
+    """``block_type="highway"``: memory → dense → highway × k, the deep block of the paper's supplement."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.highways = nn.Sequential(
+            *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
+        )
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, d_x) to (b, n, hidden_size)."""
+        return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
+
+
+class LMUResidualBlock(LMUBlock):
+    """``block_type="residual"``: x + memory(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.memory_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, hidden_size) to the same."""
+        remembered = self.remember(self.memory_norm(hidden_states), reading, past_key_values)
+        if reading.last_only:
+            hidden_states = last_step(hidden_states, reading.lengths)
+        hidden_states = hidden_states + self.dropout(remembered)
+        return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
+
+
+BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock}
