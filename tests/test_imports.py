@@ -21,6 +21,7 @@ LADDER = {
     "cache_lmu": set(),
     "blocks_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "modeling_lmu": {"blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
 }
 TORCH_ONLY = ("statespace", "memory", "layers")

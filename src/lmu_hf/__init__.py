@@ -9,6 +9,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
 )
@@ -23,13 +24,15 @@ from .heads_lmu import (
 )
 from .layers import LMULayer
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
+from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
 from .statespace import LegendreSystem, decode_past
 from .version import __version__
 
 AutoConfig.register("lmu", LMUConfig)
-AutoModel.register(LMUConfig, LMUModel)
+# Where two classes answer for one Auto class, `config.architectures` says which of them a checkpoint is.
+AutoModel.register(LMUConfig, (LMUModel, LMUEncoderDecoderModel))
 AutoModelForCausalLM.register(LMUConfig, LMUForCausalLM)
-# Two classes answer for one Auto class: `config.architectures` says which of them a checkpoint is.
+AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
@@ -37,7 +40,9 @@ AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
 __all__ = [
     "LMUCacheLayer",
     "LMUConfig",
+    "LMUEncoderDecoderModel",
     "LMUForCausalLM",
+    "LMUForConditionalGeneration",
     "LMUForImageClassification",
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
@@ -12,11 +12,29 @@ from .statespace import LegendreSystem
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a decoder attends to.
+
+    Args:
+        states: (b, n_s, hidden_size), an encoder's outputs.
+        mask: (b, n_s), true at real steps; None if all are.
+        cache: where keys and values, once made, are kept for the steps to come; or None.
+        weights: a list that each layer's attention weights (b, heads, n, n_s) are added to; or None.
+    """
+
+    states: Tensor
+    mask: Tensor | None = None
+    cache: EncoderDecoderCache | None = None
+    weights: list[Tensor] | None = None
+
+
+@dataclass(frozen=True)
 class Reading:
-    """How a block reads one batch: where its rows end, and whether only their last step matters."""
+    """How a block reads one batch: where its rows end, whether only their last step matters, and what it attends to."""
 
     lengths: Tensor | None = None
     last_only: bool = False
+    source: Source | None = None
 
 
 class LMUBlock(GradientCheckpointingLayer):

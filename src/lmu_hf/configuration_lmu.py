@@ -1,6 +1,7 @@
 """Every architectural choice of the family, named, typed and range-checked."""
 
 # No `from __future__ import annotations` here: string annotations would switch off the type checks of `@strict`.
+import copy
 from dataclasses import fields
 from difflib import get_close_matches
 
@@ -15,14 +16,23 @@ CHOICES = {
     "basis": BASES,
     **LAYER_WORDS,
     "block_type": ("lmu", "highway", "residual"),
+    "cross_attention": ("dot", "additive"),
     "pooling": ("last", "mean", "max"),
     "pixel_order": ("raster", "permuted"),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
-POSITIVE = ("hidden_size", "num_hidden_layers", "order", "num_channels", "output_size")
-POSITIVE_OR_NONE = ("vocab_size", "input_size", "embedding_size", "memory_channels", "intermediate_size", "image_size")
+POSITIVE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels", "output_size")
+POSITIVE_OR_NONE = (
+    "vocab_size",
+    "input_size",
+    "embedding_size",
+    "memory_channels",
+    "intermediate_size",
+    "image_size",
+    "num_decoder_layers",
+)
 NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
-PROBABILITIES = ("embedding_dropout", "hidden_dropout", "classifier_dropout")
+PROBABILITIES = ("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing")
 MAX_BYTES = 32 * 2**30
 MAX_LAYERS = 10_000
 
@@ -53,6 +63,15 @@ class LMUConfig(PreTrainedConfig):
         num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
         deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
         bidirectional (`bool`, defaults to `False`): read in both directions. Needs pooling `"mean"` or `"max"`.
+        is_encoder_decoder (`bool`, defaults to `False`): for translation: the fields above then describe the encoder,
+            and the decoder too but for its depth and its windows.
+        num_decoder_layers (`int`, *optional*): number of decoder blocks; `num_hidden_layers` if not given.
+        decoder_theta (`float` or a list with one per decoder layer, *optional*): `theta` if not given.
+        cross_attention (`str`, defaults to `"dot"`): how a decoder scores the encoder's steps: `"dot"`, scaled dot
+            products, or `"additive"`, v·tanh(q + k).
+        num_attention_heads (`int`, defaults to 1): heads of that attention.
+        attention_dropout (`float`, defaults to 0): dropout on its weights.
+        label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
@@ -95,6 +114,12 @@ class LMUConfig(PreTrainedConfig):
     num_highway_layers: int = 3
     deep_representations: bool = False
     bidirectional: bool = False
+    num_decoder_layers: int | None = None
+    decoder_theta: float | int | list[float | int] | None = None
+    cross_attention: str = "dot"
+    num_attention_heads: int = 1
+    attention_dropout: float | int = 0.0
+    label_smoothing: float | int = 0.0
     pooling: str = "last"
     pair_features: list[str] | tuple[str, ...] = PAIR_FEATURES
     head_hidden_size: int = 0
@@ -113,6 +138,8 @@ class LMUConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
+    decoder_start_token_id: int | None = None
+    is_encoder_decoder: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
@@ -152,6 +179,39 @@ class LMUConfig(PreTrainedConfig):
     def layer_channels(self, layer: int) -> int:
         """d_u of a layer."""
         return self.memory_channels or (self.stack_input_size if layer == 0 else self.hidden_size)
+
+    def encoder_config(self) -> "LMUConfig":
+        """The encoder of an encoder–decoder, as a config of its own."""
+        part = copy.deepcopy(self)
+        part.is_encoder_decoder = part.use_cache = False
+        part.pooling = "mean"  # the one that fits both directions; no head reads it here
+        return part
+
+    def decoder_config(self) -> "LMUConfig":
+        """The decoder of an encoder–decoder, as a config of its own: its caches are built from this."""
+        part = copy.deepcopy(self)
+        part.is_encoder_decoder = part.bidirectional = False
+        part.num_hidden_layers = self.num_decoder_layers or self.num_hidden_layers
+        part.theta = self.theta if self.decoder_theta is None else self.decoder_theta
+        return part
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LMUConfig":
+        """This config, or the one half of an encoder–decoder that is asked for."""
+        if not self.is_encoder_decoder or decoder == encoder:
+            return self
+        return self.decoder_config() if decoder else self.encoder_config()
+
+    def check_tied_width(self) -> None:
+        """For heads whose last matrix may be the embeddings'.
+
+        Raises:
+            ValueError: ``tie_word_embeddings`` joins matrices of two widths.
+        """
+        if self.tie_word_embeddings and self.embedding_size not in (None, self.hidden_size):
+            raise ValueError(
+                f"tie_word_embeddings needs embedding_size equal to hidden_size={self.hidden_size}, got "
+                f"{self.embedding_size}"
+            )
 
     def validate_layer_type(self) -> None:
         """Transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
@@ -205,12 +265,32 @@ class LMUConfig(PreTrainedConfig):
                     f"readout='memory' hands on {width} numbers (channels x order x directions) in layer {layer}, "
                     f"so hidden_size must be {width}, got {self.hidden_size}"
                 )
-        if self.bidirectional and self.pooling == "last":
+        if self.is_encoder_decoder:
+            self._validate_decoder()
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads must divide hidden_size={self.hidden_size}, got {self.num_attention_heads}"
+            )
+        if self.bidirectional and self.pooling == "last" and not self.is_encoder_decoder:
             raise ValueError("pooling='last' reads a causal state; with bidirectional=True choose 'mean' or 'max'")
+
+    def _validate_decoder(self) -> None:
+        if self.vocab_size is None:
+            raise ValueError(f"is_encoder_decoder=True needs a vocab_size; input_size={self.input_size} has none")
+        windows = self.theta if self.decoder_theta is None else self.decoder_theta
+        layers = self.num_decoder_layers or self.num_hidden_layers
+        if isinstance(windows, list) and len(windows) != layers:
+            name = "theta" if self.decoder_theta is None else "decoder_theta"
+            raise ValueError(f"{name} lists {len(windows)} windows for {layers} decoder layers")
+        if self.readout == "memory" and self.bidirectional:
+            raise ValueError("readout='memory' hands on one width in the encoder and another in the decoder")
 
     def validate_size(self) -> None:
         """What the config asks for fits a machine, and each layer's system is well defined."""
         asked = self.asked_bytes()
+        if self.is_encoder_decoder:
+            decoder = self.decoder_config().asked_bytes()
+            asked = {part: number + decoder[part] for part, number in asked.items()}
         total, largest = sum(asked.values()), max(asked, key=lambda part: asked[part])
         if total > MAX_BYTES:
             raise ValueError(f"{largest} asks for {total / 2**30:.0f} GiB; the limit is {MAX_BYTES >> 30} GiB")
@@ -227,6 +307,7 @@ class LMUConfig(PreTrainedConfig):
         highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
         inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
         outputs = max(self.output_size, self.num_labels or 0)
+        attention = 4 * self.is_encoder_decoder * (self.num_decoder_layers or layers) * width**2
         numbers = {
             "order": 2 * self.order**2,
             "vocab_size x embedding_size": (self.vocab_size or 0) * embedding,
@@ -235,6 +316,7 @@ class LMUConfig(PreTrainedConfig):
             "hidden_size x memory_channels": layers * d_x * (d_u + width),
             "hidden_size x intermediate_size": layers * 3 * width * inner,
             "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
+            "num_decoder_layers x hidden_size": attention,
             "head_hidden_size": self.head_hidden_size * (width * len(self.pair_features) + outputs),
             "output_size": outputs * width,
             "image_size": 2 * (self.image_size or 0) ** 2,

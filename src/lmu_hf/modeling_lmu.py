@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Reading
+from .blocks_lmu import BLOCKS, Reading, Source
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .layers import DeepRepresentation, Gate, Highway, Packing, SignalEncoder, last_step
@@ -49,6 +49,17 @@ class LMUPreTrainedModel(PreTrainedModel):
             init.zeros_(module.scores)
             init.ones_(module.scale)
 
+    @staticmethod
+    def create_masks_for_generate(
+        config: LMUConfig,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> Tensor | None:
+        """The mask of the steps at hand: None for a single generated token, so that compiled steps keep their shape."""
+        return create_recurrent_attention_mask(config, inputs_embeds, attention_mask, past_key_values)
+
 
 class LMUModel(LMUPreTrainedModel):
     """Tokens or a real-valued signal in, one hidden state per step out; the stack under every head.
@@ -59,14 +70,15 @@ class LMUModel(LMUPreTrainedModel):
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
+        if config.is_encoder_decoder:
+            raise ValueError("is_encoder_decoder=True describes two stacks: use LMUEncoderDecoderModel, or its head")
         self.embed_tokens: nn.Embedding | None = None
         if config.vocab_size is not None:
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
         width, wanted = self._embedding_width, config.stack_input_size
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        block = BLOCKS[config.block_type]
-        self.layers = nn.ModuleList([block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.mixture: DeepRepresentation | None = None
         if config.deep_representations:
             self.mixture = DeepRepresentation(config.num_hidden_layers + 1)
@@ -76,6 +88,9 @@ class LMUModel(LMUPreTrainedModel):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.block_type == "residual" else None
         self.gradient_checkpointing = False
         self.post_init()
+
+    def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
+        return BLOCKS[config.block_type](config, layer_idx)
 
     @can_return_tuple
     def forward(
@@ -88,6 +103,7 @@ class LMUModel(LMUPreTrainedModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         last_only: bool = False,
+        source: Source | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """Read a batch of sequences.
@@ -102,6 +118,7 @@ class LMUModel(LMUPreTrainedModel):
             use_cache: return the carried memories (default: ``config.use_cache``, but not in training).
             output_hidden_states: also return what entered the first block and what left each.
             last_only: compute only each row's last real step; the last block then runs by eq. (25).
+            source: what a decoder's blocks attend to.
 
         Returns:
             ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``;
@@ -121,7 +138,7 @@ class LMUModel(LMUPreTrainedModel):
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         states = [self.embedding_dropout(hidden)]
         for layer in self.layers:
-            reading = Reading(lengths, last_only=last_only and layer is self.layers[-1])
+            reading = Reading(lengths, last_only=last_only and layer is self.layers[-1], source=source)
             states.append(layer(states[-1], reading, past_key_values=cache))
         states[-1] = self._finish(states, lengths, last_only)
         if packing is not None:
@@ -250,11 +267,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
                 "a causal language model reads token ids forwards: leave out input_size and bidirectional, got "
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
-        if config.tie_word_embeddings and (config.embedding_size or config.hidden_size) != config.hidden_size:
-            raise ValueError(
-                f"tie_word_embeddings needs embedding_size equal to hidden_size={config.hidden_size}, got "
-                f"{config.embedding_size}"
-            )
+        config.check_tied_width()
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -299,17 +312,6 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
-
-    @staticmethod
-    def create_masks_for_generate(
-        config: LMUConfig,
-        inputs_embeds: Tensor,
-        attention_mask: Tensor | None,
-        past_key_values: Cache | None = None,
-        **kwargs,
-    ) -> Tensor | None:
-        """The mask of the steps at hand: None for a single generated token, so that compiled steps keep their shape."""
-        return create_recurrent_attention_mask(config, inputs_embeds, attention_mask, past_key_values)
 
     @torch.inference_mode()
     def stream(

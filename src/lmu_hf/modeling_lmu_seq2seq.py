@@ -1,0 +1,365 @@
+"""Translation: an encoder of memories, and a decoder of causal memories that attends to what the encoder read."""
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPastAndCrossAttentions,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+)
+from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+
+from .blocks_lmu import BLOCKS, Reading, Source
+from .configuration_lmu import LMUConfig
+from .layers import Packing
+from .modeling_lmu import LMUModel, LMUPreTrainedModel
+
+
+class CrossAttention(nn.Module):
+    """Each decoder step's weighted mean of the encoder's steps.
+
+    The weights are softmax(s) with s = q·k/√(width of a head) for ``cross_attention="dot"``, or s = v·tanh(q + k)
+    for ``"additive"``.
+    """
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        additive = config.cross_attention == "additive"
+        self.score = nn.Linear(config.hidden_size // self.heads, 1, bias=False) if additive else None
+        self.dropout = nn.Dropout(config.attention_dropout)
+
+    def forward(self, x: Tensor, source: Source) -> Tensor:
+        """(b, n, width) to (b, n, width)."""
+        keys, values = self.keys_and_values(source)
+        scores = self.scores(self._split(self.query(x)), keys)
+        if source.mask is not None:
+            scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)
+        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
+        if source.weights is not None:
+            source.weights.append(weights)
+        return self.output((self.dropout(weights) @ values).transpose(1, 2).flatten(2))
+
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(b, heads, n, w) and (b, heads, n_s, w) to (b, heads, n, n_s)."""
+        if self.score is None:
+            return queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
+        return self.score(torch.tanh(queries[:, :, :, None] + keys[:, :, None]))[..., 0]
+
+    def keys_and_values(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Of the encoder's steps, each (b, heads, n_s, w): made once a sequence where there is a cache to keep them."""
+        kept = source.cache
+        if kept is not None and kept.is_updated.get(self.layer_idx):
+            layer = kept.cross_attention_cache.layers[self.layer_idx]
+            return layer.keys, layer.values
+        keys, values = self._split(self.key(source.states)), self._split(self.value(source.states))
+        if kept is not None:
+            keys, values = kept.cross_attention_cache.update(keys, values, self.layer_idx)
+            kept.is_updated[self.layer_idx] = True
+        return keys, values
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class LMUDecoderBlock(nn.Module):
+    """A block of any ``block_type``, then x + attention(norm(x)) over the encoder's outputs."""
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.block = BLOCKS[config.block_type](config, layer_idx)
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.cross_attention = CrossAttention(config, layer_idx)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, width) to (b, n, hidden_size), attending to ``reading.source``."""
+        if reading.source is None:
+            raise ValueError("a decoder's block needs an encoder's outputs to attend to: give encoder_hidden_states")
+        hidden_states = self.block(hidden_states, reading, past_key_values=past_key_values)
+        return hidden_states + self.dropout(self.cross_attention(self.norm(hidden_states), reading.source))
+
+
+class LMUDecoder(LMUModel):
+    """A causal stack whose blocks attend to an encoder's outputs.
+
+    Args:
+        config: as :meth:`LMUConfig.decoder_config` gives it.
+    """
+
+    def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
+        return LMUDecoderBlock(config, layer_idx)
+
+    @can_return_tuple
+    def forward(  # type: ignore[override]  # past_key_values holds two caches here
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        """Read target tokens, attending to a source; inputs as for :class:`LMUModel`.
+
+        Args:
+            encoder_hidden_states: (b, n_s, hidden_size).
+            encoder_attention_mask: (b, n_s), zero where a source step does not exist.
+            past_key_values: memories of the decoder, and keys and values of the source.
+            output_attentions: also return each layer's weights (b, heads, n, n_s), as ``cross_attentions``.
+
+        Raises:
+            ValueError: there is nothing to attend to, or its mask does not fit.
+            TypeError: ``past_key_values`` is not an ``EncoderDecoderCache``.
+        """
+        if encoder_hidden_states is None:
+            raise ValueError("encoder_hidden_states (batch, source time, hidden_size) must be given")
+        cache = self._both_caches(past_key_values, use_cache)
+        wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
+        weights: list[Tensor] | None = [] if wants_weights else None
+        mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
+        outputs = super().forward(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=None if cache is None else cache.self_attention_cache,
+            use_cache=cache is not None,
+            output_hidden_states=output_hidden_states,
+            source=Source(encoder_hidden_states, mask, cache, weights),
+            return_dict=True,
+        )
+        if weights and attention_mask is not None:
+            packing = Packing.from_mask(attention_mask[:, -weights[0].shape[2] :])
+            weights = [packing.unpack(layer.transpose(1, 2)).transpose(1, 2) for layer in weights]
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=cache,
+            hidden_states=outputs.hidden_states,
+            cross_attentions=None if weights is None else tuple(weights),
+        )
+
+    def _both_caches(self, given: EncoderDecoderCache | None, use_cache: bool | None) -> EncoderDecoderCache | None:
+        if given is not None and not isinstance(given, EncoderDecoderCache):
+            raise TypeError(f"past_key_values must be an EncoderDecoderCache, got {type(given).__name__}")
+        memories = self._cache(None if given is None else given.self_attention_cache, use_cache)
+        if memories is None or given is not None:
+            return given
+        return EncoderDecoderCache(memories, DynamicCache())
+
+
+def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
+    """The source's mask as booleans; None if every step is real."""
+    if mask is None:
+        return None
+    if mask.shape != states.shape[:2]:
+        raise ValueError(
+            f"the source's attention_mask must be (batch, time) = {tuple(states.shape[:2])}, got {tuple(mask.shape)}"
+        )
+    mask = mask.bool()
+    if mask.device.type == "cpu" and not is_torchdynamo_compiling():
+        if mask.all():
+            return None
+        if not mask.any(1).all():
+            row = int((~mask.any(1)).nonzero()[0])
+            raise ValueError(f"attention_mask leaves no real step in row {row} of the source; there must be one")
+    return mask
+
+
+class LMUEncoderDecoderModel(LMUPreTrainedModel):
+    """An encoder and a decoder, without a head.
+
+    Args:
+        config: with ``is_encoder_decoder=True``.
+    """
+
+    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError("an encoder-decoder needs a config with is_encoder_decoder=True")
+        self.encoder = LMUModel(config.encoder_config())
+        self.decoder = LMUDecoder(config.decoder_config())
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs,
+    ) -> Seq2SeqModelOutput:
+        """Read the source (unless ``encoder_outputs`` say that it has been read), then the target.
+
+        Args:
+            input_ids: (b, n_s) source token ids; or ``inputs_embeds``.
+            attention_mask: (b, n_s), zero where a source step does not exist.
+            decoder_input_ids: (b, n) target token ids, beginning with the start token; or ``decoder_inputs_embeds``.
+            decoder_attention_mask: (b, n), or (b, past + n), zero where a target step does not exist.
+            encoder_outputs: what the encoder gave for this source.
+            past_key_values: memories of the decoder, and keys and values of the source.
+            use_cache: return them.
+            output_hidden_states: also return what entered and left each block, of both stacks.
+            output_attentions: also return the decoder's attention weights.
+        """
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
+        elif isinstance(encoder_outputs, tuple | list):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        outputs = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            inputs_embeds=decoder_inputs_embeds,
+            encoder_hidden_states=encoder_outputs[0],
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.hidden_states,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs[0],
+            encoder_hidden_states=encoder_outputs.hidden_states,
+        )
+
+
+class LMUForConditionalGeneration(LMUPreTrainedModel, GenerationMixin):
+    """Translation: the next target token, given the source and the target so far.
+
+    Args:
+        config: with ``is_encoder_decoder=True``.
+
+    Raises:
+        ValueError: the config describes one stack, or ties embeddings of another width than the stack's.
+    """
+
+    _tied_weights_keys = {
+        "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",
+        "lm_head.weight": "model.encoder.embed_tokens.weight",
+    }
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        config.check_tied_width()
+        self.model = LMUEncoderDecoderModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput:
+        """Predict target tokens; inputs as for :class:`LMUEncoderDecoderModel`.
+
+        Args:
+            labels: (b, n) target token ids, not shifted (the decoder's input is: see
+                :meth:`prepare_decoder_input_ids_from_labels`); −100 where there is nothing to learn.
+            num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
+        """
+        if labels is not None:
+            use_cache = False
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits = self.lm_head(outputs.last_hidden_state)
+        return Seq2SeqLMOutput(
+            loss=None if labels is None else self._loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+        )
+
+    def _loss(self, logits: Tensor, labels: Tensor, items: Tensor | int | None) -> Tensor:
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
+            labels.flatten(),
+            reduction="mean" if items is None else "sum",
+            label_smoothing=self.config.label_smoothing if self.training else 0.0,
+        )
+        return loss if items is None else loss / items
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """Labels (b, n) moved one step to the right behind the start token, with padding where they said −100.
+
+        Raises:
+            ValueError: the config names no start token, or no padding token where one is needed.
+        """
+        start = self.config.decoder_start_token_id
+        start = self.config.bos_token_id if start is None else start
+        if start is None:
+            raise ValueError("decoder_start_token_id (or bos_token_id) must be set to make the decoder's input")
+        shifted = torch.cat([labels.new_full((labels.shape[0], 1), start), labels[:, :-1]], dim=1)
+        if self.config.pad_token_id is None:
+            raise ValueError("pad_token_id must be set to make the decoder's input")
+        return shifted.masked_fill(shifted == -100, self.config.pad_token_id)
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs) -> None:
+        """Transformers types both caches by the decoder's layers; the source's holds plain keys and values."""
+        given = model_kwargs.get("past_key_values")
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        cache = model_kwargs.get("past_key_values")
+        if given is None and cache is not None:
+            cache.cross_attention_cache = DynamicCache()
+            cache.is_updated = {}
