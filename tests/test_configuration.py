@@ -19,13 +19,13 @@ from lmu_hf.configuration_lmu import CHOICES, PAIR_FEATURES
 OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
-    *("intermediate_size", "output_size", "image_size", "num_channels"),
+    *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
-PROBABILITIES = ["embedding_dropout", "hidden_dropout", "classifier_dropout"]
+PROBABILITIES = ["embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"]
 ABOVE_ZERO = ["rms_norm_eps", "initializer_range"]
 WORDS = sorted(CHOICES)
-SWITCHES = ["deep_representations", "bidirectional", "use_cache", "tie_word_embeddings"]
+SWITCHES = ["deep_representations", "bidirectional", "use_cache", "tie_word_embeddings", "is_encoder_decoder"]
 
 
 def as_json(config: LMUConfig) -> dict:
@@ -79,7 +79,7 @@ def test_the_defaults_are_a_model_that_reads_tokens():
 
 
 def test_every_field_of_the_family_is_documented():
-    standard = {"tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id"}
+    standard = {"tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"}
     assert {name for name in OWN_FIELDS if name not in LMUConfig.__doc__} <= standard
 
 
@@ -211,7 +211,8 @@ def test_a_wrong_type_is_not_assigned():
 
 def test_the_tables_of_this_file_speak_of_every_field():
     tables = {*AT_LEAST_ONE, *AT_LEAST_ZERO, *PROBABILITIES, *ABOVE_ZERO, *WORDS, *SWITCHES}
-    others = {"theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
+    others = {"theta", "decoder_theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
+    others.add("decoder_start_token_id")
     assert tables | others == set(OWN_FIELDS)
 
 

@@ -151,6 +151,8 @@ class LMUConfig(PreTrainedConfig):
             self.vocab_size = None
         self.validate_ranges()  # before transformers asks for a list of num_hidden_layers words
         super().__post_init__(**kwargs)
+        # Where several classes answer for one Auto class, transformers searches this list; None it cannot search.
+        self.architectures = self.architectures or ["LMUEncoderDecoderModel"] * self.is_encoder_decoder
 
     @property
     def layer_types(self) -> list[str]:
