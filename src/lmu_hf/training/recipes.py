@@ -1,10 +1,8 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
-from ..configuration_lmu import LMUConfig
 from .augmentation import Augmentation
 
 
@@ -14,9 +12,13 @@ class Recipe:
 
     Args:
         name: what the run is called.
+        kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
+        data: what the task is told beside where its rows lie.
         learning_rate, weight_decay: AdamW's; biases, norms and other vectors are not decayed.
         epochs, batch_size: the budget; ``batch_size`` is per process.
+        max_steps: end after so many steps instead, however many epochs that is.
+        eval_steps: evaluate every so many steps; None for once an epoch.
         schedule: a scheduler's name in transformers.
         warmup: the fraction of all steps over which the learning rate rises.
         label_smoothing: of the cross-entropy in training.
@@ -29,11 +31,15 @@ class Recipe:
     """
 
     name: str
+    kind: str
     architecture: dict
+    data: dict = field(default_factory=dict)
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     epochs: int = 60
     batch_size: int = 128
+    max_steps: int | None = None
+    eval_steps: int | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
     label_smoothing: float = 0.0
@@ -42,8 +48,8 @@ class Recipe:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
+        for name in ("epochs", "batch_size", "learning_rate", "max_steps", "eval_steps"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
@@ -53,19 +59,7 @@ class Recipe:
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        return {name: value for name, value in asdict(self).items() if name not in ("name", "architecture")}
-
-    def image_config(self, image_size: int, labels: list[str], permutation_seed: int | None) -> LMUConfig:
-        """The recipe's config for square grey images, in raster order or permuted."""
-        fields: dict[str, Any] = {
-            "input_size": 1,
-            "image_size": image_size,
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: number for number, label in enumerate(labels)},
-            "pixel_order": "raster" if permutation_seed is None else "permuted",
-            "permutation_seed": permutation_seed or 0,
-        }
-        return LMUConfig(**fields, **self.architecture)
+        return {name: value for name, value in asdict(self).items() if name not in ("name", "kind", "architecture")}
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}
@@ -85,7 +79,7 @@ def get_recipe(name: str, **changes) -> Recipe:
     """
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are {', '.join(sorted(RECIPES))}")
-    return replace(RECIPES[name](), **{field: value for field, value in changes.items() if value is not None})
+    return replace(RECIPES[name](), **{name: value for name, value in changes.items() if value is not None})
 
 
 def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
@@ -107,6 +101,7 @@ def psmnist() -> Recipe:
     """The paper's architecture for permuted sequential MNIST, 166,092 parameters, trained on deformed images."""
     return Recipe(
         name="psmnist",
+        kind="images",
         architecture=_single_memory(order=468, theta=784, hidden_size=346),
         learning_rate=6e-3,
         epochs=60,
@@ -168,6 +163,7 @@ def digits() -> Recipe:
     """Scikit-learn's 8x8 digits as permuted pixel sequences: what ``make demo`` trains."""
     return Recipe(
         name="digits",
+        kind="images",
         architecture=_single_memory(order=48, theta=64, hidden_size=128),
         learning_rate=4e-3,
         epochs=100,
@@ -175,4 +171,72 @@ def digits() -> Recipe:
         label_smoothing=0.03,
         averaging=0.99,
         augmentation=Augmentation(rotation=5.0, scale=0.05, shear=0.05, shift=0.4, elastic=0.15, knots=3),
+    )
+
+
+@recipe
+def multi30k() -> Recipe:
+    """English to German captions: bidirectional encoder, attention, one hour on two cores."""
+    return Recipe(
+        name="multi30k",
+        kind="translation",
+        data={"dataset_name": "multi30k-en-de", "vocab_size": 6000, "max_length": 96},
+        architecture={
+            "hidden_size": 256,
+            "num_hidden_layers": 2,
+            "num_decoder_layers": 2,
+            "order": 4,
+            "theta": [4, 12],
+            "memory_channels": 96,
+            "basis": "unit",
+            "bidirectional": True,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "embedding_dropout": 0.2,
+            "hidden_dropout": 0.2,
+            "attention_dropout": 0.1,
+            "label_smoothing": 0.1,
+            "tie_word_embeddings": True,
+            "initializer_range": 0.06,
+        },
+        learning_rate=2e-3,
+        epochs=12,
+        batch_size=64,
+        averaging=0.999,
+        max_grad_norm=1.0,
+    )
+
+
+@recipe
+def dates() -> Recipe:
+    """Dates and quantities in two languages: what ``train_translation.py`` trains with nothing to download."""
+    return replace(
+        multi30k(),
+        name="dates",
+        data={"vocab_size": 1000},
+        architecture=multi30k().architecture | {"hidden_size": 128, "intermediate_size": 256, "hidden_dropout": 0.05},
+        epochs=6,
+        averaging=0.99,
+    )
+
+
+@recipe
+def python_sources() -> Recipe:
+    """Python's own sources, byte by byte, two minutes on two cores: what ``train_char_lm.py`` trains by default."""
+    return Recipe(
+        name="python-sources",
+        kind="characters",
+        data={"sequence_length": 256},
+        architecture={
+            "hidden_size": 192,
+            "num_hidden_layers": 4,
+            "order": 4,
+            "theta": [8, 16, 32, 64],
+            "basis": "unit",
+        },
+        learning_rate=3e-3,
+        batch_size=16,
+        max_steps=600,
+        eval_steps=300,
+        max_grad_norm=1.0,
     )

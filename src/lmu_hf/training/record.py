@@ -35,8 +35,11 @@ class RunRecord:
     architecture: dict
     parameters: dict[str, int]
     processes: int = 1
+    metric: str = "accuracy"
+    scorer: str = ""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    best_epoch: int = 0
+    best_step: int = 0
+    best_epoch: float = 0
     steps: int = 0
     wall_seconds: float = 0.0
     peak_memory_bytes: int = 0

@@ -1,17 +1,19 @@
 """Images read one pixel at a time: MNIST by Hub name or from a folder, and scikit-learn's bundled digits."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
+from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..augmentation import Augmentation
-
-SPLITS = ("train", "validation", "test")
+from .base import SPLITS, Gather, Task
+from .sources import load_rows
 
 
 class ImageRows(Dataset):
@@ -44,7 +46,7 @@ class ImageRows(Dataset):
 
 
 @dataclass
-class ImageTask:
+class ImageTask(Task):
     """A set of images to classify.
 
     Args:
@@ -53,6 +55,7 @@ class ImageTask:
         labels: the classes' names.
         mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std.
         augmentation: random deformations of training images, or None.
+        permutation_seed: of the order in which pixels are read; None for raster order.
     """
 
     name: str
@@ -61,7 +64,9 @@ class ImageTask:
     mean: float
     std: float
     augmentation: Augmentation | None = None
+    permutation_seed: int | None = 0
     metric: str = field(default="accuracy", init=False)
+    auto_class: type = field(default=AutoModelForImageClassification, init=False)
 
     @property
     def image_size(self) -> int:
@@ -80,6 +85,17 @@ class ImageTask:
             "fingerprint": digest.hexdigest()[:16],
         }
 
+    def config_fields(self) -> dict:
+        """Square grey images, in raster order or permuted, and the names of their classes."""
+        return {
+            "input_size": 1,
+            "image_size": self.image_size,
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: number for number, label in enumerate(self.labels)},
+            "pixel_order": "raster" if self.permutation_seed is None else "permuted",
+            "permutation_seed": self.permutation_seed or 0,
+        }
+
     def inputs(self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """A batch as a model takes it; deformed if a generator is given and the task has an augmentation."""
         images, labels = batch
@@ -88,46 +104,49 @@ class ImageTask:
             pixels = self.augmentation(pixels, generator)
         return {"pixel_values": (pixels - self.mean) / self.std, "labels": labels}
 
-    def processor(self):
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
+        """Cross-entropy, smoothed."""
+        logits = model(pixel_values=inputs["pixel_values"]).logits
+        return nn.functional.cross_entropy(logits.float(), inputs["labels"], label_smoothing=label_smoothing)
+
+    def scores(
+        self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
+    ) -> dict[str, float]:
+        """The share of images whose class is found."""
+        right, rows = 0, 0
+        for batch in batches:
+            inputs = self.inputs(batch)
+            predicted = model(pixel_values=inputs["pixel_values"]).logits.argmax(-1)
+            predicted, labels = gather((predicted, inputs["labels"]))
+            right, rows = right + int((predicted == labels).sum()), rows + len(labels)
+        return {"accuracy": right / rows}
+
+    def save_processor(self, folder: Path) -> None:
         """The image processor that turns any picture into what this task's models read."""
         from transformers import ViTImageProcessorPil
 
         size = {"height": self.image_size, "width": self.image_size}
-        return ViTImageProcessorPil(size=size, image_mean=self.mean, image_std=self.std)
+        ViTImageProcessorPil(size=size, image_mean=self.mean, image_std=self.std).save_pretrained(folder)
 
 
-def mnist(source: str | Path = "ylecun/mnist", validation_rows: int = 10_000) -> ImageTask:
+def mnist(name: str = "ylecun/mnist", data_dir: Path | None = None, validation_rows: int = 10_000) -> ImageTask:
     """MNIST: 50,000 / 10,000 / 10,000, the validation rows being the last of the training file.
 
     Args:
-        source: a data set's name on the Hub, or a folder laid out like one.
+        name: of the data set, on the Hub or below ``data_dir``.
+        data_dir: a folder of data sets laid out as on the Hub; None for the Hub.
         validation_rows: how many training rows to hold out.
 
     Raises:
-        FileNotFoundError: a folder was named that does not exist.
-        ValueError: the data set lacks a split or a column.
+        FileNotFoundError: the folder does not hold it.
+        ValueError: it cannot be read, lacks a split or a column, or has too few rows.
     """
-    from datasets import load_dataset
-
-    if Path(source).is_absolute() and not Path(source).is_dir():
-        raise FileNotFoundError(f"no folder {str(source)!r}: --data_dir must hold it; leave --data_dir out for the Hub")
-    try:
-        rows = load_dataset(str(source))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # nothing there, no way to the Hub, or files that are not what they should be
-        raise ValueError(f"{source} cannot be read: {error}") from error
-    for split in ("train", "test"):
-        if split not in rows or not {"image", "label"} <= set(rows[split].column_names):
-            raise ValueError(f"{source} must have a split {split!r} with columns 'image' and 'label'")
+    rows = load_rows(name, data_dir, needed=("train", "test"), columns=("image", "label"))
     train, test = (_pixels(rows[split]) for split in ("train", "test"))
     if len(train[1]) <= validation_rows:
-        raise ValueError(
-            f"{source} has {len(train[1])} training rows; {validation_rows} are needed for validation alone"
-        )
+        raise ValueError(f"{name} has {len(train[1])} training rows; {validation_rows} are needed for validation alone")
     return _image_task(
-        "ylecun/mnist",
+        name,
         {
             "train": ImageRows(train[0][:-validation_rows], train[1][:-validation_rows]),
             "validation": ImageRows(train[0][-validation_rows:], train[1][-validation_rows:]),

@@ -1,0 +1,88 @@
+"""What the training loop asks of data, of whatever kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
+
+from ...configuration_lmu import LMUConfig
+
+SPLITS = ("train", "validation", "test")
+Gather = Callable[[Any], Any]
+
+
+class Task(ABC):
+    """Rows in three splits, how a batch of them becomes a model's inputs, and how a model is judged.
+
+    Attributes:
+        name: what the data is called in a run record.
+        splits: rows for each of ``SPLITS``.
+        metric: the score that weights are chosen by, on validation.
+        lower_is_better: whether a smaller score is a better one.
+        scorer: how scores are computed, where that needs saying (BLEU's signature, for one).
+        evaluation_batch: rows a batch when evaluating.
+        auto_class: the Auto class of the models that it trains.
+    """
+
+    name: str
+    auto_class: Any
+    splits: dict[str, Any]
+    metric: str
+    lower_is_better: bool = False
+    scorer: str = ""
+    evaluation_batch: int = 1000
+
+    @abstractmethod
+    def describe(self) -> dict:
+        """What a run record says of the data: name, rows per split, and a fingerprint of them all."""
+
+    @abstractmethod
+    def config_fields(self) -> dict[str, Any]:
+        """The fields of :class:`LMUConfig` that the data decides."""
+
+    def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
+        """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
+        return self.auto_class.from_config(LMUConfig(**{**self.config_fields(), **architecture}))
+
+    @abstractmethod
+    def save_processor(self, folder: Path) -> None:
+        """Save what turns raw input into this task's model's input (a tokenizer, an image processor)."""
+
+    @abstractmethod
+    def scores(
+        self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
+    ) -> dict[str, float]:
+        """A model's scores over a split's batches.
+
+        Args:
+            model: in evaluation mode.
+            split: its name.
+            batches: as :meth:`loader` gives them.
+            gather: joins tensors of equal rows over all processes, each row once.
+            final: the run's last reading, when a costlier and better search may be used.
+        """
+
+    def loader(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
+        """Batches of a split; in an order drawn from ``generator`` if it is for training."""
+        rows: Dataset = self.splits[split]
+        training = split == "train"
+        return DataLoader(
+            rows, batch_size, shuffle=training, generator=generator if training else None, collate_fn=_as_it_is
+        )
+
+    def inputs(self, batch: Any, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """A batch as a model takes it, with ``labels``; varied at random if a generator is given."""
+        return batch
+
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
+        """What training makes small: by default the model's own loss."""
+        return model(**inputs).loss
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

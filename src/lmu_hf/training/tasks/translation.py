@@ -1,0 +1,254 @@
+"""Pairs of sentences: any parallel text, and dates and quantities that Babel writes in two languages."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+from torch.utils.data import DataLoader
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from ...tokenization_lmu import train_tokenizer
+from .base import SPLITS, Gather, Task
+from .sources import load_rows
+
+UNITS = (
+    *("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram", "volume-liter"),
+    *("temperature-celsius", "duration-hour", "duration-minute", "duration-day", "speed-kilometer-per-hour"),
+    *("area-square-meter", "power-watt", "digital-megabyte", "electric-volt"),
+)
+CURRENCIES = ("EUR", "USD", "VND", "JPY", "GBP", "CHF")
+
+
+class TranslationTask(Task):
+    """Translate sentences.
+
+    One byte-pair vocabulary serves both languages. Sources and targets both end in ``<eos>``; a target starts from
+    ``<bos>``.
+
+    Args:
+        name: what the data is called in a run record.
+        rows: per split, a `datasets.Dataset` whose column ``translation`` holds one sentence per language code.
+        source_lang: the language to translate from.
+        target_lang: the language to translate into.
+        vocab_size: byte pairs and all.
+        max_length: tokens of a sentence beyond which it is cut.
+        num_beams: of the search that the final scores and the saved model use.
+
+    Raises:
+        ValueError: a language is missing, or a split is empty.
+    """
+
+    metric = "bleu"
+    evaluation_batch = 128
+    auto_class = AutoModelForSeq2SeqLM
+
+    def __init__(
+        self,
+        name: str,
+        rows: dict,
+        source_lang: str = "en",
+        target_lang: str = "de",
+        vocab_size: int = 8000,
+        max_length: int = 128,
+        num_beams: int = 5,
+    ) -> None:
+        from sacrebleu.metrics import BLEU
+
+        self.name, self.source_lang, self.target_lang = name, source_lang, target_lang
+        self.max_length, self.num_beams = max_length, num_beams
+        self.pairs = {split: self._pairs(split, rows[split]) for split in SPLITS if split in rows}
+        self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
+            "bpe",
+            (text for pair in self.pairs["train"] for text in pair),
+            vocab_size=vocab_size,
+            add_eos=True,
+            model_max_length=max_length,
+        )
+        self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
+        self.bleu = BLEU()
+        self.bleu.corpus_score(["a"], [["a"]])  # it has no signature before it has scored
+        self.scorer = self.bleu.get_signature().format()
+
+    def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
+        languages = (self.source_lang, self.target_lang)
+        pairs = []
+        for row in rows["translation"]:
+            if missing := set(languages) - set(row):
+                raise ValueError(
+                    f"the {split} split of {self.name} has no language {missing.pop()!r}; it has {', '.join(row)}"
+                )
+            pairs.append((row[self.source_lang], row[self.target_lang]))
+        if not pairs:
+            raise ValueError(f"the {split} split of {self.name} holds no pair")
+        return pairs
+
+    def describe(self) -> dict:
+        """Name, languages, pairs per split, and a fingerprint of every sentence."""
+        digest = sha256()
+        for pairs in self.pairs.values():
+            digest.update(repr(pairs).encode())
+        return {
+            "name": self.name,
+            "languages": [self.source_lang, self.target_lang],
+            "rows": {split: len(pairs) for split, pairs in self.pairs.items()},
+            "tokenizer": "bpe",
+            "fingerprint": digest.hexdigest()[:16],
+        }
+
+    def config_fields(self) -> dict:
+        """The vocabulary, its special ids, and two stacks."""
+        tokenizer = self.tokenizer
+        return {
+            "is_encoder_decoder": True,
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "decoder_start_token_id": tokenizer.bos_token_id,
+        }
+
+    def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
+        """A fresh model that searches as the final scores do, unless it is told otherwise."""
+        model = super().make_model(architecture)
+        model.generation_config.update(num_beams=self.num_beams, max_new_tokens=self.max_length)
+        return model
+
+    def loader(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
+        """Batches of sentences of about one length; in training in an order drawn from ``generator``."""
+        lengths = [len(source) + len(target) for source, target in self.pairs[split]]
+        sampler = LengthGroupedSampler(batch_size, lengths=lengths, generator=generator) if split == "train" else None
+        return DataLoader(self.splits[split], batch_size, sampler=sampler, collate_fn=self._collate(split))
+
+    def _collate(self, split: str) -> Callable[[list[int]], dict[str, Tensor]]:
+        def collate(rows: list[int]) -> dict[str, Tensor]:
+            sources, targets = zip(*(self.pairs[split][row] for row in rows), strict=True)
+            batch = self.encode(list(sources))
+            target = self.encode(list(targets))
+            batch["labels"] = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
+            return batch if split == "train" else {**batch, "row": torch.tensor(rows)}
+
+        return collate
+
+    def encode(self, texts: list[str]) -> dict[str, Tensor]:
+        """Sentences as ``input_ids`` and ``attention_mask``, (b, n)."""
+        return dict(self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt"))
+
+    def translate(self, model: PreTrainedModel, inputs: dict[str, Tensor], num_beams: int) -> Tensor:
+        """Token ids (b, max_length + 1) of the translations, padded."""
+        ids = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            num_beams=num_beams,
+            do_sample=False,
+            max_new_tokens=self.max_length,
+        )
+        return pad(ids, (0, self.max_length + 1 - ids.shape[1]), value=self.tokenizer.pad_token_id)
+
+    def scores(
+        self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
+    ) -> dict[str, float]:
+        """BLEU of detokenised, cased text (greedy on the way, with beams at the end), and nats lost per token."""
+        nats, tokens, made = 0.0, 0, {}
+        for batch in batches:
+            labels = batch["labels"]
+            inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            logits = model(**inputs, labels=labels).logits
+            losses = cross_entropy(logits.transpose(1, 2).float(), labels, reduction="none").double().sum(1)
+            ids = self.translate(model, inputs, self.num_beams if final else 1)
+            losses, counts, ids, rows = gather((losses, (labels != -100).sum(1), ids, batch["row"]))
+            nats, tokens = nats + losses.sum().item(), tokens + int(counts.sum())
+            made |= dict(zip(rows.tolist(), self.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
+        references = [self.pairs[split][row][1] for row in sorted(made)]
+        bleu = self.bleu.corpus_score([made[row] for row in sorted(made)], [references])
+        return {"bleu": bleu.score, "loss": nats / tokens}
+
+    def save_processor(self, folder: Path) -> None:
+        """The tokenizer."""
+        self.tokenizer.save_pretrained(folder)
+
+
+def parallel_dataset(name: str, data_dir: Path | None = None, **how) -> TranslationTask:
+    """A data set's column ``translation``, by Hub name or from a folder of data sets.
+
+    Raises:
+        FileNotFoundError: the folder does not hold it.
+        ValueError: it lacks a split, the column or a language.
+    """
+    return TranslationTask(
+        name, load_rows(name, data_dir, needed=("train", "validation"), columns=("translation",)), **how
+    )
+
+
+def dates_and_quantities(
+    source_lang: str = "en", target_lang: str = "de", rows: int = 24_000, seed: int = 0, **how
+) -> TranslationTask:
+    """Dates, spans, quantities and prices, as Babel's CLDR data writes them in two languages; no two sources alike.
+
+    Args:
+        source_lang: a locale that Babel knows.
+        target_lang: another.
+        rows: pairs in all; a twelfth of them validates, and as many test.
+        seed: of what is drawn.
+        how: further arguments of :class:`TranslationTask`.
+
+    Raises:
+        ValueError: Babel does not know a locale, or the rows are too few to split.
+    """
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        locales = [Locale.parse(code) for code in (source_lang, target_lang)]
+    except (UnknownLocaleError, ValueError) as error:
+        raise ValueError(f"source_lang and target_lang must be locales that Babel knows: {error}") from error
+    if rows < 12:
+        raise ValueError(f"rows must be at least 12, to be split in three, got {rows}")
+    drawn: dict[str, str] = {}
+    for source, target in _draw_pairs(random.Random(seed), *locales):
+        drawn[source] = target
+        if len(drawn) == rows:
+            break
+    pairs = [{source_lang: source, target_lang: target} for source, target in drawn.items()]
+    held = rows // 12
+    splits = {"validation": pairs[:held], "test": pairs[held : 2 * held], "train": pairs[2 * held :]}
+    return TranslationTask(
+        "dates and quantities by Babel",
+        {split: {"translation": part} for split, part in splits.items()},
+        source_lang,
+        target_lang,
+        **how,
+    )
+
+
+def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
+    from babel.dates import format_date, format_timedelta
+    from babel.numbers import format_currency
+    from babel.units import format_unit
+
+    def a_date(locale, day, style, _) -> str:
+        return format_date(day, style, locale=locale)
+
+    def a_span(locale, day, _, amount) -> str:
+        return format_timedelta(timedelta(days=day.toordinal() % 900, hours=amount), locale=locale, add_direction=True)
+
+    def a_quantity(locale, day, style, amount) -> str:
+        return format_unit(
+            amount, UNITS[day.toordinal() % len(UNITS)], "short" if style == "medium" else "long", locale=locale
+        )
+
+    def a_price(locale, day, style, amount) -> str:
+        form = "name" if style == "full" else "standard"
+        return format_currency(amount, CURRENCIES[day.toordinal() % len(CURRENCIES)], locale=locale, format_type=form)
+
+    while True:
+        write = draw.choice((a_date, a_date, a_span, a_quantity, a_price))
+        day = date(1900, 1, 1) + timedelta(days=draw.randrange(73_000))
+        style, amount = draw.choice(("full", "long", "medium")), round(10 ** draw.uniform(0, 5), draw.randrange(3))
+        source, target = (write(locale, day, style, amount) for locale in locales)
+        yield source, target
