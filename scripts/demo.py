@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForImageClassification, DynamicCache, set_seed
 
-from lmu_hf import LegendreSystem, LMUForImageClassification, LMULayer
+from lmu_hf import LegendreSystem, LMUConfig, LMUForImageClassification, LMULayer
 from lmu_hf.publishing.figures import learning_curve, memory_window
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
@@ -105,8 +105,8 @@ def training_seconds(model: LMUForImageClassification, inputs: dict[str, torch.T
 
 def show_speed(model: LMUForImageClassification, task: ImageTask, digit_inputs: dict[str, torch.Tensor]) -> None:
     """Print how much faster a training step is in parallel than step by step, here and at psMNIST's size."""
-    architecture = get_recipe("psmnist").image_config(28, task.labels, permutation_seed=0)
-    large = AutoModelForImageClassification.from_config(architecture)
+    fields = task.config_fields() | {"image_size": 28}
+    large = AutoModelForImageClassification.from_config(LMUConfig(**fields, **get_recipe("psmnist").architecture))
     large_inputs = {"pixel_values": torch.rand(100, 1, 28, 28), "labels": torch.randint(10, (100,))}
     sizes = {"these digits, 64 steps": (model, digit_inputs), "psMNIST's size, 784 steps": (large, large_inputs)}
     for name, (network, inputs) in sizes.items():
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
 
     print("1. Train: 8x8 digits as 64 pixels in permuted order, one LMU layer, last state only")
     set_seed(0)
-    model = AutoModelForImageClassification.from_config(recipe.image_config(task.image_size, task.labels, 0))
+    model = task.make_model(recipe.architecture)
     record = train(model, recipe, task, seed=0, output_dir=args.output_dir, quiet=args.quiet)
     print(f"\n   {'test accuracy':<40}{'parameters':>10}")
     for name, accuracy in baseline_accuracies(task).items():

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageClassification, set_seed
 import lmu_hf  # noqa: F401
 from lmu_hf.training.augmentation import Augmentation
 from lmu_hf.training.loop import train
-from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
+from lmu_hf.training.recipes import Recipe, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord, count_parameters
 from lmu_hf.training.tasks.images import ImageRows, ImageTask, digits, mnist
 
@@ -39,7 +39,7 @@ def small(recipe: Recipe, **changes) -> Recipe:
 
 def fresh_model(recipe: Recipe, task: ImageTask, seed: int = 0):
     set_seed(seed)
-    return AutoModelForImageClassification.from_config(recipe.image_config(task.image_size, task.labels, 0))
+    return task.make_model(recipe.architecture)
 
 
 # --------------------------------------------------------------------------- deformations
@@ -106,7 +106,7 @@ def tiny_mnist(tmp_path_factory):
 
 
 def test_mnist_holds_out_the_last_training_rows(tiny_mnist):
-    task = mnist(tiny_mnist, validation_rows=10)
+    task = mnist("ylecun/mnist", tiny_mnist.parents[1], validation_rows=10)
     assert {name: len(rows) for name, rows in task.splits.items()} == {"train": 50, "validation": 10, "test": 20}
     expected = np.random.default_rng(20).integers(0, 256, (28, 28), dtype=np.uint8)
     assert np.array_equal(task.splits["test"].images[0].numpy(), expected)
@@ -115,12 +115,15 @@ def test_mnist_holds_out_the_last_training_rows(tiny_mnist):
 
 def test_data_that_will_not_do_is_refused_by_name(tiny_mnist, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        mnist(tmp_path / "nowhere")
+        mnist("nowhere", tmp_path)
     with pytest.raises(ValueError, match="60 training rows"):
-        mnist(tiny_mnist)
+        mnist("ylecun/mnist", tiny_mnist.parents[1])
     datasets.Dataset.from_dict({"pixels": [1]}).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match="'image' and 'label'"):
-        mnist(tmp_path)
+    with pytest.raises(ValueError, match="must have a split 'test'"):
+        mnist(tmp_path.name, tmp_path.parent)
+    datasets.Dataset.from_dict({"pixels": [1]}).to_parquet(tmp_path / "test.parquet")
+    with pytest.raises(ValueError, match="a column 'image' in 'train'"):
+        mnist(tmp_path.name, tmp_path.parent)
     with pytest.raises(ValueError, match="at least one"):
         ImageRows(np.zeros((0, 8, 8), np.uint8), np.zeros(0))
 
@@ -133,7 +136,7 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones():
         get_recipe("psmnits")
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("name", sorted(PARAMETER_LIMITS))
 def test_every_recipe_keeps_its_size_and_takes_two_steps(name, tmp_path):
     recipe = get_recipe(name)
     side = 8 if name == "digits" else 28
@@ -151,7 +154,9 @@ def test_every_recipe_keeps_its_size_and_takes_two_steps(name, tmp_path):
 
 
 def test_the_papers_architecture_has_the_papers_size():
-    model = AutoModelForImageClassification.from_config(get_recipe("psmnist").image_config(28, list("0123456789"), 0))
+    rows = ImageRows(np.zeros((1, 28, 28), np.uint8), np.zeros(1))
+    task = ImageTask("blank", {"train": rows}, list("0123456789"), mean=0.0, std=1.0)
+    model = task.make_model(get_recipe("psmnist").architecture)
     assert model.num_parameters() == 166_092
 
 

@@ -19,28 +19,40 @@ INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
 
 
 def learning_curve(run: Path, path: Path) -> Path:
-    """Training loss and, on a logarithmic axis, validation error by epoch, from a run folder's log."""
+    """Training loss, and the validation score that weights are chosen by, from a run folder's log."""
     rows, record = MetricsLog.read(run), RunRecord.read(run)
     epochs = [row["epoch"] for row in rows]
-    # An error of nothing has no logarithm: it is drawn as half of one wrong answer.
-    least = 50 / record.data["rows"]["validation"]
-    errors = [max(100 * (1 - row["validation_accuracy"]), least) for row in rows]
+    scores = [row[f"validation_{record.metric}"] for row in rows]
     with plt.rc_context(_STYLE):
         figure, loss_axis = plt.subplots(figsize=(7, 4))
-        error_axis = loss_axis.twinx()
+        score_axis = loss_axis.twinx()
         loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
         loss_axis.set(xlabel="epoch", ylabel="training loss")
         loss_axis.yaxis.label.set_color(INK)
-        error_axis.semilogy(epochs, errors, color=ACCENT, linewidth=2)
-        error_axis.yaxis.set_major_formatter("{x:g}")
-        error_axis.yaxis.set_minor_formatter(NullFormatter())
-        error_axis.set_ylabel("validation error, %", color=ACCENT)
-        error_axis.spines["right"].set_visible(True)
-        error_axis.plot(record.best_epoch, errors[record.best_epoch - 1], "o", color=ACCENT)
-        accuracy = 100 * record.metrics["validation"]["accuracy"]
+        if record.metric == "accuracy":
+            # An error of nothing has no logarithm: it is drawn as half of one wrong answer.
+            least = 50 / record.data["rows"]["validation"]
+            scores = [max(100 * (1 - score), least) for score in scores]
+            score_axis.set_yscale("log")
+            score_axis.yaxis.set_major_formatter("{x:g}")
+            score_axis.yaxis.set_minor_formatter(NullFormatter())
+        score_axis.plot(epochs, scores, color=ACCENT, linewidth=2)
+        axis_label, best = _score_words(record)
+        score_axis.set_ylabel(axis_label, color=ACCENT)
+        score_axis.spines["right"].set_visible(True)
+        score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
         model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
-        loss_axis.set_title(f"{model}: validation accuracy {accuracy:.2f} %", loc="left", fontsize=10)
+        loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10)
         return _save(figure, path)
+
+
+def _score_words(record: RunRecord) -> tuple[str, str]:
+    """What stands on the score's axis, and what is said of the best score in the title."""
+    score = record.metrics["validation"][record.metric]
+    if record.metric == "accuracy":
+        return "validation error, %", f"validation accuracy {100 * score:.2f} %"
+    name = {"bleu": "BLEU"}.get(record.metric, record.metric.replace("_", " "))
+    return f"validation {name}", f"validation {name} {score:.3g}"
 
 
 def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], path: Path) -> Path:

@@ -25,7 +25,7 @@ def results_table(records: list[RunRecord]) -> str:
     """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        if "test" in record.metrics:
+        if "accuracy" in record.metrics.get("test", {}):
             groups.setdefault((record.recipe, _pixel_order(record)), []).append(record)
     return _markdown(HEADER, [_row(*key, group) for key, group in sorted(groups.items())])
 

@@ -90,7 +90,7 @@ def train(
     model.load_state_dict(run.evaluated.state_dict())
     if accelerator.is_main_process:
         model.save_pretrained(output_dir / "model")
-        task.save_processor(output_dir / "model")
+        task.processor().save_pretrained(output_dir / "model")
         record.write(output_dir)
     accelerator.wait_for_everyone()
     return record

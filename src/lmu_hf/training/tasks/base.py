@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,8 +49,8 @@ class Task(ABC):
         return self.auto_class.from_config(LMUConfig(**{**self.config_fields(), **architecture}))
 
     @abstractmethod
-    def save_processor(self, folder: Path) -> None:
-        """Save what turns raw input into this task's model's input (a tokenizer, an image processor)."""
+    def processor(self) -> Any:
+        """What turns raw input into a model's: a tokenizer or an image processor, with its ``save_pretrained``."""
 
     @abstractmethod
     def scores(

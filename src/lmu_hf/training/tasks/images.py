@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,12 +122,12 @@ class ImageTask(Task):
             right, rows = right + int((predicted == labels).sum()), rows + len(labels)
         return {"accuracy": right / rows}
 
-    def save_processor(self, folder: Path) -> None:
+    def processor(self) -> Any:
         """The image processor that turns any picture into what this task's models read."""
         from transformers import ViTImageProcessorPil
 
         size = {"height": self.image_size, "width": self.image_size}
-        ViTImageProcessorPil(size=size, image_mean=self.mean, image_std=self.std).save_pretrained(folder)
+        return ViTImageProcessorPil(size=size, image_mean=self.mean, image_std=self.std)
 
 
 def mnist(name: str = "ylecun/mnist", data_dir: Path | None = None, validation_rows: int = 10_000) -> ImageTask:

@@ -158,9 +158,9 @@ class TextTask(Task):
         bits = nats / math.log(2) / tokens
         return {"bits_per_character": bits * self.tokens[split] / len(self.texts[split])}
 
-    def save_processor(self, folder: Path) -> None:
+    def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
-        self.tokenizer.save_pretrained(folder)
+        return self.tokenizer
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -169,9 +169,9 @@ class TranslationTask(Task):
         bleu = self.bleu.corpus_score([made[row] for row in sorted(made)], [references])
         return {"bleu": bleu.score, "loss": nats / tokens}
 
-    def save_processor(self, folder: Path) -> None:
+    def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
-        self.tokenizer.save_pretrained(folder)
+        return self.tokenizer
 
 
 def parallel_dataset(name: str, data_dir: Path | None = None, **how) -> TranslationTask:
