@@ -19,8 +19,10 @@ LADDER = {
     "layers": {"memory", "statespace"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": set(),
+    "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "modeling_lmu": {"blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
 }

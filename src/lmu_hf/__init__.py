@@ -1,6 +1,6 @@
 """Legendre Memory Units as a Hugging Face model family.
 
-``import lmu_hf`` introduces the family to transformers' Auto classes; from then on
+``import lmu_hf`` introduces the family to transformers' Auto classes and pipelines; from then on
 ``AutoModelForImageClassification.from_pretrained("org/lmu-psmnist")`` and its sisters know it.
 """
 
@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
@@ -25,7 +26,9 @@ from .heads_lmu import (
 from .layers import LMULayer
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
+from .pipeline_lmu import LMUTranslationPipeline
 from .statespace import LegendreSystem, decode_past
+from .tokenization_lmu import bpe_dropout, train_tokenizer
 from .version import __version__
 
 AutoConfig.register("lmu", LMUConfig)
@@ -36,6 +39,9 @@ AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
+PIPELINE_REGISTRY.register_pipeline(
+    "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
+)
 
 __all__ = [
     "LMUCacheLayer",
@@ -50,7 +56,10 @@ __all__ = [
     "LMULayer",
     "LMUModel",
     "LMUPreTrainedModel",
+    "LMUTranslationPipeline",
     "LegendreSystem",
     "__version__",
+    "bpe_dropout",
     "decode_past",
+    "train_tokenizer",
 ]

@@ -29,6 +29,7 @@ from typing import Any, Literal
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+TokenizerKind = Literal["char", "byte", "word", "bpe"]
 PAD, BOS, EOS, UNK = SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 WORD_PATTERN = r"\w+|[^\w\s]"
@@ -39,7 +40,7 @@ PAIR_PATTERN = r"[ '’]?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)
 
 
 def train_tokenizer(
-    kind: Literal["char", "byte", "word", "bpe"],
+    kind: TokenizerKind,
     texts: Iterable[str] = (),
     *,
     vocab_size: int | None = None,

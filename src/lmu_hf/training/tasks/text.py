@@ -1,5 +1,8 @@
 """Running text, for next-token models: Python's own sources, a text file, or any data set with a column of text."""
 
+import bz2
+import gzip
+import lzma
 import math
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -13,10 +16,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from ...tokenization_lmu import train_tokenizer
+from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from .base import SPLITS, Gather, Task
 from .sources import load_rows
 
+XZ_WINDOW = 2**26
 PIECE = 1_000_000  # characters that are encoded at a time: an encoding takes some 200 bytes a token
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}
 
@@ -84,7 +88,7 @@ class TextTask(Task):
         name: str,
         texts: dict[str, list[str]],
         sequence_length: int = 512,
-        tokenizer: str = "byte",
+        tokenizer: TokenizerKind = "byte",
         vocab_size: int | None = None,
     ) -> None:
         self.name, self.sequence_length, self.kind = name, sequence_length, tokenizer
@@ -93,10 +97,7 @@ class TextTask(Task):
                 raise ValueError(f"the {split} split of {name} holds no text")
         self.texts = {split: "\n".join(parts) for split, parts in texts.items()}
         self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
-            tokenizer,  # type: ignore[arg-type]
-            _pieces(self.texts["train"]),
-            padding_side="left",
-            **({} if vocab_size is None else {"vocab_size": vocab_size}),
+            tokenizer, _pieces(self.texts["train"]), padding_side="left", vocab_size=vocab_size
         )
         ids = {split: self._encode(split) for split in self.texts}
         self.tokens = {split: len(tokens) for split, tokens in ids.items()}
@@ -108,6 +109,8 @@ class TextTask(Task):
         }
 
     def _encode(self, split: str) -> Tensor:
+        if self.kind == "byte":  # the ids are the bytes, and encoding them one by one would take a minute
+            return torch.from_numpy(np.frombuffer(self.texts[split].encode(), np.uint8).astype(np.int32))
         pieces = [np.array(self.tokenizer(text)["input_ids"], dtype=np.int32) for text in _pieces(self.texts[split])]
         ids = np.concatenate(pieces)
         if self.tokenizer.unk_token_id is not None and (unknown := int((ids == self.tokenizer.unk_token_id).sum())):
@@ -129,6 +132,7 @@ class TextTask(Task):
             "rows": {split: len(rows) for split, rows in self.splits.items()},
             "tokenizer": self.kind,
             "fingerprint": digest.hexdigest()[:16],
+            "compressors": compressed_bits(self.texts["train"], self.texts["test"]) if "test" in self.texts else {},
         }
 
     def config_fields(self) -> dict:
@@ -163,6 +167,29 @@ class TextTask(Task):
         return self.tokenizer
 
 
+def compressed_bits(known: str, text: str) -> dict[str, float]:
+    """Bits per character of a text under general compressors, each at level 9.
+
+    ``"xz, after the training text"`` has the other text in its window already: what the text adds to their joint size.
+    It is left out where they do not fit into that window.
+    """
+    raw = text.encode()
+    sizes = {
+        "gzip": len(gzip.compress(raw, 9)),
+        "bz2": len(bz2.compress(raw, 9)),
+        "xz": _xz_size(raw),
+    }
+    before = known.encode()
+    if len(before) + len(raw) <= XZ_WINDOW:
+        sizes["xz, after the training text"] = _xz_size(before + raw) - _xz_size(before)
+    return {name: round(8 * size / len(text), 4) for name, size in sizes.items()}
+
+
+def _xz_size(raw: bytes) -> int:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": XZ_WINDOW}]
+    return len(lzma.compress(raw, filters=filters))
+
+
 def _pieces(text: str) -> Iterator[str]:
     yield from (text[start : start + PIECE] for start in range(0, len(text), PIECE))
 
@@ -195,7 +222,7 @@ def text_files(files: dict[str, Path], **how) -> TextTask:
     if "validation" not in texts:
         (whole,) = texts["train"]
         cuts = [round(len(whole) * share) for share in (0, 0.9, 0.95, 1)]
-        texts = {split: [whole[begin:end]] for split, begin, end in zip(SPLITS, cuts, cuts[1:], strict=True)}
+        texts = {split: [whole[begin:end]] for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)}
     return TextTask(files["train"].name, texts, **how)
 
 

@@ -1,0 +1,318 @@
+"""Text and translation as the training loop sees them: windows, pairs, scores, and what is refused."""
+
+import bz2
+import gzip
+import math
+import sysconfig
+from dataclasses import replace
+
+import datasets
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
+
+from lmu_hf.training.loop import train
+from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
+from lmu_hf.training.record import MetricsLog, RunRecord
+from lmu_hf.training.tasks.base import SPLITS
+from lmu_hf.training.tasks.text import (
+    TextTask,
+    Windows,
+    compressed_bits,
+    python_sources,
+    text_dataset,
+    text_files,
+)
+from lmu_hf.training.tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
+
+WORDS = "so many words are said again and again until the model knows them by heart\n"
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "order": 2, "theta": 8}
+
+
+def text_task(**how) -> TextTask:
+    return TextTask("words", {"train": [WORDS] * 20, "validation": [WORDS] * 3, "test": [WORDS[::-1]]}, **how)
+
+
+def pairs(*rows: tuple[str, str]) -> dict:
+    return {"translation": [{"en": source, "de": target} for source, target in rows]}
+
+
+def translation_task(**how) -> TranslationTask:
+    rows = [(f"a {noun} number {i}", f"ein {noun} Nummer {i}") for noun in ("cat", "house") for i in range(20)]
+    splits = {"train": pairs(*rows), "validation": pairs(*rows[:5]), "test": pairs(*rows[5:9])}
+    return TranslationTask("nouns", splits, **{"vocab_size": 300, "max_length": 40, "num_beams": 2, **how})
+
+
+def alone(value):
+    """What one process gathers from all."""
+    return value
+
+
+# --------------------------------------------------------------------------- windows of a text
+
+
+@given(n=st.integers(2, 60), length=st.integers(1, 70), context=st.integers(0, 20))
+def test_every_token_but_the_first_is_predicted_once_from_its_own_past(n, length, context):
+    windows = Windows(torch.arange(n), length, context)
+    batch = windows.__getitems__(list(range(len(windows))))
+    labels = batch["labels"][batch["labels"] != -100]
+    assert sorted(labels.tolist()) == list(range(1, n))
+    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+    for ids, row, real in zip(batch["input_ids"], batch["labels"], mask, strict=True):
+        kept = ids[real]
+        assert torch.equal(kept, torch.arange(int(kept[0]), int(kept[0]) + len(kept)))
+        first = int((row != -100).nonzero()[0])
+        assert len(ids[:first][real[:first]]) == min(int(row[first]), context + 1)
+
+
+def test_training_windows_are_all_of_one_length():
+    windows = Windows(torch.arange(100), 30, drop_last=True)
+    batch = windows.__getitems__([0, 1, 2])
+    assert len(windows) == 3
+    assert set(batch) == {"input_ids", "labels"}
+    assert batch["input_ids"].shape == (3, 31)
+    assert len(Windows(torch.arange(10), 30, drop_last=True)) == 1
+
+
+def test_a_text_of_one_token_is_refused():
+    with pytest.raises(ValueError, match="at least two tokens"):
+        Windows(torch.arange(1), 4)
+
+
+# --------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("kind", ["byte", "char"])
+def test_bits_per_character_are_the_code_length_of_the_whole_text(kind):
+    task = TextTask("words", {"train": ["aé\n" * 50], "validation": ["é\naaaé" * 9]}, tokenizer=kind)
+    set_seed(0)
+    model = task.make_model(TINY).double().eval()
+    ids = torch.tensor(task.tokenizer("é\naaaé" * 9)["input_ids"])[None]
+    nats = cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="mean")
+    expected = nats.item() / math.log(2) * ids.shape[1] / 54
+    scores = task.scores(model, "validation", task.loader("validation", 2), alone)
+    assert scores["bits_per_character"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_windows_with_context_score_what_one_long_window_does():
+    task = text_task()
+    set_seed(0)
+    model = task.make_model(TINY).eval()  # a window of 8 steps: 200 of context are as good as all
+    whole = task.scores(model, "validation", task.loader("validation", 4), alone)
+    task.splits["validation"] = Windows(task.splits["validation"].ids, 7, context=200)
+    parts = task.scores(model, "validation", task.loader("validation", 4), alone)
+    assert parts["bits_per_character"] == pytest.approx(whole["bits_per_character"], abs=1e-4)
+
+
+def test_the_bytes_are_the_byte_tokenizers_ids():
+    text = "naïve – 文字\r\n\x00"
+    task = TextTask("signs", {"train": [text]})
+    assert task.splits["train"].ids.tolist() == task.tokenizer(text)["input_ids"]
+
+
+def test_characters_that_training_never_saw_are_refused_for_what_they_would_hide():
+    with pytest.raises(ValueError, match=r"validation.*2 characters.*'byte' tokenizer"):
+        TextTask("signs", {"train": ["abc"], "validation": ["aßcß"]}, tokenizer="char")
+
+
+def test_an_empty_split_is_refused_by_name():
+    with pytest.raises(ValueError, match="test split of words holds no text"):
+        TextTask("words", {"train": [WORDS], "test": ["", ""]})
+
+
+def test_a_fingerprint_tells_texts_apart():
+    assert text_task().describe() == text_task().describe()
+    other = TextTask("words", {"train": [WORDS] * 21, "validation": [WORDS] * 3, "test": [WORDS[::-1]]})
+    assert other.describe()["fingerprint"] != text_task().describe()["fingerprint"]
+
+
+def test_compressors_are_judged_on_the_same_characters():
+    bits = compressed_bits(WORDS * 50, WORDS[::-1] * 3)
+    raw = (WORDS[::-1] * 3).encode()
+    assert bits["gzip"] == round(8 * len(gzip.compress(raw, 9)) / len(raw), 4)
+    assert bits["bz2"] == round(8 * len(bz2.compress(raw, 9)) / len(raw), 4)
+    assert compressed_bits(WORDS * 50, WORDS * 3)["xz, after the training text"] < 0.5 < bits["xz"]
+
+
+def test_python_sources_are_split_by_file_without_the_tests(tmp_path, monkeypatch):
+    for number in range(60):
+        (tmp_path / f"module{number}.py").write_text(f"number = {number}\n")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_module.py").write_text("assert False, 'a test'\n")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    task = python_sources()
+    lines = [line for split in SPLITS for line in task.texts[split].splitlines() if line]
+    assert sorted(lines) == sorted(f"number = {number}" for number in range(60))
+    assert task.describe() == python_sources().describe()
+
+
+def test_text_files_are_taken_as_they_are_or_cut_in_three(tmp_path):
+    (tmp_path / "long.txt").write_text("0123456789" * 40)
+    (tmp_path / "short.txt").write_text("987")
+    cut = text_files({"train": tmp_path / "long.txt"})
+    assert "".join(cut.texts.values()) == "0123456789" * 40
+    assert [len(cut.texts[split]) for split in SPLITS] == [360, 20, 20]
+    given_ = text_files({"train": tmp_path / "long.txt", "validation": tmp_path / "short.txt"})
+    assert given_.texts == {"train": "0123456789" * 40, "validation": "987"}
+    assert "test" not in given_.splits
+
+
+def test_files_that_will_not_do_are_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
+        text_files({"train": tmp_path / "nowhere.txt"})
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(ValueError, match=r"train split of empty\.txt holds no text"):
+        text_files({"train": tmp_path / "empty.txt"})
+    (tmp_path / "latin.txt").write_bytes("ä".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8"):
+        text_files({"train": tmp_path / "latin.txt"})
+
+
+def test_a_data_set_is_read_from_a_folder_and_what_it_lacks_is_named(tmp_path):
+    folder = tmp_path / "org" / "name"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        rows = datasets.Dataset.from_dict({"line": [f"{split} one", "and two"]})
+        rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    task = text_dataset("org/name", tmp_path, text_column="line")
+    assert task.texts == {"train": "train one\nand two", "validation": "validation one\nand two"}
+    with pytest.raises(ValueError, match="a column 'text' in 'train'; it has line"):
+        text_dataset("org/name", tmp_path)
+    with pytest.raises(FileNotFoundError, match="org/other"):
+        text_dataset("org/other", tmp_path)
+    (folder / "validation-00000-of-00001.parquet").unlink()
+    with pytest.raises(ValueError, match="must have a split 'validation'; it has train"):
+        text_dataset("org/name", tmp_path, text_column="line")
+
+
+# --------------------------------------------------------------------------- translation
+
+
+def test_a_batch_of_pairs_is_padded_and_its_labels_are_the_targets():
+    task = translation_task()
+    batch = next(iter(task.loader("validation", 3)))
+    decode = task.tokenizer.batch_decode
+    assert decode(batch["input_ids"], skip_special_tokens=True) == [task.pairs["validation"][i][0] for i in range(3)]
+    labels = batch["labels"].masked_fill(batch["labels"] == -100, task.tokenizer.pad_token_id)
+    assert decode(labels, skip_special_tokens=True) == [task.pairs["validation"][i][1] for i in range(3)]
+    for row in batch["labels"]:
+        assert row[row != -100][-1] == task.tokenizer.eos_token_id
+    assert batch["row"].tolist() == [0, 1, 2]
+
+
+def test_training_pairs_come_in_an_order_drawn_from_the_generator():
+    task = translation_task()
+
+    def order(seed: int) -> list[str]:
+        batches = task.loader("train", 8, torch.Generator().manual_seed(seed))
+        return [text for batch in batches for text in task.tokenizer.batch_decode(batch["input_ids"])]
+
+    assert order(0) == order(0) != order(1)
+    assert len(order(0)) == 40
+
+
+def test_perfect_translations_score_100_and_others_less(monkeypatch):
+    task = translation_task()
+    model = task.make_model(TINY).eval()
+    given_ = task.scores(model, "test", task.loader("test", 3), alone)
+    assert 0 <= given_["bleu"] < 50
+    assert given_["loss"] == pytest.approx(math.log(len(task.tokenizer)), rel=0.3)
+
+    def perfect(model, inputs, num_beams):
+        sources = task.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+        targets = [dict(task.pairs["test"])[source] for source in sources]
+        return torch.nn.functional.pad(task.encode(targets)["input_ids"], (0, 30), value=task.tokenizer.pad_token_id)
+
+    monkeypatch.setattr(task, "translate", perfect)
+    assert task.scores(model, "test", task.loader("test", 3), alone)["bleu"] == pytest.approx(100)
+    assert "tok:13a" in task.scorer
+    assert "case:mixed" in task.scorer
+
+
+def test_the_saved_model_searches_as_the_final_scores_do(tmp_path):
+    task = translation_task(num_beams=3)
+    task.make_model(TINY).save_pretrained(tmp_path)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert again.generation_config.num_beams == 3
+    assert again.generation_config.max_new_tokens == 40
+
+
+def test_pairs_that_will_not_do_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="train split of nouns has no language 'fr'; it has en, de"):
+        translation_task(target_lang="fr")
+    with pytest.raises(ValueError, match="validation split of x holds no pair"):
+        TranslationTask("x", {"train": pairs(("a", "b")), "validation": pairs()}, vocab_size=300)
+    datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "train.parquet")
+    datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "validation.parquet")
+    with pytest.raises(ValueError, match="a column 'translation' in 'train'; it has text"):
+        parallel_dataset(tmp_path.name, tmp_path.parent)
+
+
+@pytest.mark.parametrize("target", ["de", "vi"])
+def test_dates_and_quantities_are_drawn_once_and_never_in_two_splits(target):
+    task = dates_and_quantities("en", target, rows=600, vocab_size=400)
+    sources = [source for split in SPLITS for source, _ in task.pairs[split]]
+    assert len(set(sources)) == len(sources) == 600
+    assert [len(task.pairs[split]) for split in SPLITS] == [500, 50, 50]
+    assert dates_and_quantities("en", target, rows=600, vocab_size=400).describe() == task.describe()
+    assert any(character.isdigit() for character in sources[0])
+
+
+def test_a_locale_that_babel_does_not_know_is_named():
+    with pytest.raises(ValueError, match=r"locales that Babel knows: .*xx"):
+        dates_and_quantities("en", "xx", rows=600)
+    with pytest.raises(ValueError, match="rows must be at least 12"):
+        dates_and_quantities(rows=3)
+
+
+# --------------------------------------------------------------------------- the loop on them
+
+
+def of_kind(kind: str) -> list[str]:
+    return sorted(name for name, build in RECIPES.items() if build().kind == kind)
+
+
+def test_every_recipe_is_for_a_kind_of_data_that_there_is():
+    assert {build().kind for build in RECIPES.values()} == {"images", "characters", "translation"}
+
+
+@pytest.mark.parametrize("name", of_kind("characters") + of_kind("translation"))
+def test_every_recipe_takes_two_steps(name, tmp_path):
+    recipe = replace(get_recipe(name), max_steps=2, eval_steps=1, batch_size=4, averaging=0.0)
+    task = text_task(sequence_length=64) if recipe.kind == "characters" else translation_task(max_length=8)
+    set_seed(0)
+    model = task.make_model(recipe.architecture)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    record = train(model, recipe, task, 0, tmp_path, quiet=True)
+    assert record.steps == 2
+    assert record.metric == task.metric
+    assert set(record.metrics) == {"validation", "test"}
+    moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(moved) > len(before) / 2
+
+
+def test_the_lowest_bits_are_the_best_and_the_folder_generates(tmp_path):
+    task = text_task(sequence_length=32)
+    recipe = Recipe("words", "characters", TINY, learning_rate=0.02, max_steps=60, eval_steps=10, batch_size=8)
+    set_seed(0)
+    record = train(task.make_model(TINY), recipe, task, 0, tmp_path, quiet=True)
+    rows = MetricsLog.read(tmp_path)
+    assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
+    bits = [row["validation_bits_per_character"] for row in rows]
+    assert bits[0] > 3 > 2.5 > bits[-1]
+    assert record.metrics["validation"]["bits_per_character"] == min(bits) == bits[record.best_step // 10 - 1]
+    assert RunRecord.read(tmp_path) == record
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    made = model.generate(**tokenizer("so many w", return_tensors="pt"), max_new_tokens=6, do_sample=False)
+    assert tokenizer.decode(made[0]).startswith("so many words a")
+
+
+def test_a_task_without_a_test_split_is_scored_on_validation_alone(tmp_path):
+    task = TextTask("words", {"train": [WORDS] * 9, "validation": [WORDS]}, sequence_length=32)
+    recipe = Recipe("words", "characters", TINY, max_steps=2, batch_size=4)
+    record = train(task.make_model(TINY), recipe, task, 0, tmp_path, quiet=True)
+    assert set(record.metrics) == {"validation"}
