@@ -7,10 +7,11 @@ DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist table clean
+.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
+	reproduce-dates reproduce-multi30k table clean
 
 help:  ## list the verbs
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## create .venv and install the package with everything needed to train and test it
 
@@ -33,8 +34,9 @@ lint: install  ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: install  ## time every form of the memory against the sequential loop and the floor
+bench: install  ## time every form of the memory, and generation beside other models
 	$(RUN) scripts/benchmark_memory.py --output records/benchmark_memory.json
+	$(RUN) scripts/benchmark_generation.py --output records/benchmark_generation.json
 
 reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two more permutations (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --seed $$seed || exit 1; done
@@ -49,6 +51,15 @@ reproduce-psmnist-plain: install  ## psMNIST, the paper's model on images as the
 reproduce-smnist: install  ## sMNIST: the same pixels in raster order, at two sizes
 	for name in smnist smnist-wide; do \
 		$(RUN) scripts/train_psmnist.py --recipe $$name --permutation_seed none $(DATA_FLAG) || exit 1; done
+
+reproduce-python-sources: install  ## a next-byte model of the standard library's sources (no download)
+	$(RUN) scripts/train_char_lm.py
+
+reproduce-dates: install  ## English to German dates and quantities (no download)
+	$(RUN) scripts/train_translation.py
+
+reproduce-multi30k: install  ## English to German captions (DATA=folder, or the Hub)
+	$(RUN) scripts/train_translation.py --recipe multi30k $(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k)
 
 table: install  ## write the table of results in README.md from records/
 	$(RUN) scripts/results_table.py --write README.md

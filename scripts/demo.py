@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 from sklearn.datasets import load_sample_image
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
 
     print("1. Train: 8x8 digits as 64 pixels in permuted order, one LMU layer, last state only")
     set_seed(0)
-    model = task.make_model(recipe.architecture)
+    model = cast(LMUForImageClassification, task.make_model(recipe.architecture))
     record = train(model, recipe, task, seed=0, output_dir=args.output_dir, quiet=args.quiet)
     print(f"\n   {'test accuracy':<40}{'parameters':>10}")
     for name, accuracy in baseline_accuracies(task).items():

@@ -9,7 +9,8 @@
 A data set has splits train and validation (and test, if it is to be scored) with a column `translation`, which holds
 one sentence per language code. Weights are chosen by greedy BLEU on the validation split; the test split is read once,
 at the end, with beams. Writes a run folder (--output_dir, default runs/RECIPE-LANGUAGES-seed<k>): model/,
-metrics.jsonl, run.json (only when the run is complete), translations.txt and figures/.
+metrics.jsonl, run.json (only when the run is complete) and figures/. The folder's model/ then translates in
+`pipeline("lmu-translation", model=...)`.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags; those left out keep the recipe's values."""
     parser = training_parser(__doc__, kind="translation", default="dates")
     parser.add_argument("--dataset_name", help="the data set's name on the Hub, or below --data_dir")
+    parser.add_argument("--rows", type=int, help="pairs of dates and quantities to draw (default: 24,000)")
     parser.add_argument("--source_lang", default="en", help="language code (default: %(default)s)")
     parser.add_argument("--target_lang", default="de", help="language code (default: %(default)s)")
     return parser.parse_args(argv)
@@ -35,7 +37,7 @@ def load_task(args: argparse.Namespace, recipe: Recipe) -> TranslationTask:
     name = args.dataset_name or options.pop("dataset_name", None)
     languages = {"source_lang": args.source_lang, "target_lang": args.target_lang}
     if name is None:
-        return dates_and_quantities(**languages, **options)
+        return dates_and_quantities(**languages, **options, **({} if args.rows is None else {"rows": args.rows}))
     return parallel_dataset(name, args.data_dir, **languages, **options)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,77 @@ def test_an_empty_file_is_named(tmp_path):
     done = run(SCRIPTS / "train_psmnist.py", "--data_dir", "data", cwd=tmp_path)
     assert done.returncode == 1
     assert "ylecun/mnist cannot be read: " in done.stderr.splitlines()[-1]
+
+
+def test_a_text_file_becomes_a_model_that_writes(tmp_path):
+    (tmp_path / "notes.txt").write_text("so it goes on and on, and on it goes.\n" * 60)
+    words = ["--train_file", "notes.txt", "--max_train_steps", 2, "--eval_steps", 1, "--quiet", "--output_dir", "out"]
+    done = run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "out")
+    assert f"test bits per character {record.metrics['test']['bits_per_character']:.3f}" in done.stdout
+    assert (tmp_path / "out" / "figures" / "learning_curve.png").stat().st_size > 10_000
+    words = ["out/model", "--prompt", "so it", "--max_new_tokens", 20]
+    first, second = (run(SCRIPTS / "generate.py", *words, "--seed", seed, cwd=tmp_path) for seed in (1, 2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("so it")
+    assert first.stdout != second.stdout
+    assert re.search(r"20 tokens, [\d.,]+ a second", first.stderr)
+
+
+def test_a_text_goes_on_from_a_saved_memory(tmp_path):
+    (tmp_path / "notes.txt").write_text("so it goes on and on, and on it goes.\n" * 60)
+    words = ["--train_file", "notes.txt", "--max_train_steps", 1, "--quiet", "--output_dir", "out", "--skip_test"]
+    assert run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path).returncode == 0
+    greedy = ["out/model", "--temperature", 0, "--max_new_tokens"]
+    whole = run(SCRIPTS / "generate.py", *greedy, 30, "--prompt", "so it", cwd=tmp_path)
+    half = run(
+        SCRIPTS / "generate.py", *greedy, 12, "--prompt", "so it", "--save_memory", "m.safetensors", cwd=tmp_path
+    )
+    rest = run(SCRIPTS / "generate.py", *greedy, 18, "--load_memory", "m.safetensors", cwd=tmp_path)
+    assert rest.returncode == 0, rest.stderr
+    assert half.stdout.removesuffix("\n") + rest.stdout == whole.stdout
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--train_file", "nowhere.txt"], "error: there is no text file nowhere.txt"),
+        (["--train_file", "empty.txt"], "error: the train split of empty.txt holds no text"),
+        (["--validation_file", "empty.txt"], "--validation_file and --test_file need a --train_file"),
+        (["--train_file", "empty.txt", "--dataset_name", "x"], "one of --train_file and --dataset_name"),
+        (["--recipe", "psmnist"], "invalid choice: 'psmnist'"),
+    ],
+)
+def test_text_that_cannot_be_trained_on_is_named(words, message, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    done = run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    done = run(SCRIPTS / "generate.py", "nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("generate.py: error: nowhere")
+
+
+def test_dates_are_translated_from_another_directory(tmp_path):
+    words = ["--max_train_steps", 2, "--eval_steps", 2, "--quiet", "--skip_test", "--target_lang", "vi", "--rows", 120]
+    done = run(SCRIPTS / "train_translation.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "runs" / "dates-en-vi-seed0")
+    assert record.data["languages"] == ["en", "vi"]
+    assert set(record.metrics) == {"validation"}
+    assert "validation bleu" in done.stdout
+    assert "|tok:13a|" in record.scorer
+
+
+def test_a_language_that_is_not_there_is_named(tmp_path):
+    done = run(SCRIPTS / "train_translation.py", "--target_lang", "xx", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "locales that Babel knows" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

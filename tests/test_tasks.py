@@ -36,8 +36,8 @@ def text_task(**how) -> TextTask:
     return TextTask("words", {"train": [WORDS] * 20, "validation": [WORDS] * 3, "test": [WORDS[::-1]]}, **how)
 
 
-def pairs(*rows: tuple[str, str]) -> dict:
-    return {"translation": [{"en": source, "de": target} for source, target in rows]}
+def pairs(*rows: tuple[str, str]) -> datasets.Dataset:
+    return datasets.Dataset.from_list([{"translation": {"en": source, "de": target}} for source, target in rows])
 
 
 def translation_task(**how) -> TranslationTask:
@@ -245,10 +245,17 @@ def test_pairs_that_will_not_do_are_refused_by_name(tmp_path):
         translation_task(target_lang="fr")
     with pytest.raises(ValueError, match="validation split of x holds no pair"):
         TranslationTask("x", {"train": pairs(("a", "b")), "validation": pairs()}, vocab_size=300)
-    datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "train.parquet")
-    datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / "validation.parquet")
-    with pytest.raises(ValueError, match="a column 'translation' in 'train'; it has text"):
+    for split in ("train", "validation"):
+        datasets.Dataset.from_dict({"text": ["a"]}).to_parquet(tmp_path / f"{split}.parquet")
+    with pytest.raises(ValueError, match="has no language 'en'; it has text"):
         parallel_dataset(tmp_path.name, tmp_path.parent)
+
+
+def test_a_column_for_each_language_is_as_good_as_one_for_both():
+    both = pairs(("a cat", "ein Kater"), ("a house", "ein Haus"))
+    each = datasets.Dataset.from_dict({"en": ["a cat", "a house"], "de": ["ein Kater", "ein Haus"]})
+    tasks = [TranslationTask("x", {"train": rows}, vocab_size=270) for rows in (both, each)]
+    assert tasks[0].pairs == tasks[1].pairs == {"train": [("a cat", "ein Kater"), ("a house", "ein Haus")]}
 
 
 @pytest.mark.parametrize("target", ["de", "vi"])

@@ -2,11 +2,15 @@
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 from ..training.record import RunRecord
 
-HEADER = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs", "seconds a run", "command"]
+IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs", "seconds a run", "command"]
+TEXT = ["recipe", "parameters", "validation", "test", "gzip", "bz2", "xz", "xz, after the training text", "runs"]
+TRANSLATION = ["recipe", "languages", "parameters", "validation BLEU", "test BLEU", "runs"]
+BUDGET = ["seconds a run", "command"]
 
 
 def read_records(folder: Path) -> list[RunRecord]:
@@ -23,11 +27,53 @@ def read_records(folder: Path) -> list[RunRecord]:
 
 def results_table(records: list[RunRecord]) -> str:
     """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
+    return _markdown(IMAGES, [_row(*key, group) for key, group in _groups(records, "accuracy", _pixel_order)])
+
+
+def text_table(records: list[RunRecord]) -> str:
+    """One row per recipe: bits per character, and what compressors need for the same test text."""
+    rows = []
+    for (recipe, _), group in _groups(records, "bits_per_character", lambda record: ""):
+        scores = [_score(group, split, "bits_per_character", 1, 3) for split in ("validation", "test")]
+        compressed = group[0].data["compressors"]
+        others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in TEXT[4:8]]
+        rows.append([recipe, f"{group[0].parameters['total']:,}", *scores, *others, _seeds(group), *_budget(group)])
+    return _markdown(TEXT + BUDGET, rows)
+
+
+def translation_table(records: list[RunRecord]) -> str:
+    """One row per recipe and pair of languages: BLEU with beams."""
+    rows = []
+    for (recipe, languages), group in _groups(records, "bleu", lambda record: " → ".join(record.data["languages"])):
+        scores = [_score(group, split, "bleu", 1, 1) for split in ("validation", "test")]
+        rows.append([recipe, languages, f"{group[0].parameters['total']:,}", *scores, _seeds(group), *_budget(group)])
+    return _markdown(TRANSLATION + BUDGET, rows)
+
+
+def _groups(
+    records: list[RunRecord], metric: str, key: Callable[[RunRecord], str]
+) -> list[tuple[tuple[str, str], list[RunRecord]]]:
+    """Records with a test score of that metric, by recipe and key."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        if "accuracy" in record.metrics.get("test", {}):
-            groups.setdefault((record.recipe, _pixel_order(record)), []).append(record)
-    return _markdown(HEADER, [_row(*key, group) for key, group in sorted(groups.items())])
+        if metric in record.metrics.get("test", {}):
+            groups.setdefault((record.recipe, key(record)), []).append(record)
+    return sorted(groups.items())
+
+
+def _score(group: list[RunRecord], split: str, metric: str, unit: float, digits: int) -> str:
+    """The mean of a score and, over several seeds, its range."""
+    values = [unit * record.metrics[split][metric] for record in group]
+    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def _seeds(group: list[RunRecord]) -> str:
+    return f"seed{'s' * (len(group) > 1)} {', '.join(str(record.seed) for record in group)}"
+
+
+def _budget(group: list[RunRecord]) -> list[str]:
+    return [f"{statistics.median(record.wall_seconds for record in group):.0f}", f"`{group[0].command}`"]
 
 
 def _pixel_order(record: RunRecord) -> str:
@@ -37,22 +83,8 @@ def _pixel_order(record: RunRecord) -> str:
 
 
 def _row(recipe: str, order: str, group: list[RunRecord]) -> list[str]:
-    def score(split: str) -> str:
-        values = [100 * record.metrics[split]["accuracy"] for record in group]
-        spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.2f}{spread}"
-
-    seeds = ", ".join(str(record.seed) for record in group)
-    return [
-        recipe,
-        order,
-        f"{group[0].parameters['total']:,}",
-        score("validation"),
-        score("test"),
-        f"seed{'s' * (len(group) > 1)} {seeds}",
-        f"{statistics.median(record.wall_seconds for record in group):.0f}",
-        f"`{group[0].command}`",
-    ]
+    scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
+    return [recipe, order, f"{group[0].parameters['total']:,}", *scores, _seeds(group), *_budget(group)]
 
 
 def speed_table(result: dict) -> str:
@@ -84,7 +116,13 @@ def speed_table(result: dict) -> str:
 def render(folder: Path) -> dict[str, str]:
     """Every table, by the name between its markers."""
     benchmark = json.loads((folder / "benchmark_memory.json").read_text(encoding="utf-8"))
-    return {"results": results_table(read_records(folder)), "speed": speed_table(benchmark)}
+    records = read_records(folder)
+    return {
+        "results": results_table(records),
+        "text": text_table(records),
+        "translation": translation_table(records),
+        "speed": speed_table(benchmark),
+    }
 
 
 def markers(name: str) -> tuple[str, str]:

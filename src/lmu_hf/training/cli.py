@@ -1,6 +1,7 @@
 """What the training scripts share: flags named as in transformers' example scripts, and what a run ends with."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def run(
         recipe = get_recipe(args.recipe, **changes)
         task = load_task(args, recipe)
     except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
     set_seed(args.seed)
     model = task.make_model(recipe.architecture)
     folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))

@@ -34,7 +34,8 @@ class TranslationTask(Task):
 
     Args:
         name: what the data is called in a run record.
-        rows: per split, a `datasets.Dataset` whose column ``translation`` holds one sentence per language code.
+        rows: per split, a `datasets.Dataset` with a column ``translation`` that holds one sentence per language code,
+            or with a column of sentences for each language code.
         source_lang: the language to translate from.
         target_lang: the language to translate into.
         vocab_size: byte pairs and all.
@@ -77,17 +78,16 @@ class TranslationTask(Task):
         self.scorer = self.bleu.get_signature().format()
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
-        languages = (self.source_lang, self.target_lang)
-        pairs = []
-        for row in rows["translation"]:
-            if missing := set(languages) - set(row):
-                raise ValueError(
-                    f"the {split} split of {self.name} has no language {missing.pop()!r}; it has {', '.join(row)}"
-                )
-            pairs.append((row[self.source_lang], row[self.target_lang]))
-        if not pairs:
+        if len(rows) == 0:
             raise ValueError(f"the {split} split of {self.name} holds no pair")
-        return pairs
+        flat = rows.flatten()  # one column for each language of "translation"
+        names = {name.removeprefix("translation."): name for name in flat.column_names}
+        for language in (self.source_lang, self.target_lang):
+            if language not in names:
+                raise ValueError(
+                    f"the {split} split of {self.name} has no language {language!r}; it has {', '.join(names)}"
+                )
+        return list(zip(flat[names[self.source_lang]], flat[names[self.target_lang]], strict=True))
 
     def describe(self) -> dict:
         """Name, languages, pairs per split, and a fingerprint of every sentence."""
@@ -140,7 +140,7 @@ class TranslationTask(Task):
         """Sentences as ``input_ids`` and ``attention_mask``, (b, n)."""
         return dict(self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt"))
 
-    def translate(self, model: PreTrainedModel, inputs: dict[str, Tensor], num_beams: int) -> Tensor:
+    def translate(self, model: Any, inputs: dict[str, Tensor], num_beams: int) -> Tensor:
         """Token ids (b, max_length + 1) of the translations, padded."""
         ids = model.generate(
             input_ids=inputs["input_ids"],
@@ -155,7 +155,8 @@ class TranslationTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """BLEU of detokenised, cased text (greedy on the way, with beams at the end), and nats lost per token."""
-        nats, tokens, made = 0.0, 0, {}
+        nats, tokens = 0.0, 0
+        made: dict[int, str] = {}
         for batch in batches:
             labels = batch["labels"]
             inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -175,15 +176,13 @@ class TranslationTask(Task):
 
 
 def parallel_dataset(name: str, data_dir: Path | None = None, **how) -> TranslationTask:
-    """A data set's column ``translation``, by Hub name or from a folder of data sets.
+    """A parallel data set, by Hub name or from a folder of data sets.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
-        ValueError: it lacks a split, the column or a language.
+        ValueError: it lacks a split or a language.
     """
-    return TranslationTask(
-        name, load_rows(name, data_dir, needed=("train", "validation"), columns=("translation",)), **how
-    )
+    return TranslationTask(name, load_rows(name, data_dir, needed=("train", "validation")), **how)
 
 
 def dates_and_quantities(
@@ -202,6 +201,7 @@ def dates_and_quantities(
         ValueError: Babel does not know a locale, or the rows are too few to split.
     """
     from babel import Locale, UnknownLocaleError
+    from datasets import Dataset
 
     try:
         locales = [Locale.parse(code) for code in (source_lang, target_lang)]
@@ -214,12 +214,12 @@ def dates_and_quantities(
         drawn[source] = target
         if len(drawn) == rows:
             break
-    pairs = [{source_lang: source, target_lang: target} for source, target in drawn.items()]
+    pairs = Dataset.from_dict({source_lang: list(drawn), target_lang: list(drawn.values())})
     held = rows // 12
-    splits = {"validation": pairs[:held], "test": pairs[held : 2 * held], "train": pairs[2 * held :]}
+    parts = {"validation": range(held), "test": range(held, 2 * held), "train": range(2 * held, rows)}
     return TranslationTask(
         "dates and quantities by Babel",
-        {split: {"translation": part} for split, part in splits.items()},
+        {split: pairs.select(part) for split, part in parts.items()},
         source_lang,
         target_lang,
         **how,
@@ -243,8 +243,10 @@ def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
         )
 
     def a_price(locale, day, style, amount) -> str:
-        form = "name" if style == "full" else "standard"
-        return format_currency(amount, CURRENCIES[day.toordinal() % len(CURRENCIES)], locale=locale, format_type=form)
+        currency = CURRENCIES[day.toordinal() % len(CURRENCIES)]
+        if style == "full":
+            return format_currency(amount, currency, locale=locale, format_type="name")
+        return format_currency(amount, currency, locale=locale)
 
     while True:
         write = draw.choice((a_date, a_date, a_span, a_quantity, a_price))
