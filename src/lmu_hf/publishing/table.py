@@ -113,15 +113,41 @@ def speed_table(result: dict) -> str:
     return _markdown(header, rows)
 
 
+def generation_table(result: dict) -> str:
+    """What `scripts/benchmark_generation.py` measured of every model, as it left it in its JSON file."""
+    header = ["size", "batch", "prompt", "model", "parameters", "prefill, ms", "tokens a second"]
+    header += ["times as fast: LMU stream", "LMU generate", "LMU prefill"]
+    rows = []
+    for row in result["rows"]:
+        cell = [f"{row['size'] / 1e6:.3g} M", str(row["batch"]), f"{row['prompt']:,}"]
+        if "skipped" in row:
+            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 4)])
+            continue
+        ratios = (row.get(f"{way}_ratio") for way in ("stream", "generate", "prefill"))
+        numbers = [f"{row['parameters']:,}", f"{1e3 * row['prefill_seconds']:.4g}", f"{row['tokens_per_second']:.4g}"]
+        rows.append([*cell, row["model"], *numbers, *("" if ratio is None else f"{ratio:.3g} x" for ratio in ratios)])
+    return _markdown(header, rows)
+
+
+def position_table(result: dict) -> str:
+    """A token's time along one stream, from the same file."""
+    rows = [[f"{row['position']:,}", f"{row['microseconds']:.0f}"] for row in result["positions"]["rows"]]
+    return _markdown(["position in the stream", "microseconds a token"], rows)
+
+
 def render(folder: Path) -> dict[str, str]:
     """Every table, by the name between its markers."""
-    benchmark = json.loads((folder / "benchmark_memory.json").read_text(encoding="utf-8"))
+    speed, generation = (
+        json.loads((folder / f"benchmark_{name}.json").read_text(encoding="utf-8")) for name in ("memory", "generation")
+    )
     records = read_records(folder)
     return {
         "results": results_table(records),
         "text": text_table(records),
         "translation": translation_table(records),
-        "speed": speed_table(benchmark),
+        "speed": speed_table(speed),
+        "generation": generation_table(generation),
+        "positions": position_table(generation),
     }
 
 

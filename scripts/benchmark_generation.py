@@ -1,0 +1,251 @@
+"""Time generation beside transformers' Mamba and GPT-2 and a torch LSTM of equal size, in one run.
+
+    python scripts/benchmark_generation.py                     # about a quarter of an hour on two cores
+    python scripts/benchmark_generation.py --sizes 0.2e6 --batch_sizes 1 --prompts 16 --positions 200   # a minute
+
+Every model has random weights, a vocabulary of 256, and within 10 % the same number of parameters outside its
+embeddings and its head. A row's prefill is the time of one new token behind the prompt; its tokens per second are those
+of further ones. LMU, Mamba and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and the
+LSTM through a plain loop, which do nothing but step and take the likeliest token. Times are medians over rounds in
+which each model has its turn, so that a noisy machine is noisy for all. Then one LMU streams up to --positions tokens,
+to show whether a token's time or the process's memory grows. The last line is everything as one line of JSON. A CUDA
+device is used if there is one.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+
+from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf.training.record import describe_hardware, installed_versions
+
+VOCABULARY = 256
+MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "GPT-2, generate", "LSTM, loop")
+WINDOW = 200  # tokens whose median time stands for a position
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """What is measured, and how often."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--sizes", type=float, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--prompts", type=int, nargs="+", default=[16, 4096], help="tokens of a prompt")
+    parser.add_argument("--new_tokens", type=int, default=64, help="timed tokens a call")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; long prompts in large batches get one")
+    parser.add_argument("--positions", type=int, default=100_000, help="how far the stream of one LMU goes; 0 for not")
+    parser.add_argument(
+        "--max_work", type=float, default=1e12, help="a cell whose prompts cost more operations than that is left out"
+    )
+    parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
+    return parser.parse_args(argv)
+
+
+class LoopedLSTM(nn.Module):
+    """Torch's own LSTM with embeddings and a head, stepped by a loop as plain as can be."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(VOCABULARY, width)
+        self.lstm = nn.LSTM(width, width, num_layers=2, batch_first=True)
+        self.lm_head = nn.Linear(width, VOCABULARY, bias=False)
+
+    def generate(self, ids: Tensor, tokens: int) -> Tensor:
+        """Some tokens behind a prompt (b, n)."""
+        made, state = [], None
+        for _ in range(tokens):
+            hidden, state = self.lstm(self.embed_tokens(ids), state)
+            ids = self.lm_head(hidden[:, -1:]).argmax(-1)
+            made.append(ids)
+        return torch.cat(made, dim=1)
+
+
+def lmu(width: int, layers: int, positions: int) -> nn.Module:
+    """Residual blocks with a dense readout of four coefficients of each of width / 4 channels."""
+    thetas = [8.0 * 2**layer for layer in range(layers)]
+    fields = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
+    return LMUForCausalLM(LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", **fields))
+
+
+def mamba(width: int, layers: int, positions: int) -> nn.Module:
+    """Transformers' Mamba with its defaults."""
+    fields = {"hidden_size": width, "num_hidden_layers": layers}
+    return MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, eos_token_id=None, **fields))
+
+
+def gpt2(width: int, layers: int, positions: int) -> nn.Module:
+    """Transformers' GPT-2 with its defaults, four heads."""
+    fields = {"n_embd": width, "n_layer": layers, "n_head": 4, "n_positions": positions}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, bos_token_id=None, eos_token_id=None, **fields))
+
+
+def lstm(width: int, layers: int, positions: int) -> nn.Module:
+    """Two layers, as is customary, whatever the others have."""
+    return LoopedLSTM(width)
+
+
+BUILDERS = {"LMU": lmu, "Mamba": mamba, "GPT-2": gpt2, "LSTM": lstm}
+
+
+def body_size(model: nn.Module) -> int:
+    """Parameters outside embeddings and head."""
+    outside = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    outside |= {id(p) for p in model.lm_head.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in outside)
+
+
+def build(name: str, size: float, positions: int) -> nn.Module:
+    """The model whose width, a multiple of 16, brings it nearest to a size."""
+    layers = 4 if size < 5e6 else 8
+
+    def count(width: int) -> int:
+        with torch.device("meta"):
+            return body_size(BUILDERS[name](width, layers, positions))
+
+    widths = range(16, 4096, 16)
+    above = bisect_left(widths, size, key=count)
+    width = min(widths[max(above - 1, 0) : above + 1], key=lambda width: abs(count(width) - size))
+    torch.manual_seed(0)
+    model = BUILDERS[name](width, layers, positions).eval()
+    if (off := body_size(model) / size - 1) and abs(off) > 0.1:
+        raise ValueError(f"no width brings {name} within 10 % of {size:,.0f} parameters; the nearest is {off:+.0%} off")
+    return model
+
+
+def caller(name: str, model: nn.Module) -> Callable[[Tensor, int], object]:
+    """What makes some new tokens behind a prompt (b, n)."""
+    way = name.split(", ")[1]
+    if way == "stream":
+        return lambda ids, tokens: list(model.stream(ids, max_new_tokens=tokens))
+    if way == "loop":
+        return model.generate
+    return lambda ids, tokens: model.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+
+
+def seconds(call: Callable[[Tensor, int], object], ids: Tensor, tokens: int) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    call(ids, tokens)
+    if ids.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def measure(models: dict[str, nn.Module], ids: Tensor, new_tokens: int, repeats: int) -> dict[str, tuple[float, float]]:
+    """By model: the median seconds of the prefill, and of each further step."""
+    calls = {name: caller(name, models[name.split(",")[0]]) for name in MODELS if name != MODELS[0] or len(ids) == 1}
+    for call in calls.values():
+        call(ids[:, :16], 4)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            times[name].append((seconds(call, ids, 1), seconds(call, ids, 1 + new_tokens)))
+    prefill = {name: statistics.median(first for first, _ in pairs) for name, pairs in times.items()}
+    step = {
+        name: statistics.median(all_ - first for first, all_ in pairs) / new_tokens for name, pairs in times.items()
+    }
+    return {name: (prefill[name], step[name]) for name in calls}
+
+
+def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
+    """A row for each size, batch size, prompt and model."""
+    for size in args.sizes:
+        positions = max(args.prompts) + args.new_tokens + 1
+        models = {name: build(name, size, positions).to(device) for name in BUILDERS}
+        for batch in args.batch_sizes:
+            for prompt in args.prompts:
+                cell = {"size": size, "batch": batch, "prompt": prompt}
+                work = 2 * size * batch * prompt
+                if work > args.max_work:
+                    yield {**cell, "skipped": f"its prompts cost {work:.1e} operations, over --max_work"}
+                    continue
+                ids = torch.randint(1, VOCABULARY, (batch, prompt), device=device)
+                rounds = args.repeats if work < 2e11 else 1
+                times = measure(models, ids, args.new_tokens, rounds)
+                for name, (prefill, step) in times.items():
+                    yield {
+                        **cell,
+                        "model": name,
+                        "parameters": body_size(models[name.split(",")[0]]),
+                        "prefill_seconds": prefill,
+                        "tokens_per_second": batch / step,
+                        "rounds": rounds,
+                    }
+
+
+def with_ratios(rows: list[dict]) -> list[dict]:
+    """The same rows with what the LMU's are to the others of their cell: how many times as fast."""
+    ours = {(r["size"], r["batch"], r["prompt"], r["model"]): r for r in rows if "model" in r}
+    for row in rows:
+        if "model" in row:
+            for way in MODELS[:2]:
+                key = (row["size"], row["batch"], row["prompt"], way)
+                if key in ours:
+                    row[f"{way.split(', ')[1]}_ratio"] = ours[key]["tokens_per_second"] / row["tokens_per_second"]
+            key = (row["size"], row["batch"], row["prompt"], MODELS[1])
+            row["prefill_ratio"] = row["prefill_seconds"] / ours[key]["prefill_seconds"]
+    return rows
+
+
+def positions(last: int, size: float, device: torch.device) -> dict:
+    """A token's time near the stream's beginning, middle and end, and what the process holds."""
+    model = build("LMU", size, last).to(device)
+    marks = [mark for mark in (10, 1_000, 100_000) if mark <= last]
+    process, times, memory = psutil.Process(), [], {}
+    prompt = torch.ones(1, 1, dtype=torch.int64, device=device)
+    before = time.perf_counter()
+    for made, _ in enumerate(model.stream(prompt, max_new_tokens=last + WINDOW), start=1):
+        now = time.perf_counter()
+        times.append(now - before)
+        if made in marks or made == last + WINDOW:
+            memory[made] = process.memory_info().rss
+        before = time.perf_counter()
+    rows = [{"position": mark, "microseconds": 1e6 * statistics.median(times[mark : mark + WINDOW])} for mark in marks]
+    grown = memory[max(memory)] - memory[sorted(memory)[min(1, len(memory) - 1)]]
+    return {"size": body_size(model), "rows": rows, "memory_growth_bytes": grown, "tokens": last + WINDOW}
+
+
+def show(rows: list[dict]) -> None:
+    """Print the rows as a table."""
+    print(f"{'size':>6}{'batch':>6}{'prompt':>7}  {'model':<16}{'parameters':>11}{'prefill ms':>12}{'tokens/s':>11}")
+    for row in rows:
+        start = f"{row['size'] / 1e6:>5.3g}M{row['batch']:>6}{row['prompt']:>7}  "
+        if "skipped" in row:
+            print(f"{start}skipped: {row['skipped']}")
+            continue
+        numbers = f"{row['parameters']:>11,}{1e3 * row['prefill_seconds']:>12.1f}{row['tokens_per_second']:>11.1f}"
+        print(f"{start}{row['model']:<16}{numbers}")
+
+
+@torch.inference_mode()
+def main(argv: list[str] | None = None) -> dict:
+    """Measure, print a table, and end with one line of JSON."""
+    args = parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    result: dict = {"device": device.type, "rows": with_ratios(list(cells(args, device)))}
+    show(result["rows"])
+    if args.positions:
+        result["positions"] = positions(args.positions, args.sizes[0], device)
+        for row in result["positions"]["rows"]:
+            print(f"position {row['position']:>7,}: {row['microseconds']:.0f} microseconds a token")
+        grown = result["positions"]["memory_growth_bytes"] / 2**20
+        print(f"memory of the process over {result['positions']['tokens']:,} tokens: {grown:+.1f} MiB")
+    result |= {"new_tokens": args.new_tokens, "hardware": describe_hardware(), "versions": installed_versions()}
+    print(json.dumps(result))
+    if args.output is not None:
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+if __name__ == "__main__":
+    main()
