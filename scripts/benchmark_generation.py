@@ -19,6 +19,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -70,26 +71,26 @@ class LoopedLSTM(nn.Module):
         return torch.cat(made, dim=1)
 
 
-def lmu(width: int, layers: int, positions: int) -> nn.Module:
+def lmu(width: int, layers: int, positions: int) -> Any:
     """Residual blocks with a dense readout of four coefficients of each of width / 4 channels."""
     thetas = [8.0 * 2**layer for layer in range(layers)]
-    fields = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
+    fields: Any = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
     return LMUForCausalLM(LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", **fields))
 
 
-def mamba(width: int, layers: int, positions: int) -> nn.Module:
+def mamba(width: int, layers: int, positions: int) -> Any:
     """Transformers' Mamba with its defaults."""
-    fields = {"hidden_size": width, "num_hidden_layers": layers}
+    fields: Any = {"hidden_size": width, "num_hidden_layers": layers}
     return MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, eos_token_id=None, **fields))
 
 
-def gpt2(width: int, layers: int, positions: int) -> nn.Module:
+def gpt2(width: int, layers: int, positions: int) -> Any:
     """Transformers' GPT-2 with its defaults, four heads."""
-    fields = {"n_embd": width, "n_layer": layers, "n_head": 4, "n_positions": positions}
+    fields: Any = {"n_embd": width, "n_layer": layers, "n_head": 4, "n_positions": positions}
     return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, bos_token_id=None, eos_token_id=None, **fields))
 
 
-def lstm(width: int, layers: int, positions: int) -> nn.Module:
+def lstm(width: int, layers: int, positions: int) -> Any:
     """Two layers, as is customary, whatever the others have."""
     return LoopedLSTM(width)
 
@@ -97,14 +98,14 @@ def lstm(width: int, layers: int, positions: int) -> nn.Module:
 BUILDERS = {"LMU": lmu, "Mamba": mamba, "GPT-2": gpt2, "LSTM": lstm}
 
 
-def body_size(model: nn.Module) -> int:
+def body_size(model: Any) -> int:
     """Parameters outside embeddings and head."""
     outside = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     outside |= {id(p) for p in model.lm_head.parameters()}
     return sum(p.numel() for p in model.parameters() if id(p) not in outside)
 
 
-def build(name: str, size: float, positions: int) -> nn.Module:
+def build(name: str, size: float, positions: int) -> Any:
     """The model whose width, a multiple of 16, brings it nearest to a size."""
     layers = 4 if size < 5e6 else 8
 
@@ -122,7 +123,7 @@ def build(name: str, size: float, positions: int) -> nn.Module:
     return model
 
 
-def caller(name: str, model: nn.Module) -> Callable[[Tensor, int], object]:
+def caller(name: str, model: Any) -> Callable[[Tensor, int], object]:
     """What makes some new tokens behind a prompt (b, n)."""
     way = name.split(", ")[1]
     if way == "stream":
@@ -141,7 +142,7 @@ def seconds(call: Callable[[Tensor, int], object], ids: Tensor, tokens: int) -> 
     return time.perf_counter() - start
 
 
-def measure(models: dict[str, nn.Module], ids: Tensor, new_tokens: int, repeats: int) -> dict[str, tuple[float, float]]:
+def measure(models: dict[str, Any], ids: Tensor, new_tokens: int, repeats: int) -> dict[str, tuple[float, float]]:
     """By model: the median seconds of the prefill, and of each further step."""
     calls = {name: caller(name, models[name.split(",")[0]]) for name in MODELS if name != MODELS[0] or len(ids) == 1}
     for call in calls.values():

@@ -1,11 +1,18 @@
 """What a layer remembers between calls, through the caches that transformers builds from a config."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
+from transformers import set_seed
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
 
-from lmu_hf.cache_lmu import LMUCacheLayer
+from lmu_hf import LMUForCausalLM
+from lmu_hf.cache_lmu import LMUCacheLayer, load_memories, save_memories
 from lmu_hf.configuration_lmu import LMUConfig
 
 B, D_U, D = 3, 2, 4
@@ -194,3 +201,80 @@ def test_the_memory_goes_and_comes_back_with_its_device(cache):
         layer.prefetch()
     assert rows(cache) == [1, 2, 3]
     assert cache.get_seq_length() == 5
+
+
+# --------------------------------------------------------------------------- memories in a file
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_file_gives_back_every_bit(cache, dtype, tmp_path):
+    for layer in range(2):
+        cache.update_recurrent_state(torch.randn(B, D_U, D, dtype=dtype), layer, tokens=123)
+    save_memories(cache, tmp_path / "m.safetensors", CONFIG)
+    again = load_memories(tmp_path / "m.safetensors", CONFIG)
+    for layer in range(2):
+        assert torch.equal(again.get_recurrent_state(layer), cache.get_recurrent_state(layer))
+        assert again.get_recurrent_state(layer).dtype == dtype
+    assert again.get_seq_length() == 123
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+ELSEWHERE = """
+import json, sys
+import torch
+from lmu_hf import LMUForCausalLM, load_memories
+folder = sys.argv[1]
+model = LMUForCausalLM.from_pretrained(folder)
+with torch.no_grad():
+    read = load_memories(folder + "/m.safetensors", model.config)
+    logits = model(torch.tensor([[5], [3]]), past_key_values=read).logits
+print(json.dumps(logits.double().tolist()))
+"""
+
+
+def test_another_process_goes_on_with_the_same_bits(tmp_path):
+    set_seed(0)
+    model = LMUForCausalLM(CONFIG).eval()
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        read = model(torch.randint(256, (2, 50)), use_cache=True).past_key_values
+        save_memories(read, tmp_path / "m.safetensors", model.config)
+        expected = model(torch.tensor([[5], [3]]), past_key_values=read).logits
+    command = [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + ELSEWHERE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.tensor(json.loads(done.stdout)), expected)
+
+
+def test_memories_that_cannot_be_kept_are_refused(cache, tmp_path):
+    with pytest.raises(ValueError, match="has read nothing yet"):
+        save_memories(cache, tmp_path / "m", CONFIG)
+    keys = DynamicCache()
+    keys.update(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 0)
+    with pytest.raises(TypeError, match="layer 0 of the cache is a DynamicLayer"):
+        save_memories(keys, tmp_path / "m", CONFIG)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("other", [{"theta": 10}, {"order": 5}, {"basis": "unit"}, {"num_hidden_layers": 3}])
+def test_memories_of_another_architecture_are_refused(cache, other, tmp_path):
+    write(cache, memory_of(1, 2, 3))
+    save_memories(cache, tmp_path / "m", CONFIG)
+    fields = {"hidden_size": 8, "num_hidden_layers": 2, "order": D, "memory_channels": D_U, "theta": 9}
+    with pytest.raises(ValueError, match="holds memories of"):
+        load_memories(tmp_path / "m", LMUConfig(**{**fields, **other}))
+
+
+def test_files_that_hold_no_memories_are_refused_by_name(cache, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_memories(tmp_path / "nowhere", CONFIG)
+    save_file({"weight": torch.zeros(2)}, tmp_path / "weights")
+    with pytest.raises(ValueError, match="weights holds no memories"):
+        load_memories(tmp_path / "weights", CONFIG)
+    write(cache, memory_of(1, 2, 3))
+    save_memories(cache, tmp_path / "m", CONFIG)
+    whole = (tmp_path / "m").read_bytes()
+    for length in (0, 5, len(whole) - 3):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="cut cannot be read"):
+            load_memories(tmp_path / "cut", CONFIG)

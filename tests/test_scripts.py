@@ -97,13 +97,12 @@ def test_a_text_goes_on_from_a_saved_memory(tmp_path):
     words = ["--train_file", "notes.txt", "--max_train_steps", 1, "--quiet", "--output_dir", "out", "--skip_test"]
     assert run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path).returncode == 0
     greedy = ["out/model", "--temperature", 0, "--max_new_tokens"]
-    whole = run(SCRIPTS / "generate.py", *greedy, 30, "--prompt", "so it", cwd=tmp_path)
-    half = run(
-        SCRIPTS / "generate.py", *greedy, 12, "--prompt", "so it", "--save_memory", "m.safetensors", cwd=tmp_path
-    )
-    rest = run(SCRIPTS / "generate.py", *greedy, 18, "--load_memory", "m.safetensors", cwd=tmp_path)
-    assert rest.returncode == 0, rest.stderr
-    assert half.stdout.removesuffix("\n") + rest.stdout == whole.stdout
+    first = run(SCRIPTS / "generate.py", *greedy, 12, "--prompt", "so", "--save_memory", "m.safetensors", cwd=tmp_path)
+    second = run(SCRIPTS / "generate.py", *greedy, 9, "--prompt", " on", "--load_memory", "m.safetensors", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    so_far = first.stdout.removesuffix("\n")
+    whole = run(SCRIPTS / "generate.py", *greedy, 9, "--prompt", f"{so_far} on", cwd=tmp_path)
+    assert so_far + second.stdout == whole.stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .cache_lmu import LMUCacheLayer
+from .cache_lmu import LMUCacheLayer, load_memories, save_memories
 from .configuration_lmu import LMUConfig
 from .heads_lmu import (
     LMUForImageClassification,
@@ -61,5 +61,7 @@ __all__ = [
     "__version__",
     "bpe_dropout",
     "decode_past",
+    "load_memories",
+    "save_memories",
     "train_tokenizer",
 ]

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -161,7 +162,7 @@ class _Run:
     @torch.no_grad()
     def evaluate(self, split: str, final: bool = False) -> dict[str, float]:
         """A split's scores, over all processes."""
-        model = self.evaluated.eval()
+        model = cast(PreTrainedModel, self.evaluated.eval())
         return self.task.scores(model, split, self.loaders[split], self.accelerator.gather_for_metrics, final)
 
 
