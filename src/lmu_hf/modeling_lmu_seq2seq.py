@@ -1,24 +1,29 @@
 """Translation: an encoder of memories, and a decoder of causal memories that attends to what the encoder read."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
-from transformers.generation import GenerationMixin
+from transformers.generation import GenerationConfig, GenerationMixin
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutput,
     BaseModelOutputWithPastAndCrossAttentions,
+    ModelOutput,
     Seq2SeqLMOutput,
     Seq2SeqModelOutput,
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .blocks_lmu import BLOCKS, Reading, Source
+from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .layers import Packing
+from .layers import Dropout, Packing
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(GradientCheckpointingLayer):
     """Each decoder step's weighted mean of the encoder's steps.
 
     The weights are softmax(s) with s = q·k/√(width of a head) for ``cross_attention="dot"``, or s = v·tanh(q + k)
@@ -35,11 +40,14 @@ class CrossAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         additive = config.cross_attention == "additive"
         self.score = nn.Linear(config.hidden_size // self.heads, 1, bias=False) if additive else None
-        self.dropout = nn.Dropout(config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
 
-    def forward(self, x: Tensor, source: Source) -> Tensor:
-        """(b, n, width) to (b, n, width)."""
-        keys, values = self.keys_and_values(source)
+    def forward(self, x: Tensor, states: Tensor, source: Source) -> Tensor:
+        """(b, n, width) to (b, n, width).
+
+        ``states`` are those of ``source``, given by themselves because a checkpoint sees gradients of tensors only.
+        """
+        keys, values = self.keys_and_values(states, source.cache)
         scores = self.scores(self._split(self.query(x)), keys)
         if source.mask is not None:
             scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)
@@ -54,13 +62,12 @@ class CrossAttention(nn.Module):
             return queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
         return self.score(torch.tanh(queries[:, :, :, None] + keys[:, :, None]))[..., 0]
 
-    def keys_and_values(self, source: Source) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, states: Tensor, kept: EncoderDecoderCache | None) -> tuple[Tensor, Tensor]:
         """Of the encoder's steps, each (b, heads, n_s, w): made once a sequence where there is a cache to keep them."""
-        kept = source.cache
         if kept is not None and kept.is_updated.get(self.layer_idx):
-            layer = kept.cross_attention_cache.layers[self.layer_idx]
+            layer: Any = kept.cross_attention_cache.layers[self.layer_idx]
             return layer.keys, layer.values
-        keys, values = self._split(self.key(source.states)), self._split(self.value(source.states))
+        keys, values = self._split(self.key(states)), self._split(self.value(states))
         if kept is not None:
             keys, values = kept.cross_attention_cache.update(keys, values, self.layer_idx)
             kept.is_updated[self.layer_idx] = True
@@ -78,14 +85,15 @@ class LMUDecoderBlock(nn.Module):
         self.block = BLOCKS[config.block_type](config, layer_idx)
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.cross_attention = CrossAttention(config, layer_idx)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
         """(b, n, width) to (b, n, hidden_size), attending to ``reading.source``."""
         if reading.source is None:
             raise ValueError("a decoder's block needs an encoder's outputs to attend to: give encoder_hidden_states")
         hidden_states = self.block(hidden_states, reading, past_key_values=past_key_values)
-        return hidden_states + self.dropout(self.cross_attention(self.norm(hidden_states), reading.source))
+        attended = self.cross_attention(self.norm(hidden_states), reading.source.states, reading.source)
+        return hidden_states + self.dropout(attended)
 
 
 class LMUDecoder(LMUModel):
@@ -95,11 +103,13 @@ class LMUDecoder(LMUModel):
         config: as :meth:`LMUConfig.decoder_config` gives it.
     """
 
+    _no_split_modules = ["LMUDecoderBlock"]
+
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return LMUDecoderBlock(config, layer_idx)
 
     @can_return_tuple
-    def forward(  # type: ignore[override]  # past_key_values holds two caches here
+    def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -121,12 +131,14 @@ class LMUDecoder(LMUModel):
             output_attentions: also return each layer's weights (b, heads, n, n_s), as ``cross_attentions``.
 
         Raises:
-            ValueError: there is nothing to attend to, or its mask does not fit.
-            TypeError: ``past_key_values`` is not an ``EncoderDecoderCache``.
+            ValueError: there is nothing to attend to or nothing to read, or shapes of source, target, masks and cache
+                do not fit.
+            TypeError: ``past_key_values`` is not an ``EncoderDecoderCache`` of memories and of keys and values.
         """
         if encoder_hidden_states is None:
             raise ValueError("encoder_hidden_states (batch, source time, hidden_size) must be given")
-        cache = self._both_caches(past_key_values, use_cache)
+        _check_target(input_ids if inputs_embeds is None else inputs_embeds, attention_mask, encoder_hidden_states)
+        cache = self._both_caches(past_key_values, use_cache, encoder_hidden_states)
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
         weights: list[Tensor] | None = [] if wants_weights else None
         mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
@@ -141,7 +153,7 @@ class LMUDecoder(LMUModel):
             return_dict=True,
         )
         if weights and attention_mask is not None:
-            packing = Packing.from_mask(attention_mask[:, -weights[0].shape[2] :])
+            packing = Packing.from_mask(attention_mask[:, -outputs.last_hidden_state.shape[1] :])
             weights = [packing.unpack(layer.transpose(1, 2)).transpose(1, 2) for layer in weights]
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=outputs.last_hidden_state,
@@ -150,13 +162,38 @@ class LMUDecoder(LMUModel):
             cross_attentions=None if weights is None else tuple(weights),
         )
 
-    def _both_caches(self, given: EncoderDecoderCache | None, use_cache: bool | None) -> EncoderDecoderCache | None:
-        if given is not None and not isinstance(given, EncoderDecoderCache):
-            raise TypeError(f"past_key_values must be an EncoderDecoderCache, got {type(given).__name__}")
-        memories = self._cache(None if given is None else given.self_attention_cache, use_cache)
-        if memories is None or given is not None:
-            return given
-        return EncoderDecoderCache(memories, DynamicCache())
+    def _both_caches(
+        self, given: EncoderDecoderCache | None, use_cache: bool | None, states: Tensor
+    ) -> EncoderDecoderCache | None:
+        """The caches to go on from and to leave behind."""
+        if given is None:
+            memories = self._cache(None, use_cache)
+            return None if memories is None else EncoderDecoderCache(memories, DynamicCache())
+        wanted = "EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache())"
+        if not isinstance(given, EncoderDecoderCache):
+            raise TypeError(f"past_key_values must be an EncoderDecoderCache, got {type(given).__name__}: use {wanted}")
+        self._cache(given.self_attention_cache, use_cache)
+        layers: list[Any] = given.cross_attention_cache.layers
+        if any(isinstance(layer, LMUCacheLayer) for layer in layers):
+            raise TypeError(f"the second cache holds a source's keys and values, not memories: use {wanted}")
+        if given.is_updated.get(0) and (kept := layers[0].keys.shape)[::2] != states.shape[:2]:
+            raise ValueError(
+                f"past_key_values were made for {kept[0]} sources of {kept[2]} steps, got {tuple(states.shape[:2])}"
+            )
+        return given
+
+
+def _check_target(target: Tensor | None, mask: Tensor | None, states: Tensor) -> None:
+    """Complaints that must name the decoder's arguments, since the encoder has ones of the same names."""
+    if target is None:
+        raise ValueError("decoder_input_ids or decoder_inputs_embeds (or labels, to make them from) must be given")
+    if target.shape[0] != states.shape[0]:
+        raise ValueError(f"decoder_input_ids hold {target.shape[0]} rows for {states.shape[0]} sources")
+    if mask is not None and (mask.ndim != 2 or mask.shape[0] != target.shape[0] or mask.shape[1] < target.shape[1]):
+        b, n = target.shape[:2]
+        raise ValueError(
+            f"decoder_attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
+        )
 
 
 def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
@@ -177,7 +214,32 @@ def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
     return mask
 
 
-class LMUEncoderDecoderModel(LMUPreTrainedModel):
+class LMUTwoStacks(LMUPreTrainedModel):
+    """What the model with a head and the one without share: token embeddings at both ends."""
+
+    def __init__(self, config: LMUConfig) -> None:
+        super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError("an encoder-decoder needs a config with is_encoder_decoder=True")
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's."""
+        return self.get_encoder().embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """The encoder's, and the decoder's where they are tied."""
+        self.get_encoder().embed_tokens = value
+        if self.config.tie_word_embeddings:
+            self.get_decoder().embed_tokens = value
+
+    def resize_token_embeddings(self, *args, **kwargs) -> nn.Embedding:
+        """As transformers' own, of both stacks and the head."""
+        self.get_encoder().resize_token_embeddings(*args, **kwargs)
+        self.get_decoder().resize_token_embeddings(*args, **kwargs)
+        return super().resize_token_embeddings(*args, **kwargs)
+
+
+class LMUEncoderDecoderModel(LMUTwoStacks):
     """An encoder and a decoder, without a head.
 
     Args:
@@ -188,8 +250,6 @@ class LMUEncoderDecoderModel(LMUPreTrainedModel):
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
-        if not config.is_encoder_decoder:
-            raise ValueError("an encoder-decoder needs a config with is_encoder_decoder=True")
         self.encoder = LMUModel(config.encoder_config())
         self.decoder = LMUDecoder(config.decoder_config())
         self.post_init()
@@ -223,26 +283,33 @@ class LMUEncoderDecoderModel(LMUPreTrainedModel):
             output_hidden_states: also return what entered and left each block, of both stacks.
             output_attentions: also return the decoder's attention weights.
         """
-        if encoder_outputs is None:
-            encoder_outputs = self.encoder(
+        # The stacks have configs of their own; what a user changes afterwards is this one.
+        config = self.config
+        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_weights = config.output_attentions if output_attentions is None else output_attentions
+        if use_cache is None and not config.use_cache:
+            use_cache = False
+        read: Any = encoder_outputs
+        if read is None:
+            read = self.encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 inputs_embeds=inputs_embeds,
-                output_hidden_states=output_hidden_states,
+                output_hidden_states=wants_states,
                 return_dict=True,
             )
-        elif isinstance(encoder_outputs, tuple | list):
-            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        elif isinstance(read, tuple | list):
+            read = BaseModelOutput(*read)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             inputs_embeds=decoder_inputs_embeds,
-            encoder_hidden_states=encoder_outputs[0],
+            encoder_hidden_states=read[0],
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
+            output_hidden_states=wants_states,
+            output_attentions=wants_weights,
             return_dict=True,
         )
         return Seq2SeqModelOutput(
@@ -250,12 +317,12 @@ class LMUEncoderDecoderModel(LMUPreTrainedModel):
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.hidden_states,
             cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs[0],
-            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_last_hidden_state=read[0],
+            encoder_hidden_states=read.hidden_states,
         )
 
 
-class LMUForConditionalGeneration(LMUPreTrainedModel, GenerationMixin):
+class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
     """Translation: the next target token, given the source and the target so far.
 
     Args:
@@ -274,7 +341,7 @@ class LMUForConditionalGeneration(LMUPreTrainedModel, GenerationMixin):
         super().__init__(config)
         config.check_tied_width()
         self.model = LMUEncoderDecoderModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.hidden_size, cast(int, config.vocab_size), bias=False)
         self.post_init()
 
     @can_return_tuple
@@ -332,6 +399,10 @@ class LMUForConditionalGeneration(LMUPreTrainedModel, GenerationMixin):
         )
 
     def _loss(self, logits: Tensor, labels: Tensor, items: Tensor | int | None) -> Tensor:
+        if labels.shape != logits.shape[:2]:
+            raise ValueError(
+                f"labels must be (batch, target time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
+            )
         loss = nn.functional.cross_entropy(
             logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
             labels.flatten(),
@@ -344,22 +415,53 @@ class LMUForConditionalGeneration(LMUPreTrainedModel, GenerationMixin):
         """Labels (b, n) moved one step to the right behind the start token, with padding where they said −100.
 
         Raises:
-            ValueError: the config names no start token, or no padding token where one is needed.
+            ValueError: the config names no start token, or no padding token; or labels have a wrong shape, or are
+                padded on the left, where padding would come between the start token and the sequence.
         """
         start = self.config.decoder_start_token_id
         start = self.config.bos_token_id if start is None else start
         if start is None:
             raise ValueError("decoder_start_token_id (or bos_token_id) must be set to make the decoder's input")
-        shifted = torch.cat([labels.new_full((labels.shape[0], 1), start), labels[:, :-1]], dim=1)
         if self.config.pad_token_id is None:
             raise ValueError("pad_token_id must be set to make the decoder's input")
-        return shifted.masked_fill(shifted == -100, self.config.pad_token_id)
+        if labels.ndim != 2:
+            raise ValueError(f"labels must be (batch, target time), got {tuple(labels.shape)}")
+        ignored = labels == -100
+        # Elsewhere the check would make the host wait for the device at every call.
+        if labels.device.type == "cpu" and not is_torchdynamo_compiling():
+            led = ignored[:, 0] & ~ignored.all(1)
+            if led.any():
+                row = int(led.nonzero()[0])
+                raise ValueError(f"labels must be padded on the right (padding_side); row {row} begins with -100")
+        labels = labels.masked_fill(ignored, self.config.pad_token_id)
+        return torch.cat([labels.new_full((labels.shape[0], 1), start), labels[:, :-1]], dim=1)
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs) -> None:
+    def _prepare_cache_for_generation(  # type: ignore[override]  # passes on what it does not look at
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
+    ) -> None:
         """Transformers types both caches by the decoder's layers; the source's holds plain keys and values."""
         given = model_kwargs.get("past_key_values")
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        inherited: Any = super()
+        inherited._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get("past_key_values")
         if given is None and cache is not None:
             cache.cross_attention_cache = DynamicCache()
             cache.is_updated = {}
+
+    def _prefill(
+        self, input_ids: Tensor, generation_config: Any, model_kwargs: dict[str, Any], *args, **kwargs
+    ) -> ModelOutput:
+        """Of a target that a given cache has read in part, only the rest is read.
+
+        Transformers would read all of it again, unless a decoder_attention_mask as long as the target came along.
+        """
+        cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("decoder_attention_mask")
+        n = generation_config._mask_length = input_ids.shape[1]
+        read = 0 if cache is None else int(cache.get_seq_length())
+        if read >= n and (mask is None or mask.shape[1] == n):
+            raise ValueError(
+                f"past_key_values have read {read} target steps: give decoder_input_ids from the start token on, and "
+                f"beyond them; got {n}"
+            )
+        inherited: Any = super()
+        return inherited._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
