@@ -20,6 +20,7 @@ OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
     *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
+    "attention_order",
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
 PROBABILITIES = ["embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"]
@@ -66,6 +67,10 @@ def legal_fields(draw) -> dict:
             fields[optional] = draw(st.integers(1, 8))
     if fields["encoder"] == "linear" and draw(st.booleans()):
         fields["memory_channels"] = draw(st.integers(1, 8))
+    if draw(st.booleans()):
+        fields["attention_order"] = draw(st.integers(1, fields["order"]))
+    if fields.get("memory_channels") == fields["hidden_size"]:
+        fields["readout"] = draw(st.sampled_from(["dense", "attention"]))
     return fields
 
 

@@ -50,7 +50,7 @@ POOLINGS = {
 ARCHITECTURES = {
     f"{pooling}, {block}{', deep' * deep}": {**changes, "block_type": block, "deep_representations": deep}
     for pooling, changes in POOLINGS.items()
-    for block, deep in (("lmu", False), ("highway", True), ("residual", False), ("residual", True))
+    for block, deep in (("lmu", False), ("highway", True), ("residual", False), ("residual", True), ("sandwich", False))
 }
 FEW = settings(max_examples=20, deadline=None)
 

@@ -170,6 +170,7 @@ def masks(draw) -> Tensor:
 garbage = st.sampled_from([math.nan, math.inf, -math.inf, 1e30, 0.0])
 switches = st.sampled_from(
     [{}, {"hidden_act": "gelu"}, {"bidirectional": True}, {"readout": "memory", "d_o": 8}, {"memory_form": "fft"}]
+    + [{"readout": "attention", "bidirectional": both} for both in (False, True)]
 )
 
 

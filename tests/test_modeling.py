@@ -24,14 +24,19 @@ TINY = {
     "num_highway_layers": 1,
 }
 MEMORY_READOUT = {"encoder": "identity", "readout": "memory", "num_hidden_layers": 1, "theta": 9.0, "block_type": "lmu"}
+ATTENTION = {"block_type": "sandwich", "readout": "attention"}
 CAUSAL = {
     "lmu": {"block_type": "lmu"},
     "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4, "encoder_activation": "relu"},
     "memory": {**MEMORY_READOUT, "embedding_size": 2},
     "highway": {"block_type": "highway", "embedding_size": 4},
     "residual": {"block_type": "residual", "basis": "unit"},
+    "sandwich": {"block_type": "sandwich", "embedding_size": 4},
+    "attention": ATTENTION,
+    "attention alone": {"block_type": "lmu", "readout": "attention", "attention_order": 3, "encoder": "identity"},
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
+    "deep attention": {"block_type": "highway", "readout": "attention", "deep_representations": True},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
 BOTH_WAYS = {
@@ -39,6 +44,7 @@ BOTH_WAYS = {
     "both ways lmu": {"block_type": "lmu", "bidirectional": True, "pooling": "mean"},
     "both ways deep": {"block_type": "highway", "bidirectional": True, "pooling": "max", "deep_representations": True},
     "both ways residual": {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
+    "both ways attention": {**ATTENTION, "bidirectional": True, "pooling": "mean"},
 }
 EVERY = CAUSAL | BOTH_WAYS
 
@@ -158,7 +164,7 @@ def test_a_mask_of_ones_is_no_mask():
     assert torch.equal(masked.last_hidden_state, model(ids).last_hidden_state)
 
 
-@pytest.mark.parametrize("block", ["lmu", "highway", "residual"])
+@pytest.mark.parametrize("block", ["lmu", "highway", "residual", "sandwich"])
 @pytest.mark.parametrize("name", ["input_values", "inputs_embeds"])
 def test_not_even_nan_leaks_out_of_a_masked_step(block, name):
     model = build({"block_type": block, "input_size": 3})
@@ -387,7 +393,7 @@ def test_a_sequence_of_one_step(changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", ["lmu", "highway", "residual"])
+@pytest.mark.parametrize("block", ["lmu", "highway", "residual", "sandwich"])
 def test_twenty_thousand_steps_are_two_times_ten_thousand(block):
     model = build({"block_type": block, "order": 8, "theta": 3000})
     ids = draw_ids(1, 20_000)

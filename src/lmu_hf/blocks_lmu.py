@@ -7,7 +7,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
-from .layers import GatedMLP, Highway, LMULayer, last_step
+from .layers import Dropout, GatedMLP, Highway, LMULayer, last_step
 from .statespace import LegendreSystem
 
 
@@ -56,8 +56,9 @@ class LMUBlock(GradientCheckpointingLayer):
             hidden_act=config.hidden_act,
             bidirectional=config.bidirectional,
             memory_form=config.memory_form,
+            attention_order=config.attention_order,
         )
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
         """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
@@ -109,4 +110,25 @@ class LMUResidualBlock(LMUBlock):
         return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
 
 
-BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock}
+class LMUSandwichBlock(LMUResidualBlock):
+    """``block_type="sandwich"``: x + MLP(norm(x)), and then as ``"residual"``.
+
+    With ``readout="attention"`` it is the block of arXiv 2110.02402, figure 2: feed-forward, memory, implicit
+    self-attention, feed-forward. That figure shows neither norms nor skips: where they stand, and the gated MLP in
+    place of its plain one, are ours. ``encoder="identity"`` writes x to the memory unmixed, as the paper does.
+    """
+
+    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.entry_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.entry_mlp = GatedMLP(
+            config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act
+        )
+
+    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+        """(b, n, hidden_size) to the same."""
+        hidden_states = hidden_states + self.dropout(self.entry_mlp(self.entry_norm(hidden_states)))
+        return super().forward(hidden_states, reading, past_key_values)
+
+
+BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock, "sandwich": LMUSandwichBlock}

@@ -54,7 +54,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Everything that is carried, the memory and the counter; nothing before the first token."""
-        return (self._held, self.cumulative_length) if self.has_previous_state[0] else ()
+        return (self._held, cast(Tensor, self.cumulative_length)) if self.has_previous_state[0] else ()
 
     @property
     def _held(self) -> Tensor:

@@ -8,14 +8,14 @@ from difflib import get_close_matches
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .layers import LAYER_WORDS
+from .layers import LAYER_WORDS, reduced_order
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
 CHOICES = {
     "discretization": DISCRETIZATIONS,
     "basis": BASES,
     **LAYER_WORDS,
-    "block_type": ("lmu", "highway", "residual"),
+    "block_type": ("lmu", "highway", "residual", "sandwich"),
     "cross_attention": ("dot", "additive"),
     "pooling": ("last", "mean", "max"),
     "pixel_order": ("raster", "permuted"),
@@ -27,6 +27,7 @@ POSITIVE_OR_NONE = (
     "input_size",
     "embedding_size",
     "memory_channels",
+    "attention_order",
     "intermediate_size",
     "image_size",
     "num_decoder_layers",
@@ -54,11 +55,14 @@ class LMUConfig(PreTrainedConfig):
         discretization (`str`, defaults to `"zoh"`): `"zoh"` or `"euler"`.
         basis (`str`, defaults to `"legendre"`): `"legendre"`, `"orthonormal"` or `"unit"`; see `LegendreSystem`.
         encoder (`str`, defaults to `"linear"`): `"linear"` for eq. (18), `"identity"` for u = x.
-        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself.
+        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself, `"attention"`
+            for implicit self-attention over its coefficients (arXiv 2110.02402), see `OrderAttention`.
+        attention_order (`int`, *optional*): coefficients that the attention readout makes of `order`, and attends
+            over; a tenth of them if not given, and at least 2 if there are 2.
         encoder_activation (`str`, defaults to `"identity"`): f1 of eq. (18).
         hidden_act (`str`, defaults to `"gelu"`): f2 of eq. (20), and the activation inside the blocks.
         block_type (`str`, defaults to `"residual"`): `"lmu"`, equations (18) to (20) alone; `"highway"`, the paper's
-            deep block; `"residual"`, pre-norm with a gated MLP.
+            deep block; `"residual"`, pre-norm with a gated MLP; `"sandwich"`, with another before the memory.
         intermediate_size (`int`, *optional*): width inside the gated MLP; `2 * hidden_size` if not given.
         num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
         deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
@@ -107,6 +111,7 @@ class LMUConfig(PreTrainedConfig):
     basis: str = "legendre"
     encoder: str = "linear"
     readout: str = "dense"
+    attention_order: int | None = None
     encoder_activation: str = "identity"
     hidden_act: str = "gelu"
     block_type: str = "residual"
@@ -149,10 +154,15 @@ class LMUConfig(PreTrainedConfig):
                 raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
         if self.input_size is not None:
             self.vocab_size = None
+        if not __name__.startswith("transformers_modules."):
+            # A saved pipeline's code is for those who have no lmu_hf; with it, pipeline() would ask to trust that code.
+            kwargs.pop("custom_pipelines", None)
         self.validate_ranges()  # before transformers asks for a list of num_hidden_layers words
         super().__post_init__(**kwargs)
         # Where several classes answer for one Auto class, transformers searches this list; None it cannot search.
-        self.architectures = self.architectures or ["LMUEncoderDecoderModel"] * self.is_encoder_decoder
+        # The checkpoint of a translation head holds this body too, so that AutoModel finds it there.
+        body = ["LMUEncoderDecoderModel"] if self.is_encoder_decoder else []
+        self.architectures = list(dict.fromkeys([*(self.architectures or []), *body]))
 
     @property
     def layer_types(self) -> list[str]:
@@ -167,9 +177,14 @@ class LMUConfig(PreTrainedConfig):
         ]
 
     @property
+    def has_residual_stream(self) -> bool:
+        """Whether blocks add to what they read, with a norm before each branch and one behind the stack."""
+        return self.block_type in ("residual", "sandwich")
+
+    @property
     def stack_input_size(self) -> int:
         """Width of what enters the first block."""
-        if self.block_type == "residual" or self.deep_representations:  # sums need equal widths
+        if self.has_residual_stream or self.deep_representations:  # sums need equal widths
             return self.hidden_size
         return self.input_size or self.embedding_size or self.hidden_size
 
@@ -186,6 +201,7 @@ class LMUConfig(PreTrainedConfig):
         """The encoder of an encoder–decoder, as a config of its own."""
         part = copy.deepcopy(self)
         part.is_encoder_decoder = part.use_cache = False
+        part.architectures = []
         part.pooling = "mean"  # the one that fits both directions; no head reads it here
         return part
 
@@ -193,6 +209,7 @@ class LMUConfig(PreTrainedConfig):
         """The decoder of an encoder–decoder, as a config of its own: its caches are built from this."""
         part = copy.deepcopy(self)
         part.is_encoder_decoder = part.bidirectional = False
+        part.architectures = []
         part.num_hidden_layers = self.num_decoder_layers or self.num_hidden_layers
         part.theta = self.theta if self.decoder_theta is None else self.decoder_theta
         return part
@@ -243,8 +260,9 @@ class LMUConfig(PreTrainedConfig):
         for name in ("rms_norm_eps", "initializer_range"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.num_hidden_layers > MAX_LAYERS:
-            raise ValueError(f"num_hidden_layers must be at most {MAX_LAYERS}, got {self.num_hidden_layers}")
+        for name in ("num_hidden_layers", "num_decoder_layers"):
+            if (getattr(self, name) or 0) > MAX_LAYERS:
+                raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(self, name)}")
         if self.permutation_seed >= 2**63:
             raise ValueError(f"permutation_seed must be below 2**63, got {self.permutation_seed}")
 
@@ -258,13 +276,14 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(
                 f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}"
             )
+        if self.attention_order is not None and self.attention_order > self.order:
+            raise ValueError(f"attention_order must be at most order={self.order}, got {self.attention_order}")
         directions = 2 if self.bidirectional else 1
-        for layer in range(
-            min(self.num_hidden_layers, 2) if self.readout == "memory" else 0
-        ):  # the rest are as the second
-            if (width := self.layer_channels(layer) * self.order * directions) != self.hidden_size:
+        per_channel = {"dense": 0, "memory": self.order * directions, "attention": 1}[self.readout]
+        for layer in range(min(self.num_hidden_layers, 2) if per_channel else 0):  # the rest are as the second
+            if (width := self.layer_channels(layer) * per_channel) != self.hidden_size:
                 raise ValueError(
-                    f"readout='memory' hands on {width} numbers (channels x order x directions) in layer {layer}, "
+                    f"readout={self.readout!r} hands on {width} numbers ({per_channel} per channel) in layer {layer}, "
                     f"so hidden_size must be {width}, got {self.hidden_size}"
                 )
         if self.is_encoder_decoder:
@@ -290,13 +309,10 @@ class LMUConfig(PreTrainedConfig):
     def validate_size(self) -> None:
         """What the config asks for fits a machine, and each layer's system is well defined."""
         asked = self.asked_bytes()
-        if self.is_encoder_decoder:
-            decoder = self.decoder_config().asked_bytes()
-            asked = {part: number + decoder[part] for part, number in asked.items()}
         total, largest = sum(asked.values()), max(asked, key=lambda part: asked[part])
         if total > MAX_BYTES:
             raise ValueError(f"{largest} asks for {total / 2**30:.0f} GiB; the limit is {MAX_BYTES >> 30} GiB")
-        for theta in set(self.layer_thetas):
+        for theta in {*self.layer_thetas, *(self.decoder_config().layer_thetas if self.is_encoder_decoder else [])}:
             system = LegendreSystem(self.order, theta, self.discretization, self.basis)
             if self.discretization == "euler":
                 exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
@@ -307,20 +323,31 @@ class LMUConfig(PreTrainedConfig):
         d_x, d_u = max(self.stack_input_size, width), max(self.layer_channels(0), self.layer_channels(1))
         directions = 2 if self.bidirectional else 1
         highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
-        inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
+        inner = (self.intermediate_size or 2 * width) * {"residual": 1, "sandwich": 2}.get(self.block_type, 0)
+        dense, attended = self.readout == "dense", self.readout == "attention"
+        reduced = self.attention_order or reduced_order(self.order)
         outputs = max(self.output_size, self.num_labels or 0)
-        attention = 4 * self.is_encoder_decoder * (self.num_decoder_layers or layers) * width**2
+        head = 0 if self.tie_word_embeddings else (self.vocab_size or 0) * width
         numbers = {
             "order": 2 * self.order**2,
             "vocab_size x embedding_size": (self.vocab_size or 0) * embedding,
             "input_size": (self.input_size or 0) * (self.stack_input_size if self.block_type != "lmu" else d_u),
-            "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width,
+            "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width * dense,
+            "attention_order x order": layers * reduced * (3 * self.order * directions + 4) * attended,
             "hidden_size x memory_channels": layers * d_x * (d_u + width),
             "hidden_size x intermediate_size": layers * 3 * width * inner,
             "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
-            "num_decoder_layers x hidden_size": attention,
+            "num_decoder_layers x hidden_size": 0,
+            "vocab_size x hidden_size": head,
             "head_hidden_size": self.head_hidden_size * (width * len(self.pair_features) + outputs),
             "output_size": outputs * width,
             "image_size": 2 * (self.image_size or 0) ** 2,
         }
-        return {part: 4 * number for part, number in numbers.items()}
+        asked = {part: 4 * number for part, number in numbers.items()}
+        if self.is_encoder_decoder:
+            config = self.decoder_config()
+            decoder = config.asked_bytes()
+            decoder["num_decoder_layers x hidden_size"] = 4 * 4 * config.num_hidden_layers * width**2
+            decoder["vocab_size x hidden_size"] = 0  # one head for both
+            asked = {part: number + decoder[part] for part, number in asked.items()}
+        return asked

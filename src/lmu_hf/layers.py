@@ -1,6 +1,7 @@
 """A memory inside its learned projections, ragged batches, and the small parts that a block is made of."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "fft", "toeplitz")
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("linear", "identity"),
-    "readout": ("dense", "memory"),
+    "readout": ("dense", "memory", "attention"),
     "encoder_activation": tuple(ACTIVATIONS),
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
@@ -87,6 +88,53 @@ def _expand(index: Tensor, like: Tensor) -> Tensor:
     return index.view(*index.shape, *[1] * (like.ndim - 2)).expand(*index.shape, *like.shape[2:])
 
 
+# --------------------------------------------------------------------------- attention over the order axis
+
+
+def reduced_order(order: int) -> int:
+    """The follow-up paper's q' = q/10, rounded; but 2 where there are 2, since one row has nothing to choose from."""
+    return max(round(order / 10), min(order, 2))
+
+
+class OrderAttention(nn.Module):
+    """Implicit self-attention: at each step alone, the rows of that step's memory attend to one another.
+
+    Q = f(L_1 M + b_1), K = f(L_2 M + b_2), V = f(L_3 M + b_3); o = p softmax(Q Kᵀ / √channels) V. M holds the memory of
+    one step, one Legendre coefficient a row and one channel a column; each L_i makes q' rows of its q, and p, one row,
+    joins the q' results. The memory has read the window, so nothing here looks across time.
+
+    Equations (8) to (10) of Chilkuri et al., "Language Modeling using LMUs" (arXiv 2110.02402), which leave out
+    biases and do not scale the scores. Ours: a bias per row of each L_i, none beside p, and scores divided by √channels
+    as in the transformer, so that a wide layer starts with a soft choice.
+
+    Args:
+        order: rows of M, q.
+        attention_order: rows of Q, K and V, q'.
+        hidden_act: f, a key of ``ACTIVATIONS``.
+
+    Raises:
+        ValueError: ``attention_order`` is not from 1 to ``order``.
+    """
+
+    def __init__(self, order: int, attention_order: int, hidden_act: str) -> None:
+        super().__init__()
+        if not 1 <= attention_order <= order:
+            raise ValueError(f"attention_order must be from 1 to order={order}, got {attention_order}")
+        self.hidden_act = hidden_act
+        self.projection = nn.Linear(order, 3 * attention_order)  # L_1, L_2 and L_3
+        self.mixture = nn.Linear(attention_order, 1, bias=False)  # p
+
+    def forward(self, m: Tensor) -> Tensor:
+        """(b, n, d_u, d), which is Mᵀ at every step, to (b, n, d_u)."""
+        # A chunked memory lies channels before time: so its states are read where they stand, and only what is made
+        # of them, 3q' numbers in place of q, moves to time before channels.
+        rows = self.projection(m.to(self.projection.weight.dtype).transpose(1, 2)).transpose(1, 2).contiguous()
+        queries, keys, values = ACTIVATIONS[self.hidden_act](rows).chunk(3, dim=-1)
+        scores = keys.mT @ (queries * m.shape[2] ** -0.5)
+        # p before V: q' numbers per channel are summed once, and softmax(…) V is never written down.
+        return (values @ self.mixture(scores.softmax(-2))).squeeze(-1)
+
+
 # --------------------------------------------------------------------------- the layer of equations (18) to (20)
 
 
@@ -106,15 +154,17 @@ class LMULayer(nn.Module):
         d_u: channels written to the memory.
         system: the Legendre system, shared by all channels.
         encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
-        readout: ``"dense"`` (eq. 20) or ``"memory"`` (o = m, flattened; needs d_o = memory width).
+        readout: ``"dense"`` (eq. 20), ``"memory"`` (o = m, flattened; needs d_o = memory width) or ``"attention"``
+            (:class:`OrderAttention`, over both directions' coefficients if there are two; needs d_o = d_u).
         encoder_activation: f1, a key of ``ACTIVATIONS``.
         hidden_act: f2, likewise.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
         memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"chunked"`` for
             every state and ``"final"`` for the last alone.
+        attention_order: q' of the attention readout; :func:`reduced_order` decides if not given.
 
     Raises:
-        ValueError: a word is not one of those that its argument allows.
+        ValueError: a word is not one of those that its argument allows, or ``attention_order`` does not fit.
     """
 
     def __init__(
@@ -129,6 +179,7 @@ class LMULayer(nn.Module):
         hidden_act: str = "identity",
         bidirectional: bool = False,
         memory_form: str = "auto",
+        attention_order: int | None = None,
     ) -> None:
         super().__init__()
         words = {"encoder": encoder, "readout": readout, "memory_form": memory_form}
@@ -142,10 +193,14 @@ class LMULayer(nn.Module):
         self.memory_form = memory_form
         self.encoder_activation = encoder_activation
         self.hidden_act = hidden_act
-        width = d_u * system.order * (2 if bidirectional else 1)
+        coefficients = system.order * (2 if bidirectional else 1)
         self.encoder = SignalEncoder(d_x, d_u) if encoder == "linear" else None
-        self.memory_readout = nn.Linear(width, d_o, bias=False) if readout == "dense" else None
+        self.memory_readout = nn.Linear(d_u * coefficients, d_o, bias=False) if readout == "dense" else None
         self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
+        self.order_attention: OrderAttention | None = None
+        if readout == "attention":
+            reduced = reduced_order(system.order) if attention_order is None else attention_order
+            self.order_attention = OrderAttention(coefficients, reduced, hidden_act)
 
     @property
     def state_size(self) -> int:
@@ -183,7 +238,7 @@ class LMULayer(nn.Module):
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
-        with torch.autocast(u.device.type, enabled=False):
+        with _without_autocast(u.device.type):
             if last_only:
                 final = self._final(u, initial, lengths)
                 m = final[:, None]
@@ -193,9 +248,9 @@ class LMULayer(nn.Module):
                     final = self._final(u, initial, lengths)
                 if self.bidirectional:
                     backwards, _ = self._states(reverse_time(u, lengths), None)
-                    m = torch.cat([m, reverse_time(backwards, lengths)], dim=2)
+                    m = torch.cat([m, reverse_time(backwards, lengths)], dim=2 if self.order_attention is None else 3)
         x = last_step(x, lengths) if last_only else x
-        return self._read(m.flatten(2), x), final if return_final else None
+        return self._read(m, x), final if return_final else None
 
     def _states(self, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
         form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
@@ -203,8 +258,9 @@ class LMULayer(nn.Module):
 
     def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | None) -> Tensor:
         if lengths is None:
-            form = memory_final if self.memory_form in ("auto", "chunked") else MEMORY_FORMS[self.memory_form]
-            return form(u, self.system, initial)[1]
+            if u.shape[1] == 1 or self.memory_form not in ("auto", "chunked"):
+                return self._states(u, initial)[1]
+            return memory_final(u, self.system, initial)[1]
         # Each row moved to the right edge behind zeros, which leave a zero memory as it is.
         n = u.shape[1]
         place = torch.arange(n, device=u.device) - (n - lengths)[:, None]
@@ -213,13 +269,28 @@ class LMULayer(nn.Module):
         return final if initial is None else final + advance(initial, self.system, lengths)
 
     def _read(self, m: Tensor, x: Tensor) -> Tensor:
+        if self.order_attention is not None:
+            return self.order_attention(m)
+        m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
-            return m.to(x.dtype)
-        o = self.memory_readout(m.to(self.memory_readout.weight.dtype)) + self.input_readout(x)
-        return ACTIVATIONS[self.hidden_act](o)
+            return m
+        return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
+
+
+def _without_autocast(device: str) -> AbstractContextManager:
+    """Autocast switched off, where it is on: to leave the context out costs a decoded token less than to enter it."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 # --------------------------------------------------------------------------- small parts of a block
+
+
+class Dropout(nn.Dropout):
+    """Dropout that costs nothing where nothing is dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return super().forward(x) if self.training and self.p else x
 
 
 class Gate(nn.Linear):

@@ -142,7 +142,7 @@ def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
         raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {u.dtype}")
     if initial is not None:
         expected = (u.shape[0], u.shape[2], system.order)
-        if tuple(initial.shape) != expected:
+        if initial.shape != expected:
             raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
         if initial.dtype != u.dtype:
             raise TypeError(f"initial must have u's dtype {u.dtype}, got {initial.dtype}")
@@ -152,13 +152,14 @@ def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
 
 
 def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (19) once: n must be 1."""
+    """Eq. (19) once, as a chunk of one step: [m_{t−1}; u_t] times [Ā^T; B̄]. n must be 1."""
     _check(u, system, initial)
     if u.shape[1] != 1:
         raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
-    final = u[:, 0, :, None] * _constant("B_bar", system, 0, u)
-    if initial is not None:
-        final = final + initial @ _constant("A_bar", system, 0, u).T
+    if initial is None:
+        final = u.mT * _constant("B_bar", system, 0, u)
+    else:
+        final = torch.cat([initial, u.mT], dim=2) @ _constant("chunk", system, 1, u)
     return final[:, None], final
 
 

@@ -1,12 +1,13 @@
 """The stack of memories that every head stands on, and the next-token model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
+from transformers.generation import CompileConfig, GenerationConfig, GenerationMixin
 from transformers.masking_utils import create_recurrent_attention_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
@@ -15,7 +16,10 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Reading, Source
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .layers import DeepRepresentation, Gate, Highway, Packing, SignalEncoder, last_step
+from .decoding_lmu import TokenStep
+from .layers import DeepRepresentation, Dropout, Gate, Highway, Packing, SignalEncoder, last_step
+
+NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
 
 
 class LMUPreTrainedModel(PreTrainedModel):
@@ -25,7 +29,7 @@ class LMUPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]
+    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock", "LMUSandwichBlock"]
     _skip_keys_device_placement = ["past_key_values"]
     _is_stateful = True
     _can_compile_fullgraph = True
@@ -77,7 +81,7 @@ class LMUModel(LMUPreTrainedModel):
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
         width, wanted = self._embedding_width, config.stack_input_size
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.mixture: DeepRepresentation | None = None
         if config.deep_representations:
@@ -85,7 +89,7 @@ class LMUModel(LMUPreTrainedModel):
             self.mixture_highways = nn.Sequential(
                 *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
             )
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.block_type == "residual" else None
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.has_residual_stream else None
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -137,8 +141,9 @@ class LMUModel(LMUPreTrainedModel):
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         states = [self.embedding_dropout(hidden)]
-        for layer in self.layers:
-            reading = Reading(lengths, last_only=last_only and layer is self.layers[-1], source=source)
+        readings = [Reading(lengths, source=source)] * (len(self.layers) - 1)
+        readings.append(Reading(lengths, last_only=last_only, source=source))
+        for layer, reading in zip(self.layers, readings, strict=True):
             states.append(layer(states[-1], reading, past_key_values=cache))
         states[-1] = self._finish(states, lengths, last_only)
         if packing is not None:
@@ -222,13 +227,16 @@ class LMUModel(LMUPreTrainedModel):
         if ids.ndim != 2:
             raise ValueError(f"input_ids must be (batch, time), got {tuple(ids.shape)}")
         ids = ids if mask is None else ids.masked_fill(~mask, 0)
-        # Elsewhere the check would make the host wait for the device at every call.
-        if ids.device.type == "cpu" and not is_torchdynamo_compiling():
-            low, high = ids.aminmax()
-            if low < 0 or high >= self.embed_tokens.num_embeddings:
-                worst, largest = int(low) if low < 0 else int(high), self.embed_tokens.num_embeddings - 1
-                raise ValueError(f"input_ids holds {worst}, outside 0 … {largest} (vocab_size)")
-        return self.embed_tokens(ids)
+        if ids.device.type != "cpu" or is_torchdynamo_compiling():
+            return self.embed_tokens(ids)
+        try:
+            return self.embed_tokens(ids)
+        except IndexError:
+            low, high = map(int, ids.aminmax())
+            largest = self.embed_tokens.num_embeddings - 1
+            raise ValueError(
+                f"input_ids holds {low if low < 0 else high}, outside 0 … {largest} (vocab_size)"
+            ) from None
 
     def _signal(self, values: Tensor) -> Tensor:
         size = self.config.input_size
@@ -277,7 +285,6 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
@@ -289,17 +296,19 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         """Predict the next token at every step; inputs as for :class:`LMUModel`.
 
         Args:
-            position_ids: ignored: a memory knows no positions.
             labels: (b, n) token ids, shifted inside; −100 where there is nothing to learn.
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            output_hidden_states=output_hidden_states,
+            output_hidden_states=wants_states,
+            last_only=wants_last and attention_mask is None and not wants_states,
             return_dict=True,
         )
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
@@ -313,6 +322,28 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
         )
 
+    def prepare_inputs_for_generation(  # type: ignore[override]  # what is not named travels in kwargs
+        self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs
+    ) -> dict[str, Any]:
+        """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
+        goes_on = kwargs.get("past_key_values") is not None and not kwargs.get("is_first_iteration")
+        if goes_on and next_sequence_length == 1 and input_ids.device == self.lm_head.weight.device:
+            token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
+            return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
+        return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)  # type: ignore[misc, arg-type]
+
+    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
+        """Whether ``generate`` takes its step from :meth:`get_compiled_call`: on the CPU by default, too."""
+        plain = generation_config.compile_config is None and not generation_config.disable_compile
+        compiles = super()._valid_auto_compile_criteria(model_kwargs, generation_config)  # type: ignore[misc]
+        return compiles or (plain and self.device.type == "cpu")
+
+    def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable:
+        """One step of ``generate``: recorded on the CPU, unless a compilation was asked for; compiled elsewhere."""
+        if self.device.type == "cpu" and compile_config is None:
+            return TokenStep(self)
+        return super().get_compiled_call(compile_config)
+
     @torch.inference_mode()
     def stream(
         self,
@@ -321,6 +352,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         temperature: float = 0.0,
         top_k: int | None = None,
         generator: torch.Generator | None = None,
+        past_key_values: Cache | None = None,
     ) -> Iterator[int]:
         """Generate token by token, carrying nothing but the last token and the memories.
 
@@ -330,6 +362,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             temperature: of the sampling; 0 always takes the likeliest token.
             top_k: sample among the k likeliest tokens only.
             generator: of the sampling.
+            past_key_values: memories to go on from. At the end they have read everything but the last token.
 
         Yields:
             Token ids, the end-of-sequence token among them.
@@ -344,12 +377,12 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             )
         if temperature < 0 or (top_k is not None and top_k < 1):
             raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
-        cache = DynamicCache(config=self.config)
+        cache = DynamicCache(config=self.config) if past_key_values is None else past_key_values
+        step = TokenStep(self)
         ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
         made = 0
         while max_new_tokens is None or made < max_new_tokens:
-            hidden = self.model(input_ids=ids, past_key_values=cache, last_only=True).last_hidden_state
-            logits = self.lm_head(hidden[0])
+            logits = step.logits(ids, cache)[0]
             if temperature == 0:
                 ids = logits.argmax(-1, keepdim=True)
             else:
