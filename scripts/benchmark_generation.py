@@ -4,9 +4,9 @@
     python scripts/benchmark_generation.py --sizes 0.2e6 --batch_sizes 1 --prompts 16 --positions 200   # a minute
 
 Every model has random weights, a vocabulary of 256, and within 10 % the same number of parameters outside its
-embeddings and its head. A row's prefill is the time of one new token behind the prompt; its tokens per second are those
-of further ones. LMU, Mamba and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and the
-LSTM through a plain loop, which do nothing but step and take the likeliest token. Times are medians over rounds in
+embeddings and its head. A row's prefill is the time to the first new token, its tokens per second follow from the time
+between further ones. LMU, Mamba and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and
+the LSTM through a plain loop, which do nothing but step and take the likeliest token. Times are medians over rounds in
 which each model has its turn, so that a noisy machine is noisy for all. Then one LMU streams up to --positions tokens,
 to show whether a token's time or the process's memory grows. The last line is everything as one line of JSON. A CUDA
 device is used if there is one.
@@ -17,7 +17,8 @@ import json
 import statistics
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+from transformers.generation.streamers import BaseStreamer
 
 from lmu_hf import LMUConfig, LMUForCausalLM
 from lmu_hf.training.record import describe_hardware, installed_versions
@@ -43,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--prompts", type=int, nargs="+", default=[16, 4096], help="tokens of a prompt")
     parser.add_argument("--new_tokens", type=int, default=64, help="timed tokens a call")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds; long prompts in large batches get one")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; long prompts get one")
     parser.add_argument("--positions", type=int, default=100_000, help="how far the stream of one LMU goes; 0 for not")
     parser.add_argument(
         "--max_work", type=float, default=1e12, help="a cell whose prompts cost more operations than that is left out"
@@ -61,14 +63,13 @@ class LoopedLSTM(nn.Module):
         self.lstm = nn.LSTM(width, width, num_layers=2, batch_first=True)
         self.lm_head = nn.Linear(width, VOCABULARY, bias=False)
 
-    def generate(self, ids: Tensor, tokens: int) -> Tensor:
-        """Some tokens behind a prompt (b, n)."""
-        made, state = [], None
+    def steps(self, ids: Tensor, tokens: int) -> Iterator[Tensor]:
+        """Some tokens behind a prompt (b, n), one (b, 1) after another."""
+        state = None
         for _ in range(tokens):
             hidden, state = self.lstm(self.embed_tokens(ids), state)
             ids = self.lm_head(hidden[:, -1:]).argmax(-1)
-            made.append(ids)
-        return torch.cat(made, dim=1)
+            yield ids.cpu()
 
 
 def lmu(width: int, layers: int, positions: int) -> Any:
@@ -123,23 +124,29 @@ def build(name: str, size: float, positions: int) -> Any:
     return model
 
 
-def caller(name: str, model: Any) -> Callable[[Tensor, int], object]:
-    """What makes some new tokens behind a prompt (b, n)."""
+class Clock(BaseStreamer):
+    """Takes the time at which `generate` hands on the prompt and then each new token."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, value: Tensor) -> None:
+        """One more step is done."""
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing is left to say."""
+
+
+def times_of(name: str, model: Any, ids: Tensor, tokens: int) -> list[float]:
+    """When a call began, and when each of its new tokens was there; each is waited for."""
     way = name.split(", ")[1]
-    if way == "stream":
-        return lambda ids, tokens: list(model.stream(ids, max_new_tokens=tokens))
-    if way == "loop":
-        return model.generate
-    return lambda ids, tokens: model.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
-
-
-def seconds(call: Callable[[Tensor, int], object], ids: Tensor, tokens: int) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    call(ids, tokens)
-    if ids.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    if way == "generate":
+        clock = Clock()
+        model.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=0, streamer=clock)
+        return clock.times
+    steps = model.stream(ids, max_new_tokens=tokens) if way == "stream" else model.steps(ids, tokens)
+    return [time.perf_counter(), *(time.perf_counter() for _ in steps)]
 
 
 def reason_against(name: str, model: Any, batch: int, prompt: int) -> str | None:
@@ -155,18 +162,18 @@ def measure(
     models: dict[str, Any], names: list[str], ids: Tensor, new_tokens: int, repeats: int
 ) -> dict[str, tuple[float, float]]:
     """By model: the median seconds of the prefill, and of each further step."""
-    calls = {name: caller(name, models[name.split(",")[0]]) for name in names}
-    for call in calls.values():
-        call(ids[:, :16], 4)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            times[name].append((seconds(call, ids, 1), seconds(call, ids, 1 + new_tokens)))
-    prefill = {name: statistics.median(first for first, _ in pairs) for name, pairs in times.items()}
-    step = {
-        name: statistics.median(all_ - first for first, all_ in pairs) / new_tokens for name, pairs in times.items()
-    }
-    return {name: (prefill[name], step[name]) for name in calls}
+    prefill: dict[str, list[float]] = {name: [] for name in names}
+    steps: dict[str, list[float]] = {name: [] for name in names}
+    for round_ in range(repeats + 1):
+        for name in names:
+            warming = round_ == 0  # the first round is short, and does not count
+            times = times_of(
+                name, models[name.split(",")[0]], ids[:, :16] if warming else ids, 4 if warming else new_tokens
+            )
+            if not warming:
+                prefill[name].append(times[1] - times[0])
+                steps[name] += [after - before for before, after in pairwise(times[1:])]
+    return {name: (statistics.median(prefill[name]), statistics.median(steps[name])) for name in names}
 
 
 def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
@@ -182,7 +189,7 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
                     yield {**cell, "skipped": f"its prompts cost {work:.1e} operations, over --max_work"}
                     continue
                 ids = torch.randint(1, VOCABULARY, (batch, prompt), device=device)
-                rounds = args.repeats if work < 2e11 else 1
+                rounds = args.repeats if work < 1e10 else 1
                 offered = MODELS[1:] if batch > 1 else MODELS  # a stream has one prompt
                 against = {name: reason_against(name, models[name.split(",")[0]], batch, prompt) for name in offered}
                 times = measure(models, [n for n in offered if not against[n]], ids, args.new_tokens, rounds)

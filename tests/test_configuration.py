@@ -60,7 +60,8 @@ def legal_fields(draw) -> dict:
         "hidden_dropout": draw(st.floats(0, 0.9)),
         "num_labels": draw(st.integers(1, 5)),
     }
-    for word in ("basis", "encoder", "encoder_activation", "hidden_act", "block_type", "memory_form", "pixel_order"):
+    words = ("basis", "encoder", "encoder_activation", "hidden_act", "block_type", "norm", "memory_form", "pixel_order")
+    for word in words:
         fields[word] = draw(st.sampled_from(CHOICES[word]))
     for optional in ("embedding_size", "intermediate_size", "head_hidden_size"):
         if draw(st.booleans()):

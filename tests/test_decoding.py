@@ -22,7 +22,7 @@ BLOCKS = {
     "residual": {"block_type": "residual", "hidden_dropout": 0.1, "embedding_dropout": 0.1},
     "attention": {"block_type": "sandwich", "readout": "attention"},
     "memory": {"block_type": "lmu", "readout": "memory", "memory_channels": 4, "encoder_activation": "tanh"},
-    "tied": {"block_type": "residual", "tie_word_embeddings": True, "basis": "unit"},
+    "tied": {"block_type": "residual", "tie_word_embeddings": True, "basis": "unit", "norm": "layer"},
 }
 every_block = pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)
 

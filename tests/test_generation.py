@@ -15,6 +15,7 @@ BLOCKS = {
     "lmu": {"block_type": "lmu", "embedding_size": 5},
     "highway": {"block_type": "highway", "num_highway_layers": 1, "deep_representations": True},
     "residual": {"block_type": "residual", "basis": "orthonormal"},
+    "layer norm": {"block_type": "residual", "norm": "layer"},
     "attention": {"block_type": "sandwich", "readout": "attention"},
     "tied": {"block_type": "residual", "tie_word_embeddings": True},
 }

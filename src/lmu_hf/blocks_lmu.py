@@ -7,7 +7,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
-from .layers import Dropout, GatedMLP, Highway, LMULayer, last_step
+from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, last_step
 from .statespace import LegendreSystem
 
 
@@ -92,13 +92,18 @@ class LMUHighwayBlock(LMUBlock):
         return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
 
 
+def norm(config: LMUConfig) -> nn.Module:
+    """The norm that a config asks for, over its hidden size."""
+    return NORMS[config.norm](config.hidden_size, eps=config.rms_norm_eps)
+
+
 class LMUResidualBlock(LMUBlock):
     """``block_type="residual"``: x + memory(norm(x)), then x + MLP(norm(x))."""
 
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.memory_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.memory_norm = norm(config)
+        self.mlp_norm = norm(config)
         self.mlp = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
@@ -120,7 +125,7 @@ class LMUSandwichBlock(LMUResidualBlock):
 
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.entry_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.entry_norm = norm(config)
         self.entry_mlp = GatedMLP(
             config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act
         )

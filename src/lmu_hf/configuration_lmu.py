@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .layers import LAYER_WORDS, reduced_order
+from .layers import LAYER_WORDS, NORMS, reduced_order
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
 CHOICES = {
@@ -16,6 +16,7 @@ CHOICES = {
     "basis": BASES,
     **LAYER_WORDS,
     "block_type": ("lmu", "highway", "residual", "sandwich"),
+    "norm": tuple(NORMS),
     "cross_attention": ("dot", "additive"),
     "pooling": ("last", "mean", "max"),
     "pixel_order": ("raster", "permuted"),
@@ -88,7 +89,9 @@ class LMUConfig(PreTrainedConfig):
         embedding_dropout, hidden_dropout, classifier_dropout (`float`, default to 0): dropout on the input of the
             stack, on each block's output, and before the head.
         memory_form (`str`, defaults to `"auto"`): how the recurrence is run over many steps.
-        rms_norm_eps (`float`, defaults to 1e-5): epsilon of the norms in residual blocks.
+        norm (`str`, defaults to `"rms"`): `"rms"`, or `"layer"`, which also takes away the mean and which the CPU runs
+            faster, one token at a time.
+        rms_norm_eps (`float`, defaults to 1e-5): epsilon of either.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
@@ -137,6 +140,7 @@ class LMUConfig(PreTrainedConfig):
     hidden_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
     memory_form: str = "auto"
+    norm: str = "rms"
     rms_norm_eps: float = 1e-5
     initializer_range: float = 0.1
     use_cache: bool = True

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
+}
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "rms": nn.RMSNorm,
+    "layer": partial(nn.LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
 }
 SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "fft", "toeplitz")
 LAYER_WORDS: dict[str, tuple[str, ...]] = {

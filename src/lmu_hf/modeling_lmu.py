@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Reading, Source
+from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
@@ -47,7 +47,7 @@ class LMUPreTrainedModel(PreTrainedModel):
                 init.constant_(module.bias, -1.0 if isinstance(module, Gate) else 0.0)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, nn.RMSNorm):
+        elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
             init.ones_(module.weight)
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
@@ -89,7 +89,7 @@ class LMUModel(LMUPreTrainedModel):
             self.mixture_highways = nn.Sequential(
                 *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
             )
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.has_residual_stream else None
+        self.norm = norm(config) if config.has_residual_stream else None
         self.gradient_checkpointing = False
         self.post_init()
 

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Reading, Source
+from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .layers import Dropout, Packing
@@ -83,7 +83,7 @@ class LMUDecoderBlock(nn.Module):
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__()
         self.block = BLOCKS[config.block_type](config, layer_idx)
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = norm(config)
         self.cross_attention = CrossAttention(config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
