@@ -237,8 +237,8 @@ def python_sources() -> Recipe:
         },
         learning_rate=6e-3,
         batch_size=8,
-        max_steps=2400,
-        eval_steps=1200,
+        max_steps=1300,
+        eval_steps=650,
         averaging=0.99,
         max_grad_norm=1.0,
     )
