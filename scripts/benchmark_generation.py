@@ -13,6 +13,7 @@ device is used if there is one.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -25,15 +26,16 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
 from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.training.record import describe_hardware, installed_versions
 
 VOCABULARY = 256
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "GPT-2, generate", "LSTM, loop")
-WINDOW = 200  # tokens whose median time stands for a position
+WINDOW = 500  # tokens whose median time stands for a position
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,10 +59,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 class LoopedLSTM(nn.Module):
     """Torch's own LSTM with embeddings and a head, stepped by a loop as plain as can be."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, layers: int) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(VOCABULARY, width)
-        self.lstm = nn.LSTM(width, width, num_layers=2, batch_first=True)
+        self.lstm = nn.LSTM(width, width, num_layers=layers, batch_first=True)
         self.lm_head = nn.Linear(width, VOCABULARY, bias=False)
 
     def steps(self, ids: Tensor, tokens: int) -> Iterator[Tensor]:
@@ -76,7 +78,9 @@ def lmu(width: int, layers: int, positions: int) -> Any:
     """Residual blocks with a dense readout of four coefficients of each of width / 4 channels."""
     thetas = [8.0 * 2**layer for layer in range(layers)]
     fields: Any = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
-    return LMUForCausalLM(LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", **fields))
+    return LMUForCausalLM(
+        LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", norm="layer", **fields)
+    )
 
 
 def mamba(width: int, layers: int, positions: int) -> Any:
@@ -92,8 +96,8 @@ def gpt2(width: int, layers: int, positions: int) -> Any:
 
 
 def lstm(width: int, layers: int, positions: int) -> Any:
-    """Two layers, as is customary, whatever the others have."""
-    return LoopedLSTM(width)
+    """Torch's own."""
+    return LoopedLSTM(width, layers)
 
 
 BUILDERS = {"LMU": lmu, "Mamba": mamba, "GPT-2": gpt2, "LSTM": lstm}
@@ -220,21 +224,24 @@ def with_ratios(rows: list[dict]) -> list[dict]:
 
 
 def positions(last: int, size: float, device: torch.device) -> dict:
-    """A token's time near the stream's beginning, middle and end, and what the process holds."""
+    """A token's time at positions of one stream, the positions taking turns; and what the process held on the way."""
     model = build("LMU", size, last).to(device)
     marks = [mark for mark in (10, 1_000, 100_000) if mark <= last]
-    process, times, memory = psutil.Process(), [], {}
-    prompt = torch.ones(1, 1, dtype=torch.int64, device=device)
-    before = time.perf_counter()
-    for made, _ in enumerate(model.stream(prompt, max_new_tokens=last + WINDOW), start=1):
-        now = time.perf_counter()
-        times.append(now - before)
-        if made in marks or made == last + WINDOW:
-            memory[made] = process.memory_info().rss
-        before = time.perf_counter()
-    rows = [{"position": mark, "microseconds": 1e6 * statistics.median(times[mark : mark + WINDOW])} for mark in marks]
-    grown = memory[max(memory)] - memory[sorted(memory)[min(1, len(memory) - 1)]]
-    return {"size": body_size(model), "rows": rows, "memory_growth_bytes": grown, "tokens": last + WINDOW}
+    process, cache, caches, memory = psutil.Process(), DynamicCache(config=model.config), {}, {}
+    token = torch.ones(1, 1, dtype=torch.int64, device=device)
+    for made, _ in enumerate(model.stream(token, max_new_tokens=last + 1, past_key_values=cache)):
+        if made in marks:
+            caches[made], memory[made] = copy.deepcopy(cache), process.memory_info().rss
+    steps = {mark: TokenStep(model) for mark in marks}
+    times: dict[int, list[float]] = {mark: [] for mark in marks}
+    for _ in range(WINDOW):
+        for mark in marks:
+            start = time.perf_counter()
+            int(steps[mark].logits(token, caches[mark]).argmax())
+            times[mark].append(time.perf_counter() - start)
+    rows = [{"position": mark, "microseconds": 1e6 * statistics.median(times[mark])} for mark in marks]
+    grown = memory[marks[-1]] - memory[marks[min(1, len(marks) - 1)]]
+    return {"size": body_size(model), "rows": rows, "memory_growth_bytes": grown, "tokens": marks[-1]}
 
 
 def show(rows: list[dict]) -> None:
