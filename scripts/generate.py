@@ -27,7 +27,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("model_name_or_path", help="a model folder, or a model's name on the Hub")
+    parser.add_argument(
+        "model_name_or_path",
+        nargs="?",
+        default="runs/python-sources-seed0/model",
+        help="a model folder, or a model's name on the Hub (default: %(default)s, what train_char_lm.py leaves)",
+    )
     parser.add_argument("--prompt", default="\n", help="text to go on from; - reads it from standard input")
     parser.add_argument("--max_new_tokens", type=int, default=500, help="default: %(default)s")
     parser.add_argument(
