@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         streamer = TextStreamer(tokenizer, skip_special_tokens=True)
         made, seconds = stream_text(model, ids, streamer, args, memories)
     except (ValueError, OSError) as error:
-        raise SystemExit(f"generate.py: error: {error}") from error
+        reason = " ".join(str(error).split())
+        raise SystemExit(f"generate.py: error: {args.model_name_or_path} cannot go on: {reason}") from error
     if args.save_memory is not None:
         save_memories(memories, args.save_memory, model.config)
     speed = f"{made} tokens, {made / seconds:,.0f} a second"

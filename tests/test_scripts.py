@@ -94,7 +94,7 @@ def test_a_text_file_becomes_a_model_that_writes(tmp_path):
 
 def test_a_text_goes_on_from_a_saved_memory(tmp_path):
     (tmp_path / "notes.txt").write_text("so it goes on and on, and on it goes.\n" * 60)
-    words = ["--train_file", "notes.txt", "--max_train_steps", 1, "--quiet", "--output_dir", "out", "--skip_test"]
+    words = ["--train_file", "notes.txt", "--max_train_steps", 30, "--quiet", "--output_dir", "out", "--skip_test"]
     assert run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path).returncode == 0
     greedy = ["out/model", "--temperature", 0, "--max_new_tokens"]
     first = run(SCRIPTS / "generate.py", *greedy, 12, "--prompt", "so", "--save_memory", "m.safetensors", cwd=tmp_path)
