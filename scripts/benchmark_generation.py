@@ -1,20 +1,20 @@
 """Time generation beside transformers' Mamba and GPT-2 and a torch LSTM of equal size, in one run.
 
-    python scripts/benchmark_generation.py                     # about a quarter of an hour on two cores
+    python scripts/benchmark_generation.py                     # about ten minutes on two cores
     python scripts/benchmark_generation.py --sizes 0.2e6 --batch_sizes 1 --prompts 16 --positions 200   # a minute
 
 Every model has random weights, a vocabulary of 256, and within 10 % the same number of parameters outside its
-embeddings and its head. A row's prefill is the time to the first new token, its tokens per second follow from the time
-between further ones. LMU, Mamba and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and
-the LSTM through a plain loop, which do nothing but step and take the likeliest token. Times are medians over rounds in
-which each model has its turn, so that a noisy machine is noisy for all. Then one LMU streams up to --positions tokens,
-to show whether a token's time or the process's memory grows. The last line is everything as one line of JSON. A CUDA
-device is used if there is one.
+embeddings and its head. LMU, GPT-2 and LSTM have equal depth. Mamba runs twice: with twice as many of its blocks, for
+each is half a block of the others (mamba-130m has 24 where GPT-2 has 12), and, called shallow, with as many. A row's
+prefill is the time to the first new token, its tokens per second follow from the time between further ones. LMU, Mamba
+and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and the LSTM through a plain loop,
+which do nothing but step and take the likeliest token. Times are medians over rounds in which each model has its turn,
+so that a noisy machine is noisy for all. Then one LMU streams up to --positions tokens, to show whether a token's time
+or the process's memory grows. The last line is everything as one line of JSON. A CUDA device is used if there is one.
 """
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from bisect import bisect_left
@@ -31,10 +31,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from lmu_hf import LMUConfig, LMUForCausalLM
 from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.training.record import describe_hardware, installed_versions
+from lmu_hf.training.record import publish
 
 VOCABULARY = 256
-MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "GPT-2, generate", "LSTM, loop")
+MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")
 WINDOW = 500  # tokens whose median time stands for a position
 
 
@@ -100,7 +100,7 @@ def lstm(width: int, layers: int, positions: int) -> Any:
     return LoopedLSTM(width, layers)
 
 
-BUILDERS = {"LMU": lmu, "Mamba": mamba, "GPT-2": gpt2, "LSTM": lstm}
+BUILDERS = {"LMU": lmu, "Mamba": mamba, "Mamba shallow": mamba, "GPT-2": gpt2, "LSTM": lstm}
 
 
 def body_size(model: Any) -> int:
@@ -112,7 +112,7 @@ def body_size(model: Any) -> int:
 
 def build(name: str, size: float, positions: int) -> Any:
     """The model whose width, a multiple of 16, brings it nearest to a size."""
-    layers = 4 if size < 5e6 else 8
+    layers = (4 if size < 5e6 else 8) * (2 if name == "Mamba" else 1)
 
     def count(width: int) -> int:
         with torch.device("meta"):
@@ -123,7 +123,8 @@ def build(name: str, size: float, positions: int) -> Any:
     width = min(widths[max(above - 1, 0) : above + 1], key=lambda width: abs(count(width) - size))
     torch.manual_seed(0)
     model = BUILDERS[name](width, layers, positions).eval()
-    if (off := body_size(model) / size - 1) and abs(off) > 0.1:
+    off = body_size(model) / size - 1
+    if abs(off) > 0.1:
         raise ValueError(f"no width brings {name} within 10 % of {size:,.0f} parameters; the nearest is {off:+.0%} off")
     return model
 
@@ -246,14 +247,14 @@ def positions(last: int, size: float, device: torch.device) -> dict:
 
 def show(rows: list[dict]) -> None:
     """Print the rows as a table."""
-    print(f"{'size':>6}{'batch':>6}{'prompt':>7}  {'model':<16}{'parameters':>11}{'prefill ms':>12}{'tokens/s':>11}")
+    print(f"{'size':>6}{'batch':>6}{'prompt':>7}  {'model':<24}{'parameters':>11}{'prefill ms':>12}{'tokens/s':>11}")
     for row in rows:
         start = f"{row['size'] / 1e6:>5.3g}M{row['batch']:>6}{row['prompt']:>7}  "
         if "skipped" in row:
             print(f"{start}skipped: {row['skipped']}")
             continue
         numbers = f"{row['parameters']:>11,}{1e3 * row['prefill_seconds']:>12.1f}{row['tokens_per_second']:>11.1f}"
-        print(f"{start}{row['model']:<16}{numbers}")
+        print(f"{start}{row['model']:<24}{numbers}")
 
 
 @torch.inference_mode()
@@ -269,11 +270,7 @@ def main(argv: list[str] | None = None) -> dict:
             print(f"position {row['position']:>7,}: {row['microseconds']:.0f} microseconds a token")
         grown = result["positions"]["memory_growth_bytes"] / 2**20
         print(f"memory of the process over {result['positions']['tokens']:,} tokens: {grown:+.1f} MiB")
-    result |= {"new_tokens": args.new_tokens, "hardware": describe_hardware(), "versions": installed_versions()}
-    print(json.dumps(result))
-    if args.output is not None:
-        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    return publish({**result, "new_tokens": args.new_tokens}, args.output)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ there is one.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lmu_hf import LegendreSystem, LMULayer
-from lmu_hf.training.record import describe_hardware, installed_versions
+from lmu_hf.training.record import publish
 
 ALL_OUTPUTS = ("recurrent", "fft", "toeplitz", "chunked")
 
@@ -128,11 +127,7 @@ def main(argv: list[str] | None = None) -> dict:
     for row in rows:
         ratios = f"{row['times_floor']:>9.3g}{row['faster_than_recurrent']:>9.3g}x{row['faster_than_fft']:>8.3g}x"
         print(f"{row['form']:<34}{row['outputs']:>8}{row['device']:>8}{row['milliseconds']:>11.2f}{ratios}")
-    result = {"shape": shape, "rows": rows, "hardware": describe_hardware(), "versions": installed_versions()}
-    print(json.dumps(result))
-    if args.output is not None:
-        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    return publish({"shape": shape, "rows": rows}, args.output)
 
 
 if __name__ == "__main__":

@@ -168,7 +168,9 @@ def test_a_run_leaves_a_complete_folder(task, tmp_path):
     rows = MetricsLog.read(tmp_path)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     scores = [row["validation_accuracy"] for row in rows]
-    assert record.metrics["validation"]["accuracy"] == max(scores) == scores[record.best_epoch - 1]
+    (best,) = (row for row in rows if row["step"] == record.best_step)
+    assert record.metrics["validation"]["accuracy"] == max(scores) == best["validation_accuracy"]
+    assert record.best_epoch == best["epoch"]
     assert record.parameters == count_parameters(model)
     assert record.steps == 3 * math.ceil(1197 / 256)
     saved = AutoModelForImageClassification.from_pretrained(tmp_path / "model").state_dict()

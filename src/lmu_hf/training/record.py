@@ -158,6 +158,21 @@ def describe_hardware() -> dict:
     }
 
 
+def publish(measured: dict, output: Path | None = None) -> dict:
+    """End a benchmark: what was measured, how and where, as a printed line of JSON, and as a file if one is given."""
+    result = {
+        **measured,
+        "command": command_line(),
+        "commit": current_commit(),
+        "hardware": describe_hardware(),
+        "versions": installed_versions(),
+    }
+    print(json.dumps(result))
+    if output is not None:
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
 def peak_memory_bytes() -> int:
     """The most memory that this process has held: the accelerator's if one is used, else resident memory."""
     if torch.cuda.is_available():
