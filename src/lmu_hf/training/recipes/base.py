@@ -1,0 +1,82 @@
+"""What a recipe is, and the list of them all."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+
+from ..augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run, but for its seed and where its data lies.
+
+    Args:
+        name: what the run is called.
+        kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
+        architecture: fields of :class:`LMUConfig`, but for those that the data decides.
+        data: what the task is told beside where its rows lie.
+        learning_rate, weight_decay: AdamW's; biases, norms and other vectors are not decayed.
+        epochs, batch_size: the budget; ``batch_size`` is per process.
+        max_steps: end after so many steps instead, however many epochs that is.
+        eval_steps: evaluate every so many steps; None for once an epoch.
+        schedule: a scheduler's name in transformers.
+        warmup: the fraction of all steps over which the learning rate rises.
+        label_smoothing: of the cross-entropy in training.
+        averaging: decay per step of the exponential average of weights that is evaluated; 0 for none.
+        augmentation: deformations of training images, or None.
+        max_grad_norm: gradients are clipped to this norm; None to leave them.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    name: str
+    kind: str
+    architecture: dict
+    data: dict = field(default_factory=dict)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    epochs: int = 60
+    batch_size: int = 128
+    max_steps: int | None = None
+    eval_steps: int | None = None
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    averaging: float = 0.0
+    augmentation: Augmentation | None = None
+    max_grad_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "max_steps", "eval_steps"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        for name in ("warmup", "label_smoothing", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a fraction in [0, 1), got {getattr(self, name)}")
+
+    def hyperparameters(self) -> dict:
+        """What a run record says of the recipe, beside its name and its architecture."""
+        return {name: value for name, value in asdict(self).items() if name not in ("name", "kind", "architecture")}
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {}
+
+
+def recipe(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """Enter a recipe under its function's name, with ``_`` as ``-``."""
+    RECIPES[build.__name__.replace("_", "-")] = build
+    return build
+
+
+def get_recipe(name: str, **changes) -> Recipe:
+    """A recipe by name, with some of its fields changed (None changes nothing).
+
+    Raises:
+        ValueError: there is no recipe of that name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return replace(RECIPES[name](), **{name: value for name, value in changes.items() if value is not None})
