@@ -7,7 +7,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
-from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, last_step
+from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, LSTMLayer, last_step
 from .statespace import LegendreSystem
 
 
@@ -37,27 +37,43 @@ class Reading:
     source: Source | None = None
 
 
+def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
+    """What remembers in a block."""
+    d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
+    if config.cell == "lstm":
+        return LSTMLayer(d_x, config.hidden_size, config.bidirectional)
+    return LMULayer(
+        d_x=d_x,
+        d_o=config.hidden_size,
+        d_u=config.layer_channels(layer_idx),
+        system=LegendreSystem(config.order, config.layer_thetas[layer_idx], config.discretization, config.basis),
+        encoder=config.encoder,
+        readout=config.readout,
+        encoder_activation=config.encoder_activation,
+        hidden_act=config.hidden_act,
+        bidirectional=config.bidirectional,
+        memory_form=config.memory_form,
+        attention_order=config.attention_order,
+    )
+
+
+def norm(config: LMUConfig) -> nn.Module:
+    """The norm that a config asks for, over its hidden size."""
+    return NORMS[config.norm](config.hidden_size, eps=config.rms_norm_eps)
+
+
+def mlp(config: LMUConfig) -> GatedMLP:
+    """The gated MLP that a config asks for."""
+    return GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+
+
 class LMUBlock(GradientCheckpointingLayer):
     """``block_type="lmu"``: equations (18) to (20), and dropout."""
 
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__()
         self.layer_idx = layer_idx
-        d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
-        system = LegendreSystem(config.order, config.layer_thetas[layer_idx], config.discretization, config.basis)
-        self.memory = LMULayer(
-            d_x=d_x,
-            d_o=config.hidden_size,
-            d_u=config.layer_channels(layer_idx),
-            system=system,
-            encoder=config.encoder,
-            readout=config.readout,
-            encoder_activation=config.encoder_activation,
-            hidden_act=config.hidden_act,
-            bidirectional=config.bidirectional,
-            memory_form=config.memory_form,
-            attention_order=config.attention_order,
-        )
+        self.memory = memory(config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
     def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
@@ -92,11 +108,6 @@ class LMUHighwayBlock(LMUBlock):
         return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
 
 
-def norm(config: LMUConfig) -> nn.Module:
-    """The norm that a config asks for, over its hidden size."""
-    return NORMS[config.norm](config.hidden_size, eps=config.rms_norm_eps)
-
-
 class LMUResidualBlock(LMUBlock):
     """``block_type="residual"``: x + memory(norm(x)), then x + MLP(norm(x))."""
 
@@ -104,7 +115,7 @@ class LMUResidualBlock(LMUBlock):
         super().__init__(config, layer_idx)
         self.memory_norm = norm(config)
         self.mlp_norm = norm(config)
-        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+        self.mlp = mlp(config)
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
@@ -126,9 +137,7 @@ class LMUSandwichBlock(LMUResidualBlock):
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
         self.entry_norm = norm(config)
-        self.entry_mlp = GatedMLP(
-            config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act
-        )
+        self.entry_mlp = mlp(config)
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""

@@ -200,6 +200,8 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
 
 def _systems(config: LMUConfig) -> str:
     """What decides the meaning of every number of a memory, layer by layer."""
+    if config.cell == "lstm":
+        return json.dumps(["lstm", config.hidden_size])
     rows = [
         [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
         for layer, theta in enumerate(config.layer_thetas)

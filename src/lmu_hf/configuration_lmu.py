@@ -15,6 +15,7 @@ CHOICES = {
     "discretization": DISCRETIZATIONS,
     "basis": BASES,
     **LAYER_WORDS,
+    "cell": ("lmu", "lstm"),
     "block_type": ("lmu", "highway", "residual", "sandwich"),
     "norm": tuple(NORMS),
     "cross_attention": ("dot", "additive"),
@@ -50,6 +51,8 @@ class LMUConfig(PreTrainedConfig):
         embedding_size (`int`, *optional*): width of the token embeddings; `hidden_size` if not given.
         hidden_size (`int`, defaults to 256): width of every block's output, d_o of eq. (20).
         num_hidden_layers (`int`, defaults to 4): number of blocks.
+        cell (`str`, defaults to `"lmu"`): what remembers in every block. `"lstm"` is torch's LSTM in its place, to
+            compare with; the fields that describe an LMU's memory and its projections then say nothing.
         order (`int`, defaults to 4): number of Legendre coefficients d.
         theta (`float` or a list with one per layer, defaults to 16): window θ in time steps, at least 1.
         memory_channels (`int`, *optional*): channels written to each memory, d_u; what the layer reads if not given.
@@ -107,6 +110,7 @@ class LMUConfig(PreTrainedConfig):
     embedding_size: int | None = None
     hidden_size: int = 256
     num_hidden_layers: int = 4
+    cell: str = "lmu"
     order: int = 4
     theta: float | int | list[float | int] = 16
     memory_channels: int | None = None
@@ -195,6 +199,8 @@ class LMUConfig(PreTrainedConfig):
     @property
     def state_size(self) -> int:
         """How many numbers one row of a batch carries from step to step, over all layers."""
+        if self.cell == "lstm":
+            return 2 * self.hidden_size * self.num_hidden_layers
         return sum(self.layer_channels(i) * self.order for i in range(self.num_hidden_layers))
 
     def layer_channels(self, layer: int) -> int:
@@ -284,6 +290,10 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(f"attention_order must be at most order={self.order}, got {self.attention_order}")
         directions = 2 if self.bidirectional else 1
         per_channel = {"dense": 0, "memory": self.order * directions, "attention": 1}[self.readout]
+        if self.cell == "lstm":
+            per_channel = 0
+            if self.bidirectional and self.hidden_size % 2:
+                raise ValueError(f"a bidirectional LSTM needs an even hidden_size, got {self.hidden_size}")
         for layer in range(min(self.num_hidden_layers, 2) if per_channel else 0):  # the rest are as the second
             if (width := self.layer_channels(layer) * per_channel) != self.hidden_size:
                 raise ValueError(
@@ -339,6 +349,7 @@ class LMUConfig(PreTrainedConfig):
             "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width * dense,
             "attention_order x order": layers * reduced * (3 * self.order * directions + 4) * attended,
             "hidden_size x memory_channels": layers * d_x * (d_u + width),
+            "4 x hidden_size": layers * 4 * width * (d_x + width) * (self.cell == "lstm"),
             "hidden_size x intermediate_size": layers * 3 * width * inner,
             "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
             "num_decoder_layers x hidden_size": 0,

@@ -45,6 +45,11 @@ class LMUPreTrainedModel(PreTrainedModel):
                 init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
                 init.constant_(module.bias, -1.0 if isinstance(module, Gate) else 0.0)
+        elif isinstance(module, nn.LSTM):  # as torch leaves them, but for a forget gate that starts open
+            for name, parameter in module.named_parameters():
+                init.uniform_(parameter, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
+                if name.startswith("bias_hh"):
+                    init.constant_(parameter[module.hidden_size : 2 * module.hidden_size], 1.0)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
