@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     print("1. Train: 8x8 digits as 64 pixels in permuted order, one LMU layer, last state only")
     set_seed(0)
     model = cast(LMUForImageClassification, task.make_model(recipe.architecture))
-    record = train(model, recipe, task, seed=0, output_dir=args.output_dir, quiet=args.quiet)
+    record = train(model, recipe, task, seed=0, output_dir=args.output_dir, quiet=args.quiet, overwrite=True)
     print(f"\n   {'test accuracy':<40}{'parameters':>10}")
     for name, accuracy in baseline_accuracies(task).items():
         print(f"   {name:<24}{100 * accuracy:>6.1f} %")

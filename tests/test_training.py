@@ -222,12 +222,15 @@ def test_a_run_that_diverges_says_so_and_claims_nothing(task, tmp_path):
         RunRecord.read(tmp_path)
 
 
-def test_a_run_that_stops_in_a_finished_folder_leaves_no_record_of_the_former(task, tmp_path):
+def test_a_finished_run_is_only_overwritten_when_asked_and_then_leaves_no_record(task, tmp_path):
     recipe = small(get_recipe("digits"), epochs=1)
-    train(fresh_model(recipe, task), recipe, task, seed=0, output_dir=tmp_path, quiet=True)
+    record = train(fresh_model(recipe, task), recipe, task, seed=0, output_dir=tmp_path, quiet=True)
     diverging = replace(recipe, learning_rate=1e30)
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(FileExistsError, match="holds an earlier run"):
         train(fresh_model(recipe, task), diverging, task, seed=0, output_dir=tmp_path, quiet=True)
+    assert RunRecord.read(tmp_path) == record
+    with pytest.raises(FloatingPointError):
+        train(fresh_model(recipe, task), diverging, task, seed=0, output_dir=tmp_path, quiet=True, overwrite=True)
     with pytest.raises(FileNotFoundError, match="has not finished"):
         RunRecord.read(tmp_path)
 

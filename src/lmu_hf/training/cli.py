@@ -1,18 +1,41 @@
 """What the training scripts share: flags named as in transformers' example scripts, and what a run ends with."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
-from transformers import set_seed
+from accelerate.utils import set_seed
+from transformers import PreTrainedModel, SchedulerType
 
 from ..publishing.figures import learning_curve
+from .checkpoint import CheckpointError
+from .launch import check_processes
 from .loop import train
 from .recipes import RECIPES, Recipe, get_recipe
 from .record import RunRecord
 from .tasks.base import Task
+
+# Flags that replace a recipe's field: the flag, the field, its type, and what to say of it.
+RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
+    ("learning_rate", "learning_rate", float, "AdamW's"),
+    ("weight_decay", "weight_decay", float, "of matrices"),
+    ("num_train_epochs", "epochs", int, "how often every row is read"),
+    ("max_train_steps", "max_steps", int, "end after so many steps instead"),
+    ("eval_steps", "eval_steps", int, "evaluate every so many steps (default: once an epoch)"),
+    ("per_device_train_batch_size", "batch_size", int, "rows a process reads at once"),
+    ("gradient_accumulation_steps", "accumulation", int, "batches whose gradients make one step"),
+    ("lr_scheduler_type", "schedule", str, "one of " + ", ".join(kind.value for kind in SchedulerType)),
+    ("warmup_ratio", "warmup", float, "part of all steps over which the learning rate rises"),
+    ("max_grad_norm", "max_grad_norm", float, "gradients are clipped to this norm"),
+    ("label_smoothing_factor", "label_smoothing", float, "of a classifier's cross-entropy"),
+    ("averaging", "averaging", float, "decay per step of the average of weights that is evaluated"),
+    ("early_stopping_patience", "patience", int, "end after so many evaluations that were no better than the best"),
+)
 
 
 def training_parser(manual: str | None, kind: str, default: str) -> argparse.ArgumentParser:
@@ -27,25 +50,31 @@ def training_parser(manual: str | None, kind: str, default: str) -> argparse.Arg
         description=manual, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     names = sorted(name for name, build in RECIPES.items() if build().kind == kind)
-    parser.add_argument("--recipe", default=default, choices=names, help="what to train (default: %(default)s)")
-    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights, row order and variations")
-    parser.add_argument("--output_dir", type=Path, help="the run folder")
-    parser.add_argument("--learning_rate", type=float)
-    parser.add_argument("--weight_decay", type=float)
-    parser.add_argument("--num_train_epochs", type=int)
-    parser.add_argument("--max_train_steps", type=int, help="end after so many steps instead")
-    parser.add_argument("--eval_steps", type=int, help="evaluate every so many steps (default: once an epoch)")
-    parser.add_argument("--per_device_train_batch_size", type=int)
-    parser.add_argument(
-        "--skip_test", action="store_true", help="never read the test split: for choosing hyper-parameters"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add = parser.add_argument
+    add("--recipe", default=default, choices=names, help="what to train (default: %(default)s)", metavar="RECIPE")
+    add("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
+    add("--seed", type=int, default=0, help="of initial weights, row order and variations")
+    add("--output_dir", type=Path, help="the run folder")
+    add("--overwrite_output_dir", action="store_true", help="begin anew in a folder that holds an earlier run")
+    for flag, _, kind_of_value, text in RECIPE_FLAGS:
+        add(f"--{flag}", type=kind_of_value, help=text)
+    add("--config_overrides", nargs="+", metavar="FIELD=VALUE", default=[], help="fields of LMUConfig, values as JSON")
+    add("--checkpointing_steps", help="save a checkpoint every so many steps, or 'epoch' (default: once a minute)")
+    add("--save_total_limit", type=int, default=2, help="checkpoints that are kept (default: %(default)s)")
+    add("--resume_from_checkpoint", help="'auto': go on from the newest good one in the run folder; or its path")
+    add("--dataloader_num_workers", type=int, default=0, help="processes that make batches")
+    add("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
+    add("--report_to", default="tensorboard", help="a tracker: tensorboard, wandb, trackio, … or none")
+    add("--skip_test", action="store_true", help="never read the test split: for choosing hyper-parameters")
+    add("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
 def run(
-    args: argparse.Namespace, load_task: Callable[[argparse.Namespace, Recipe], Task], run_name: str = ""
+    args: argparse.Namespace,
+    load_task: Callable[[argparse.Namespace, Recipe], Task],
+    run_name: str = "",
+    make_model: Callable[[Task, Recipe], PreTrainedModel] | None = None,
 ) -> RunRecord:
     """Load the data, train, draw the learning curve, and print the result.
 
@@ -53,30 +82,77 @@ def run(
         args: as :func:`training_parser` parsed them.
         load_task: the rows that a recipe trains on.
         run_name: what tells this run from others of its recipe, beside the seed.
+        make_model: the model to train, if it is not a fresh one of the recipe's architecture.
 
     Raises:
-        SystemExit: a flag's value or the data will not do; the message says which.
+        SystemExit: a flag's value or the data will not do, or a run stands in the way; the message says which.
     """
-    changes = {
-        "learning_rate": args.learning_rate,
-        "weight_decay": args.weight_decay,
-        "epochs": args.num_train_epochs,
-        "max_steps": args.max_train_steps,
-        "eval_steps": args.eval_steps,
-        "batch_size": args.per_device_train_batch_size,
-    }
+    check_processes()
     try:
-        recipe = get_recipe(args.recipe, **changes)
-        task = load_task(args, recipe)
-    except (ValueError, FileNotFoundError) as error:
+        recipe = asked_recipe(args)
+        how = asked_running(args)
+        folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
+        if how["resume"] is True and (folder / "run.json").exists():
+            return _tell(folder, RunRecord.read(folder), "is complete already; ")
+        with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
+            task = load_task(args, recipe)
+        set_seed(args.seed)
+        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+        record = train(model, recipe, task, args.seed, folder, **how)
+    except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
-    set_seed(args.seed)
-    model = task.make_model(recipe.architecture)
-    folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
-    record = train(model, recipe, task, args.seed, folder, quiet=args.quiet, read_test=not args.skip_test)
     if PartialState().is_main_process:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
-        print(f"{folder}: {summary(record)}; {record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s")
+    return _tell(folder, record)
+
+
+def asked_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe that the flags name, with what other flags change of it.
+
+    Raises:
+        ValueError: a value is out of its range, or an override is not of the form FIELD=VALUE.
+    """
+    recipe = get_recipe(args.recipe, **{name: getattr(args, flag) for flag, name, _, _ in RECIPE_FLAGS})
+    return replace(recipe, architecture=recipe.architecture | dict(map(_override, args.config_overrides)))
+
+
+def asked_running(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for."""
+    every = args.checkpointing_steps
+    if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
+        raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {every!r}")
+    if args.save_total_limit < 1:
+        raise ValueError(f"--save_total_limit must be at least 1, got {args.save_total_limit}")
+    resume: bool | Path = args.resume_from_checkpoint is not None
+    if resume and args.resume_from_checkpoint != "auto":
+        resume = Path(args.resume_from_checkpoint)
+    return {
+        "quiet": args.quiet,
+        "read_test": not args.skip_test,
+        "resume": resume,
+        "overwrite": args.overwrite_output_dir,
+        "checkpointing_steps": every,
+        "checkpoints": args.save_total_limit,
+        "workers": args.dataloader_num_workers,
+        "report_to": args.report_to,
+        "mixed_precision": args.mixed_precision,
+    }
+
+
+def _override(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ValueError(f"--config_overrides takes FIELD=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:  # a bare word
+        return name, value
+
+
+def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
+    if PartialState().is_main_process:
+        size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        print(f"{folder}: {more}{summary(record)}; {size}")
     return record
 
 

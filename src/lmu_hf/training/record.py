@@ -74,12 +74,17 @@ class RunRecord:
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one line per evaluation, flushed as it is written. A new log ends what stood in its folder."""
+    """``metrics.jsonl``: one line per evaluation, flushed as it is written. A new log ends what stood in its folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the run folder.
+        rows: of the same run before it was interrupted.
+    """
+
+    def __init__(self, folder: Path, rows: list[dict] | None = None) -> None:
         (folder / "run.json").unlink(missing_ok=True)  # a record says that its folder is complete
         self.path = folder / "metrics.jsonl"
-        self.path.write_text("", encoding="utf-8")
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows or []), encoding="utf-8")
 
     def add(self, row: dict) -> None:
         """Append one row."""

@@ -5,6 +5,18 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ..augmentation import Augmentation
 
+POSITIVE = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
+POSITIVE += ("learning_rate", "max_grad_norm")
+    "epochs",
+    "batch_size",
+    "accumulation",
+    "max_steps",
+    "eval_steps",
+    "patience",
+    "learning_rate",
+    "max_grad_norm",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -17,8 +29,10 @@ class Recipe:
         data: what the task is told beside where its rows lie.
         learning_rate, weight_decay: AdamW's; biases, norms and other vectors are not decayed.
         epochs, batch_size: the budget; ``batch_size`` is per process.
+        accumulation: batches whose gradients make one step, as one batch of all their rows would.
         max_steps: end after so many steps instead, however many epochs that is.
         eval_steps: evaluate every so many steps; None for once an epoch.
+        patience: end after so many evaluations in a row that were no better than the best; None to go on.
         schedule: a scheduler's name in transformers.
         warmup: the fraction of all steps over which the learning rate rises.
         label_smoothing: of the cross-entropy in training.
@@ -38,8 +52,10 @@ class Recipe:
     weight_decay: float = 0.01
     epochs: int = 60
     batch_size: int = 128
+    accumulation: int = 1
     max_steps: int | None = None
     eval_steps: int | None = None
+    patience: int | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
     label_smoothing: float = 0.0
@@ -48,7 +64,7 @@ class Recipe:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "max_steps", "eval_steps"):
+        for name in POSITIVE:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.weight_decay < 0:

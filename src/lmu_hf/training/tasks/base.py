@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ...configuration_lmu import LMUConfig
@@ -66,21 +66,42 @@ class Task(ABC):
             final: the run's last reading, when a costlier and better search may be used.
         """
 
-    def loader(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
-        """Batches of a split; in an order drawn from ``generator`` if it is for training."""
-        rows: Dataset = self.splits[split]
-        training = split == "train"
-        return DataLoader(
-            rows, batch_size, shuffle=training, generator=generator if training else None, collate_fn=_as_it_is
-        )
+    def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
+        """The order in which one epoch of training reads a split's rows, drawn from ``generator`` alone."""
+        return torch.randperm(len(self.splits[split]), generator=generator).tolist()
+
+    def collate(self, split: str) -> Callable[[Any], Any]:
+        """What makes a batch of a split's rows; it must not draw from any random generator."""
+        return _as_it_is
+
+    def loader(self, split: str, batch_size: int, workers: int = 0) -> DataLoader:
+        """Batches of a split in its own order, for evaluation."""
+        return DataLoader(self.splits[split], batch_size, collate_fn=self.collate(split), num_workers=workers)
 
     def inputs(self, batch: Any, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """A batch as a model takes it, with ``labels``; varied at random if a generator is given."""
         return batch
 
+    def terms(self, inputs: dict[str, Tensor]) -> Tensor:
+        """How many terms :meth:`loss` is the mean of: what a batch weighs beside others of its step."""
+        return (inputs["labels"] != -100).sum()
+
     def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """What training makes small: by default the model's own loss."""
+        """What training makes small: by default the model's own loss.
+
+        Raises:
+            ValueError: labels are to be smoothed, and the model's own loss is not this task's to smooth.
+        """
+        if label_smoothing:
+            raise ValueError(
+                f"label_smoothing={label_smoothing} would be ignored: models for {self.name} compute their own loss; "
+                "those that smooth it take label_smoothing in their architecture"
+            )
         return model(**inputs).loss
+
+    def extras(self) -> dict[str, Any]:
+        """What else a record says of the data once the test split has been read, computed once, on one process."""
+        return {}
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from torch.utils.data import DataLoader
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ...tokenization_lmu import train_tokenizer
 from .base import SPLITS, Gather, Task
@@ -120,21 +119,22 @@ class TranslationTask(Task):
         model.generation_config.update(num_beams=self.num_beams, max_new_tokens=self.max_length)
         return model
 
-    def loader(self, split: str, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
-        """Batches of sentences of about one length; in training in an order drawn from ``generator``."""
+    def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
+        """An epoch's rows at random, but so that neighbours are of about one length."""
         lengths = [len(source) + len(target) for source, target in self.pairs[split]]
-        sampler = LengthGroupedSampler(batch_size, lengths=lengths, generator=generator) if split == "train" else None
-        return DataLoader(self.splits[split], batch_size, sampler=sampler, collate_fn=self._collate(split))
+        return get_length_grouped_indices(lengths, batch_size, generator=generator)
 
-    def _collate(self, split: str) -> Callable[[list[int]], dict[str, Tensor]]:
-        def collate(rows: list[int]) -> dict[str, Tensor]:
+    def collate(self, split: str) -> Callable[[list[int]], dict[str, Tensor]]:
+        """What turns row numbers into a batch of padded token ids."""
+
+        def padded(rows: list[int]) -> dict[str, Tensor]:
             sources, targets = zip(*(self.pairs[split][row] for row in rows), strict=True)
             batch = self.encode(list(sources))
             target = self.encode(list(targets))
             batch["labels"] = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
             return batch if split == "train" else {**batch, "row": torch.tensor(rows)}
 
-        return collate
+        return padded
 
     def encode(self, texts: list[str]) -> dict[str, Tensor]:
         """Sentences as ``input_ids`` and ``attention_mask``, (b, n)."""

@@ -1,0 +1,46 @@
+"""Whether as many processes run as were asked for: on a CPU, accelerate starts a single one in place of two."""
+
+import re
+import sys
+from pathlib import Path
+
+import psutil
+from accelerate import PartialState
+
+FLAGS = re.compile(r"--(?:num[_-]processes|nproc[_-]per[_-]node)(?:=(\d+))?$")
+
+
+def asked_processes(command: list[str]) -> int | None:
+    """How many processes a launcher's command line asks for; None if it is no launcher's, or does not say."""
+    words = {Path(word).name for word in command[:4]}
+    launches = "torchrun" in words or {"accelerate", "launch"} <= words or "accelerate.commands.launch" in words
+    if not launches:
+        return None
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if word.endswith(".py"):
+            return None  # what follows belongs to the script
+        if match := FLAGS.match(word):
+            number = match.group(1) or following
+            return int(number) if number.isdigit() else None
+    return None
+
+
+def check_processes() -> None:
+    """Refuse to train on fewer processes than the launcher above this one was asked for.
+
+    Raises:
+        SystemExit: there are fewer; the message gives a command that starts them all.
+    """
+    running = PartialState().num_processes
+    for parent in psutil.Process().parents():
+        try:
+            asked = asked_processes(parent.cmdline())
+        except psutil.Error:  # it has ended, or belongs to someone else
+            continue
+        if asked is not None and asked > running:
+            script = " ".join(sys.argv)
+            raise SystemExit(
+                f"{asked} processes were asked for and {running} runs (accelerate starts one on a CPU); this starts "
+                f"{asked}:\n  ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes {asked} "
+                f"--num_machines 1 --mixed_precision no --dynamo_backend no {script}"
+            )

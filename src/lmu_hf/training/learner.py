@@ -1,0 +1,127 @@
+"""What learns: the prepared model, the average of its weights, optimiser and schedule; and their whole state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from transformers import PreTrainedModel, get_scheduler
+
+from .recipes import Recipe
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, flatten_optimizer_state_dict=True)
+
+
+class Learner:
+    """A model that accelerate has prepared, on one process, replicated or sharded, and all that changes it.
+
+    Args:
+        accelerator: decides where it lives.
+        model: the model.
+        recipe: optimiser, schedule, averaging and clipping.
+        steps: of the whole run.
+    """
+
+    def __init__(self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, steps: int) -> None:
+        self.accelerator, self.recipe = accelerator, recipe
+        optimizer = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+        self.model, prepared = accelerator.prepare(model, optimizer)
+        self.prepared_optimizer = prepared
+        self.schedule = get_scheduler(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)
+        self.average: list[Tensor] = []
+
+    @property
+    def plain(self) -> PreTrainedModel:
+        """The model itself."""
+        return cast(PreTrainedModel, self.accelerator.unwrap_model(self.model))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Its parameters, as tensors that can be written to."""
+        return [parameter.detach() for parameter in self.plain.parameters()]
+
+    def update(self) -> None:
+        """Take one step along the gradients that have gathered, and forget them."""
+        if self.recipe.max_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        self.prepared_optimizer.step()
+        self.schedule.step()
+        self.prepared_optimizer.zero_grad()
+        if self.average:
+            get_ema_multi_avg_fn(self.recipe.averaging)(self.average, self.parameters, None)
+        elif self.recipe.averaging:
+            self.average = [parameter.clone() for parameter in self.parameters]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The weights that count in the model's place: the average, if there is one."""
+        if not self.average:
+            yield
+            return
+        trained = [parameter.clone() for parameter in self.parameters]
+        _copy(self.average, self.parameters)
+        try:
+            yield
+        finally:
+            _copy(trained, self.parameters)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's weights, whole, on the main process; tied ones under each of their names."""
+        weights = get_model_state_dict(self.model, options=WHOLE)
+        return {name: cast(Tensor, tensor).clone() for name, tensor in weights.items()}
+
+    def set_weights(self, weights: dict[str, Tensor]) -> None:
+        """Give every process the weights that the main one holds."""
+        set_model_state_dict(self.model, cast(dict, weights), options=self._spread)
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Everything that decides what it learns next: tensors in groups, and the rest as JSON has it."""
+        tensors = {"model": self.weights()}
+        if self.average:
+            with self.averaged():
+                tensors["average"] = self.weights()
+        flat: dict[str, Any] = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
+        tensors["optimizer"] = {name: value.clone() for name, value in flat.items() if isinstance(value, Tensor)}
+        numbers = {name: value for name, value in flat.items() if not isinstance(value, Tensor)}
+        return tensors, {"optimizer": numbers, "schedule": self.schedule.state_dict()}
+
+    def load_state(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Go back to where :meth:`state` was taken."""
+        if "average" in tensors:
+            self.set_weights(tensors["average"])
+            self.average = [parameter.clone() for parameter in self.parameters]
+        self.set_weights(tensors["model"])
+        flat = {**state["optimizer"], **tensors["optimizer"]}
+        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, flat, options=self._spread)
+        self.schedule.load_state_dict(state["schedule"])
+
+    @property
+    def _spread(self) -> StateDictOptions:
+        return SPREAD if self.accelerator.num_processes > 1 else WHOLE
+
+
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices are decayed; embeddings, biases, norms and other vectors are not."""
+    embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0},
+    ]
