@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, get_scheduler
 
 from .recipes import Recipe
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
-SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, flatten_optimizer_state_dict=True)
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 class Learner:
@@ -91,10 +91,12 @@ class Learner:
         if self.average:
             with self.averaged():
                 tensors["average"] = self.weights()
-        flat: dict[str, Any] = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
-        tensors["optimizer"] = {name: value.clone() for name, value in flat.items() if isinstance(value, Tensor)}
-        numbers = {name: value for name, value in flat.items() if not isinstance(value, Tensor)}
-        return tensors, {"optimizer": numbers, "schedule": self.schedule.state_dict()}
+        optimizer = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
+        moments = cast(dict[str, dict[str, Tensor]], optimizer.get("state", {}))
+        tensors["optimizer"] = {
+            f"{name}/{part}": tensor.clone() for name, parts in moments.items() for part, tensor in parts.items()
+        }
+        return tensors, {"optimizer": optimizer.get("param_groups", []), "schedule": self.schedule.state_dict()}
 
     def load_state(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Go back to where :meth:`state` was taken."""
@@ -102,8 +104,12 @@ class Learner:
             self.set_weights(tensors["average"])
             self.average = [parameter.clone() for parameter in self.parameters]
         self.set_weights(tensors["model"])
-        flat = {**state["optimizer"], **tensors["optimizer"]}
-        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, flat, options=self._spread)
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors["optimizer"].items():
+            parameter, part = name.rsplit("/", 1)
+            moments.setdefault(parameter, {})[part] = tensor
+        optimizer: dict[str, Any] = {"state": moments, "param_groups": state["optimizer"]}
+        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, optimizer, options=self._spread)
         self.schedule.load_state_dict(state["schedule"])
 
     @property

@@ -5,17 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ..augmentation import Augmentation
 
-POSITIVE = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
+POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")
-    "epochs",
-    "batch_size",
-    "accumulation",
-    "max_steps",
-    "eval_steps",
-    "patience",
-    "learning_rate",
-    "max_grad_norm",
-)
 
 
 @dataclass(frozen=True)
