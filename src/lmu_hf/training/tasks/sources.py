@@ -4,7 +4,11 @@ from pathlib import Path
 
 
 def load_rows(
-    name: str, data_dir: Path | None = None, needed: tuple[str, ...] = ("train",), columns: tuple[str, ...] = ()
+    name: str,
+    data_dir: Path | None = None,
+    needed: tuple[str, ...] = ("train",),
+    columns: tuple[str, ...] = (),
+    config: str | None = None,
 ):
     """A data set's splits, as `datasets` gives them, with what is needed of them known to be there.
 
@@ -13,6 +17,7 @@ def load_rows(
         data_dir: a folder of data sets; None for the Hub.
         needed: splits that must be there.
         columns: columns that each of them must have.
+        config: which of its configurations; in a folder of data sets, a folder within the data set's.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -20,11 +25,11 @@ def load_rows(
     """
     from datasets import load_dataset
 
-    source = name if data_dir is None else str((data_dir / name).resolve())
+    source = name if data_dir is None else str((data_dir / name / (config or "")).resolve())
     if data_dir is not None and not Path(source).is_dir():
         raise FileNotFoundError(f"no folder {source!r}: --data_dir must hold it; leave --data_dir out for the Hub")
     try:
-        rows = load_dataset(source)
+        rows = load_dataset(source, config if data_dir is None else None)
     except (
         OSError,
         ValueError,

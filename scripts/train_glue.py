@@ -1,0 +1,52 @@
+"""Train an LMU to classify sentences or pairs of sentences: GLUE, IMDB, SNLI, rows of your own, or made-up ones.
+
+    python scripts/train_glue.py                                       # no download: made-up opinions, a minute
+    python scripts/train_glue.py --recipe paraphrases                  # no download: made-up pairs
+    python scripts/train_glue.py --task_name sst2                      # from the Hub
+    python scripts/train_glue.py --task_name rte --data_dir data       # from data/nyu-mll/glue/rte
+    python scripts/train_glue.py --recipe imdb-lstm --data_dir data    # an LSTM in the same blocks, to compare with
+    python scripts/train_glue.py --train_file train.csv --validation_file dev.csv --text_column review
+    python scripts/train_glue.py --recipe imdb-linear --word_vectors glove.txt      # the paper's 301 parameters
+    accelerate launch scripts/train_glue.py --task_name qqp            # several processes or a GPU
+
+Files are CSV, TSV, JSON lines or parquet, UTF-8, one row per text or pair. Labels that are words or whole numbers are
+classes; labels with a decimal point are grades to predict. --text_pair_column makes a row a pair.
+
+Weights are chosen on validation, and the test split is read once, at the end. Where a data set has no labelled test
+split, as most of GLUE, its official validation split is the test and a fixed tenth of the training rows validates; of
+files, a tenth validates if there is no --validation_file, and there is no test without a --test_file. run.json says
+what each split was. Writes a run folder (--output_dir, default runs/RECIPE-seed<k>): model/, metrics.jsonl, run.json
+(only when the run is complete) and figures/. The folder's model/ then classifies in
+`pipeline("text-classification", model=...)`.
+"""
+
+import argparse
+
+from lmu_hf.training.cli import run, training_parser
+from lmu_hf.training.loading import add_data_flags, check_sources, load_classification
+from lmu_hf.training.recipes import RECIPES
+from lmu_hf.training.record import RunRecord
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command's flags; those left out keep the recipe's values. A GLUE task brings its own recipe."""
+    parser = training_parser(__doc__, kind="classification", default="opinions")
+    add_data_flags(parser, "classification")
+    args = parser.parse_args(argv)
+    try:
+        check_sources(args)
+    except ValueError as error:
+        parser.error(str(error))
+    if args.recipe == parser.get_default("recipe") and args.task_name is not None:
+        args.recipe = args.task_name.removesuffix("-mm")
+        assert args.recipe in RECIPES
+    return args
+
+
+def main(argv: list[str] | None = None) -> RunRecord:
+    """Parse flags, train, draw the learning curve, and print the result."""
+    return run(parse_args(argv), load_classification)
+
+
+if __name__ == "__main__":
+    main()

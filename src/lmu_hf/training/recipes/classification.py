@@ -1,0 +1,272 @@
+"""Sentences and pairs of sentences, each beside an LSTM in the same blocks, heads and loop."""
+
+from dataclasses import replace
+from typing import Any
+
+from .base import Recipe, recipe
+
+KIND = "classification"
+
+
+def _stack(**more: Any) -> dict[str, Any]:
+    """Residual blocks that read in both directions; a sequence is what is largest in it, channel by channel."""
+    return {
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "order": 4,
+        "theta": [4, 16],
+        "memory_channels": 64,
+        "basis": "unit",
+        "bidirectional": True,
+        "pooling": "max",
+        "embedding_dropout": 0.3,
+        "hidden_dropout": 0.2,
+        "classifier_dropout": 0.3,
+    } | more
+
+
+def _lstm(name: str, of: Recipe) -> Recipe:
+    """An LSTM in the memory's place, everything else being equal; the memory's own fields then say nothing."""
+    return replace(of, name=name, architecture=of.architecture | {"cell": "lstm"})
+
+
+def _paper(theta: int) -> dict[str, Any]:
+    """The paper's smallest classifiers: one coefficient per word dimension, eq. (25), and a linear layer."""
+    return {
+        "block_type": "lmu",
+        "num_hidden_layers": 1,
+        "order": 1,
+        "theta": theta,
+        "encoder": "identity",
+        "readout": "memory",
+        "hidden_size": 300,
+        "embedding_size": 300,
+        "pooling": "last",
+    }
+
+
+# --------------------------------------------------------------------------- made-up sentences
+
+
+@recipe
+def opinions() -> Recipe:
+    """Made-up opinions, half a minute on one core: what ``train_glue.py`` trains with nothing to download."""
+    return Recipe(
+        name="opinions",
+        kind=KIND,
+        data={"made_up": "opinions", "max_length": 64},
+        architecture=_stack(
+            hidden_size=48, memory_channels=24, theta=[4, 12], embedding_dropout=0.0, hidden_dropout=0.0
+        ),
+        learning_rate=4e-3,
+        epochs=8,
+        batch_size=32,
+        averaging=0.98,
+        max_grad_norm=1.0,
+    )
+
+
+@recipe
+def opinions_lstm() -> Recipe:
+    """The LSTM beside ``opinions``."""
+    return _lstm("opinions-lstm", opinions())
+
+
+@recipe
+def paraphrases() -> Recipe:
+    """Made-up pairs that say the same or do not, half a minute on one core."""
+    return replace(opinions(), name="paraphrases", data={"made_up": "paraphrases", "max_length": 64}, epochs=12)
+
+
+@recipe
+def paraphrases_lstm() -> Recipe:
+    """The LSTM beside ``paraphrases``."""
+    return _lstm("paraphrases-lstm", paraphrases())
+
+
+# --------------------------------------------------------------------------- single sentences and reviews
+
+
+@recipe
+def imdb() -> Recipe:
+    """IMDB reviews, the first 400 tokens of each, from scratch."""
+    return Recipe(
+        name="imdb",
+        kind=KIND,
+        data={
+            "dataset_name": "stanfordnlp/imdb",
+            "vocab_size": 20_000,
+            "max_length": 400,
+            "token_dropout": 0.1,
+        },
+        architecture=_stack(
+            num_hidden_layers=1, theta=8, embedding_dropout=0.5, hidden_dropout=0.3, classifier_dropout=0.5
+        ),
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        epochs=6,
+        batch_size=32,
+        label_smoothing=0.1,
+        averaging=0.999,
+        max_grad_norm=1.0,
+    )
+
+
+@recipe
+def imdb_lstm() -> Recipe:
+    """The LSTM beside ``imdb``."""
+    return _lstm("imdb-lstm", imdb())
+
+
+@recipe
+def imdb_linear() -> Recipe:
+    """The paper's classifier of IMDB, 301 parameters beside frozen word vectors: give ``--word_vectors``."""
+    return Recipe(
+        name="imdb-linear",
+        kind=KIND,
+        data={
+            "dataset_name": "stanfordnlp/imdb",
+            "max_length": 500,
+            "single_output": True,
+            "freeze_word_vectors": True,
+        },
+        architecture=_paper(theta=500),
+        learning_rate=0.02,
+        weight_decay=0.0,
+        epochs=20,
+        batch_size=64,
+        averaging=0.99,
+    )
+
+
+@recipe
+def sst2() -> Recipe:
+    """SST-2, phrases and sentences of film reviews."""
+    return replace(
+        imdb(),
+        name="sst2",
+        data={"task_name": "sst2", "vocab_size": 20_000, "max_length": 64, "token_dropout": 0.1},
+        architecture=_stack(embedding_dropout=0.4),
+        learning_rate=1.5e-3,
+        epochs=6,
+        batch_size=64,
+    )
+
+
+@recipe
+def sst2_lstm() -> Recipe:
+    """The LSTM beside ``sst2``."""
+    return _lstm("sst2-lstm", sst2())
+
+
+@recipe
+def cola() -> Recipe:
+    """CoLA, acceptable sentences or not."""
+    return replace(sst2(), name="cola", data=sst2().data | {"task_name": "cola"}, epochs=20)
+
+
+# --------------------------------------------------------------------------- pairs
+
+
+@recipe
+def qqp() -> Recipe:
+    """Quora's question pairs: duplicates or not."""
+    return replace(
+        sst2(),
+        name="qqp",
+        data={"task_name": "qqp", "vocab_size": 20_000, "max_length": 128, "token_dropout": 0.1},
+        architecture=_stack(head_hidden_size=128),
+        epochs=8,
+    )
+
+
+@recipe
+def qqp_lstm() -> Recipe:
+    """The LSTM beside ``qqp``."""
+    return _lstm("qqp-lstm", qqp())
+
+
+@recipe
+def qqp_linear() -> Recipe:
+    """The paper's classifier of question pairs, 1,201 parameters beside frozen word vectors."""
+    return replace(
+        imdb_linear(),
+        name="qqp-linear",
+        data={"task_name": "qqp", "max_length": 128, "single_output": True, "freeze_word_vectors": True},
+        architecture=_paper(theta=64),
+    )
+
+
+@recipe
+def mrpc() -> Recipe:
+    """MRPC, news sentences that say the same or do not."""
+    return replace(qqp(), name="mrpc", data=qqp().data | {"task_name": "mrpc"}, epochs=15, batch_size=32)
+
+
+@recipe
+def mrpc_lstm() -> Recipe:
+    """The LSTM beside ``mrpc``."""
+    return _lstm("mrpc-lstm", mrpc())
+
+
+@recipe
+def rte() -> Recipe:
+    """RTE, a text that entails a sentence or does not."""
+    return replace(mrpc(), name="rte", data=mrpc().data | {"task_name": "rte", "max_length": 256})
+
+
+@recipe
+def rte_lstm() -> Recipe:
+    """The LSTM beside ``rte``."""
+    return _lstm("rte-lstm", rte())
+
+
+@recipe
+def snli() -> Recipe:
+    """SNLI: entailment, contradiction or neither."""
+    return replace(
+        qqp(),
+        name="snli",
+        data={"dataset_name": "stanfordnlp/snli", "vocab_size": 20_000, "max_length": 128, "token_dropout": 0.05},
+    )
+
+
+@recipe
+def snli_lstm() -> Recipe:
+    """The LSTM beside ``snli``."""
+    return _lstm("snli-lstm", snli())
+
+
+@recipe
+def snli_linear() -> Recipe:
+    """The paper's classifier of SNLI, 3,603 parameters beside frozen word vectors."""
+    return replace(
+        imdb_linear(),
+        name="snli-linear",
+        data={"dataset_name": "stanfordnlp/snli", "max_length": 128, "freeze_word_vectors": True},
+        architecture=_paper(theta=64),
+    )
+
+
+@recipe
+def mnli() -> Recipe:
+    """MNLI: SNLI's question over many kinds of text; ``--task_name mnli-mm`` reports the mismatched split."""
+    return replace(qqp(), name="mnli", data=qqp().data | {"task_name": "mnli"}, epochs=4)
+
+
+@recipe
+def qnli() -> Recipe:
+    """QNLI, a sentence that answers a question or does not."""
+    return replace(qqp(), name="qnli", data=qqp().data | {"task_name": "qnli"})
+
+
+@recipe
+def stsb() -> Recipe:
+    """STS-B, how alike two sentences are, from 0 to 5."""
+    return replace(mrpc(), name="stsb", data=mrpc().data | {"task_name": "stsb"}, label_smoothing=0.0)
+
+
+@recipe
+def wnli() -> Recipe:
+    """WNLI, 635 pairs that are known to teach nothing; here because GLUE has it."""
+    return replace(mrpc(), name="wnli", data=mrpc().data | {"task_name": "wnli"})

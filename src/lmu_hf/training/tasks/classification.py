@@ -1,0 +1,341 @@
+"""Sentences and pairs of sentences to classify or to grade: GLUE, IMDB, SNLI, any labelled rows, and made-up ones."""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from ...configuration_lmu import LMUConfig
+from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from .base import Gather, Task
+from .labelled import LabelledText
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
+HEAD_FIELDS = (
+    "pooling",
+    "pair_features",
+    "head_hidden_size",
+    "classifier_dropout",
+    "hidden_dropout",
+    "embedding_dropout",
+)
+
+
+class ClassificationTask(Task):
+    """Find the class of a sentence or of a pair, or grade it with a number.
+
+    Args:
+        rows: the labelled text.
+        tokenizer: one that is there, or the kind that is trained on the training split's texts alone.
+        vocab_size: of a tokenizer that is trained, where it has a choice.
+        lowercase: of a tokenizer of words that is trained: upper and lower case are one.
+        max_length: tokens of a row beyond which its longer text is cut.
+        single_output: tell two classes apart by the sign of one number rather than by the larger of two.
+        token_dropout: the part of training tokens that is replaced by the unknown or the padding token.
+        word_vectors: (tokens, width) what the embeddings start from.
+        freeze_word_vectors: and stay at.
+        model_name_or_path: a model of the family whose stack the new model takes over, by Hub name or folder.
+        num_proc: processes that tokenise.
+
+    Raises:
+        ValueError: the options do not fit each other or the data.
+    """
+
+    auto_class = AutoModelForSequenceClassification
+    evaluation_batch = 128
+
+    def __init__(
+        self,
+        rows: LabelledText,
+        tokenizer: TokenizerKind | PreTrainedTokenizerFast = "word",
+        vocab_size: int | None = None,
+        lowercase: bool = True,
+        max_length: int = 256,
+        single_output: bool = False,
+        token_dropout: float = 0.0,
+        word_vectors: Tensor | None = None,
+        freeze_word_vectors: bool = False,
+        model_name_or_path: str | None = None,
+        num_proc: int | None = None,
+    ) -> None:
+        if single_output and (rows.labels is None or len(rows.labels) != 2):
+            raise ValueError(f"single_output tells two classes apart; {rows.name} has {rows.labels or 'no classes'}")
+        if freeze_word_vectors and word_vectors is None:
+            raise ValueError(
+                "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors "
+                "to learn them from the training rows"
+            )
+        if not 0 <= token_dropout < 1:
+            raise ValueError(f"token_dropout must be a fraction in [0, 1), got {token_dropout}")
+        self.rows, self.name = rows, rows.name
+        self.metrics, self.metric = rows.metrics, rows.metrics[0]
+        self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
+        self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
+        self.model_name_or_path = model_name_or_path
+        self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
+        encoded = {split: self._encode(split, part, num_proc) for split, part in rows.splits.items()}
+        self.lengths = {split: np.asarray(part.with_format("numpy")["length"][:]) for split, part in encoded.items()}
+        # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
+        self.splits = {
+            split: part if split == "train" else part.select(np.argsort(self.lengths[split], kind="stable"))
+            for split, part in encoded.items()
+        }
+
+    def _tokenizer(
+        self, kind: TokenizerKind | PreTrainedTokenizerFast, vocab_size: int | None, lowercase: bool
+    ) -> PreTrainedTokenizerFast:
+        if isinstance(kind, str):
+            # With <bos>, the empty text has a token, too: every sequence has a step.
+            return train_tokenizer(
+                kind,
+                _texts(self.rows),
+                vocab_size=vocab_size,
+                lowercase=lowercase if kind == "word" else None,
+                add_bos=True,
+                pair=self.rows.pairs,
+                model_max_length=self.max_length,
+            )
+        kind.model_max_length = self.max_length
+        if self.rows.pairs and "token_type_ids" not in kind.model_input_names:
+            kind.model_input_names = [*kind.model_input_names, "token_type_ids"]
+        return kind
+
+    def _encode(self, split: str, rows: "Dataset", num_proc: int | None) -> "Dataset":
+        """A split as token ids, kept on disk by `datasets` where its texts are."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
+        backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
+        encoded = rows.map(
+            encode_rows,
+            batched=True,
+            fn_kwargs={"tokenizer": self.tokenizer, "max_length": self.max_length, "pairs": self.rows.pairs},
+            remove_columns=[name for name in rows.column_names if name != "label"],
+            num_proc=num_proc,
+            desc=f"Tokenising {split}",
+        )
+        shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
+        if not shortest.all():
+            row = int((shortest == 0).argmax())
+            raise ValueError(
+                f"row {row} of the {split} split of {self.name} has a text without a token: drop such rows, or use a "
+                "tokenizer that adds <bos>"
+            )
+        return encoded.remove_columns("shortest")
+
+    @cached_property
+    def description(self) -> dict:
+        """What :meth:`describe` says, found once."""
+        kind = type(self.tokenizer.backend_tokenizer.model).__name__
+        return {
+            "name": self.name,
+            "rows": {split: len(part) for split, part in self.splits.items()},
+            "splits": self.rows.origin,
+            "labels": self.rows.labels,
+            "pairs": self.rows.pairs,
+            "tokenizer": f"{kind} of {len(self.tokenizer)}",
+            "max_length": self.max_length,
+            "longest": {split: int(lengths.max()) for split, lengths in self.lengths.items()},
+            "fingerprint": self.rows.fingerprint(),
+        }
+
+    def describe(self) -> dict:
+        """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
+        return self.description
+
+    def config_fields(self) -> dict[str, Any]:
+        """The vocabulary, its special ids, the head and its labels."""
+        tokenizer, labels = self.tokenizer, self.rows.labels
+        if labels is None:
+            outputs, problem = ["score"], "regression"
+        elif self.single_output:
+            outputs, problem = labels[1:], "multi_label_classification"
+        else:
+            outputs, problem = labels, "single_label_classification"
+        return {
+            "architectures": [f"LMUForSequence{'Pair' if self.rows.pairs else ''}Classification"],
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "problem_type": problem,
+            "id2label": dict(enumerate(outputs)),
+            "label2id": {label: number for number, label in enumerate(outputs)},
+        }
+
+    def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
+        """A fresh head on a fresh stack, or on the stack of ``model_name_or_path``; and the word vectors in place.
+
+        Raises:
+            ValueError: that model is not of the family or reads other tokens, or the vectors are of another shape.
+        """
+        vectors = self.word_vectors
+        if self.model_name_or_path is not None:
+            model = self._on_a_trained_stack(self.model_name_or_path, architecture)
+        else:
+            width = {} if vectors is None else {"embedding_size": vectors.shape[1]}
+            model = super().make_model({**architecture, **width})
+        embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight
+        if vectors is not None:
+            if vectors.shape != embeddings.shape:
+                raise ValueError(
+                    f"word vectors must be {tuple(embeddings.shape)} (tokens, width), got {tuple(vectors.shape)}"
+                )
+            with torch.no_grad():
+                embeddings.copy_(vectors)
+        embeddings.requires_grad_(not self.freeze_word_vectors)
+        return model
+
+    def _on_a_trained_stack(self, name: str, architecture: dict[str, Any]) -> PreTrainedModel:
+        config = LMUConfig.get_config_dict(name)[0]
+        if config.get("model_type") != "lmu" or config.get("is_encoder_decoder"):
+            raise ValueError(f"{name} must be a stack of the LMU family, got model type {config.get('model_type')!r}")
+        if config["vocab_size"] != len(self.tokenizer):
+            raise ValueError(
+                f"{name} reads {config['vocab_size']} tokens and the tokenizer has {len(self.tokenizer)}: give the one "
+                "that it was trained with, --tokenizer_name"
+            )
+        head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
+        old = {field: value for field, value in config.items() if field in LMUConfig.__annotations__}
+        return self.auto_class.from_pretrained(name, config=LMUConfig(**{**old, **head, **self.config_fields()}))
+
+    def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
+        """An epoch's rows at random, but so that those of a batch are of about one length."""
+        drawn = torch.randperm(len(self.splits[split]), generator=generator).numpy()
+        lengths, group = self.lengths[split], GROUP * batch_size
+        batches: list[np.ndarray] = []
+        for start in range(0, len(drawn), group):
+            rows = drawn[start : start + group]
+            rows = rows[np.argsort(-lengths[rows], kind="stable")]
+            batches += [rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size)]
+        whole = len(drawn) // batch_size  # a shorter batch stays last, or it would shift all behind it
+        turns = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
+        return np.concatenate([batches[turn] for turn in turns]).tolist()
+
+    def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
+        """What turns rows into a batch, padded to its longest row."""
+        whole = self.rows.labels is not None and not self.single_output
+        return partial(
+            pad_rows, pad_token_id=self.tokenizer.pad_token_id, dtype=torch.int64 if whole else torch.float32
+        )
+
+    def inputs(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """A batch as it is; in training with some of its tokens replaced."""
+        if generator is None or not self.token_dropout:
+            return batch
+        nothing = self.tokenizer.unk_token_id
+        nothing = self.tokenizer.pad_token_id if nothing is None else nothing
+        return {
+            name: _drop(value, self.token_dropout, nothing, generator) if name.endswith("input_ids") else value
+            for name, value in batch.items()
+        }
+
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
+        """Cross-entropy, smoothed; squared error where the label is a number, which is never smoothed."""
+        logits, labels = _logits(model, inputs), inputs["labels"]
+        if self.rows.labels is None:
+            return mse_loss(logits[:, 0], labels)
+        if self.single_output:
+            return binary_cross_entropy_with_logits(logits[:, 0], labels * (1 - label_smoothing) + label_smoothing / 2)
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+    def scores(
+        self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
+    ) -> dict[str, float]:
+        """The scores that the data is judged by, over a whole split at once."""
+        from ..metrics import judge
+
+        predictions: list[float] = []
+        references: list[float] = []
+        for batch in batches:
+            decided, labels = gather((self.decide(_logits(model, batch)), batch["labels"]))
+            predictions += decided.tolist()
+            references += labels.tolist()
+        return judge(self.metrics, predictions, references)
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """The class of each row, or its grade."""
+        if self.rows.labels is None:
+            return logits[:, 0]
+        return (logits[:, 0] > 0).long() if self.single_output else logits.argmax(-1)
+
+    def processor(self) -> PreTrainedTokenizerFast:
+        """The tokenizer."""
+        return self.tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """A tokenizer by Hub name or from a folder.
+
+    Raises:
+        ValueError: it cannot be loaded, or cannot pad.
+    """
+    try:
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no tokenizer can be loaded from {name!r}: {' '.join(str(error).split())}") from error
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
+    return tokenizer
+
+
+def _texts(rows: LabelledText) -> Iterable[str]:
+    """Every text of the training split, a thousand rows in memory at a time."""
+    for batch in rows.splits["train"].iter(1000):
+        yield from batch["text"]
+        yield from batch.get("text_pair", ())
+
+
+def encode_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_length: int, pairs: bool) -> dict:
+    """Token ids of rows; of pairs apart, each as the tokenizer frames it in a row that holds both."""
+    texts = (batch["text"], batch["text_pair"]) if pairs else (batch["text"],)
+    encoding = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=pairs)
+    ids = encoding["input_ids"]
+    if not pairs:
+        lengths = [len(row) for row in ids]
+        return {"input_ids": ids, "length": lengths, "shortest": lengths}
+    first, second = (
+        [
+            [token for token, side in zip(*row, strict=True) if side == wanted]
+            for row in zip(ids, encoding["token_type_ids"], strict=True)
+        ]
+        for wanted in (0, 1)
+    )
+    sizes = [(len(one), len(other)) for one, other in zip(first, second, strict=True)]
+    return {
+        "input_ids": first,
+        "pair_input_ids": second,
+        "length": [max(size) for size in sizes],
+        "shortest": [min(size) for size in sizes],
+    }
+
+
+def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Rows as ``input_ids`` and ``attention_mask`` (b, n), those of pairs twice, and ``labels`` (b,)."""
+    batch: dict[str, Tensor] = {}
+    for prefix in ("", "pair_"):
+        if f"{prefix}input_ids" in rows[0]:
+            ids = [torch.tensor(row[f"{prefix}input_ids"]) for row in rows]
+            ones = [torch.ones_like(row) for row in ids]
+            batch[f"{prefix}input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
+            batch[f"{prefix}attention_mask"] = pad_sequence(ones, batch_first=True)
+    return {**batch, "labels": torch.tensor([row["label"] for row in rows], dtype=dtype)}
+
+
+def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    return model(**{name: value for name, value in inputs.items() if name != "labels"}).logits.float()
+
+
+def _drop(ids: Tensor, part: float, nothing: int, generator: torch.Generator) -> Tensor:
+    """Token ids, some replaced; but for the first, so that a row keeps how it begins."""
+    dropped = torch.rand(ids.shape, generator=generator) < part
+    dropped[:, 0] = False
+    return ids.masked_fill(dropped.to(ids.device), nothing)
