@@ -5,6 +5,7 @@ import gzip
 import math
 import sysconfig
 from dataclasses import replace
+from itertools import pairwise
 
 import datasets
 import pytest
@@ -18,14 +19,9 @@ from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.base import SPLITS
-from lmu_hf.training.tasks.text import (
-    TextTask,
-    Windows,
-    compressed_bits,
-    python_sources,
-    text_dataset,
-    text_files,
-)
+from lmu_hf.training.tasks.compressors import compressed_bits
+from lmu_hf.training.tasks.corpus import Tokens
+from lmu_hf.training.tasks.text import TextTask, Windows, python_sources, text_dataset, text_files
 from lmu_hf.training.tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
 
 WORDS = "so many words are said again and again until the model knows them by heart\n"
@@ -46,6 +42,13 @@ def translation_task(**how) -> TranslationTask:
     return TranslationTask("nouns", splits, **{"vocab_size": 300, "max_length": 40, "num_beams": 2, **how})
 
 
+def tokens(n: int, *cuts: int) -> Tokens:
+    """The numbers below n, in rows that end at the cuts."""
+    edges = [0, *cuts, n]
+    rows = [list(range(begin, end)) for begin, end in pairwise(edges)]
+    return Tokens(datasets.Dataset.from_dict({"ids": rows}))
+
+
 def alone(value):
     """What one process gathers from all."""
     return value
@@ -56,7 +59,7 @@ def alone(value):
 
 @given(n=st.integers(2, 60), length=st.integers(1, 70), context=st.integers(0, 20))
 def test_every_token_but_the_first_is_predicted_once_from_its_own_past(n, length, context):
-    windows = Windows(torch.arange(n), length, context)
+    windows = Windows(tokens(n, n // 3, n // 3, n // 2), length, context)
     batch = windows.__getitems__(list(range(len(windows))))
     labels = batch["labels"][batch["labels"] != -100]
     assert sorted(labels.tolist()) == list(range(1, n))
@@ -69,17 +72,17 @@ def test_every_token_but_the_first_is_predicted_once_from_its_own_past(n, length
 
 
 def test_training_windows_are_all_of_one_length():
-    windows = Windows(torch.arange(100), 30, drop_last=True)
+    windows = Windows(tokens(100), 30, drop_last=True)
     batch = windows.__getitems__([0, 1, 2])
     assert len(windows) == 3
     assert set(batch) == {"input_ids", "labels"}
     assert batch["input_ids"].shape == (3, 31)
-    assert len(Windows(torch.arange(10), 30, drop_last=True)) == 1
+    assert len(Windows(tokens(10), 30, drop_last=True)) == 1
 
 
 def test_a_text_of_one_token_is_refused():
     with pytest.raises(ValueError, match="at least two tokens"):
-        Windows(torch.arange(1), 4)
+        Windows(tokens(1), 4)
 
 
 # --------------------------------------------------------------------------- text
@@ -102,7 +105,7 @@ def test_windows_with_context_score_what_one_long_window_does():
     set_seed(0)
     model = task.make_model(TINY).eval()  # a window of 8 steps: 200 of context are as good as all
     whole = task.scores(model, "validation", task.loader("validation", 4), alone)
-    task.splits["validation"] = Windows(task.splits["validation"].ids, 7, context=200)
+    task.splits["validation"] = Windows(task.splits["validation"].tokens, 7, context=200)
     parts = task.scores(model, "validation", task.loader("validation", 4), alone)
     assert parts["bits_per_character"] == pytest.approx(whole["bits_per_character"], abs=1e-4)
 
@@ -110,7 +113,7 @@ def test_windows_with_context_score_what_one_long_window_does():
 def test_the_bytes_are_the_byte_tokenizers_ids():
     text = "naïve – 文字\r\n\x00"
     task = TextTask("signs", {"train": [text]})
-    assert task.splits["train"].ids.tolist() == task.tokenizer(text)["input_ids"]
+    assert task.splits["train"].tokens.read(0, 100).tolist() == task.tokenizer(text)["input_ids"]
 
 
 def test_characters_that_training_never_saw_are_refused_for_what_they_would_hide():
@@ -144,7 +147,7 @@ def test_python_sources_are_split_by_file_without_the_tests(tmp_path, monkeypatc
     (tmp_path / "test" / "test_module.py").write_text("assert False, 'a test'\n")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     task = python_sources()
-    lines = [line for split in SPLITS for line in task.texts[split].splitlines() if line]
+    lines = [line for split in SPLITS for line in "".join(task.texts[split]).splitlines() if line]
     assert sorted(lines) == sorted(f"number = {number}" for number in range(60))
     assert task.describe() == python_sources().describe()
 
@@ -153,10 +156,13 @@ def test_text_files_are_taken_as_they_are_or_cut_in_three(tmp_path):
     (tmp_path / "long.txt").write_text("0123456789" * 40)
     (tmp_path / "short.txt").write_text("987")
     cut = text_files({"train": tmp_path / "long.txt"})
-    assert "".join(cut.texts.values()) == "0123456789" * 40
-    assert [len(cut.texts[split]) for split in SPLITS] == [360, 20, 20]
+    assert "".join(piece for split in SPLITS for piece in cut.texts[split]) == "0123456789" * 40
+    assert cut.describe()["characters"] == {"train": 360, "validation": 20, "test": 20}
     given_ = text_files({"train": tmp_path / "long.txt", "validation": tmp_path / "short.txt"})
-    assert given_.texts == {"train": "0123456789" * 40, "validation": "987"}
+    assert {split: "".join(text) for split, text in given_.texts.items()} == {
+        "train": "0123456789" * 40,
+        "validation": "987",
+    }
     assert "test" not in given_.splits
 
 
@@ -178,7 +184,8 @@ def test_a_data_set_is_read_from_a_folder_and_what_it_lacks_is_named(tmp_path):
         rows = datasets.Dataset.from_dict({"line": [f"{split} one", "and two"]})
         rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     task = text_dataset("org/name", tmp_path, text_column="line")
-    assert task.texts == {"train": "train one\nand two", "validation": "validation one\nand two"}
+    assert "".join(task.texts["train"]) == "train one\nand two"
+    assert "".join(task.texts["validation"]) == "validation one\nand two"
     with pytest.raises(ValueError, match="a column 'text' in 'train'; it has line"):
         text_dataset("org/name", tmp_path)
     with pytest.raises(FileNotFoundError, match="org/other"):

@@ -1,27 +1,25 @@
 """Running text, for next-token models: Python's own sources, a text file, or any data set with a column of text."""
 
-import bz2
-import gzip
-import lzma
 import math
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from .base import SPLITS, Gather, Task
-from .sources import load_rows
+from .compressors import compressed_bits
+from .corpus import FORMATS, Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
 
-XZ_WINDOW = 2**26
-PIECE = 1_000_000  # characters that are encoded at a time: an encoding takes some 200 bytes a token
+EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}
 
 
@@ -30,21 +28,22 @@ class Windows(Dataset):
 
     Window i predicts tokens i·length + 1 … (i + 1)·length, so every token but the first is predicted once. A batch is
     handed out whole: ``input_ids`` and ``labels`` (b, context + length + 1), padded where the text begins or ends.
+    Row k·len + i is window i moved k tokens to the right, as far as the text goes.
 
     Args:
-        ids: (n,) the whole text's tokens, at least two.
+        tokens: the whole text's, at least two.
         length: predictions a window.
         context: tokens that are read before them and not judged.
         drop_last: leave the shorter last window out, if there is another.
     """
 
-    def __init__(self, ids: Tensor, length: int, context: int = 0, drop_last: bool = False) -> None:
-        if len(ids) < 2:
+    def __init__(self, tokens: Tokens, length: int, context: int = 0, drop_last: bool = False) -> None:
+        if len(tokens) < 2:
             raise ValueError(
-                f"a text needs at least two tokens, one to predict from and one to predict; got {len(ids)}"
+                f"a text needs at least two tokens, one to predict from and one to predict; got {len(tokens)}"
             )
-        self.ids, self.length, self.context = ids, length, context
-        predictions = len(ids) - 1
+        self.tokens, self.length, self.context = tokens, length, context
+        predictions = len(tokens) - 1
         self.windows = max(predictions // length, 1) if drop_last else -(-predictions // length)
 
     def __len__(self) -> int:
@@ -56,12 +55,21 @@ class Windows(Dataset):
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A batch of windows: what torch's loader asks for first."""
-        start = torch.as_tensor(indices)[:, None] * self.length
-        place = start + torch.arange(-self.context, self.length + 1)
-        real = (place >= 0) & (place < len(self.ids))
-        ids = self.ids[place.clamp(0, len(self.ids) - 1)].long()
-        batch = {"input_ids": ids, "labels": ids.masked_fill(~real | (place <= start), -100)}
-        return batch if real.all() else {**batch, "attention_mask": real.long()}
+        shape = len(indices), self.context + self.length + 1
+        ids, real = np.zeros(shape, np.int64), np.zeros(shape, bool)
+        for row, index in enumerate(indices):
+            begin = self._start(index) - self.context
+            low, high = max(begin, 0), min(begin + shape[1], len(self.tokens))
+            ids[row, low - begin : high - begin] = self.tokens.read(low, high)
+            real[row, low - begin : high - begin] = True
+        judged = real & (np.arange(shape[1]) > self.context)
+        batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(np.where(judged, ids, -100))}
+        return batch if real.all() else {**batch, "attention_mask": torch.from_numpy(real.astype(np.int64))}
+
+    def _start(self, index: int) -> int:
+        shift, window = divmod(index, self.windows)
+        start = window * self.length
+        return start if not shift else max(min(start + shift, len(self.tokens) - 1 - self.length), 0)
 
 
 class TextTask(Task):
@@ -69,71 +77,108 @@ class TextTask(Task):
 
     Args:
         name: what the text is called in a run record.
-        texts: per split, the parts of the text; they are joined by line breaks.
+        texts: per split, a corpus, or the parts of the text, which are joined by line breaks.
         sequence_length: predictions a training window.
         tokenizer: what a token is: a kind that :func:`train_tokenizer` knows.
         vocab_size: of a tokenizer that has a choice.
+        lowercase: of a tokenizer of words.
+        tokenizer_name: a ready tokenizer's folder or name on the Hub, in place of a new one.
+        shifted: training windows begin at another place in every epoch, so that none is read twice alike.
+        num_proc: processes that encode the text.
 
     Raises:
         ValueError: a split is empty, or holds characters that the training split, and so the vocabulary, lacks.
     """
 
-    metric = "bits_per_character"
     lower_is_better = True
-    evaluation_batch = 16
     auto_class = AutoModelForCausalLM
 
     def __init__(
         self,
         name: str,
-        texts: dict[str, list[str]],
+        texts: dict[str, Corpus | list[str]],
         sequence_length: int = 512,
         tokenizer: TokenizerKind = "byte",
         vocab_size: int | None = None,
+        lowercase: bool | None = None,
+        tokenizer_name: str | None = None,
+        shifted: bool = False,
+        num_proc: int | None = None,
     ) -> None:
-        self.name, self.sequence_length, self.kind = name, sequence_length, tokenizer
-        for split, parts in texts.items():
-            if not any(parts):
+        self.name, self.sequence_length, self.shifted = name, sequence_length, shifted
+        self.kind = tokenizer if tokenizer_name is None else tokenizer_name
+        self.texts = {split: text if isinstance(text, Corpus) else Corpus.of(text) for split, text in texts.items()}
+        for split, text in self.texts.items():
+            if not any(text.texts()):
                 raise ValueError(f"the {split} split of {name} holds no text")
-        self.texts = {split: "\n".join(parts) for split, parts in texts.items()}
-        self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
-            tokenizer, _pieces(self.texts["train"]), padding_side="left", vocab_size=vocab_size
+        self.tokenizer = (
+            train_tokenizer(
+                tokenizer, self.texts["train"], padding_side="left", vocab_size=vocab_size, lowercase=lowercase
+            )
+            if tokenizer_name is None
+            else _ready_tokenizer(tokenizer_name)
         )
-        ids = {split: self._encode(split) for split in self.texts}
-        self.tokens = {split: len(tokens) for split, tokens in ids.items()}
+        self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
+        self._refuse_hidden_characters()
+        self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
+        length, context = (2048, 512) if self._is_spelt else (512, 256)
+        self.evaluation_batch = min(max(EVALUATED_LOGITS // ((length + context + 1) * len(self.tokenizer)), 1), 16)
         self.splits = {
-            split: Windows(tokens, sequence_length, drop_last=True)
+            split: Windows(encoded.tokens, sequence_length, drop_last=True)
             if split == "train"
-            else Windows(tokens, 2048, context=512)
-            for split, tokens in ids.items()
+            else Windows(encoded.tokens, length, context)
+            for split, encoded in self.encoded.items()
         }
 
-    def _encode(self, split: str) -> Tensor:
-        if self.kind == "byte":  # the ids are the bytes, and encoding them one by one would take a minute
-            return torch.from_numpy(np.frombuffer(self.texts[split].encode(), np.uint8).astype(np.int32))
-        pieces = [np.array(self.tokenizer(text)["input_ids"], dtype=np.int32) for text in _pieces(self.texts[split])]
-        ids = np.concatenate(pieces)
-        if self.tokenizer.unk_token_id is not None and (unknown := int((ids == self.tokenizer.unk_token_id).sum())):
-            raise ValueError(
-                f"the {split} split of {self.name} holds {unknown} characters that its training split lacks, so its "
-                "bits per character would be too few; use the 'byte' tokenizer"
-            )
-        return torch.from_numpy(ids)
+    @property
+    def _is_spelt(self) -> bool:
+        """Whether a token is a character or a byte."""
+        return self.kind in ("char", "byte")
+
+    @property
+    def _has_unknown_words(self) -> bool:
+        """Whether a token may stand for any text at all, so that bits per character would be too few."""
+        return any(encoded.unknown for encoded in self.encoded.values())
+
+    def _refuse_hidden_characters(self) -> None:
+        for split, encoded in self.encoded.items():
+            if self.kind == "char" and encoded.unknown:
+                raise ValueError(
+                    f"the {split} split of {self.name} holds {encoded.unknown} characters that its training split "
+                    "lacks, so its bits per character would be too few; use the 'byte' tokenizer"
+                )
+
+    def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
+        """Windows at random; if they are shifted, all by as many tokens, and in every epoch by another number."""
+        rows = super().order(split, batch_size, generator)
+        if not self.shifted:
+            return rows
+        shift = int(torch.randint(self.sequence_length, (1,), generator=generator))
+        return [shift * len(rows) + row for row in rows]
 
     def describe(self) -> dict:
-        """Name, characters and windows per split, tokenizer, and a fingerprint of every character."""
+        """Name, characters, tokens and windows per split, tokenizer, and a fingerprint of every character."""
         digest = sha256()
         for text in self.texts.values():
-            digest.update(text.encode())
-        return {
+            for piece in text:
+                digest.update(piece.encode())
+        described: dict[str, Any] = {
             "name": self.name,
-            "characters": {split: len(text) for split, text in self.texts.items()},
-            "tokens": self.tokens,
+            "characters": {split: encoded.characters for split, encoded in self.encoded.items()},
+            "tokens": {split: len(encoded.tokens) for split, encoded in self.encoded.items()},
             "rows": {split: len(rows) for split, rows in self.splits.items()},
             "tokenizer": self.kind,
             "fingerprint": digest.hexdigest()[:16],
-            "compressors": compressed_bits(self.texts["train"], self.texts["test"]) if "test" in self.texts else {},
         }
+        if self._has_unknown_words:
+            described["unknown"] = {split: encoded.unknown for split, encoded in self.encoded.items()}
+        return described
+
+    def extras(self) -> dict[str, Any]:
+        """Bits per character of the test text under general compressors: half a minute for ten megabytes."""
+        if "test" not in self.texts:
+            return {}
+        return {"compressors": compressed_bits(self.texts["train"], self.texts["test"])}
 
     def config_fields(self) -> dict:
         """The vocabulary and its special ids."""
@@ -148,9 +193,10 @@ class TextTask(Task):
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
-        """Bits per character: the code length of the split under the model, over its characters.
+        """The code length of the split under the model: bits per character, and for longer tokens per token too.
 
-        Every token but the first is predicted from the ones before it, at least 512 of them where there are as many.
+        Every token but the first is predicted from the ones before it, at least 512 of them (256 longer ones) where
+        there are as many. Where words are unknown, no bits per character are given: they would be too few.
         """
         nats, tokens = 0.0, 0
         for batch in batches:
@@ -160,38 +206,25 @@ class TextTask(Task):
             rows, counts = gather((rows, (labels != -100).sum(1)))
             nats, tokens = nats + rows.sum().item(), tokens + int(counts.sum())
         bits = nats / math.log(2) / tokens
-        return {"bits_per_character": bits * self.tokens[split] / len(self.texts[split])}
+        encoded = self.encoded[split]
+        scores = {} if self._is_spelt else {"perplexity": 2**bits, "bits_per_token": bits}
+        if not self._has_unknown_words:
+            scores["bits_per_character"] = bits * len(encoded.tokens) / encoded.characters
+        return scores
 
     def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
         return self.tokenizer
 
 
-def compressed_bits(known: str, text: str) -> dict[str, float]:
-    """Bits per character of a text under general compressors, each at level 9.
-
-    ``"xz, after the training text"`` has the other text in its window already: what the text adds to their joint size.
-    It is left out where they do not fit into that window.
-    """
-    raw = text.encode()
-    sizes = {
-        "gzip": len(gzip.compress(raw, 9)),
-        "bz2": len(bz2.compress(raw, 9)),
-        "xz": _xz_size(raw),
-    }
-    before = known.encode()
-    if len(before) + len(raw) <= XZ_WINDOW:
-        sizes["xz, after the training text"] = _xz_size(before + raw) - _xz_size(before)
-    return {name: round(8 * size / len(text), 4) for name, size in sizes.items()}
-
-
-def _xz_size(raw: bytes) -> int:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": XZ_WINDOW}]
-    return len(lzma.compress(raw, filters=filters))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    yield from (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+def _ready_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no tokenizer can be loaded from {name!r}: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"{name!r} must hold a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
+    return tokenizer
 
 
 def python_sources(**how) -> TextTask:
@@ -208,39 +241,66 @@ def python_sources(**how) -> TextTask:
             place = sha256(name.as_posix().encode()).digest()[0] % 20
             split = {0: "validation", 1: "test"}.get(place, "train")
             texts[split].append(path.read_text(encoding="utf-8", errors="strict"))
-    return TextTask("the Python standard library", texts, **how)
+    return TextTask("the Python standard library", dict(texts), **how)
 
 
-def text_files(files: dict[str, Path], **how) -> TextTask:
-    """Text files, one per split; from a training file alone, the last tenth is held out, half of it for the test.
+def text_files(files: dict[str, Path], text_column: str = "text", hold_out: float | None = None, **how) -> TextTask:
+    """Files, one per split: of text, or CSV, JSON lines or parquet with a column of it.
+
+    From a training file of text alone the last tenth is held out, half of it for the test; from any other a twentieth
+    of its rows, or ``hold_out``, drawn at random, validates.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is empty or not UTF-8.
+        ValueError: a file is empty or cannot be read.
     """
-    texts = {split: [_read(path)] for split, path in files.items()}
-    if "validation" not in texts:
-        (whole,) = texts["train"]
-        cuts = [round(len(whole) * share) for share in (0, 0.9, 0.95, 1)]
-        texts = {split: [whole[begin:end]] for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)}
-    return TextTask(files["train"].name, texts, **how)
+    name = files["train"].name
+    if files["train"].suffix in FORMATS:
+        rows = table_rows(files, text_column)
+        if "validation" not in rows:
+            rows |= held_out(rows["train"], hold_out or 0.05)
+        return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
+    sizes = {split: count_characters(path) for split, path in files.items()}
+    places = {split: (files[split], 0, size) for split, size in sizes.items()}
+    if "validation" not in files:
+        cuts = [round(sizes["train"] * share) for share in (0, 0.9, 0.95, 1)]
+        places = {
+            split: (files["train"], begin, end) for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)
+        }
+    for split, (_, begin, end) in places.items():
+        if begin == end:
+            raise ValueError(f"the {split} split of {name} holds no text")
+    return TextTask(name, {split: Corpus(text_rows(*place), "") for split, place in places.items()}, **how)
 
 
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no text file {path}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-
-
-def text_dataset(name: str, data_dir: Path | None = None, text_column: str = "text", **how) -> TextTask:
+def text_dataset(
+    name: str,
+    data_dir: Path | None = None,
+    text_column: str = "text",
+    config: str | None = None,
+    train_split: str = "train",
+    validation_split: str = "validation",
+    test_split: str = "test",
+    hold_out: float | None = None,
+    **how,
+) -> TextTask:
     """A data set's column of text, by Hub name or from a folder of data sets; its rows are joined by line breaks.
+
+    Args:
+        name: of the data set.
+        data_dir: a folder of data sets; None for the Hub.
+        text_column: what its column of text is called.
+        config: which of its configurations.
+        train_split: which of its splits to train on; several as ``"train+unsupervised"``.
+        validation_split: which to judge by.
+        test_split: which to test on, if it is there; ``""`` for none.
+        hold_out: judge by this share of the training rows instead, drawn at random.
+        how: further arguments of :class:`TextTask`.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
         ValueError: it lacks a split or the column.
     """
-    rows = load_rows(name, data_dir, needed=("train", "validation"), columns=(text_column,))
-    return TextTask(name, {split: rows[split][text_column] for split in SPLITS if split in rows}, **how)
+    splits = {"train": train_split, "validation": validation_split, "test": test_split}
+    rows = dataset_rows(name, data_dir, {s: n for s, n in splits.items() if n}, text_column, config, hold_out)
+    return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
