@@ -1,0 +1,115 @@
+"""From a pre-trained stack to a classifier: the body's weights are kept, what stands on it is new."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils.logging import get_logger
+
+from ..configuration_lmu import LMUConfig
+
+logger = get_logger(__name__)
+
+# Fields that say nothing about what the body computes with its weights, or only add to it.
+FREE_FIELDS = frozenset(
+    (
+        *("deep_representations", "pooling", "pair_features", "head_hidden_size", "label_smoothing"),
+        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
+        *("memory_form", "use_cache", "tie_word_embeddings", "initializer_range", "output_size"),
+    )
+)
+MADE_ANEW = ("classifier.", "model.mixture.", "model.mixture_highways.")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A classifier on a pre-trained body.
+
+    Args:
+        model: the classifier, in evaluation mode.
+        new: the names of its weights that no pre-training has seen.
+        unused: the names of pre-trained weights that it has no place for, such as a next-token head.
+    """
+
+    model: PreTrainedModel
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def classifier_from_pretrained(name_or_path: str, **config_changes: Any) -> PreTrainedModel:
+    """A classifier whose body is a pre-trained model's; the log says which weights are new.
+
+    Args:
+        name_or_path: a folder, or a name on the Hub.
+        config_changes: as for :func:`transfer_body`.
+
+    Raises:
+        ValueError: as :func:`transfer_body` raises it.
+    """
+    transfer = transfer_body(name_or_path, **config_changes)
+    logger.warning("taken over from %s; new: %s", name_or_path, ", ".join(transfer.new) or "nothing")
+    if transfer.unused:
+        logger.warning("left behind: %s", ", ".join(transfer.unused))
+    return transfer.model
+
+
+def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClassification, **changes: Any) -> Transfer:
+    """Put a classifier on the body of a pre-trained model of the family.
+
+    Args:
+        name_or_path: a folder, or a name on the Hub; of a language model or of another classifier.
+        auto_class: the Auto class of the model that is wanted. Which of several classes answers for it,
+            ``architectures=["LMUForSequencePairClassification"]`` says.
+        changes: fields of :class:`LMUConfig` beside those that were saved: the classes, the pooling,
+            ``deep_representations=True`` for a learned mixture of all blocks' outputs, dropouts. With
+            ``num_highway_layers`` the mixture gets another number of highway layers than the blocks were made with, if
+            the blocks have none.
+
+    Raises:
+        ValueError: there is no such model, it is not of the family, a field would make another body of it, or a weight
+            of the body is missing or of another shape; the message names the field or the weight.
+    """
+    old = _saved_config(name_or_path)
+    _refuse_another_body(name_or_path, old, changes)
+    saved = {
+        name: value for name, value in old.to_dict().items() if name not in ("architectures", "transformers_version")
+    }
+    if {"id2label", "num_labels"} & changes.keys():
+        saved = {name: value for name, value in saved.items() if name not in ("id2label", "label2id", "problem_type")}
+    config = LMUConfig(**{**saved, "architectures": None, **changes})
+    model, found = auto_class.from_pretrained(
+        name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    misshapen = {name: shapes for name, *shapes in found["mismatched_keys"]}
+    new = sorted({*found["missing_keys"], *misshapen})
+    for name in new:
+        if not name.startswith(MADE_ANEW):
+            told = f"has the shape {tuple(misshapen[name][0])}" if name in misshapen else "is missing"
+            raise ValueError(f"{name_or_path} does not hold the body that its config describes: {name} {told}")
+    return Transfer(model.eval(), tuple(new), tuple(sorted(found["unexpected_keys"])))
+
+
+def _saved_config(name_or_path: str) -> LMUConfig:
+    try:
+        config = AutoConfig.from_pretrained(name_or_path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model can be loaded from {name_or_path!r}: {' '.join(str(error).split())}") from error
+    if not isinstance(config, LMUConfig):
+        raise ValueError(f"{name_or_path} must be a model of the LMU family, its model_type is {config.model_type!r}")
+    if config.is_encoder_decoder:
+        raise ValueError(f"{name_or_path} has two stacks (is_encoder_decoder=True): a classifier needs one")
+    return config
+
+
+def _refuse_another_body(name: str, old: LMUConfig, changes: dict[str, Any]) -> None:
+    """Every field of the architecture that is not free must stay as it is."""
+    free = set(FREE_FIELDS)
+    if old.block_type != "highway" and not old.deep_representations:
+        free.add("num_highway_layers")  # it will count the mixture's own
+    for field, value in changes.items():
+        if field in LMUConfig.__annotations__ and not field.endswith("_token_id") and field not in free:
+            there = getattr(old, field)
+            if value != there:
+                raise ValueError(
+                    f"{field} cannot change on a pre-trained body: {name} has {there!r}, asked was {value!r}"
+                )
