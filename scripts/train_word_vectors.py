@@ -1,0 +1,89 @@
+"""Train word vectors on a corpus: word2vec or fastText, by gensim, as a text file that --word_vectors reads.
+
+    python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --train_split train+unsupervised
+    python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --size 100
+    python scripts/train_word_vectors.py --train_file notes.txt --algorithm fasttext --output_file vectors.txt
+    python scripts/train_glue.py --recipe imdb-linear --word_vectors vectors.txt       # what they are for
+
+A file is text, or CSV, JSON lines or parquet with a column of it. Texts are cut into words as this project's word
+tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
+--train_split names. With one worker a seed gives the same file again. Writes the file (--output_file, default
+word_vectors.txt), in word2vec's text format, and beside it a .json with what was done and where.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from lmu_hf.tokenization_lmu import train_tokenizer
+from lmu_hf.training.record import publish
+from lmu_hf.training.tasks.corpus import FORMATS, Corpus, count_characters, dataset_rows, table_rows, text_rows
+from lmu_hf.training.word_vectors import Sentences, train_word_vectors
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset_name", help="a data set's name on the Hub, or below --data_dir")
+    source.add_argument("--train_file", type=Path, help="a file of one's own")
+    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
+    parser.add_argument("--dataset_config_name", help="which of the data set's configurations")
+    parser.add_argument("--train_split", default="train", help="one or more, joined by + (default: %(default)s)")
+    parser.add_argument("--text_column", default="text", help="the column that holds the text (default: %(default)s)")
+    parser.add_argument("--algorithm", choices=("word2vec", "fasttext"), default="word2vec")
+    parser.add_argument("--size", type=int, default=300, help="numbers a vector (default: %(default)s)")
+    parser.add_argument("--window", type=int, default=5, help="words to either side (default: %(default)s)")
+    parser.add_argument("--min_count", type=int, default=5, help="leave out rarer words (default: %(default)s)")
+    parser.add_argument("--negative", type=int, default=5, help="words drawn against each (default: %(default)s)")
+    parser.add_argument("--num_train_epochs", type=int, default=5, help="passes (default: %(default)s)")
+    parser.add_argument("--keep_case", action="store_true", help="upper and lower case are two")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="threads; more than one do not repeat a result")
+    parser.add_argument("--output_file", type=Path, default=Path("word_vectors.txt"))
+    return parser.parse_args(argv)
+
+
+def load_corpus(args: argparse.Namespace) -> Corpus:
+    """The texts that the flags name."""
+    if args.dataset_name is not None:
+        splits = {"train": args.train_split}
+        rows = dataset_rows(args.dataset_name, args.data_dir, splits, args.text_column, args.dataset_config_name)
+        return Corpus(rows["train"])
+    if args.train_file.suffix in FORMATS:
+        return Corpus(table_rows({"train": args.train_file}, args.text_column)["train"])
+    if not count_characters(args.train_file):
+        raise ValueError(f"{args.train_file} holds no text")
+    return Corpus(text_rows(args.train_file), separator="")
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Parse flags, train, and write the vectors and what is to be known of them."""
+    args = parse_args(argv)
+    start = time.perf_counter()
+    try:
+        corpus = load_corpus(args)
+        cutter = train_tokenizer("word", ["a"], lowercase=not args.keep_case)  # how it cuts does not hang on its words
+        counts = train_word_vectors(
+            Sentences(corpus, cutter),
+            args.output_file,
+            algorithm=args.algorithm,
+            size=args.size,
+            window=args.window,
+            min_count=args.min_count,
+            negative=args.negative,
+            epochs=args.num_train_epochs,
+            seed=args.seed,
+            workers=args.workers,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
+    measured = {"words": counts, "size": args.size, "seconds": round(time.perf_counter() - start, 1)}
+    return publish(measured, args.output_file.with_suffix(".json"))
+
+
+if __name__ == "__main__":
+    main()

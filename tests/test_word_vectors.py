@@ -1,0 +1,132 @@
+"""Word vectors: read as files have them, refused by line, and trained."""
+
+import gzip
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from lmu_hf.tokenization_lmu import train_tokenizer
+from lmu_hf.training.word_vectors import (
+    Sentences,
+    load_word_vectors,
+    read_word_vectors,
+    tokenizer_of_vectors,
+    train_word_vectors,
+)
+
+GLOVE = "the 0.1 0.2\nCat 1 2\n. . . 3 4\nis -1e-2 5\n"
+
+
+@pytest.fixture
+def words():
+    return train_tokenizer("word", ["the cat is here"], lowercase=True)
+
+
+def write(folder, text: str, name: str = "vectors.txt"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", ["", "4 2\n"])
+def test_words_get_their_vectors_with_or_without_a_header(header, words, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        vectors = load_word_vectors(write(tmp_path, header + GLOVE), words)
+    ids = words.get_vocab()
+    assert vectors.shape == (len(words), 2)
+    torch.testing.assert_close(vectors[ids["the"]], torch.tensor([0.1, 0.2]))
+    torch.testing.assert_close(vectors[ids["cat"]], torch.tensor([1.0, 2.0]))  # the file's "Cat", lower-cased
+    assert not vectors[words.pad_token_id].any()
+    assert 0 < vectors[ids["here"]].abs().max() < 1
+
+
+def test_what_the_file_lacks_is_drawn_from_the_seed_or_zero(words, tmp_path):
+    path, here = write(tmp_path, GLOVE), words.get_vocab()["here"]
+    first, again, other = (load_word_vectors(path, words, seed=seed)[here] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not load_word_vectors(path, words, missing="zero")[here].any()
+    with pytest.raises(ValueError, match="missing must be 'random' or 'zero', got 'ones'"):
+        load_word_vectors(path, words, missing="ones")
+
+
+def test_how_many_words_are_missing_is_told(words, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("lmu_hf.training.word_vectors.logger.warning", lambda text, *values: told.append(text % values))
+    load_word_vectors(write(tmp_path, GLOVE), words)
+    assert told[0].endswith("vectors.txt has vectors for 3 of 8 tokens; 5 are random")
+
+
+def test_a_word_written_alike_goes_before_one_that_is_only_alike(words, tmp_path):
+    path = write(tmp_path, "CAT 1 1\nCat 2 2\ncat 3 3\ncat 4 4\n")
+    assert load_word_vectors(path, words)[words.get_vocab()["cat"]].tolist() == [3, 3]
+
+
+def test_words_with_spaces_and_gzipped_files_are_read(tmp_path):
+    path = tmp_path / "vectors.txt.gz"
+    path.write_bytes(gzip.compress(GLOVE.replace("\n", " \r\n").encode()))
+    assert [word for word, _ in read_word_vectors(path)] == ["the", "Cat", ". . .", "is"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("the 1 2\ncat 1\n", r"line 2 must hold a word and 2 numbers, got 'cat 1'"),
+        ("2 2\nthe 1 2\ncat 1 x\n", r"line 3, 'cat': 'x' is not a number"),
+        ("the 1 2\ncat 1 nan\n", r"line 2, 'cat': 'nan' is not a finite number"),
+        ("the 1 2\n\ncat 1 2\n", r"line 2 must hold a word and 2 numbers, got ''"),
+        ("word\n", r"line 1 must hold a word and its numbers"),
+        ("", "holds no word vector"),
+        ("5 2\n", "holds no word vector"),
+        ("dog 1 2\n", "holds none of the 8 tokens"),
+    ],
+)
+def test_a_file_that_will_not_do_is_refused_by_its_line(text, message, words, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_word_vectors(write(tmp_path, text), words)
+
+
+def test_other_bytes_and_missing_files_are_refused(words, tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"the 1 2\n\xe4h 1 2\n")
+    with pytest.raises(ValueError, match="line 2 is not UTF-8"):
+        load_word_vectors(path, words)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
+        load_word_vectors(tmp_path / "nowhere.txt", words)
+
+
+def test_a_tokenizer_is_made_of_the_files_words(tmp_path):
+    path = write(tmp_path, "the 1 2\ncat 3 4\ndon't 5 6\n. 7 8\nis 9 10\n")
+    tokenizer = tokenizer_of_vectors(path)
+    assert set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens) == {"the", "cat", ".", "is"}
+    assert tokenizer.convert_ids_to_tokens(tokenizer("the cat runs.")["input_ids"]) == ["the", "cat", "<unk>", "."]
+    vectors = load_word_vectors(path, tokenizer)
+    assert vectors[tokenizer.convert_tokens_to_ids(".")].tolist() == [7, 8]
+    first = tokenizer_of_vectors(path, max_words=1)
+    assert set(first.get_vocab()) - set(first.all_special_tokens) == {"the"}
+    with pytest.raises(ValueError, match="holds no word by the pattern"):
+        tokenizer_of_vectors(path, word_pattern=r"\d+")
+
+
+@pytest.mark.parametrize("algorithm", ["word2vec", "fasttext"])
+def test_words_that_stand_in_the_same_places_come_out_alike(algorithm, words, tmp_path):
+    draw = np.random.default_rng(0)
+    animals, tools = ("cat", "dog", "cow"), ("axe", "saw", "pin")
+    texts = [f"The {draw.choice(animals)} eats and sleeps." for _ in range(300)]
+    texts += [f"A {draw.choice(tools)} cuts or breaks!" for _ in range(300)]
+    paths = [tmp_path / "first.txt", tmp_path / "again.txt"]
+    for path in paths:
+        counts = train_word_vectors(Sentences(texts, words), path, algorithm, size=8, window=2, min_count=2, epochs=20)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert counts == {"read": 600 * 6, "words": 16}
+    vectors = {word: vector / np.linalg.norm(vector) for word, vector in read_word_vectors(paths[0])}
+    assert vectors["cat"] @ vectors["dog"] > vectors["cat"] @ vectors["saw"]
+
+
+def test_a_corpus_without_frequent_words_is_refused(words, tmp_path):
+    with pytest.raises(ValueError, match="no word is seen min_count=5 times"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt")
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", size=0)
