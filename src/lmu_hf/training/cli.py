@@ -103,7 +103,9 @@ def run(
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
     if PartialState().is_main_process:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
-    return _tell(folder, record)
+    _tell(folder, record)
+    PartialState().destroy_process_group()
+    return record
 
 
 def asked_recipe(args: argparse.Namespace) -> Recipe:

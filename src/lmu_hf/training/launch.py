@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 FLAGS = re.compile(r"--(?:num[_-]processes|nproc[_-]per[_-]node)(?:=(\d+))?$")
 
@@ -31,7 +32,7 @@ def check_processes() -> None:
     Raises:
         SystemExit: there are fewer; the message gives a command that starts them all.
     """
-    running = PartialState().num_processes
+    running = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).num_processes
     for parent in psutil.Process().parents():
         try:
             asked = asked_processes(parent.cmdline())

@@ -19,8 +19,7 @@ from transformers import PreTrainedModel, get_scheduler
 
 from .recipes import Recipe
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+WHOLE = StateDictOptions(full_state_dict=True)
 
 
 class Learner:
@@ -77,13 +76,13 @@ class Learner:
             _copy(trained, self.parameters)
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights, whole, on the main process; tied ones under each of their names."""
+        """The model's weights, whole, on every process; tied ones under each of their names."""
         weights = get_model_state_dict(self.model, options=WHOLE)
-        return {name: cast(Tensor, tensor).clone() for name, tensor in weights.items()}
+        return {name: cast(Tensor, tensor).detach().to("cpu", copy=True) for name, tensor in weights.items()}
 
     def set_weights(self, weights: dict[str, Tensor]) -> None:
-        """Give every process the weights that the main one holds."""
-        set_model_state_dict(self.model, cast(dict, weights), options=self._spread)
+        """Take on weights, as :meth:`weights` gave them."""
+        set_model_state_dict(self.model, cast(dict, weights), options=WHOLE)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Everything that decides what it learns next: tensors in groups, and the rest as JSON has it."""
@@ -94,7 +93,9 @@ class Learner:
         optimizer = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
         moments = cast(dict[str, dict[str, Tensor]], optimizer.get("state", {}))
         tensors["optimizer"] = {
-            f"{name}/{part}": tensor.clone() for name, parts in moments.items() for part, tensor in parts.items()
+            f"{name}/{part}": tensor.detach().to("cpu", copy=True)
+            for name, parts in moments.items()
+            for part, tensor in parts.items()
         }
         return tensors, {"optimizer": optimizer.get("param_groups", []), "schedule": self.schedule.state_dict()}
 
@@ -109,12 +110,8 @@ class Learner:
             parameter, part = name.rsplit("/", 1)
             moments.setdefault(parameter, {})[part] = tensor
         optimizer: dict[str, Any] = {"state": moments, "param_groups": state["optimizer"]}
-        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, optimizer, options=self._spread)
+        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, optimizer, options=WHOLE)
         self.schedule.load_state_dict(state["schedule"])
-
-    @property
-    def _spread(self) -> StateDictOptions:
-        return SPREAD if self.accelerator.num_processes > 1 else WHOLE
 
 
 def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:

@@ -331,9 +331,12 @@ class _Run:
         if self.accelerator.is_main_process:
             record.data |= self.task.extras() if read_test else {}
             self.learner.plain.save_pretrained(folder / "model", state_dict=weights)
-            self.task.processor().save_pretrained(folder / "model")
+            if (processor := self.task.processor()) is not None:
+                processor.save_pretrained(folder / "model")
             record.write(folder)
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.wait_for_everyone()
 
 
 def _make_room(folder: Path, running: Running) -> None:

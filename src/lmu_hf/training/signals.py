@@ -8,7 +8,8 @@ from types import FrameType
 class Interruption:
     """While this context is open, SIGTERM and SIGINT are noted in ``signal`` and end nothing by themselves.
 
-    A second one ends the process at once. In a thread other than the main one, nothing changes.
+    A second SIGINT ends the process at once (launchers repeat SIGTERM, and mean nothing by it). In a thread other than
+    the main one, nothing changes.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,6 +28,6 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise SystemExit(128 + number)
+        if number == self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
         self.signal = number

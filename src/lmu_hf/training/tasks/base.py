@@ -50,7 +50,7 @@ class Task(ABC):
 
     @abstractmethod
     def processor(self) -> Any:
-        """What turns raw input into a model's: a tokenizer or an image processor, with its ``save_pretrained``."""
+        """What makes a model's input of raw data, with its ``save_pretrained``: a tokenizer, say; or None."""
 
     @abstractmethod
     def scores(

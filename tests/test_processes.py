@@ -1,0 +1,162 @@
+"""Several processes compute what one computes, outlive any end, and refuse to be fewer than were asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_resume import RECIPE, curve, run, wait_for_steps
+from two_processes import gradients
+
+from lmu_hf.training import launch
+from lmu_hf.training.checkpoint import newest, verify
+from lmu_hf.training.launch import asked_processes, check_processes
+from lmu_hf.training.record import RunRecord
+
+HERE = Path(__file__).parent
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def launch_two(*words: object, launcher: tuple[str, ...] = TORCHRUN) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(HERE / "two_processes.py"), *map(str, words)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, seconds: float = 300) -> str:
+    output, errors = process.communicate(timeout=seconds)
+    assert process.returncode == 0, output[-1000:] + errors[-4000:]
+    return output
+
+
+@pytest.mark.slow
+def test_two_processes_resume_after_any_step(tmp_path):
+    output = finish(launch_two("resume", tmp_path))
+    assert output.count("is done") == 2
+    assert len(list(tmp_path.glob("again*"))) == 2 * 6 + 2 * 2
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_computes(tmp_path):
+    finish(launch_two("gradients", tmp_path / "two"))
+    two = load_file(tmp_path / "two" / "gradients.safetensors")
+    one = gradients(tmp_path / "one", batch_size=4)
+    assert set(one) == set(two) and len({name.split("/")[0] for name in one}) == 6
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-12)
+    # 7 rows to validate on in batches of 3, and 5 to test on: some processes have fewer.
+    assert RunRecord.read(tmp_path / "two").metrics == RunRecord.read(tmp_path / "one").metrics
+    for first, second in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
+        assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_one_process_killed_ends_all_and_the_run_goes_on(tmp_path):
+    process = launch_two("train", tmp_path, 2000)
+    wait_for_steps(tmp_path, 8)
+    ranks = psutil.Process(process.pid).children(recursive=True)
+    victim = next(rank for rank in ranks if rank.environ().get("RANK") == "1")
+    victim.send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and time.monotonic() - began < 60
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert not alive
+    path = newest(tmp_path / "checkpoints")
+    verify(path)
+    came_to = int(path.name.removeprefix("step-"))
+    logged = len(curve(tmp_path))
+    assert came_to >= logged - 3
+    process = launch_two("train", tmp_path, 2000)
+    wait_for_steps(tmp_path, logged + 3)  # it goes on
+    assert [row["step"] for row in curve(tmp_path)] == list(range(1, len(curve(tmp_path)) + 1))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert int(newest(tmp_path / "checkpoints").name.removeprefix("step-")) == len(curve(tmp_path)) > came_to
+
+
+FSDP = (
+    *("-m", "accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+    *("--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP", "--fsdp_transformer_layer_cls_to_wrap", "LMUResidualBlock"),
+)
+
+
+@pytest.mark.slow
+def test_sharded_on_two_processes_and_reloaded_in_one(tmp_path):
+    process = launch_two("train", tmp_path / "two", 2, launcher=FSDP)
+    finish(process)
+    record = RunRecord.read(tmp_path / "two")
+    assert record.processes == 2
+    from transformers import AutoModelForImageClassification
+
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "two" / "model")
+    assert model.num_parameters() == record.parameters["total"]
+    run(tmp_path / "one", replace(RECIPE, batch_size=8))
+    # Without dropout they would be equal; with it, they learn from the same rows.
+    assert len(curve(tmp_path / "one")) == len(curve(tmp_path / "two")) == record.steps
+
+
+# --------------------------------------------------------------------------- fewer than were asked for
+
+
+@pytest.mark.parametrize(
+    "command, asked",
+    [
+        ("python accelerate launch --cpu --num_processes 2 train.py", 2),
+        ("/usr/bin/python /usr/bin/accelerate launch --num_processes=3 train.py --num_processes 9", 3),
+        ("python -m accelerate.commands.launch --num-processes 4 train.py", 4),
+        ("python /bin/torchrun --nproc_per_node 2 train.py", 2),
+        ("python accelerate launch train.py --num_processes 2", None),
+        ("python train.py --num_processes 2", None),
+        ("bash -c accelerate", None),
+        ("", None),
+    ],
+)
+def test_what_a_launcher_was_asked_for(command, asked):
+    assert asked_processes(command.split()) == asked
+
+
+def test_fewer_processes_than_were_asked_for_are_refused(monkeypatch):
+    class Parent:
+        def cmdline(self):
+            return ["python", "accelerate", "launch", "--cpu", "--num_processes", "2", "train.py"]
+
+    class Here:
+        def parents(self):
+            return [Parent()]
+
+    monkeypatch.setattr(launch.psutil, "Process", Here)
+    with pytest.raises(SystemExit, match=r"2 processes were asked for and 1 runs(.|\n)*--multi_gpu --num_processes 2"):
+        check_processes()
+
+
+@pytest.mark.slow
+def test_accelerates_silent_single_process_is_refused_by_the_scripts(tmp_path):
+    words = ("--recipe", "digits", "--num_train_epochs", "1", "--output_dir", str(tmp_path))
+    script = HERE.parent / "scripts" / "train_psmnist.py"
+    for launcher, succeeds in (
+        (("--cpu", "--num_processes", "2"), False),
+        (("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"), True),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", *launcher, str(script), *words],
+            **{"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300, "check": False},
+        )
+        assert (done.returncode == 0) == succeeds, done.stderr[-3000:]
+        if not succeeds:
+            assert "2 processes were asked for and 1 runs" in done.stderr
+            assert not any(tmp_path.iterdir())
+    assert RunRecord.read(tmp_path).processes == 2
