@@ -233,7 +233,7 @@ def start(folder: Path, epochs: int) -> subprocess.Popen:
 
 
 def wait_for_steps(folder: Path, steps: int) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         if (folder / "metrics.jsonl").exists() and len((folder / "metrics.jsonl").read_text().splitlines()) >= steps:
             return
         time.sleep(0.05)

@@ -1,0 +1,159 @@
+"""What the training scripts share: flags, overrides, resuming, trackers and precision."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lmu_hf.layers import LMULayer
+from lmu_hf.training import cli
+from lmu_hf.training.cli import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
+from lmu_hf.training.recipes import RECIPES, get_recipe
+from lmu_hf.training.record import MetricsLog, RunRecord
+from lmu_hf.training.tasks.series import MackeyGlassTask
+
+SHORT = ["--max_train_steps", "4", "--eval_steps", "2", "--quiet", "--per_device_train_batch_size", "8"]
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def series(monkeypatch):
+    """The Mackey-Glass script on series short enough for a test."""
+    module = script("train_mackey_glass")
+    monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
+    monkeypatch.setattr(module, "load_task", lambda args, recipe: MackeyGlassTask(args.horizon, 200, window=50))
+    return module
+
+
+def parsed(*words: str):
+    return training_parser("manual", "series", "mackey-glass").parse_args(list(words))
+
+
+def test_every_flag_reaches_its_field():
+    values = {float: 0.125, int: 3, str: "linear"}
+    words = [word for flag, _, kind, _ in RECIPE_FLAGS for word in (f"--{flag}", str(values[kind]))]
+    recipe = asked_recipe(parsed(*words))
+    for _, field, kind, _ in RECIPE_FLAGS:
+        assert getattr(recipe, field) == values[kind], field
+    assert asked_recipe(parsed()) == get_recipe("mackey-glass")
+
+
+def test_fields_of_the_config_are_overridden():
+    words = ["--config_overrides", "order=12", "theta=[4, 8.5]", "hidden_act=relu", "embedding_size=null"]
+    architecture = asked_recipe(parsed(*words)).architecture
+    assert (architecture["order"], architecture["theta"], architecture["hidden_act"]) == (12, [4, 8.5], "relu")
+    assert architecture["embedding_size"] is None and architecture["hidden_size"] == 140
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config_overrides", "order"], "FIELD=VALUE, got 'order'"),
+        (["--gradient_accumulation_steps", "0"], "accumulation must be positive, got 0"),
+        (["--warmup_ratio", "1"], "warmup must be a fraction"),
+    ],
+)
+def test_values_that_cannot_be_are_named(words, message):
+    with pytest.raises(ValueError, match=message):
+        asked_recipe(parsed(*words))
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "often", "1.5"])
+def test_saving_every_so_often_must_be_a_number_or_an_epoch(value):
+    with pytest.raises(ValueError, match=f"--checkpointing_steps must be .* got '{value}'"):
+        asked_running(parsed("--checkpointing_steps", value))
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config_overrides", "orderr=3"], "error: .*orderr"),
+        (["--lr_scheduler_type", "steep"], "error: steep is not a valid SchedulerType"),
+        (["--resume_from_checkpoint", "nowhere"], "error: .*nowhere.*is not a checkpoint"),
+        (["--horizon", "0"], "error: horizon must lie between"),
+    ],
+)
+def test_what_will_not_do_is_said_in_one_line(series, tmp_path, words, message):
+    with pytest.raises(SystemExit, match=f"train_mackey_glass.py: {message}"):
+        series.main([*SHORT, "--report_to", "none", "--output_dir", str(tmp_path / "run"), *words])
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_run_is_told_resumed_and_kept(series, tmp_path, capsys):
+    words = [*SHORT, "--checkpointing_steps", "2", "--output_dir", str(tmp_path), "--report_to", "none"]
+    first = series.main(words)
+    with pytest.raises(SystemExit, match=r"holds an earlier run .* resume it, overwrite it, or choose another"):
+        series.main(words)
+    capsys.readouterr()
+    again = series.main([*words, "--resume_from_checkpoint", "auto"])
+    assert again == first and "is complete already; validation nrmse" in capsys.readouterr().out
+    (tmp_path / "run.json").unlink()
+    resumed = series.main([*words, "--resume_from_checkpoint", "auto"])
+    assert resumed.metrics == first.metrics and len(MetricsLog.read(tmp_path)) == 2
+    assert series.main([*words, "--overwrite_output_dir", "--seed", "1"]).seed == 1
+
+
+def test_a_run_is_tracked_by_tensorboard_unless_told_otherwise(series, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    series.main([*SHORT, "--output_dir", str(tmp_path)])
+    files = (tmp_path / "trackers").rglob("events.out.tfevents.*")  # one of them holds the hyper-parameters
+    found = [EventAccumulator(str(file)).Reload() for file in files]
+    (events,) = (events for events in found if "validation_nrmse" in events.Tags()["scalars"])
+    logged = {row["step"]: row["validation_nrmse"] for row in MetricsLog.read(tmp_path)}
+    told = {event.step: event.value for event in events.Scalars("validation_nrmse")}
+    assert told == pytest.approx(logged, rel=1e-6)
+
+
+def test_a_tracker_that_is_none_is_named(series, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*carrier-pigeon"):
+        series.main([*SHORT, "--report_to", "carrier-pigeon", "--output_dir", str(tmp_path)])
+
+
+def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
+    seen = set()
+    states = LMULayer._states
+
+    def watched(self, u, initial):
+        m, final = states(self, u, initial)
+        seen.add((u.dtype, m.dtype, torch.is_autocast_enabled("cpu")))
+        return m, final
+
+    monkeypatch.setattr(LMULayer, "_states", watched)
+    monkeypatch.setattr(cli, "train", half(cli.train))
+    series.main([*SHORT, "--report_to", "none", "--mixed_precision", "bf16", "--output_dir", str(tmp_path)])
+    assert seen == {(torch.float32, torch.float32, False)}
+    series.main([*SHORT, "--report_to", "none", "--output_dir", str(tmp_path / "whole")])
+    half_way, whole = (RunRecord.read(path).metrics["validation"]["nrmse"] for path in (tmp_path, tmp_path / "whole"))
+    assert half_way == pytest.approx(whole, rel=0.02) and half_way != whole
+
+
+def half(train):
+    """Accelerate remembers its first precision for a process; a fresh state is a fresh process."""
+
+    def fresh(*args, **how):
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(True)
+        try:
+            return train(*args, **how)
+        finally:
+            AcceleratorState._reset_state(True)
+
+    return fresh
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_is_named_after_itself_and_written_as_json(name):
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert json.loads(json.dumps(recipe.hyperparameters()))["learning_rate"] == recipe.learning_rate
