@@ -8,7 +8,7 @@ SEEDS ?= 0 1 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k table clean
+	reproduce-dates reproduce-multi30k table card push clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: install  ## train on embedded data, save, reload, predict, run step by step, draw two figures
+demo: install  ## train on embedded data, save, reload, run step by step, push to a Hub on loopback and load from it
 	$(RUN) scripts/demo.py
 
 test: install  ## run the quick tests
@@ -63,6 +63,12 @@ reproduce-multi30k: install  ## English to German captions (DATA=folder, or the 
 
 table: install  ## write the table of results in README.md from records/
 	$(RUN) scripts/results_table.py --write README.md
+
+card: install  ## write a model card for every record
+	$(RUN) scripts/push_to_hub.py --cards records model_cards
+
+push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REPO=org/name
+	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO),)
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

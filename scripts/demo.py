@@ -4,7 +4,7 @@
     python scripts/demo.py --num_train_epochs 2 --output_dir /tmp/demo
 
 Trains an LMU on scikit-learn's 8x8 digits, read as 64 permuted pixels one at a time, and leaves a run folder with the
-model, its record and two figures.
+model, its record, two figures and what a push to the Hub sends. The Hub it is pushed to is one on loopback.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
@@ -25,6 +26,8 @@ from transformers import AutoModelForImageClassification, DynamicCache, set_seed
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUForImageClassification, LMULayer
 from lmu_hf.publishing.figures import learning_curve, memory_window
+from lmu_hf.publishing.folder import files_of
+from lmu_hf.publishing.loopback import LoopbackHub
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.tasks.images import ImageTask, digits
@@ -38,7 +41,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from transformers.utils import logging
 import lmu_hf
 logging.disable_progress_bar()
-folder, picture = sys.argv[1:]
+folder, picture = sys.argv[1:]  # the folder may be a name on the Hub
 model = AutoModelForImageClassification.from_pretrained(folder)
 inputs = AutoImageProcessor.from_pretrained(folder)(Image.open(picture), return_tensors="pt")
 with torch.no_grad():
@@ -72,14 +75,31 @@ def baseline_accuracies(task: ImageTask) -> dict[str, float]:
     }
 
 
-def reload_elsewhere(folder: Path, picture: Path) -> dict:
-    """What a fresh process sees, that has only the folder and a picture."""
+def fresh_process(*words: object, environment: dict[str, str] | None = None) -> str:
+    """The last line that a fresh process of Python prints."""
     done = subprocess.run(
-        [sys.executable, "-c", RELOAD, str(folder), str(picture)], capture_output=True, text=True, check=False
+        [sys.executable, *map(str, words)], capture_output=True, text=True, check=False, env=environment
     )
     if done.returncode:
-        raise RuntimeError(f"reloading {folder} in a fresh process failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+        raise RuntimeError(f"a fresh process failed:\n{done.stderr}")
+    return done.stdout.splitlines()[-1]
+
+
+def reload_elsewhere(model: Path | str, picture: Path, environment: dict[str, str] | None = None) -> dict:
+    """What a fresh process sees, that has only a folder (or a name on the Hub) and a picture."""
+    return json.loads(fresh_process("-c", RELOAD, model, picture, environment=environment))
+
+
+def show_hub(run: Path, picture: Path, logits: torch.Tensor, name: str = "demo/lmu-digits") -> None:
+    """Push the run to a Hub on loopback with the same command as to the real one, and load it back by its name."""
+    with LoopbackHub() as hub, TemporaryDirectory() as cache:
+        environment = hub.environment(Path(cache), token=hub.token)
+        script = Path(__file__).with_name("push_to_hub.py")
+        commit = fresh_process(script, run, "--push", "--repo_id", name, environment=environment)
+        print(f"   one commit of {len(files_of(run / 'hub'))} files: {commit}")
+        seen = reload_elsewhere(name, picture, environment)
+    difference = (torch.tensor(seen["logits"]) - logits).abs().max()
+    print(f"   {seen['class']}.from_pretrained({name!r}) in a fresh process: its logits differ by {difference:.1e}")
 
 
 @torch.no_grad()
@@ -173,7 +193,10 @@ def main(argv: list[str] | None = None) -> None:
         [450, 800, 1150],
         args.output_dir / "figures" / "memory_window.png",
     )
-    print(f"\nFigures: {curve}, {window}")
+
+    print("\n5. Push the run to a Hub on loopback, as one commit, and load it back by name in a fresh process")
+    show_hub(args.output_dir, picture, parallel[0])
+    print(f"\nFigures: {curve}, {window}\nWhat a push sends, with its model card: {args.output_dir / 'hub'}")
 
 
 if __name__ == "__main__":

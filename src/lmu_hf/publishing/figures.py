@@ -78,6 +78,21 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
         return _save(figure, path)
 
 
+def example_digit(side: int, path: Path) -> Path:
+    """A handwritten digit out of scikit-learn's own, as a grey picture of so many pixels a side."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    image = Image.fromarray((load_digits().images[0] * (255 / 16)).round().astype("uint8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A border as wide as MNIST's; eight pixels or fewer leave no room for one.
+    inside = side if side <= 8 else round(side * 20 / 28)
+    canvas = Image.new("L", (side, side))
+    canvas.paste(image.resize((inside, inside), Image.Resampling.BICUBIC), ((side - inside) // 2,) * 2)
+    canvas.save(path)
+    return path
+
+
 _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
