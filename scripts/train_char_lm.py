@@ -12,47 +12,29 @@ figures/. `scripts/generate.py RUN/model` then writes text.
 """
 
 import argparse
-from pathlib import Path
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.loading import add_data_flags, check_sources, load_text
 from lmu_hf.training.record import RunRecord
-from lmu_hf.training.tasks.text import TextTask, python_sources, text_dataset, text_files
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags; those left out keep the recipe's values."""
     parser = training_parser(__doc__, kind="characters", default="python-sources")
-    parser.add_argument("--dataset_name", help="the data set's name on the Hub, or below --data_dir")
-    parser.add_argument("--text_column", default="text", help="its column of text (default: %(default)s)")
-    parser.add_argument("--train_file", type=Path, help="a UTF-8 text file, in place of a data set")
-    parser.add_argument("--validation_file", type=Path, help="default: held out of the training file, as the test is")
-    parser.add_argument("--test_file", type=Path)
+    add_data_flags(parser, "characters")
     args = parser.parse_args(argv)
-    if args.train_file is None and (args.validation_file or args.test_file):
-        parser.error("--validation_file and --test_file need a --train_file")
+    try:
+        check_sources(args)
+    except ValueError as error:
+        parser.error(str(error))
     if args.validation_file is None and args.test_file is not None:
         parser.error("--test_file needs a --validation_file")
-    if args.train_file is not None and args.dataset_name is not None:
-        parser.error("give one of --train_file and --dataset_name")
     return args
-
-
-def load_task(args: argparse.Namespace, recipe: Recipe) -> TextTask:
-    """The text that the recipe trains on."""
-    options = dict(recipe.data)
-    name = options.pop("dataset_name", None)
-    if args.train_file is not None:
-        files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-        return text_files({split: path for split, path in files.items() if path is not None}, **options)
-    if name is None and args.dataset_name is None:
-        return python_sources(**options)
-    return text_dataset(args.dataset_name or name, args.data_dir, args.text_column, **options)
 
 
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
-    return run(parse_args(argv), load_task)
+    return run(parse_args(argv), load_text)
 
 
 if __name__ == "__main__":

@@ -14,28 +14,21 @@ metrics.jsonl, run.json (only when the run is complete), checkpoints/ and figure
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.loading import add_data_flags, load_series
 from lmu_hf.training.record import RunRecord
-from lmu_hf.training.tasks.series import MackeyGlassTask
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags; those left out keep the recipe's values."""
     parser = training_parser(__doc__, kind="series", default="mackey-glass")
-    parser.add_argument("--horizon", type=int, default=15, help="how many steps ahead (default: %(default)s)")
-    parser.add_argument("--series_seed", type=int, default=0, help="of the series (default: %(default)s)")
+    add_data_flags(parser, "series")
     return parser.parse_args(argv)
-
-
-def load_task(args: argparse.Namespace, recipe: Recipe) -> MackeyGlassTask:
-    """The series that the recipe trains on."""
-    return MackeyGlassTask(horizon=args.horizon, seed=args.series_seed, **recipe.data)
 
 
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
-    return run(args, load_task, run_name="" if args.horizon == 15 else f"h{args.horizon}")
+    return run(args, load_series, run_name="" if args.horizon == 15 else f"h{args.horizon}")
 
 
 if __name__ == "__main__":

@@ -16,35 +16,21 @@ metrics.jsonl, run.json (only when the run is complete) and figures/. The folder
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.loading import add_data_flags, load_translation
 from lmu_hf.training.record import RunRecord
-from lmu_hf.training.tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags; those left out keep the recipe's values."""
     parser = training_parser(__doc__, kind="translation", default="dates")
-    parser.add_argument("--dataset_name", help="the data set's name on the Hub, or below --data_dir")
-    parser.add_argument("--rows", type=int, help="pairs of dates and quantities to draw (default: 24,000)")
-    parser.add_argument("--source_lang", default="en", help="language code (default: %(default)s)")
-    parser.add_argument("--target_lang", default="de", help="language code (default: %(default)s)")
+    add_data_flags(parser, "translation")
     return parser.parse_args(argv)
-
-
-def load_task(args: argparse.Namespace, recipe: Recipe) -> TranslationTask:
-    """The pairs that the recipe trains on."""
-    options = dict(recipe.data)
-    name = args.dataset_name or options.pop("dataset_name", None)
-    languages = {"source_lang": args.source_lang, "target_lang": args.target_lang}
-    if name is None:
-        return dates_and_quantities(**languages, **options, **({} if args.rows is None else {"rows": args.rows}))
-    return parallel_dataset(name, args.data_dir, **languages, **options)
 
 
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
-    return run(args, load_task, run_name=f"{args.source_lang}-{args.target_lang}")
+    return run(args, load_translation, run_name=f"{args.source_lang}-{args.target_lang}")
 
 
 if __name__ == "__main__":

@@ -146,6 +146,51 @@ def test_a_language_that_is_not_there_is_named(tmp_path):
     assert "locales that Babel knows" in done.stderr.splitlines()[-1]
 
 
+def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_path):
+    words = ["--max_train_steps", 2, "--eval_steps", 1, "--rows", 120, "--quiet"]
+    done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "runs" / "opinions-seed0")
+    words = ["runs/opinions-seed0/model", "--rows", 120, "--output", "scores.json"]
+    done = run(SCRIPTS / "evaluate.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["scores"] == record.metrics["test"]
+    assert result["data"]["fingerprint"] == record.data["fingerprint"]
+    assert json.loads((tmp_path / "scores.json").read_text()) == result
+    assert f"test of opinions by rule: accuracy {result['scores']['accuracy']:.4f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--train_file", "nowhere.csv"], "error: there is no file nowhere.csv: --train_file must name one"),
+        (["--train_file", "a.csv", "--task_name", "rte"], "error: give one of --train_file and --task_name"),
+        (["--text_column", "line"], "error: --text_column says how to read a --dataset_name or a --train_file"),
+        (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
+        (["--task_name", "rte", "--data_dir", "."], "error: no folder"),
+    ],
+)
+def test_sentences_that_cannot_be_trained_on_are_named(words, message, tmp_path):
+    done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["nowhere"], "error: nowhere does not lie in a run folder that would say what it is for: give --recipe"),
+        (["nowhere", "--recipe", "digits", "--label_column", "x"], "error: --label_column says nothing to digits"),
+    ],
+)
+def test_a_model_that_cannot_be_scored_is_named(words, message, tmp_path):
+    done = run(SCRIPTS / "evaluate.py", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]

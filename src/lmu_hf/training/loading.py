@@ -7,11 +7,13 @@ from typing import Any
 
 from .recipes import Recipe
 from .tasks.base import Task
-from .tasks.classification import ClassificationTask, load_tokenizer
+from .tasks.classification import NO_VECTORS, ClassificationTask, load_tokenizer
 from .tasks.images import ImageTask, digits, mnist
 from .tasks.labelled import GLUE_COLUMNS, Columns, LabelledText, glue, labelled_dataset, labelled_files, made_up
+from .tasks.series import MackeyGlassTask
 from .tasks.text import TextTask, python_sources, text_dataset, text_files
 from .tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
+from .word_vectors import Missing, load_word_vectors
 
 
 def _seed_or_none(text: str) -> int | None:
@@ -29,6 +31,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     "text_pair_column": {"help": "the column that holds the second text of a pair"},
     "label_column": {"help": "the column that holds the label (default: label)"},
     "max_length": {"type": int, "help": "tokens of a row beyond which its longer text is cut"},
+    "train_split": {"help": "which of its splits to train on; several joined by + (default: the recipe's, or train)"},
+    "validation_split": {"help": "which of its splits to judge by (default: the recipe's, or validation)"},
+    "validation_split_percentage": {"type": float, "help": "judge by so much of the training rows, drawn at random"},
     "tokenizer_name": {"help": "a tokenizer by Hub name or folder (default: one is trained on the training rows)"},
     "model_name_or_path": {"help": "a model whose stack is taken over, with its tokenizer (default: a fresh one)"},
     "word_vectors": {"type": Path, "help": "a file of word vectors that the embeddings start from"},
@@ -37,12 +42,21 @@ FLAGS: dict[str, dict[str, Any]] = {
     "rows": {"type": int, "help": "made-up rows to draw (default: the recipe's)"},
     "source_lang": {"default": "en", "help": "language code (default: %(default)s)"},
     "target_lang": {"default": "de", "help": "language code (default: %(default)s)"},
+    "horizon": {"type": int, "default": 15, "help": "how many steps ahead (default: %(default)s)"},
+    "series_seed": {"type": int, "default": 0, "help": "of the series (default: %(default)s)"},
     "permutation_seed": {"type": _seed_or_none, "default": 0, "help": "of the pixel order, or 'none' for raster order"},
 }
 FILES = ("train_file", "validation_file", "test_file")
+TEXT_FLAGS = (
+    *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
+    *("validation_split_percentage", "preprocessing_num_workers"),
+)
+SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed"),
-    "characters": ("dataset_name", "text_column", *FILES),
+    "characters": (*TEXT_FLAGS, *FILES),
+    "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
+    "series": ("horizon", "series_seed"),
     "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
     "classification": (
         *("task_name", "dataset_name", "dataset_config_name", *FILES, "text_column", "text_pair_column"),
@@ -65,7 +79,7 @@ def check_sources(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the flags contradict each other; the message says which.
     """
-    given = [flag for flag in ("task_name", "dataset_name", "train_file") if getattr(args, flag, None) is not None]
+    given = [flag for flag in ("train_file", "dataset_name", "task_name") if getattr(args, flag, None) is not None]
     if len(given) > 1:
         raise ValueError(f"give one of {' and '.join(f'--{flag}' for flag in given)}")
     if args.train_file is None and (args.validation_file or args.test_file):
@@ -84,11 +98,27 @@ def load_text(args: argparse.Namespace, recipe: Recipe) -> TextTask:
     """Running text."""
     options = dict(recipe.data)
     name = options.pop("dataset_name", None)
+    if args.train_file is not None or args.dataset_name not in (None, name):
+        options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
+    options |= {"num_proc": args.preprocessing_num_workers}
+    if (tokenizer := getattr(args, "tokenizer_name", None)) is not None:
+        options |= {"tokenizer_name": tokenizer}
+    if args.validation_split_percentage is not None:
+        options |= {"hold_out": args.validation_split_percentage / 100}
+    column = args.text_column or "text"
     if args.train_file is not None:
-        return text_files(_files(args), **options)
-    if name is None and args.dataset_name is None:
+        return text_files(_files(args), column, **options)
+    if (args.dataset_name or name) is None:
         return python_sources(**options)
-    return text_dataset(args.dataset_name or name, args.data_dir, args.text_column or "text", **options)
+    asked = {"config": args.dataset_config_name, "train_split": args.train_split}
+    asked |= {"validation_split": args.validation_split}
+    options |= {option: value for option, value in asked.items() if value is not None}
+    return text_dataset(args.dataset_name or name, args.data_dir, column, **options)
+
+
+def load_series(args: argparse.Namespace, recipe: Recipe) -> MackeyGlassTask:
+    """Series to predict."""
+    return MackeyGlassTask(horizon=args.horizon, seed=args.series_seed, **recipe.data)
 
 
 def load_translation(args: argparse.Namespace, recipe: Recipe) -> TranslationTask:
@@ -115,9 +145,16 @@ def load_classification(args: argparse.Namespace, recipe: Recipe) -> Classificat
     for flag in ("max_length", "freeze_word_vectors"):
         if getattr(args, flag) is not None:
             options[flag] = getattr(args, flag)
+    if options.get("freeze_word_vectors") and args.word_vectors is None:
+        raise ValueError(NO_VECTORS)
     if (name := args.tokenizer_name or args.model_name_or_path) is not None:
         options["tokenizer"] = load_tokenizer(name)
-    return ClassificationTask(labelled_rows(args, named), **options)
+    task = ClassificationTask(labelled_rows(args, named), **options)
+    if args.word_vectors is not None:
+        # A word that the file lacks adds nothing to a sum of frozen vectors.
+        missing: Missing = "zero" if task.freeze_word_vectors else "random"
+        task.word_vectors = load_word_vectors(args.word_vectors, task.tokenizer, missing)
+    return task
 
 
 def labelled_rows(args: argparse.Namespace, named: dict[str, str | None]) -> LabelledText:
@@ -151,11 +188,21 @@ def _files(args: argparse.Namespace) -> dict[str, Path]:
 LOADERS: dict[str, Callable[[argparse.Namespace, Recipe], Task]] = {
     "images": load_images,
     "characters": load_text,
+    "pretraining": load_text,
+    "series": load_series,
     "translation": load_translation,
     "classification": load_classification,
 }
 
 
 def load_task(args: argparse.Namespace, recipe: Recipe) -> Task:
-    """The data of a recipe's kind that the flags, and behind them the recipe, ask for."""
+    """The data of a recipe's kind that the flags, and behind them the recipe, ask for.
+
+    Raises:
+        ValueError: a flag is given that says nothing to this kind of data, or the data will not do.
+        FileNotFoundError: a folder or a file is not there.
+    """
+    for flag, about in FLAGS.items():
+        if flag not in KIND_FLAGS[recipe.kind] and getattr(args, flag, None) not in (None, False, about.get("default")):
+            raise ValueError(f"--{flag} says nothing to {recipe.name}, which is for {recipe.kind}")
     return LOADERS[recipe.kind](args, recipe)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from ...configuration_lmu import LMUConfig
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 from .labelled import LabelledText
 
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
-HEAD_FIELDS = (
+HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
+    "deep_representations",
     "pooling",
     "pair_features",
     "head_hidden_size",
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
+)
+NO_VECTORS = (
+    "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
+    "from the training rows"
 )
 
 
@@ -69,11 +75,6 @@ class ClassificationTask(Task):
     ) -> None:
         if single_output and (rows.labels is None or len(rows.labels) != 2):
             raise ValueError(f"single_output tells two classes apart; {rows.name} has {rows.labels or 'no classes'}")
-        if freeze_word_vectors and word_vectors is None:
-            raise ValueError(
-                "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors "
-                "to learn them from the training rows"
-            )
         if not 0 <= token_dropout < 1:
             raise ValueError(f"token_dropout must be a fraction in [0, 1), got {token_dropout}")
         self.rows, self.name = rows, rows.name
@@ -143,6 +144,9 @@ class ClassificationTask(Task):
             "pairs": self.rows.pairs,
             "tokenizer": f"{kind} of {len(self.tokenizer)}",
             "max_length": self.max_length,
+            "stack": self.model_name_or_path,
+            "word_vectors": None if self.word_vectors is None else _digest(self.word_vectors),
+            "frozen": self.freeze_word_vectors,
             "longest": {split: int(lengths.max()) for split, lengths in self.lengths.items()},
             "fingerprint": self.rows.fingerprint(),
         }
@@ -175,11 +179,15 @@ class ClassificationTask(Task):
         """A fresh head on a fresh stack, or on the stack of ``model_name_or_path``; and the word vectors in place.
 
         Raises:
-            ValueError: that model is not of the family or reads other tokens, or the vectors are of another shape.
+            ValueError: that model will not do, as :func:`classifier_from_pretrained` says; the vectors are of another
+                shape, or are to be frozen and not there.
         """
         vectors = self.word_vectors
+        if vectors is None and self.freeze_word_vectors:
+            raise ValueError(NO_VECTORS)
         if self.model_name_or_path is not None:
-            model = self._on_a_trained_stack(self.model_name_or_path, architecture)
+            head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
+            model = classifier_from_pretrained(self.model_name_or_path, **{**head, **self.config_fields()})
         else:
             width = {} if vectors is None else {"embedding_size": vectors.shape[1]}
             model = super().make_model({**architecture, **width})
@@ -193,19 +201,6 @@ class ClassificationTask(Task):
                 embeddings.copy_(vectors)
         embeddings.requires_grad_(not self.freeze_word_vectors)
         return model
-
-    def _on_a_trained_stack(self, name: str, architecture: dict[str, Any]) -> PreTrainedModel:
-        config = LMUConfig.get_config_dict(name)[0]
-        if config.get("model_type") != "lmu" or config.get("is_encoder_decoder"):
-            raise ValueError(f"{name} must be a stack of the LMU family, got model type {config.get('model_type')!r}")
-        if config["vocab_size"] != len(self.tokenizer):
-            raise ValueError(
-                f"{name} reads {config['vocab_size']} tokens and the tokenizer has {len(self.tokenizer)}: give the one "
-                "that it was trained with, --tokenizer_name"
-            )
-        head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
-        old = {field: value for field, value in config.items() if field in LMUConfig.__annotations__}
-        return self.auto_class.from_pretrained(name, config=LMUConfig(**{**old, **head, **self.config_fields()}))
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
         """An epoch's rows at random, but so that those of a batch are of about one length."""
@@ -328,6 +323,10 @@ def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[st
             batch[f"{prefix}input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
             batch[f"{prefix}attention_mask"] = pad_sequence(ones, batch_first=True)
     return {**batch, "labels": torch.tensor([row["label"] for row in rows], dtype=dtype)}
+
+
+def _digest(values: Tensor) -> str:
+    return sha256(values.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:

@@ -114,13 +114,15 @@ class ImageTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The share of images whose class is found."""
-        right, rows = 0, 0
+        from ..metrics import Accuracy
+
+        accuracy = Accuracy()
         for batch in batches:
             inputs = self.inputs(batch)
             predicted = model(pixel_values=inputs["pixel_values"]).logits.argmax(-1)
             predicted, labels = gather((predicted, inputs["labels"]))
-            right, rows = right + int((predicted == labels).sum()), rows + len(labels)
-        return {"accuracy": right / rows}
+            accuracy.add_batch(predictions=predicted.tolist(), references=labels.tolist())
+        return accuracy.compute()
 
     def processor(self) -> Any:
         """The image processor that turns any picture into what this task's models read."""

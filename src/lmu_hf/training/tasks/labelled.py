@@ -99,13 +99,13 @@ def glue(task_name: str, data_dir: Path | None = None) -> LabelledText:
         ValueError: GLUE has no such task, or what is there will not do.
         FileNotFoundError: the folder does not hold it.
     """
-    config = task_name.removesuffix("-mm") if task_name == "mnli-mm" else task_name
+    config = "mnli" if task_name == "mnli-mm" else task_name
     if config not in GLUE_COLUMNS:
         raise ValueError(f"task_name must be one of {', '.join(GLUE_COLUMNS)}, mnli-mm; got {task_name!r}")
-    rows = load_rows(GLUE, data_dir, config=config)
     names = {"train": "train", "validation": "validation", "test": "test"}
     if config == "mnli":
         names |= {"validation": "validation_mismatched" if task_name == "mnli-mm" else "validation_matched"}
+    rows = load_rows(GLUE, data_dir, needed=("train", names["validation"]), config=config)
     there = {split: rows[name] for split, name in names.items() if name in rows}
     return _labelled(f"{GLUE} {task_name}", there, Columns(*GLUE_COLUMNS[config]), names, GLUE_METRICS.get(config))
 
@@ -185,6 +185,8 @@ def _read(split: str, path: Path) -> "Dataset":
     form, how = FORMATS[path.suffix.lower()], {}
     if form != "parquet":
         _check_utf8(path)
+    if form == "csv" and not _has_second_line(path):
+        raise ValueError(f"{path} holds no row: --{split}_file must hold rows")
     if form == "csv":  # a cell that reads "NA" or "null" is a word like any other
         how = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
     try:
@@ -208,6 +210,12 @@ def _check_utf8(path: Path) -> None:
             place += len(piece)
             if not piece:
                 return
+
+
+def _has_second_line(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        file.readline()
+        return bool(file.readline().strip())
 
 
 # --------------------------------------------------------------------------- columns, labels, splits

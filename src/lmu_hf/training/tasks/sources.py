@@ -17,7 +17,8 @@ def load_rows(
         data_dir: a folder of data sets; None for the Hub.
         needed: splits that must be there.
         columns: columns that each of them must have.
-        config: which of its configurations; in a folder of data sets, a folder within the data set's.
+        config: which of its configurations. A folder of data sets has it as a folder within the data set's, whose
+            README.md may say which of its files are which split.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -25,11 +26,18 @@ def load_rows(
     """
     from datasets import load_dataset
 
-    source = name if data_dir is None else str((data_dir / name / (config or "")).resolve())
-    if data_dir is not None and not Path(source).is_dir():
-        raise FileNotFoundError(f"no folder {source!r}: --data_dir must hold it; leave --data_dir out for the Hub")
+    source = name
+    if data_dir is not None:
+        folder = (data_dir / name / (config or "")).resolve()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {str(folder)!r}: --data_dir must hold it; leave it out for the Hub")
+        if config is not None and (folder.parent / "README.md").is_file():
+            folder = folder.parent
+        else:
+            config = None
+        source = str(folder)
     try:
-        rows = load_dataset(source, config if data_dir is None else None)
+        rows = load_dataset(source, config)
     except (
         OSError,
         ValueError,

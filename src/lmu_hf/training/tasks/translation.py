@@ -59,7 +59,7 @@ class TranslationTask(Task):
         max_length: int = 128,
         num_beams: int = 5,
     ) -> None:
-        from sacrebleu.metrics import BLEU
+        from ..metrics import BLEU
 
         self.name, self.source_lang, self.target_lang = name, source_lang, target_lang
         self.max_length, self.num_beams = max_length, num_beams
@@ -73,8 +73,7 @@ class TranslationTask(Task):
         )
         self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
         self.bleu = BLEU()
-        self.bleu.corpus_score(["a"], [["a"]])  # it has no signature before it has scored
-        self.scorer = self.bleu.get_signature().format()
+        self.scorer = self.bleu.signature
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
         if len(rows) == 0:
@@ -167,8 +166,8 @@ class TranslationTask(Task):
             nats, tokens = nats + losses.sum().item(), tokens + int(counts.sum())
             made |= dict(zip(rows.tolist(), self.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
         references = [self.pairs[split][row][1] for row in sorted(made)]
-        bleu = self.bleu.corpus_score([made[row] for row in sorted(made)], [references])
-        return {"bleu": bleu.score, "loss": nats / tokens}
+        bleu = self.bleu.compute(predictions=[made[row] for row in sorted(made)], references=references)
+        return {**bleu, "loss": nats / tokens}
 
     def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""

@@ -1,0 +1,94 @@
+"""A saved model's scores on a split of the data that a recipe names."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .recipes import Recipe, get_recipe
+from .record import RunRecord, count_parameters
+from .tasks.base import Task
+from .tasks.classification import load_tokenizer
+
+FREE = ("permutation_seed", "pixel_order")  # of an image model: it holds its permutation itself
+LONGEST = 10**9  # a tokenizer that cuts nothing says more than this
+
+
+def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
+    """The recipe of that name; if none is given, the one that the model's run folder tells of.
+
+    Raises:
+        ValueError: there is no such recipe, or the model does not lie in a run folder.
+    """
+    if name is not None:
+        return get_recipe(name)
+    try:
+        return get_recipe(RunRecord.read(Path(model_name_or_path).parent).recipe)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe"
+        ) from error
+
+
+def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> None:
+    """Sentences are cut into tokens by the saved tokenizer, and end where it cuts, unless the flags say otherwise."""
+    if recipe.kind == "classification":
+        args.tokenizer_name = args.tokenizer_name or name
+        longest = load_tokenizer(args.tokenizer_name).model_max_length
+        if args.max_length is None and longest < LONGEST:
+            args.max_length = longest
+
+
+def load_model(name: str, task: Task) -> PreTrainedModel:
+    """A saved model that fits a task's data.
+
+    Raises:
+        ValueError: it was made for other data; the message says in what they differ.
+        OSError: it is not there.
+    """
+    model = task.auto_class.from_pretrained(name)
+    for field, wanted in task.config_fields().items():
+        if field not in FREE and (there := getattr(model.config, field)) != wanted:
+            raise ValueError(f"{name} was made for other data: it has {field} {there}, and the data asks for {wanted}")
+    processor = task.processor()
+    if isinstance(processor, PreTrainedTokenizerBase):
+        if AutoTokenizer.from_pretrained(name).get_vocab() != processor.get_vocab():
+            raise ValueError(f"{name} has another vocabulary than the one that this data gives: name the data it is of")
+    elif processor is not None:
+        saved = AutoImageProcessor.from_pretrained(name, use_fast=False)
+        if (saved.image_mean, saved.image_std) != (processor.image_mean, processor.image_std):
+            raise ValueError(
+                f"{name} reads pixels with mean {saved.image_mean} and std {saved.image_std}; those of the data are "
+                f"{processor.image_mean} and {processor.image_std}"
+            )
+    return model
+
+
+@torch.no_grad()
+def evaluate(model: PreTrainedModel, task: Task, split: str, batch_size: int | None = None) -> dict[str, float]:
+    """A model's scores on a split, by the search that a run's final scores use.
+
+    Raises:
+        ValueError: the data has no such split.
+    """
+    if split not in task.splits:
+        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
+    accelerator = Accelerator()
+    batches = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch))
+    return task.scores(model.eval().to(accelerator.device), split, batches, accelerator.gather_for_metrics, final=True)
+
+
+def report(name: str, model: PreTrainedModel, task: Task, split: str, scores: dict[str, float]) -> dict[str, Any]:
+    """What was scored, on what, how and to what result, as plain numbers and words."""
+    return {
+        "model": name,
+        "task": task.name,
+        "split": split,
+        "scores": scores,
+        "scorer": task.scorer,
+        "data": task.describe(),
+        "parameters": count_parameters(model),
+    }
