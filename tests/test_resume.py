@@ -292,7 +292,7 @@ def kill_again_and_again(tmp: str, kills: int) -> None:
                 os._exit(0)
             if story["kills"] < kills:
                 before = last_step(folder)
-                time.sleep(draw.uniform(0.02, 0.5))
+                time.sleep(draw.uniform(0.02, 0.3))
                 os.kill(child, signal.SIGKILL)
                 story["kills"] += os.waitpid(child, 0)[1] == signal.SIGKILL
                 story["inside a save"] += any((folder / "checkpoints").glob(".staging-*"))
