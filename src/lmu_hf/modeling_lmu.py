@@ -35,6 +35,11 @@ class LMUPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
 
+    @classmethod
+    def from_pretrained(cls, *args, use_safetensors: bool | None = True, **kwargs):
+        """As transformers' own, but that pickles are read only where ``use_safetensors=False`` asks for them."""
+        return super().from_pretrained(*args, use_safetensors=use_safetensors, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Variance 1/fan-in for projections; an encoder of one number starts as the number itself."""

@@ -1,0 +1,172 @@
+"""Every card says what its record says: each number is looked up again, by other code than wrote it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from tiny_runs import KINDS, make_run
+
+from lmu_hf.publishing.card import Shown, model_name, render, show, write_cards
+from lmu_hf.publishing.kinds import KINDS as CARD_KINDS
+from lmu_hf.publishing.kinds import kind_of
+from lmu_hf.training.record import RunRecord
+
+PROJECT = Path(__file__).parent.parent
+RECORDS = PROJECT / "records"
+RUNS = sorted(path.parent for path in RECORDS.glob("*/run.json"))
+PERCENT = ("accuracy", "f1")
+
+
+def written(run: Path) -> dict:
+    return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def table(card: str, heading: str) -> list[dict[str, str]]:
+    """The first table behind a heading, as rows by column."""
+    behind = card.split(f"\n{heading}\n")[1]
+    lines = [line for line in behind.strip().split("\n\n")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+def close(cell: str, metric: str, value: float) -> bool:
+    """Whether a cell is a score rounded, and not by more than its own last digit."""
+    expected = 100 * value if metric in PERCENT else value
+    digits = len(cell.partition(".")[2])
+    return abs(float(cell) - expected) <= 0.5 * 10**-digits + 1e-9
+
+
+def metric_of(words: str, scores: dict[str, float]) -> str:
+    plain = re.sub(r"[^a-z0-9]", "", words.lower())
+    (found,) = (name for name in scores if plain.startswith(re.sub(r"[^a-z0-9]", "", name)))
+    return found
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_each_number_of_a_card_is_its_records(run):
+    record, shown = written(run), Shown.beside(run)
+    card = render(shown, model_name(run))
+    text = str(card)
+    rows = table(text, "## Results")
+    assert len(rows) == sum(len(scores) for scores in record["metrics"].values())
+    for row in rows:
+        scores = record["metrics"][row["split"]]
+        metric = metric_of(row["score"], scores)
+        assert close(row[f"this model (seed {record['seed']})"], metric, scores[metric])
+        for heading, cell in row.items():
+            if heading.startswith("seeds"):
+                group = [written(run.parent / re.sub(r"seed\d+$", f"seed{seed}", run.name))
+                         for seed in re.findall(r"\d+", heading)]  # fmt: skip
+                values = [other["metrics"][row["split"]][metric] for other in group]
+                mean, low, high = re.fullmatch(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", cell).groups()
+                assert len(values) > 1
+                assert close(mean, metric, sum(values) / len(values))
+                assert close(low, metric, min(values)) and close(high, metric, max(values))
+    said = re.search(r"recipe `([^`]+)`; ([\d,]+) parameters", text)
+    assert (said[1], said[2]) == (record["recipe"], f"{record['parameters']['total']:,}")
+    budget = re.search(r"- ([\d,]+) steps in ([\d,]+) seconds.*?at most ([\d,]+) MiB. Best after epoch ([\d.]+)", text)
+    steps, seconds, memory, epoch = (float(word.replace(",", "")) for word in budget.groups())
+    assert steps == record["steps"] and abs(seconds - record["wall_seconds"]) <= 0.5
+    assert abs(memory - record["peak_memory_bytes"] / 2**20) <= 0.5 and epoch == record["best_epoch"]
+    for split, count in record["data"]["rows"].items():
+        assert f"{count:,} {split}" in text
+    architecture = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
+    assert architecture == record["architecture"]
+    assert f"```\n{record['command']}\n```" in text and str(record["commit"]) in text
+    for name, value in record["hyperparameters"].items():
+        if value is not None and not isinstance(value, dict):
+            assert f"`{name}={value}`" in text
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_the_metadata_is_valid_and_holds_the_scores_as_recorded(run):
+    record = written(run)
+    card = ModelCard(str(render(Shown.beside(run), model_name(run))))
+    found = {(entry.dataset_split, entry.metric_type): entry.metric_value for entry in card.data.eval_results}
+    own = record["data"].get("splits", {})
+    scores = {
+        (own.get(split, split), metric): value
+        for split, values in record["metrics"].items()
+        for metric, value in values.items()
+        if metric != "loss"
+    }
+    assert found == scores
+    assert card.data.license == "apache-2.0" and card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == kind_of(RunRecord.read(run)).pipeline_tag
+    assert yaml.safe_load(card.data.to_yaml())["model-index"][0]["name"] == model_name(run)
+
+
+def test_the_cards_in_the_project_are_what_the_records_say(tmp_path):
+    fresh = {path.name: path.read_text(encoding="utf-8") for path in write_cards(RECORDS, tmp_path)}
+    there = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "model_cards").glob("*.md")}
+    del there["template.md"]
+    assert there == fresh, "`make card` writes them anew"
+    assert len(fresh) == len({re.sub(r"-seed\d+$", "", run.name) for run in RUNS})
+
+
+def test_the_template_beside_the_cards_is_the_one_in_use():
+    assert (PROJECT / "model_cards" / "template.md").resolve() == (
+        PROJECT / "src" / "lmu_hf" / "publishing" / "templates" / "template.md"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_card_has_three_examples_a_widget_and_no_gap(kind, tmp_path):
+    run = make_run(tmp_path / f"{kind}-seed0", kind)
+    card = str(render(Shown.beside(run), "lmu-x", "org/there"))
+    assert kind_of(RunRecord.read(run)) is CARD_KINDS[kind]
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        compile(block, kind, "exec")
+        assert '"org/there"' in block
+    assert ("trust_remote_code=True" in blocks[1]) and "import lmu_hf" not in blocks[1]
+    assert all("import lmu_hf" in blocks[place] and "trust" not in blocks[place] for place in (0, 2))
+    assert ("widget" in ModelCard(card).data.to_dict()) == (kind != "time-series-forecasting")
+    assert not re.search(r"\{\{|\}\}|\bNone\b|undefined|\n\n\n", card.replace("commit `None`", ""))
+
+
+def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
+    kind, lstm = "text-classification", {"cell": "lstm", "hidden_size": 12}
+    run = make_run(tmp_path / "films-seed0", kind, recipe="films", score=0.9)
+    for name, seed, score, more in (
+        ("films-lstm-seed0", 0, 0.80, {}),
+        ("films-lstm-seed1", 1, 0.82, {}),
+        ("films-lstm-other-seed0", 0, 0.5, {"data": {"name": "other", "fingerprint": "f", "rows": {}}}),
+        ("elsewhere-lstm-seed0", 0, 0.4, {"recipe": "elsewhere-lstm"}),
+    ):
+        make_run(tmp_path / name, kind, seed, score, **{"recipe": "films-lstm", "architecture": lstm} | more)
+    card = str(render(Shown.beside(run), "films"))
+    rows = table(card, "## Results")
+    (column,) = (heading for heading in rows[0] if heading.startswith("LSTM"))
+    assert rows[0][column] == "81.00 (80.00 to 82.00)"
+    assert "The LSTM is `films-lstm`, trained on the same rows." in card
+    baseline = str(render(Shown.beside(tmp_path / "films-lstm-seed0"), "films-lstm"))
+    assert "A baseline: an LSTM in the place of every Legendre memory" in baseline
+    assert "LSTM, " not in baseline.split("## Results")[1].split("## Training")[0]
+
+
+def test_what_the_data_set_itself_calls_a_split_is_said(tmp_path):
+    run = make_run(tmp_path / "x-seed0", "text-classification")
+    assert "What is called validation here is the data set's own: a tenth of train." in str(
+        render(Shown.beside(run), "x")
+    )
+
+
+def test_scores_are_shown_as_their_readers_expect():
+    assert [show("accuracy", 0.98765), show("bleu", 38.329), show("bits_per_character", 1.8197)] == [
+        "98.77",
+        "38.3",
+        "1.820",
+    ]
+    assert [show("nrmse", 0.04895), show("matthews_correlation", 0.512345)] == ["0.049", "0.512"]
+
+
+def test_no_record_is_no_card(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        write_cards(tmp_path, tmp_path / "cards")
+    with pytest.raises(FileNotFoundError, match="has not finished"):
+        Shown.beside(tmp_path)
