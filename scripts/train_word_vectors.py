@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--dataset_name", help="a data set's name on the Hub, or below --data_dir")
     source.add_argument("--train_file", type=Path, help="a file of one's own")
     parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
@@ -44,7 +44,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="threads; more than one do not repeat a result")
     parser.add_argument("--output_file", type=Path, default=Path("word_vectors.txt"))
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.dataset_name is None and args.train_file is None:
+        parser.error("one of --dataset_name and --train_file says what to read")
+    return args
 
 
 def load_corpus(args: argparse.Namespace) -> Corpus:

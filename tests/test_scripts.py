@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from lmu_hf.training.record import RunRecord
+from lmu_hf.training.transfer import transfer_body
+from lmu_hf.training.word_vectors import read_word_vectors
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -121,6 +123,34 @@ def test_text_that_cannot_be_trained_on_is_named(words, message, tmp_path):
     assert done.returncode != 0
     assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_pre_trained_body_is_taken_over_by_a_classifier(tmp_path):
+    rows = [{"body": "so it goes on and on, and on it goes", "stars": 1}] * 60
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = ["--train_file", "rows.jsonl", "--text_column", "body", "--tokenizer", "word", "--vocab_size", 20]
+    words += ["--block_size", 8, "--per_device_train_batch_size", 2, "--report_to", "none"]
+    words += ["--max_train_steps", 2, "--eval_steps", 1, "--quiet", "--output_dir", "out"]
+    done = run(SCRIPTS / "pretrain_lm.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "out")
+    assert f"validation perplexity {record.metrics['validation']['perplexity']:.3f}" in done.stdout
+    assert set(record.metrics) == {"validation"}
+    transfer = transfer_body(str(tmp_path / "out" / "model"), deep_representations=True, num_labels=2)
+    assert {name.split(".")[0] for name in transfer.new} == {"classifier", "model"}
+    assert set(transfer.unused) <= {"lm_head.weight"}
+
+
+def test_word_vectors_are_trained_from_a_file_and_read_back(tmp_path):
+    (tmp_path / "notes.txt").write_text("So it goes on and on, and on it goes.\n" * 30)
+    words = ["--train_file", "notes.txt", "--size", 4, "--min_count", 2, "--num_train_epochs", 1]
+    done = run(SCRIPTS / "train_word_vectors.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "word_vectors.json").read_text())["words"] == {"read": 330, "words": 7}
+    words_read = {word for word, _ in read_word_vectors(tmp_path / "word_vectors.txt")}
+    assert words_read == {"so", "it", "goes", "on", "and", ",", "."}
+    done = run(SCRIPTS / "train_word_vectors.py", "--train_file", "nowhere.txt", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1].endswith("error: there is no text file nowhere.txt")
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):

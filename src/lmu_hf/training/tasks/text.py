@@ -42,9 +42,10 @@ class Windows(Dataset):
             raise ValueError(
                 f"a text needs at least two tokens, one to predict from and one to predict; got {len(tokens)}"
             )
-        self.tokens, self.length, self.context = tokens, length, context
         predictions = len(tokens) - 1
-        self.windows = max(predictions // length, 1) if drop_last else -(-predictions // length)
+        self.tokens, self.length = tokens, min(length, predictions)
+        self.windows = predictions // self.length if drop_last else -(-predictions // self.length)
+        self.context = context if self.windows > 1 else 0  # nothing stands before the first
 
     def __len__(self) -> int:
         return self.windows

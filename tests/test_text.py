@@ -1,0 +1,195 @@
+"""Running text on disk: what is read, how it is cut, and what of it comes into memory."""
+
+import pickle
+
+import datasets
+import pyarrow
+import pytest
+import torch
+from transformers import AutoTokenizer, set_seed
+
+from lmu_hf.training.tasks.corpus import Corpus, Tokens, encode, text_rows
+from lmu_hf.training.tasks.text import TextTask, Windows, text_dataset, text_files
+
+LINES = ["so many words are said", "again and again", "", "until the model knows them by heart"]
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "order": 2, "theta": 8}
+
+
+@pytest.fixture(scope="module")
+def byte_tokenizer():
+    return TextTask("words", {"train": LINES}).tokenizer
+
+
+def ids_of(task: TextTask, split: str = "train") -> list[int]:
+    return task.encoded[split].tokens.read(0, 10**9).tolist()
+
+
+def on_disk(texts: list[str], path, rows_a_chunk: int = 3) -> datasets.Dataset:
+    datasets.Dataset.from_dict({"text": texts}).to_parquet(path, batch_size=rows_a_chunk)
+    return datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(path.parent / "cache"))
+
+
+def alone(value):
+    """What one process gathers from all."""
+    return value
+
+
+# --------------------------------------------------------------------------- on disk
+
+
+def test_tokens_and_windows_are_read_from_the_file_and_not_held(tmp_path, byte_tokenizer):
+    texts = [f"{number:06d} " * 300 for number in range(2000)]  # four megabytes
+    corpus = Corpus(on_disk(texts, tmp_path / "texts.parquet", rows_a_chunk=500))
+    before = pyarrow.total_allocated_bytes()
+    tokens = encode(corpus, byte_tokenizer, "byte").tokens
+    windows = Windows(tokens, 256)
+    assert len(tokens) == sum(map(len, texts)) + len(texts) - 1
+    assert tokens.parts[0].dtype == "uint8"
+    assert not any(part.flags.owndata for part in tokens.parts)
+    windows.__getitems__(list(range(0, len(windows), 100)))
+    assert pyarrow.total_allocated_bytes() - before < 200_000
+    assert len(pickle.dumps(windows)) < 20_000  # a worker maps the file again
+
+
+def test_what_has_been_encoded_is_found_again(tmp_path, byte_tokenizer, monkeypatch):
+    rows = on_disk(LINES, tmp_path / "lines.parquet")
+    first = encode(Corpus(rows), byte_tokenizer, "byte").tokens
+    monkeypatch.setattr("lmu_hf.training.tasks.corpus._encode_text", None)  # nothing is encoded twice
+    again = encode(Corpus(rows), byte_tokenizer, "byte").tokens
+    assert first.read(0, 1000).tolist() == again.read(0, 1000).tolist() == list("\n".join(LINES).encode())
+
+
+def test_several_processes_encode_what_one_does(tmp_path):
+    rows = on_disk(LINES * 3, tmp_path / "lines.parquet")
+    texts = {"train": Corpus(rows)}
+    one, two = (TextTask("words", texts, tokenizer="char", num_proc=workers) for workers in (None, 2))
+    assert ids_of(one) == ids_of(two)
+    assert one.describe() == two.describe()
+
+
+def test_tokens_are_read_across_the_files_chunks():
+    tokens = Tokens(datasets.Dataset.from_dict({"ids": [[0, 1], [], [2], [3, 4, 5]]}))
+    tokens.parts = [tokens.parts[0][:2], tokens.parts[0][2:3], tokens.parts[0][3:]]  # as rows of three chunks
+    tokens.starts = torch.tensor([0, 2, 3, 6]).numpy()
+    for begin in range(6):
+        for end in range(begin + 1, 7):
+            assert tokens.read(begin, end).tolist() == list(range(begin, end))
+
+
+def test_a_long_row_is_encoded_in_pieces(monkeypatch, tmp_path):
+    whole = TextTask("words", {"train": LINES * 5}, tokenizer="char")
+    monkeypatch.setattr("lmu_hf.training.tasks.corpus.PIECE", 7)
+    assert ids_of(TextTask("words", {"train": LINES * 5}, tokenizer="char")) == ids_of(whole)
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(LINES), encoding="utf-8")
+    assert "".join(text_rows(path, 3, 50)["text"]) == "\n".join(LINES)[3:50]
+    path.write_text("another", encoding="utf-8")
+    assert text_rows(path)["text"][:] == ["another"]  # not what was remembered of the file
+
+
+# --------------------------------------------------------------------------- what a token is
+
+
+def test_an_end_of_sequence_stands_between_two_rows_of_words():
+    task = TextTask("words", {"train": ["a b", "b"], "validation": ["a c", "b"]}, tokenizer="word")
+    names = {name: number for name, number in task.tokenizer.get_vocab().items()}
+    assert ids_of(task) == [names[name] for name in ("a", "b", "<eos>", "b")]
+    assert ids_of(task, "validation") == [names[name] for name in ("a", "<unk>", "<eos>", "b")]
+    assert task.describe()["characters"] == {"train": 5, "validation": 5}
+    assert task.describe()["unknown"] == {"train": 0, "validation": 1}
+    assert task.metric == "perplexity"
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_perplexity_bits_per_token_and_per_character_are_one_number_thrice(kind):
+    task = TextTask("words", {"train": LINES * 20, "validation": LINES}, tokenizer=kind, vocab_size=280)
+    set_seed(0)
+    scores = task.scores(task.make_model(TINY).eval(), "validation", task.loader("validation", 2), alone)
+    tokens, characters = len(task.encoded["validation"].tokens), len("\n".join(LINES))
+    assert scores["perplexity"] == pytest.approx(2 ** scores["bits_per_token"])
+    assert scores["bits_per_character"] == pytest.approx(scores["bits_per_token"] * tokens / characters)
+    assert task.metric == "bits_per_character"
+
+
+def test_where_words_are_unknown_bits_per_character_are_left_out():
+    task = TextTask("words", {"train": LINES * 20, "validation": ["many unheard words"]}, tokenizer="word")
+    scores = task.scores(task.make_model(TINY).eval(), "validation", task.loader("validation", 2), alone)
+    assert set(scores) == {"perplexity", "bits_per_token"}
+
+
+def test_a_ready_tokenizer_is_taken_as_it_is(tmp_path):
+    first = TextTask("words", {"train": LINES * 20}, tokenizer="bpe", vocab_size=280)
+    first.processor().save_pretrained(tmp_path)
+    again = TextTask("words", {"train": LINES}, tokenizer_name=str(tmp_path))
+    assert again.tokenizer.get_vocab() == first.tokenizer.get_vocab() == AutoTokenizer.from_pretrained(tmp_path).vocab
+    with pytest.raises(ValueError, match="no tokenizer can be loaded from"):
+        TextTask("words", {"train": LINES}, tokenizer_name=str(tmp_path / "nowhere"))
+
+
+# --------------------------------------------------------------------------- order
+
+
+def test_shifted_windows_read_every_epoch_from_another_place():
+    task = TextTask("words", {"train": LINES * 9}, sequence_length=32, shifted=True)
+    rows, ids = task.splits["train"], ids_of(task)
+    first, again, other = (task.order("train", 4, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert len(first) == len(rows)
+    begins = sorted(int(divmod(row, len(rows))[1]) for row in first)
+    assert begins == list(range(len(rows)))
+    for row in (*first, *other):
+        read = rows[row]["input_ids"][0].tolist()
+        start = rows._start(row)
+        assert read == ids[start : start + 33]
+        assert set(rows[row]) == {"input_ids", "labels"}
+    assert first[0] // len(rows) != other[0] // len(rows)
+
+
+# --------------------------------------------------------------------------- where text comes from
+
+
+def test_splits_are_joined_and_rows_held_out(tmp_path):
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for split, rows in {"train": 6, "extra": 4, "test": 2}.items():
+        texts = [f"{split} {row}" for row in range(rows)]
+        datasets.Dataset.from_dict({"text": texts}).to_parquet(folder / f"{split}.parquet")
+    data_files = "configs:\n- config_name: default\n  data_files:\n"
+    data_files += "".join(f"  - split: {split}\n    path: {split}.parquet\n" for split in ("train", "extra", "test"))
+    (folder / "README.md").write_text(f"---\n{data_files}---\n")
+    task = text_dataset("reviews", tmp_path, train_split="train+extra", hold_out=0.3, test_split="")
+    train, held = (list(task.texts[split].texts()) for split in ("train", "validation"))
+    assert (len(train), len(held)) == (7, 3)
+    expected = [*(f"train {row}" for row in range(6)), *(f"extra {row}" for row in range(4))]
+    assert sorted(train + held) == sorted(expected)
+    assert set(task.splits) == {"train", "validation"}
+    again = text_dataset("reviews", tmp_path, train_split="train+extra", hold_out=0.3, test_split="")
+    assert again.describe() == task.describe()
+    with pytest.raises(ValueError, match="must have a split 'more'"):
+        text_dataset("reviews", tmp_path, train_split="train+more", validation_split="test")
+    with pytest.raises(ValueError, match="hold_out must be a share above 0 and below 1"):
+        text_dataset("reviews", tmp_path, hold_out=1.0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_tables_are_read_by_their_column(suffix, tmp_path):
+    rows = datasets.Dataset.from_dict({"body": [f"line {number}" for number in range(40)], "stars": [1] * 40})
+    path = tmp_path / f"rows.{suffix}"
+    {"csv": rows.to_csv, "jsonl": rows.to_json, "parquet": rows.to_parquet}[suffix](path)
+    task = text_files({"train": path}, "body")
+    texts = [text for split in ("train", "validation") for text in task.texts[split].texts()]
+    assert sorted(texts) == sorted(rows["body"])
+    assert task.describe()["rows"]["validation"] == 1
+    with pytest.raises(ValueError, match=r"must have a column 'text'; it has body, stars"):
+        text_files({"train": path})
+    with pytest.raises(ValueError, match=r"the column 'stars' must hold text, it holds int64"):
+        text_files({"train": path}, "stars")
+
+
+def test_a_broken_table_is_refused_by_name(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": ')
+    with pytest.raises(ValueError, match=r"rows\.jsonl cannot be read: "):
+        text_files({"train": tmp_path / "rows.jsonl"})
+    datasets.Dataset.from_dict({"text": ["a", None]}).to_parquet(tmp_path / "holes.parquet")
+    with pytest.raises(ValueError, match="1 of its rows hold nothing"):
+        text_files({"train": tmp_path / "holes.parquet"})
