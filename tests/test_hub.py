@@ -252,6 +252,7 @@ def test_a_passing_fault_is_outlived(runs, hub, api, fault):
     repo_id, _ = repository_with_a_model(runs, hub, api, fault)
     hub.fail(PASSING[fault])
     commit = push(runs["text-classification"], repo_id, api=api, waits=(0, 0))
+    assert hub.unmet() == 0
     assert held(hub, repo_id) == digests(runs["text-classification"] / "hub")
     assert hub.repository(repo_id)["commits"] == 3
     assert hub.repository(repo_id)["refs"]["main"]["oid"] == commit.oid
@@ -359,6 +360,7 @@ def test_a_download_is_whole_or_an_error(runs, hub, api, name, tmp_path, monkeyp
     else:
         with pytest.raises((OSError, httpx2.HTTPError), match=words):
             download()
+        assert hub.unmet() == 0
         assert not list(tmp_path.rglob(f"snapshots/*/{WEIGHTS}"))
     assert download() == good
 

@@ -73,6 +73,10 @@ class LoopbackHub:
         """Let these go wrong from now on, in place of those asked for before; none for a Hub without fault."""
         self._control("faults", [asdict(fault) for fault in faults])
 
+    def unmet(self) -> int:
+        """How many requests the faults asked for are still waiting to meet."""
+        return self._control("state")["unmet"]
+
     def repository(self, name: str) -> dict[str, Any]:
         """A repository's number of commits, and every branch's id and files (their SHA-256).
 

@@ -128,7 +128,7 @@ class Store:
         self.token = token
         self.lock = threading.RLock()
         self.repositories: dict[str, Repository] = {}
-        self.uploads: dict[str, bytes] = {}
+        self.uploads: dict[tuple[str, str], bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         repo, rev = r"(?P<repo>[^/]+/[^/]+)", r"(?P<rev>[^/]+)"
@@ -274,7 +274,7 @@ class Store:
         objects = []
         for asked in call.json["objects"]:
             href = f"{call.base}/_lfs/{quote(repo)}/{asked['oid']}"
-            there = asked["oid"] in self.uploads
+            there = (repo, asked["oid"]) in self.uploads
             objects.append({**asked, **({} if there else {"actions": {"upload": {"href": href, "header": {}}}})})
         return Reply.of({"transfer": "basic", "objects": objects})
 
@@ -282,7 +282,7 @@ class Store:
         """A large file's bytes: kept only if they are what they are said to be."""
         if sha256(call.body).hexdigest() != oid:
             raise HubError(400, f"the bytes received are not those of {oid}")
-        self.uploads[oid] = call.body
+        self.uploads[repo, oid] = call.body
         return Reply()
 
     def commit(self, call: Call, repo: str, rev: str) -> Reply:
@@ -297,7 +297,7 @@ class Store:
             raise HubError(412, "A commit has happened since. Please refresh and try again.")
         files = dict(parent.files)
         for line in lines:
-            self._apply(files, line["key"], line["value"])
+            self._apply(repo, files, line["key"], line["value"])
         ref, url = rev, None
         if call.query.get("create_pr") == ["1"]:
             number = 1 + sum(name.startswith("refs/pr/") for name in repository.refs)
@@ -305,16 +305,16 @@ class Store:
         oid = repository.add(ref, Commit(files, header["summary"], head))
         return Reply.of({"commitUrl": f"{call.base}/{repo}/commit/{oid}", "commitOid": oid, "pullRequestUrl": url})
 
-    def _apply(self, files: dict[str, Blob], key: str, value: dict) -> None:
+    def _apply(self, repo: str, files: dict[str, Blob], key: str, value: dict) -> None:
         if key == "file":
             try:
                 files[value["path"]] = Blob(base64.b64decode(value["content"], validate=True), large=False)
             except binascii.Error as error:
                 raise HubError(400, f"{value['path']} is not base64") from error
         elif key == "lfsFile":
-            if value["oid"] not in self.uploads:
+            if (repo, value["oid"]) not in self.uploads:
                 raise HubError(400, f"{value['path']}: LFS object {value['oid']} was never uploaded")
-            files[value["path"]] = Blob(self.uploads[value["oid"]], large=True)
+            files[value["path"]] = Blob(self.uploads[repo, value["oid"]], large=True)
         elif key == "deletedFile":
             if files.pop(value["path"], None) is None:
                 raise HubError(404, f"{value['path']}: A file with this name doesn't exist", "EntryNotFound")
@@ -349,7 +349,8 @@ class Store:
             }
             for name, repository in self.repositories.items()
         }
-        return Reply.of({"repositories": repositories, "requests": self.requests})
+        unmet = sum(fault.times for fault in self.faults)
+        return Reply.of({"repositories": repositories, "requests": self.requests, "unmet": unmet})
 
     def set_faults(self, call: Call) -> Reply:
         """For tests: what goes wrong from now on."""
