@@ -8,7 +8,7 @@ SEEDS ?= 0 1 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k table card push clean
+	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-imdb reproduce-characters table card push clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -60,6 +60,21 @@ reproduce-dates: install  ## English to German dates and quantities (no download
 
 reproduce-multi30k: install  ## English to German captions (DATA=folder, or the Hub)
 	$(RUN) scripts/train_translation.py --recipe multi30k $(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k)
+
+reproduce-mackey-glass: install  ## Mackey-Glass, the paper's network and an LSTM of its size, three seeds (no download)
+	for name in mackey-glass mackey-glass-lstm; do for seed in $(SEEDS); do \
+		$(RUN) scripts/train_mackey_glass.py --recipe $$name --seed $$seed || exit 1; done; done
+
+reproduce-sentences: install  ## SST-2, MRPC, RTE, QQP and SNLI, each beside its LSTM (DATA=folder, or the Hub)
+	for name in sst2 mrpc rte qqp snli; do for twin in "" -lstm; do \
+		$(RUN) scripts/train_glue.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
+
+reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or the Hub)
+	for name in imdb imdb-lstm; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
+
+reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
+	for name in ptb-char text8 wikitext-char; do for twin in "" -lstm; do \
+		$(RUN) scripts/train_char_lm.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
 
 table: install  ## write the table of results in README.md from records/
 	$(RUN) scripts/results_table.py --write README.md

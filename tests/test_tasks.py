@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
@@ -323,6 +324,18 @@ def test_the_lowest_bits_are_the_best_and_the_folder_generates(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     made = model.generate(**tokenizer("so many w", return_tensors="pt"), max_new_tokens=6, do_sample=False)
     assert tokenizer.decode(made[0]).startswith("so many words a")
+
+
+def test_tied_weights_are_saved_once(tmp_path):
+    task = text_task(sequence_length=32)
+    fields = {**TINY, "tie_word_embeddings": True}
+    recipe = Recipe("words", "characters", fields, max_steps=2, batch_size=8, averaging=0.5)
+    model = task.make_model(fields)
+    train(model, recipe, task, 0, tmp_path, quiet=True)
+    saved = load_file(tmp_path / "model" / "model.safetensors")
+    assert "lm_head.weight" not in saved and torch.equal(saved["model.embed_tokens.weight"], model.lm_head.weight)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert again.lm_head.weight is again.model.embed_tokens.weight
 
 
 def test_a_task_without_a_test_split_is_scored_on_validation_alone(tmp_path):

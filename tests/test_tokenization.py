@@ -437,7 +437,9 @@ def test_a_process_that_has_only_transformers_loads_the_folders(tmp_path):
             assert len(tokenizer) == length and tokenizer.clean_up_tokenization_spaces is False
         assert not [name for name in sys.modules if name.startswith("lmu_hf.")]
     """
-    subprocess.run([sys.executable, "-c", inspect.cleandoc(code)], cwd=tmp_path, check=True)
+    words = [sys.executable, "-c", inspect.cleandoc(code)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ..training.record import RunRecord
 
-IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs", "seconds a run", "command"]
+IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs"]
 TEXT = ["recipe", "parameters", "validation", "test", "gzip", "bz2", "xz", "xz, after the training text", "runs"]
 TRANSLATION = ["recipe", "languages", "parameters", "validation BLEU", "test BLEU", "runs"]
+SERIES = ["recipe", "series", "parameters", "validation NRMSE", "test NRMSE", "runs"]
+CLASSES = ["recipe", "data", "parameters", "of them embeddings", "validation, %", "test, %", "test rows", "runs"]
 BUDGET = ["seconds a run", "command"]
 
 
@@ -27,7 +29,12 @@ def read_records(folder: Path) -> list[RunRecord]:
 
 def results_table(records: list[RunRecord]) -> str:
     """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
-    return _markdown(IMAGES, [_row(*key, group) for key, group in _groups(records, "accuracy", _pixel_order)])
+    images = [record for record in records if "image_size" in record.architecture]
+    rows = []
+    for (recipe, order), group in _groups(images, "accuracy", _pixel_order):
+        scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
+        rows.append([recipe, order, _size(group), *scores, _seeds(group), *_budget(group)])
+    return _markdown(IMAGES + BUDGET, rows)
 
 
 def text_table(records: list[RunRecord]) -> str:
@@ -37,7 +44,7 @@ def text_table(records: list[RunRecord]) -> str:
         scores = [_score(group, split, "bits_per_character", 1, 3) for split in ("validation", "test")]
         compressed = group[0].data["compressors"]
         others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in TEXT[4:8]]
-        rows.append([recipe, f"{group[0].parameters['total']:,}", *scores, *others, _seeds(group), *_budget(group)])
+        rows.append([recipe, _size(group), *scores, *others, _seeds(group), *_budget(group)])
     return _markdown(TEXT + BUDGET, rows)
 
 
@@ -46,8 +53,33 @@ def translation_table(records: list[RunRecord]) -> str:
     rows = []
     for (recipe, languages), group in _groups(records, "bleu", lambda record: " → ".join(record.data["languages"])):
         scores = [_score(group, split, "bleu", 1, 1) for split in ("validation", "test")]
-        rows.append([recipe, languages, f"{group[0].parameters['total']:,}", *scores, _seeds(group), *_budget(group)])
+        rows.append([recipe, languages, _size(group), *scores, _seeds(group), *_budget(group)])
     return _markdown(TRANSLATION + BUDGET, rows)
+
+
+def series_table(records: list[RunRecord]) -> str:
+    """One row per recipe: root mean squared error over the target's root mean square."""
+    rows = []
+    for (recipe, series), group in _groups(records, "nrmse", lambda record: record.task):
+        scores = [_score(group, split, "nrmse", 1, 4) for split in ("validation", "test")]
+        rows.append([recipe, series, _size(group), *scores, _seeds(group), *_budget(group)])
+    return _markdown(SERIES + BUDGET, rows)
+
+
+def classification_table(records: list[RunRecord]) -> str:
+    """One row per recipe: accuracy on texts and pairs of texts, embeddings apart."""
+    texts = [record for record in records if "pairs" in record.data]
+    rows = []
+    for (recipe, data), group in _groups(texts, "accuracy", lambda record: record.data["name"]):
+        scores = [_score(group, split, "accuracy", 100, 1) for split in ("validation", "test")]
+        tested = f"{group[0].data['rows']['test']:,}"
+        embeddings = f"{group[0].parameters['embeddings']:,}"
+        rows.append([recipe, data, _size(group), embeddings, *scores, tested, _seeds(group), *_budget(group)])
+    return _markdown(CLASSES + BUDGET, rows)
+
+
+def _size(group: list[RunRecord]) -> str:
+    return f"{group[0].parameters['total']:,}"
 
 
 def _groups(
@@ -80,11 +112,6 @@ def _pixel_order(record: RunRecord) -> str:
     if record.architecture.get("pixel_order") != "permuted":
         return "raster"
     return f"permutation {record.architecture.get('permutation_seed', 0)}"
-
-
-def _row(recipe: str, order: str, group: list[RunRecord]) -> list[str]:
-    scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
-    return [recipe, order, f"{group[0].parameters['total']:,}", *scores, _seeds(group), *_budget(group)]
 
 
 def speed_table(result: dict) -> str:
@@ -145,6 +172,8 @@ def render(folder: Path) -> dict[str, str]:
         "results": results_table(records),
         "text": text_table(records),
         "translation": translation_table(records),
+        "series": series_table(records),
+        "classification": classification_table(records),
         "speed": speed_table(speed),
         "generation": generation_table(generation),
         "positions": position_table(generation),

@@ -328,6 +328,8 @@ class _Run:
             record.metrics["test"] = self.scores("test", final=True)
         record.peak_memory_bytes = peak_memory_bytes()
         weights = self.learner.weights()
+        for tied in self.learner.plain.all_tied_weights_keys:  # saved once, under their source's name
+            weights.pop(tied, None)
         if self.accelerator.is_main_process:
             record.data |= self.task.extras() if read_test else {}
             self.learner.plain.save_pretrained(folder / "model", state_dict=weights)
