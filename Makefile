@@ -5,10 +5,11 @@ RUN := $(VENV)/bin/python
 DATA ?=
 DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
+MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-imdb reproduce-characters table card push clean
+	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-imdb reproduce-characters table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -84,6 +85,10 @@ card: install  ## write a model card for every record
 
 push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REPO=org/name
 	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO),)
+
+docs: install  ## build the API reference from the docstrings, into build/docs; the figure of docs/ too
+	$(RUN) scripts/figure_theta_and_order.py
+	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.training lmu_hf.publishing --docformat google --output-directory build/docs
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

@@ -23,7 +23,7 @@ def learning_curve(run: Path, path: Path) -> Path:
     rows, record = MetricsLog.read(run), RunRecord.read(run)
     epochs = [row["epoch"] for row in rows]
     scores = [row[f"validation_{record.metric}"] for row in rows]
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, loss_axis = plt.subplots(figsize=(7, 4))
         score_axis = loss_axis.twinx()
         loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
@@ -43,7 +43,7 @@ def learning_curve(run: Path, path: Path) -> Path:
         score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
         model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
         loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10)
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def _score_words(record: RunRecord) -> tuple[str, str]:
@@ -59,7 +59,7 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
     """A signal (n,), and at some moments what the memory still knows of it beside the true past."""
     m, _ = memory_chunked(signal.double()[None, :, None], system)
     delays = torch.arange(0.5, system.theta, 1.0, dtype=torch.float64)
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(moments), 1, figsize=(8, 1.9 * len(moments) + 0.6), sharex=True, sharey=True)
         for axis, moment in zip(axes, moments, strict=True):
             decoded = decode_past(m[0, moment, 0], system, delays)
@@ -75,7 +75,7 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
         figure.suptitle(
             f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
         )
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def example_digit(side: int, path: Path) -> Path:
@@ -93,7 +93,7 @@ def example_digit(side: int, path: Path) -> Path:
     return path
 
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": FAINT,
@@ -105,7 +105,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def _save(figure, path: Path) -> Path:
+def save(figure, path: Path) -> Path:
+    """Write a picture, and let go of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

@@ -180,12 +180,12 @@ def render(folder: Path) -> dict[str, str]:
     }
 
 
-def markers(name: str) -> tuple[str, str]:
+def markers(name: str, script: str = "results_table.py") -> tuple[str, str]:
     """The two lines of a page between which a table stands."""
-    return f"<!-- {name}: written by scripts/results_table.py -->", f"<!-- end of {name} -->"
+    return f"<!-- {name}: written by scripts/{script} -->", f"<!-- end of {name} -->"
 
 
-def write_into(page: Path, tables: dict[str, str]) -> None:
+def write_into(page: Path, tables: dict[str, str], script: str = "results_table.py") -> None:
     """Put tables between a page's markers.
 
     Raises:
@@ -193,7 +193,7 @@ def write_into(page: Path, tables: dict[str, str]) -> None:
     """
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
-        begin, end = markers(name)
+        begin, end = markers(name, script)
         if begin not in text or end not in text:
             raise ValueError(f"{page} must hold the lines {begin!r} and {end!r}")
         before, rest = text.split(begin, 1)

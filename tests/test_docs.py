@@ -1,0 +1,113 @@
+"""The docs are true: their Python runs, their numbers are computed again, and what they link to is there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmu_hf.publishing.choosing import CYCLES, ORDERS, decoding_errors, impulse_left, order_needed, order_table
+from lmu_hf.publishing.table import markers
+
+PROJECT = Path(__file__).parent.parent
+DOCS = PROJECT / "docs"
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+PACKAGE = PROJECT / "src" / "lmu_hf"
+PAGES = sorted([*DOCS.glob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
+CHOOSING = (DOCS / "choosing_theta_and_order.md").read_text(encoding="utf-8")
+NOTEBOOK = json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))
+
+
+def cells(kind: str) -> list[str]:
+    return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+    # In a process of its own, as a kernel would be, and offline.
+    program = "\n\n".join(f"{code}\nprint('cell {number} done')" for number, code in enumerate(cells("code")))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"cell {len(cells('code')) - 1} done"
+
+
+def test_the_notebook_is_stored_without_outputs():
+    for cell in NOTEBOOK["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", CHOOSING, re.DOTALL))
+def test_the_pages_python_runs(block, capsys):
+    exec(compile(block, "choosing_theta_and_order.md", "exec"), {})
+    errors = [float(found) for found in re.findall(r"error ([\d.]+)%", capsys.readouterr().out)]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 30
+
+
+def test_the_pages_table_is_what_is_computed():
+    begin, end = markers("orders", "figure_theta_and_order.py")
+    assert CHOOSING.split(begin)[1].split(end)[0].strip() == order_table()
+    assert "scripts/figure_theta_and_order.py" in CHOOSING
+
+
+def test_the_pages_rule_holds():
+    for cycles in CYCLES:
+        assert abs(order_needed(cycles, loss=0.1) - (3.1416 * cycles + 4)) <= 3
+    for theta in (50, 5000):  # "whether θ is 50 or 5,000"
+        for cycles, needed in ((1, 6), (2, 9)):
+            assert decoding_errors(needed, theta)[cycles] < 0.1 < decoding_errors(needed - 1, theta)[cycles]
+    assert order_needed(CYCLES[-1], loss=1e-9) is None
+    assert decoding_errors(ORDERS[0])[CYCLES[-1]] > 0.99
+
+
+def test_beyond_the_window_little_is_left():
+    for order in (16, 64):
+        left = impulse_left(order, steps=512, theta=256)
+        assert left[100:200].min() > 0.85
+        assert left[300:].max() < 0.1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_exists(page):
+    text = page.read_text(encoding="utf-8")
+    check_links(text, page)
+
+
+def test_what_the_notebook_links_to_exists():
+    check_links("\n".join(cells("markdown")), DOCS / "quickstart.ipynb")
+
+
+@pytest.mark.slow
+def test_the_reference_is_built_from_every_docstring(tmp_path):
+    verb = re.search(r"^docs:.*\n(?:\t.*\n)*?\t\$\(RUN\) -m pdoc (.*)$", MAKEFILE, re.MULTILINE)[1]
+    flat = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    words = verb.replace("$(MODULES)", " ".join(f"lmu_hf.{name}" for name in flat)).replace("build/docs", str(tmp_path))
+    command = [sys.executable, "-m", "pdoc", *words.split()]
+    done = subprocess.run(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # pdoc cannot see a name that transformers imports for its own fields.
+    warnings = [line for line in done.stderr.splitlines() if "Warn:" in line and "Literal" not in line]
+    assert not warnings
+    there = {path.relative_to(tmp_path / "lmu_hf").with_suffix("") for path in (tmp_path / "lmu_hf").rglob("*.html")}
+    # A package that lists its public names in `__all__` shows those, and not the modules that they come from.
+    whole = {folder for folder in (PACKAGE / "training", PACKAGE / "publishing", *PACKAGE.glob("*/*/"))
+             if (folder / "__init__.py").is_file() and "__all__" not in (folder / "__init__.py").read_text()}  # fmt: skip
+    modules = [path for folder in (PACKAGE, *whole) for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert there >= {path.relative_to(PACKAGE).with_suffix("") for path in modules}
+
+
+def check_links(text: str, page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        if page.parent.name == "model_cards" and path.startswith("figures/"):
+            continue  # a push lays the figures beside the card
+        assert there.exists(), f"{page.name} links to {target}"
+        if anchor and there.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to {target}"
