@@ -94,8 +94,8 @@ def test_the_reference_is_built_from_every_docstring(tmp_path):
     assert not warnings
     there = {path.relative_to(tmp_path / "lmu_hf").with_suffix("") for path in (tmp_path / "lmu_hf").rglob("*.html")}
     # A package that lists its public names in `__all__` shows those, and not the modules that they come from.
-    whole = {folder for folder in (PACKAGE / "training", PACKAGE / "publishing", *PACKAGE.glob("*/*/"))
-             if (folder / "__init__.py").is_file() and "__all__" not in (folder / "__init__.py").read_text()}  # fmt: skip
+    packages = [path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE]
+    whole = {path.parent for path in packages if "__all__" not in path.read_text(encoding="utf-8")}
     modules = [path for folder in (PACKAGE, *whole) for path in folder.glob("*.py") if path.stem != "__init__"]
     assert there >= {path.relative_to(PACKAGE).with_suffix("") for path in modules}
 
