@@ -16,19 +16,20 @@ LADDER = {
     "version": set(),
     "statespace": set(),
     "memory": {"statespace"},
-    "layers": {"memory", "statespace"},
+    "distributed": {"memory", "statespace"},
+    "layers": {"distributed", "memory", "statespace"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
-    "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "distributed", "configuration_lmu", "cache_lmu"},
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "configuration_lmu", "cache_lmu"},
-    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "distributed", "configuration_lmu", "cache_lmu"},
 }
-TORCH_ONLY = ("statespace", "memory", "layers")
+TORCH_ONLY = ("statespace", "memory", "distributed", "layers")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 

@@ -17,6 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .cache_lmu import LMUCacheLayer, load_memories, save_memories
 from .configuration_lmu import LMUConfig
+from .distributed import sequence_parallel
 from .heads_lmu import (
     LMUForImageClassification,
     LMUForSequenceClassification,
@@ -63,5 +64,6 @@ __all__ = [
     "decode_past",
     "load_memories",
     "save_memories",
+    "sequence_parallel",
     "train_tokenizer",
 ]

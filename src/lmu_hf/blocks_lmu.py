@@ -7,6 +7,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
+from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, LSTMLayer, last_step
 from .statespace import LegendreSystem
 
@@ -30,11 +31,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a block reads one batch: where its rows end, whether only their last step matters, and what it attends to."""
+    """How a block reads one batch: where its rows end, whether only their last step matters, what it attends to, and
+    where among other ranks' chunks it stands.
+    """
 
     lengths: Tensor | None = None
     last_only: bool = False
     source: Source | None = None
+    chunk: Chunk | None = None
 
 
 def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
@@ -84,9 +88,11 @@ class LMUBlock(GradientCheckpointingLayer):
             lengths=reading.lengths,
             last_only=reading.last_only,
             return_final=past_key_values is not None,
+            chunk=reading.chunk,
         )
         if past_key_values is not None:
-            past_key_values.update_recurrent_state(final, self.layer_idx, tokens=x.shape[1])
+            tokens = x.shape[1] if reading.chunk is None else reading.chunk.steps
+            past_key_values.update_recurrent_state(final, self.layer_idx, tokens=tokens)
         return output
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:

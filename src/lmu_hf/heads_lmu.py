@@ -15,6 +15,7 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .configuration_lmu import LMUConfig
+from .distributed import current_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
@@ -66,15 +67,17 @@ class LMUPooledModel(LMUPreTrainedModel):
             )
         outputs = self.model(attention_mask=attention_mask, last_only=pooling == "last", return_dict=True, **inputs)
         hidden = outputs.last_hidden_state
+        given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
+        ranks = current_ranks()
         real = None
         if attention_mask is not None:
-            given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
-            real = _real_steps(attention_mask, given.shape[1])
-        if pooling == "last":
-            return hidden[:, 0], outputs
-        if pooling == "mean":
-            return hidden.mean(1) if real is None else hidden.sum(1) / real.sum(1).to(hidden.dtype), outputs
-        return (hidden if real is None else hidden.masked_fill(~real, float("-inf"))).amax(1), outputs
+            real = _real_steps(attention_mask, given.shape[1], some=ranks is None)
+        pooled = _pooled(hidden, real, pooling)
+        if ranks is not None:
+            n = given.shape[1]
+            steps = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
+            pooled = ranks.pool(pooled, steps, pooling)
+        return pooled, outputs
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
@@ -110,14 +113,25 @@ class LMUPooledModel(LMUPreTrainedModel):
                 raise ValueError(f"labels hold {int(wrong[0])}, outside 0 … {self.num_labels - 1} (num_labels)")
 
 
-def _real_steps(mask: Tensor, n: int) -> Tensor:
+def _pooled(hidden: Tensor, real: Tensor | None, pooling: str) -> Tensor:
+    if pooling == "last":
+        return hidden[:, 0]
+    if real is None:
+        return hidden.mean(1) if pooling == "mean" else hidden.amax(1)
+    if pooling == "mean":
+        return hidden.sum(1) / real.sum(1).clamp(min=1).to(hidden.dtype)
+    lowest = torch.finfo(hidden.dtype).min  # finite, since where no step is real gradients must stay so
+    return hidden.masked_fill(~real, lowest).amax(1)
+
+
+def _real_steps(mask: Tensor, n: int, some: bool = True) -> Tensor:
     """The mask (b, n, 1) of this call's n steps.
 
     Raises:
-        ValueError: a row has no real step among them.
+        ValueError: a row has no real step among them, where there must be ``some``.
     """
     real = mask[:, -n:].bool()
-    if not is_torchdynamo_compiling() and not bool(real.any(1).all()):
+    if some and not is_torchdynamo_compiling() and not bool(real.any(1).all()):
         empty = int((~real.any(1)).nonzero()[0])
         raise ValueError(f"attention_mask leaves no real step in row {empty}; every sequence needs at least one")
     return real[..., None]
@@ -320,6 +334,8 @@ class LMUForImageClassification(LMUPooledModel):
         if pixel_values is None:
             raise ValueError("pixel_values (batch, channels, height, width) must be given")
         sequence = self.pixel_sequence(pixel_values)
+        ranks = current_ranks()
+        sequence = sequence if ranks is None else ranks.cut(sequence)
         pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)
         return ImageClassifierOutput(loss=self.loss(logits, labels), logits=logits, hidden_states=outputs.hidden_states)
@@ -397,10 +413,14 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")
         error = predictions.float() - labels.float()
-        if mask is None:
+        ranks = current_ranks()
+        if mask is None and ranks is None:
             return error.square().mean()
-        real = mask[:, -error.shape[1] :, None].bool()
-        if not is_torchdynamo_compiling() and not bool(real.any()):
+        real = error.new_ones(error.shape[:2]) if mask is None else mask[:, -error.shape[1] :]
+        real = real[..., None].bool()
+        steps = real.sum() if ranks is None else ranks.total(real.sum())
+        if not is_torchdynamo_compiling() and not bool(steps):
             raise ValueError("attention_mask leaves no real step to compute a loss over")
         # Before squaring: what stands under the mask may be NaN, and 0 times NaN would be a gradient of NaN.
-        return error.masked_fill(~real, 0).square().sum() / (real.sum() * error.shape[2])
+        loss = error.masked_fill(~real, 0).square().sum() / (steps * error.shape[2])
+        return loss if ranks is None else ranks.total(loss)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .distributed import Chunk
 from .memory import MEMORY_FORMS, advance, memory_final
 from .statespace import LegendreSystem
 
@@ -223,6 +224,7 @@ class LMULayer(nn.Module):
         lengths: Tensor | None = None,
         last_only: bool = False,
         return_final: bool = False,
+        chunk: Chunk | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run the layer over a sequence, or over one step.
 
@@ -232,6 +234,8 @@ class LMULayer(nn.Module):
             lengths: (b,), where rows end (what lies behind must be finite and counts for nothing); None if all real.
             last_only: compute only the output at each row's last real step, by eq. (25).
             return_final: also return the memory after each row's last real step.
+            chunk: x is this chunk of sequences that lie over several ranks; ``initial`` comes before the first rank's,
+                and the final memory is that of the whole sequence.
 
         Returns:
             o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None.
@@ -244,6 +248,9 @@ class LMULayer(nn.Module):
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
         with _without_autocast(u.device.type):
+            whole = None
+            if chunk is not None:
+                initial, whole = chunk.enter(self._final(u, None, lengths), self.system, initial)
             if last_only:
                 final = self._final(u, initial, lengths)
                 m = final[:, None]
@@ -252,10 +259,17 @@ class LMULayer(nn.Module):
                 if return_final and lengths is not None:
                     final = self._final(u, initial, lengths)
                 if self.bidirectional:
-                    backwards, _ = self._states(reverse_time(u, lengths), None)
+                    backwards = self._backwards(reverse_time(u, lengths), lengths, chunk)
                     m = torch.cat([m, reverse_time(backwards, lengths)], dim=2 if self.order_attention is None else 3)
         x = last_step(x, lengths) if last_only else x
+        final = final if whole is None else whole
         return self._read(m, x), final if return_final else None
+
+    def _backwards(self, u: Tensor, lengths: Tensor | None, chunk: Chunk | None) -> Tensor:
+        entry = None
+        if chunk is not None:
+            entry, _ = chunk.enter(self._final(u, None, lengths), self.system, backwards=True)
+        return self._states(u, entry)[0]
 
     def _states(self, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
         form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
@@ -314,12 +328,15 @@ class LSTMLayer(nn.Module):
         lengths: Tensor | None = None,
         last_only: bool = False,
         return_final: bool = False,
+        chunk: Chunk | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`LMULayer.forward`, with states (b, d_o, 2).
 
         Raises:
-            ValueError: only the last step is asked of a bidirectional layer.
+            ValueError: only the last step is asked of a bidirectional layer, or the sequence lies over several ranks.
         """
+        if chunk is not None:
+            raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
         if self.lstm.bidirectional and last_only:
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
         state = None

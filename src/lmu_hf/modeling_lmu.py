@@ -17,6 +17,7 @@ from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
+from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import DeepRepresentation, Dropout, Gate, Highway, Packing, SignalEncoder, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -151,8 +152,12 @@ class LMUModel(LMUPreTrainedModel):
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         states = [self.embedding_dropout(hidden)]
-        readings = [Reading(lengths, source=source)] * (len(self.layers) - 1)
-        readings.append(Reading(lengths, last_only=last_only, source=source))
+        if source is not None:
+            refuse_ranks("a decoder that attends to a source")
+        ranks = current_ranks()
+        chunk = None if ranks is None else Chunk.of(ranks, hidden, lengths)
+        readings = [Reading(lengths, False, source, chunk)] * (len(self.layers) - 1)
+        readings.append(Reading(lengths, last_only, source, chunk))
         for layer, reading in zip(self.layers, readings, strict=True):
             states.append(layer(states[-1], reading, past_key_values=cache))
         states[-1] = self._finish(states, lengths, last_only)
@@ -322,20 +327,27 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             return_dict=True,
         )
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(
-            loss=loss,
+            loss=None if labels is None else self._loss(logits, labels, **kwargs),
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
 
+    def _loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
+        ranks = current_ranks()
+        if ranks is not None:
+            labels = kwargs.setdefault("shift_labels", ranks.next_labels(labels))
+            if kwargs.get("num_items_in_batch") is None:
+                kwargs["num_items_in_batch"] = ranks.total((labels != -100).sum())
+        loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return loss if ranks is None else ranks.total(loss)
+
     def prepare_inputs_for_generation(  # type: ignore[override]  # what is not named travels in kwargs
         self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs
     ) -> dict[str, Any]:
         """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
+        refuse_ranks("generation")
         goes_on = kwargs.get("past_key_values") is not None and not kwargs.get("is_first_iteration")
         if goes_on and next_sequence_length == 1 and input_ids.device == self.lm_head.weight.device:
             token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
@@ -380,6 +392,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: the prompt is a batch of several, or the temperature or ``top_k`` is out of range.
         """
+        refuse_ranks("generation")
         ids = input_ids[None] if input_ids.ndim == 1 else input_ids
         if ids.ndim != 2 or ids.shape[0] != 1:
             raise ValueError(

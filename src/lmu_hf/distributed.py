@@ -1,0 +1,252 @@
+"""One long sequence over several processes, each of which reads a chunk of it and passes on nothing but a memory.
+
+A memory is linear, so that what a rank's chunk does to it splits in two: Ā^L times the memory that enters, and e, the
+memory that the chunk alone would leave behind. Every rank computes its e by eq. (25), all ranks gather them, and the
+memory that enters rank r is s_r = Σ_{j<r} Ā^(L_{j+1} + … + L_{r−1}) e_j. A layer thus sends b·d_u·d numbers, however
+long the sequence is; backward, their gradients go the same way back and are summed. Everything else in a model looks
+at one step at a time.
+
+::
+
+    with sequence_parallel():                                 # all ranks of the default group
+        loss = model(input_ids=mine, labels=mine).loss        # of the whole sequence, the same on every rank
+    loss.backward()                                           # then average gradients over ranks, as DDP does
+
+Every rank must make the same calls in the same order, backward too: a rank with nothing to learn from still calls it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .memory import advance, memory_chunked, memory_final
+from .statespace import LegendreSystem
+
+
+class _Gather(torch.autograd.Function):
+    """x (…) of every rank as (ranks, …); its gradients are summed where they belong. It differentiates twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: "Ranks") -> Tensor:
+        ctx.ranks = ranks
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(ranks.size)]
+        dist.all_gather(parts, x.contiguous(), group=ranks.group)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _SumAtHome.apply(grads[0], ctx.ranks), None
+
+
+class _SumAtHome(torch.autograd.Function):
+    """(ranks, …) to (…): row r of every rank, summed at rank r. The adjoint of :class:`_Gather`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: "Ranks") -> Tensor:
+        ctx.ranks = ranks
+        mine = torch.empty_like(x[0], memory_format=torch.contiguous_format)
+        dist.reduce_scatter(mine, list(x.contiguous().unbind()), group=ranks.group)
+        return mine
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(grads[0], ctx.ranks), None
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share one sequence, in the order of its chunks.
+
+    Args:
+        group: a process group; None for all processes.
+
+    Raises:
+        RuntimeError: there are no process groups yet.
+    """
+
+    group: dist.ProcessGroup | None = None
+
+    def __post_init__(self) -> None:
+        if not dist.is_available() or not dist.is_initialized():
+            raise RuntimeError("a sequence over ranks needs torch.distributed.init_process_group() first")
+        if self.rank < 0:
+            raise RuntimeError("this process is not in the group that shares the sequence")
+
+    @property
+    def rank(self) -> int:
+        """Which chunk is this process's."""
+        return dist.get_rank(self.group)
+
+    @property
+    def size(self) -> int:
+        """How many chunks there are."""
+        return dist.get_world_size(self.group)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """A tensor of one shape on every rank to (ranks, *shape), with gradients of any order."""
+        return _Gather.apply(x, self)
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over ranks, with gradients."""
+        return self.gather(x).sum(0)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """This rank's chunk of a whole sequence (b, n, …); the first n mod ranks chunks are one step longer.
+
+        Raises:
+            ValueError: there are fewer steps than ranks.
+        """
+        if x.shape[1] < self.size:
+            raise ValueError(f"a sequence of {x.shape[1]} steps cannot be cut for {self.size} ranks")
+        return x.tensor_split(self.size, dim=1)[self.rank]
+
+    def next_labels(self, labels: Tensor) -> Tensor:
+        """Labels (b, n) moved one step to the left: behind them stands the next rank's first, or −100 at the very end."""
+        firsts = self.gather(labels[:, :1])
+        last = firsts[self.rank + 1] if self.rank + 1 < self.size else torch.full_like(labels[:, :1], -100)
+        return torch.cat([labels[:, 1:], last], dim=1)
+
+    def pool(self, pooled: Tensor, steps: Tensor, pooling: str) -> Tensor:
+        """What each rank pooled from its chunk (b, width) to the pooled whole, the same on every rank.
+
+        Args:
+            pooled: by ``pooling``, over this rank's real steps; anything finite where there are none.
+            steps: (b,), how many real steps each row has here.
+            pooling: ``"last"``, ``"mean"`` or ``"max"``.
+
+        Raises:
+            ValueError: a row has no real step on any rank.
+        """
+        parts, steps = self.gather(pooled), self.gather(steps)
+        if not bool(steps.sum(0).all()):
+            row = int((steps.sum(0) == 0).nonzero()[0])
+            raise ValueError(f"attention_mask leaves no real step in row {row}; every sequence needs at least one")
+        if pooling == "mean":
+            share = steps.to(parts.dtype) / steps.sum(0)
+            return (parts * share[..., None]).sum(0)
+        if pooling == "max":
+            return parts.masked_fill((steps == 0)[..., None], float("-inf")).amax(0)
+        number = torch.arange(1, self.size + 1, device=steps.device)[:, None]
+        return parts[((steps > 0) * number).argmax(0), torch.arange(parts.shape[1], device=steps.device)]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A rank's chunk of a batch of sequences, beside those of the other ranks.
+
+    Args:
+        ranks: who shares the sequences.
+        lengths: of every rank's chunk: one count for all rows, or (b,).
+    """
+
+    ranks: Ranks
+    lengths: tuple[int | Tensor, ...]
+
+    @classmethod
+    def of(cls, ranks: Ranks, x: Tensor, lengths: Tensor | None = None) -> "Chunk":
+        """Of x (b, n, …) on every rank.
+
+        Args:
+            ranks: who shares the sequences.
+            x: this rank's chunk.
+            lengths: (b,), where this chunk's rows end; None if all of its steps are real.
+        """
+        mine = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else lengths
+        every = ranks.gather(mine)
+        # One count for all rows needs one product to pass; a count per row needs as many as it has bits.
+        counts = every.tolist()
+        return cls(ranks, tuple(row[0] if len(set(row)) == 1 else every[j] for j, row in enumerate(counts)))
+
+    @property
+    def steps(self) -> int:
+        """How many steps the longest whole sequence has."""
+        total = sum(self.lengths)
+        return total if isinstance(total, int) else int(total.max())
+
+    def enter(
+        self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The memory that this chunk goes on from, and the one that the whole sequence leaves behind.
+
+        Args:
+            end: (b, d_u, d), what this chunk alone would leave in an empty memory.
+            system: whose dynamics.
+            initial: (b, d_u, d), before the first rank's chunk and the same on every rank; None for zero.
+            backwards: the sequence is read from the last rank to the first.
+        """
+        ends = self.ranks.gather(end)
+        order = range(self.ranks.size)[:: -1 if backwards else 1]
+        memory = torch.zeros_like(end) if initial is None else initial
+        entries = []
+        for j in order:
+            entries.append(memory)
+            memory = advance(memory, system, self.lengths[j]) + ends[j]
+        # Picked from a stack, it hangs on what was gathered on the first rank too: backward, all ranks must call.
+        return torch.stack(entries)[order.index(self.ranks.rank)], memory
+
+
+def memory_across(
+    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, ranks: Ranks | None = None
+) -> tuple[Tensor, Tensor]:
+    """A form of the memory whose sequence lies over several ranks.
+
+    Args:
+        u: (b, n, d_u), this rank's chunk; n may differ from rank to rank.
+        system: whose dynamics.
+        initial: (b, d_u, d), before the first rank's chunk and the same on every rank; None for zero.
+        ranks: who shares the sequence; by default all processes.
+
+    Returns:
+        m (b, n, d_u, d) of this chunk, and the final memory (b, d_u, d) of the whole sequence, the same on every rank.
+    """
+    chunk = Chunk.of(Ranks() if ranks is None else ranks, u)
+    entry, final = chunk.enter(memory_final(u, system)[1], system, initial)
+    return memory_chunked(u, system, entry)[0], final
+
+
+# --------------------------------------------------------------------------- for whole models
+
+_sharing: ContextVar[Ranks | None] = ContextVar("sharing", default=None)
+
+
+@contextmanager
+def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]:
+    """Within it, every model of the family takes its inputs for this rank's chunk of sequences that go on across ranks.
+
+    Inputs, masks, labels and outputs are the chunk's: (b, n) with one b for all ranks and any n. Losses, pooled classes
+    and ``past_key_values`` are the whole sequence's and the same on every rank; ``past_key_values`` that are given must
+    be, too. An image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged
+    over ranks, are those of one process with the whole sequence. Backward passes need not stand within it.
+
+    Args:
+        group: the processes that share each sequence; None for all.
+
+    Raises:
+        RuntimeError: there is no process group, or this process is not in it.
+    """
+    token = _sharing.set(Ranks(group))
+    try:
+        yield Ranks(group)
+    finally:
+        _sharing.reset(token)
+
+
+def current_ranks() -> Ranks | None:
+    """Who shares the sequence at hand; None outside :func:`sequence_parallel`."""
+    return _sharing.get()
+
+
+def refuse_ranks(what: str) -> None:
+    """Complain within :func:`sequence_parallel`.
+
+    Raises:
+        ValueError: this is within it; ``what`` says what cannot be.
+    """
+    if current_ranks() is not None:
+        raise ValueError(f"{what} cannot be spread over ranks: call it outside sequence_parallel")
