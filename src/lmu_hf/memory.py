@@ -31,6 +31,10 @@ from torch.nn.functional import pad
 from .statespace import LegendreSystem, constant, derives, exact, impulse_response
 
 
+GROUP = 8  # blocks that are walked one after the other
+LONGEST_IMPULSE = 4096  # steps: a longer stored H would be larger than it is worth
+
+
 class MemoryForm(Protocol):
     """What every form of the memory looks like from outside."""
 
@@ -92,50 +96,102 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor) -> Tens
     if isinstance(steps, int):
         if steps < 0:
             raise ValueError(f"steps must not be negative, got {steps}: what a memory has forgotten is gone")
-        return memory @ _constant("A_power", system, steps, memory).T
+        return memory @ constant_like("A_power", system, steps, memory).T
     bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
     for bit in range(bits):
-        moved = memory @ _constant("A_power", system, 2**bit, memory).T
+        moved = memory @ constant_like("A_power", system, 2**bit, memory).T
         memory = torch.where((steps >> bit & 1).bool()[:, None, None], moved, memory)
     return memory
 
 
 def free_response(initial: Tensor, system: LegendreSystem, n: int) -> Tensor:
     """What an initial memory (b, d_u, d) alone leaves in every state: Ā^t m_0 for t = 1 … n, as (b, n, d_u, d)."""
-    states = (initial @ _constant("A_bar", system, 0, initial).T)[:, None]
+    states = (initial @ constant_like("A_bar", system, 0, initial).T)[:, None]
     while (length := states.shape[1]) < n:
-        later = states[:, : n - length] @ _constant("A_power", system, length, initial).T
+        later = states[:, : n - length] @ constant_like("A_power", system, length, initial).T
         states = torch.cat([states, later], dim=1)
     return states
+
+
+def entry_memories(x: Tensor, system: LegendreSystem, first: Tensor, columns: bool = False) -> Tensor:
+    """What is remembered on entry to each block of time.
+
+    Eight blocks make a group. What enters a group is found first, by the same function on blocks eight times as long;
+    from there the blocks of all groups are walked side by side, each step one product with Ā^L. So what a step costs
+    is d/L·d + d operations for each channel, and what cannot run side by side is 8·log₈(n/L) steps long.
+
+    Args:
+        x: the written signal in blocks of L steps: (b, blocks, L), a channel a row; or (b, blocks, L, d_u) if
+            ``columns``.
+        system: whose dynamics.
+        first: what enters the first block, (b, d) or (b, d, d_u).
+        columns: channels lie behind time, and the constants multiply from the left.
+
+    Returns:
+        (b, blocks, d) or (b, blocks, d, d_u).
+    """
+    blocks, L = x.shape[1:3]
+    if blocks <= GROUP or L * GROUP > LONGEST_IMPULSE:
+        return _walk(first[:, None], x[:, None], system, columns).flatten(1, 2)
+    groups = -(-blocks // GROUP)
+    if blocks % GROUP:
+        x = pad(x, (0, 0) * (x.ndim - 2) + (0, groups * GROUP - blocks))
+    x = x.unflatten(1, (groups, GROUP))
+    entry = entry_memories(x.flatten(2, 3), system, first, columns)
+    return _walk(entry, x, system, columns).flatten(1, 2)[:, :blocks]
+
+
+def _walk(memory: Tensor, x: Tensor, system: LegendreSystem, columns: bool) -> Tensor:
+    """From what enters each group (b, groups, d, …) to what enters each of its blocks (b, groups, k, L, …)."""
+    L = x.shape[3]
+    decay, entries = constant_like("A_power", system, L, x).T, [memory]
+    for end in times(x[:, :, :-1], impulse_tail(system, L, x), columns).unbind(2):
+        entries.append(times(entries[-1], decay, columns) + end)
+    return torch.stack(entries, dim=2)
+
+
+def times(x: Tensor, matrix: Tensor, columns: bool = False) -> Tensor:
+    """(…, k) times a constant (k, p), to (…, p); if ``columns``, (…, k, d_u) to (…, p, d_u)."""
+    if not columns:
+        return x @ matrix
+    flat = x.flatten(0, -3)
+    return torch.bmm(matrix.T.expand(flat.shape[0], -1, -1), flat).unflatten(0, x.shape[:-2])
 
 
 def chunk_length(n: int, order: int) -> int:
     """The block of time L that costs :func:`memory_chunked` the least, among powers of two.
 
     Counted per step and channel, in multiply-adds: d·(d + L) for the block product, and, shared by L steps, d·L for
-    the blocks' own ends and d²·log₂(n/L) to carry memories across. The block constant, (d + L)·L·d numbers, is kept
+    the blocks' own ends and d² to carry memories across. The block constant, (d + L)·L·d numbers, is kept
     under 8 million. Below 32 a block is too thin for the matrix units to run at speed, whatever the count says.
     """
     d = order
 
     def cost(L: int) -> float:
-        return d * (d + L) + d + d * d * max(-(-n // L) - 1, 0).bit_length() / L
+        return d * (d + L) + d + d * d / L * (n > L)
 
     allowed = [L for L in (32, 64, 128, 256) if (d + L) * L * d <= 8e6] or [16]
     best = min(allowed, key=cost)
     return best if n > best else n
 
 
-def _constant(kind: str, system: LegendreSystem, size: int, like: Tensor) -> Tensor:
+def constant_like(kind: str, system: LegendreSystem, size: int, like: Tensor) -> Tensor:
+    """A system's constant, in a tensor's dtype and on its device."""
     return constant(kind, system, size, like.dtype, like.device)
 
 
-def _impulse_tail(system: LegendreSystem, n: int, like: Tensor) -> Tensor:
-    """The last n rows of ``H_reversed``, cut from one kept for the next power of two."""
-    return _constant("H_reversed", system, 1 << (n - 1).bit_length(), like)[-n:]
+def impulse_tail(system: LegendreSystem, n: int, like: Tensor) -> Tensor:
+    """(n, d): the last n rows of ``H_reversed``, cut from one kept for the next power of two."""
+    return constant_like("H_reversed", system, 1 << (n - 1).bit_length(), like)[-n:]
 
 
 def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
+    """What every form asks of its inputs.
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: u is not float32 or float64, or the initial memory is of another dtype.
+    """
     if u.ndim != 3 or 0 in u.shape:
         raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(u.shape)}")
     if u.dtype not in (torch.float32, torch.float64):
@@ -157,16 +213,16 @@ def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None
     if u.shape[1] != 1:
         raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
     if initial is None:
-        final = u.mT * _constant("B_bar", system, 0, u)
+        final = u.mT * constant_like("B_bar", system, 0, u)
     else:
-        final = torch.cat([initial, u.mT], dim=2) @ _constant("chunk", system, 1, u)
+        final = torch.cat([initial, u.mT], dim=2) @ constant_like("chunk", system, 1, u)
     return final[:, None], final
 
 
 def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eq. (19) as a plain loop over time: slow, and obviously right."""
     _check(u, system, initial)
-    A_bar_T, B_bar = _constant("A_bar", system, 0, u).T, _constant("B_bar", system, 0, u)
+    A_bar_T, B_bar = constant_like("A_bar", system, 0, u).T, constant_like("B_bar", system, 0, u)
     memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
     states = []
     for u_t in u.unbind(1):
@@ -184,7 +240,7 @@ def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = 
             f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'"
         )
     U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
-    m = (U @ _impulse_tail(system, n, u)).transpose(1, 2)
+    m = (U @ impulse_tail(system, n, u)).transpose(1, 2)
     if initial is not None:
         m = m + free_response(initial, system, n)
     return m, m[:, -1]
@@ -195,7 +251,7 @@ def memory_fft(u: Tensor, system: LegendreSystem, initial: Tensor | None = None)
     _check(u, system, initial)
     n = u.shape[1]
     size = 2 << (n - 1).bit_length()
-    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * _constant("H_spectrum", system, size, u)
+    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * constant_like("H_spectrum", system, size, u)
     m = torch.fft.irfft(spectrum, n=size)[..., :n].permute(0, 3, 1, 2)
     if initial is not None:
         m = m + free_response(initial, system, n)
@@ -207,8 +263,8 @@ def memory_chunked(
 ) -> tuple[Tensor, Tensor]:
     """Blocks of L steps, each one matrix product of [memory on entry; the block's inputs] with a constant.
 
-    The memories on entry are what each block leaves behind, carried across the blocks in log₂(n/L) products. Only
-    matrix products: it differentiates twice, compiles, exports and vectorises.
+    Only matrix products: it differentiates twice, compiles, exports and vectorises. Where only W_m m is wanted, and
+    not m, :func:`~lmu_hf.readout.read_states` does with less.
 
     Args:
         u: (b, n, d_u).
@@ -218,20 +274,12 @@ def memory_chunked(
     """
     _check(u, system, initial)
     b, n, d_u = u.shape
-    L = chunk or chunk_length(n, system.order)
+    d, L = system.order, chunk or chunk_length(n, system.order)
     blocks = -(-n // L)
-    x = pad(u.transpose(1, 2), (0, blocks * L - n)).reshape(b, d_u, blocks, L)
-    # What enters block k before it is carried: the initial memory for the first, then each block's own end.
-    first = u.new_zeros(b, d_u, 1, system.order) if initial is None else initial[:, :, None]
-    ends = x.reshape(-1, L) @ _impulse_tail(system, L, u)
-    entry = torch.cat([first, ends.view(b, d_u, blocks, system.order)[:, :, :-1]], dim=2)
-    stride = 1
-    while stride < blocks:
-        carried = entry[:, :, :-stride] @ _constant("A_power", system, L * stride, u).T
-        entry = entry + pad(carried, (0, 0, stride, 0))
-        stride *= 2
-    m = torch.cat([entry, x], dim=-1) @ _constant("chunk", system, L, u)
-    m = m.view(b, d_u, blocks * L, system.order)[:, :, :n].transpose(1, 2)
+    x = pad(u.transpose(1, 2), (0, blocks * L - n)).reshape(b * d_u, blocks, L)
+    first = u.new_zeros(b * d_u, d) if initial is None else initial.reshape(b * d_u, d)
+    m = torch.cat([entry_memories(x, system, first), x], dim=-1) @ constant_like("chunk", system, L, u)
+    m = m.view(b, d_u, blocks * L, d)[:, :, :n].transpose(1, 2)
     return m, m[:, -1]
 
 
@@ -239,14 +287,13 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
     """Eq. (25), m_n = H U_{:n}: the last state only, so the returned m is (b, 1, d_u, d)."""
     _check(u, system, initial)
     b, n, d_u = u.shape
-    # Beyond this a stored H would be larger than it is worth: blocks are joined in pairs instead.
-    L = min(n, 4096)
+    L = min(n, LONGEST_IMPULSE)  # longer sequences are blocks, joined in pairs
     blocks = 1 << (-(-n // L) - 1).bit_length()
     x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(-1, L)
-    ends = (x @ _impulse_tail(system, L, u)).view(b, d_u, blocks, system.order)
+    ends = (x @ impulse_tail(system, L, u)).view(b, d_u, blocks, system.order)
     span = L
     while ends.shape[2] > 1:
-        ends = ends[:, :, 0::2] @ _constant("A_power", system, span, u).T + ends[:, :, 1::2]
+        ends = ends[:, :, 0::2] @ constant_like("A_power", system, span, u).T + ends[:, :, 1::2]
         span *= 2
     final = ends[:, :, 0]
     if initial is not None:

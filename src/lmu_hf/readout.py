@@ -1,0 +1,291 @@
+"""Every state read out, and none kept: y_t = W_m m_t, the first term of equation (20), straight from the signal.
+
+What the memory holds on entry to a block of L steps, and the block's L inputs, decide the block's L outputs. Two ways
+lead there, and both save nothing for the backward pass but the signal and W_m:
+
+- **fused**: [memory on entry; inputs] · (C W_mᵀ), one product with a constant that W_m has been multiplied into. m is
+  never computed. It serves few channels: (d + L)·d_o multiply-adds a step and channel.
+- **tiled**: [memory on entry; inputs] · C gives m for some thousand steps, which a processor's cache holds, and m · W_mᵀ
+  their outputs. It serves many channels: d·(d + L) + d·d_o.
+
+C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
+block length, and picks.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .memory import _check, constant_like, entry_memories, impulse_tail, times
+from .statespace import LegendreSystem
+
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+COLUMNS = 8  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
+TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
+LARGEST_CONSTANT = 2**24  # numbers
+
+# What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
+MOVED = 12.0  # a number written and read again, through main memory
+CACHED = 3.0  # the same through the cache
+CALL = 4e5  # a call of PyTorch, however small
+THIN = 2.0  # a multiply-add in the small products of blocks with constants, beside one in the large products
+
+
+class Plan(NamedTuple):
+    """How a readout is computed."""
+
+    fused: bool
+    chunk: int  # L, steps in a block
+
+
+class Shape(NamedTuple):
+    """What the cost of a readout depends on."""
+
+    b: int
+    n: int
+    d: int
+    d_u: int
+    d_o: int
+
+
+def readout_cost(plan: Plan, shape: Shape) -> float:
+    """What a readout costs forward and backward, in multiply-adds, memory traffic and calls being counted as such.
+
+    Every product with a tensor that trains is made three times (once forward, twice backward), and so is every
+    product with a frozen constant (forward, forward again for the backward pass, and backward).
+
+    ====================  ==============================  ====================================
+    multiply-adds         fused                           tiled
+    ====================  ==============================  ====================================
+    entry memories        N·d_u·d·(1 + d/L)               the same
+    C W_mᵀ                d_u·(d + L)·L·d·d_o             –
+    the block product     N·d_u·(d + L)·d_o               N·d_u·d·(d + L) and N·d_u·d·d_o
+    ====================  ==============================  ====================================
+
+    with N = b·n, n rounded up to whole blocks. A length that is not whole blocks moves the outputs twice more.
+    """
+    (fused, L), (b, n, d, d_u, d_o) = plan, shape
+    blocks = -(-n // L)
+    steps = b * blocks * L
+    entering = steps * d_u * d * (1 + d / L) * THIN if blocks > 1 else 0.0
+    joined = steps / L * d_u * (d + L)
+    ragged = 2 * steps * d_o if n % L else 0
+    walked = min(blocks, 8 * max(blocks.bit_length() / 3, 1))
+    if fused:
+        constant = d_u * (d + L) * L * d_o
+        products = joined * L * d_o + constant * d
+        moved = 2 * joined + 2 * constant
+    else:
+        products = steps * d_u * d * ((d + L) * THIN + d_o)
+        moved = 2 * joined + 2 * steps * d_u * d * CACHED / MOVED
+    return 3 * (products + entering + MOVED * moved + CALL * (4 + walked)) + MOVED * ragged
+
+
+def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
+    """The cheapest plan by :func:`readout_cost`, among those whose constants are of a sensible size.
+
+    Args:
+        shape: the sizes.
+        may_fuse: whether W_m may be multiplied into a constant: not where it is rounded to half precision.
+    """
+    # A tracer runs the search once, and takes no cache for what it is.
+    return _cheapest(shape, may_fuse) if torch.compiler.is_dynamo_compiling() else _remembered(shape, may_fuse)
+
+
+def plans_for(shape: Shape, may_fuse: bool = True) -> list[Plan]:
+    """What :func:`plan_readout` chooses from."""
+    ways = (True, False) if may_fuse else (False,)
+    return [plan for way in ways for L in LENGTHS if L <= shape.n and _fits(plan := Plan(way, L), shape)]
+
+
+def _cheapest(shape: Shape, may_fuse: bool) -> Plan:
+    best, least = Plan(False, 1), float("inf")
+    for plan in plans_for(shape, may_fuse):
+        cost = readout_cost(plan, shape)
+        if cost < least:
+            best, least = plan, cost
+    return best
+
+
+_remembered = lru_cache(maxsize=1024)(_cheapest)
+
+
+def _fits(plan: Plan, shape: Shape) -> bool:
+    numbers = (shape.d + plan.chunk) * plan.chunk * max(shape.d, shape.d_u * shape.d_o * plan.fused)
+    return plan.chunk == 1 or numbers <= LARGEST_CONSTANT
+
+
+def read_states(
+    u: Tensor, system: LegendreSystem, weight: Tensor, initial: Tensor | None = None, plan: Plan | None = None
+) -> tuple[Tensor, Tensor]:
+    """Every state of the memory of u, times a matrix: y = W_m m without m.
+
+    Args:
+        u: (b, n, d_u), float32 or float64.
+        system: whose dynamics.
+        weight: W_m (d_o, d_u·d), channel-major. In half precision, m is rounded to it before the product.
+        initial: (b, d_u, d), or None for zero.
+        plan: how; by default :func:`plan_readout` decides.
+
+    Returns:
+        y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d).
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: u is not float32 or float64, or the initial memory is of another dtype.
+    """
+    _check(u, system, initial)
+    (b, n, d_u), d = u.shape, system.order
+    if weight.ndim != 2 or weight.shape[1] != d_u * d:
+        raise ValueError(f"weight must be (d_o, channels · order) = (d_o, {d_u * d}), got {tuple(weight.shape)}")
+    plan = plan or plan_readout(Shape(b, n, d, d_u, weight.shape[0]), weight.dtype == u.dtype)
+    blocks = -(-n // plan.chunk)
+    x = pad(u, (0, 0, 0, blocks * plan.chunk - n)) if n % plan.chunk else u
+    columns = not plan.fused and d_u >= COLUMNS
+    first = u.new_zeros(b, d_u, d) if initial is None else initial
+    first = first.mT if columns else first.flatten(0, 1)
+    entry = entry_memories(_blocks(x, plan.chunk, columns), system, first, columns)
+    tile = _tile(b * blocks, plan, d_u * d, u.device.type)
+    y = _ReadStates.apply(x, entry, first, weight, system, plan, tile)
+    last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
+    rest = n - (blocks - 1) * plan.chunk
+    final = last @ constant_like("A_power", system, rest, u).T + u[:, -rest:].mT @ impulse_tail(system, rest, u)
+    return y[:, :n], final
+
+
+def _tile(blocks: int, plan: Plan, width: int, device: str) -> int:
+    """How many blocks' states are written at a time."""
+    if plan.fused or torch.compiler.is_exporting():
+        return blocks
+    return max(TILE_NUMBERS.get(device, 2**22) // (plan.chunk * width), 1)
+
+
+def _blocks(x: Tensor, L: int, columns: bool) -> Tensor:
+    """(b, n, d_u) to (b, blocks, L, d_u) if ``columns``, and else to (b·d_u, blocks, L)."""
+    return x.unflatten(1, (-1, L)) if columns else x.mT.reshape(x.shape[0] * x.shape[2], -1, L)
+
+
+def _join(x: Tensor, entry: Tensor, L: int, columns: bool) -> Tensor:
+    """What decides each block: (b·blocks, d + L, d_u) if ``columns``, and else (b·blocks, d_u, d + L)."""
+    joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
+    if columns:
+        return joined.flatten(0, 1)
+    return joined.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _part(joined: Tensor, b: int, L: int, columns: bool) -> tuple[Tensor, Tensor]:
+    """The adjoint of :func:`_join`: gradients of x and of the entry memories."""
+    if columns:
+        joined = joined.unflatten(0, (b, -1))
+        entry, x = joined[:, :, :-L], joined[:, :, -L:]
+        return x.flatten(1, 2), entry
+    joined = joined.unflatten(0, (b, -1)).transpose(1, 2)
+    entry, x = joined[..., :-L], joined[..., -L:]
+    return x.flatten(2).mT, entry.flatten(0, 1)
+
+
+class _ReadStates(torch.autograd.Function):
+    """The block product. What it needs again it computes again: the saved bytes do not grow with the order.
+
+    The gradient with respect to what enters the blocks flows to ``entry``; ``first``, its origin, is there to compute
+    it again, so that a second derivative finds its way by either.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, entry: Tensor, first: Tensor, weight: Tensor, system: LegendreSystem, plan: Plan, tile: int
+    ) -> Tensor:
+        columns = entry.ndim == 4
+        joined = _join(x, entry, plan.chunk, columns)
+        C = constant_like("chunk", system, plan.chunk, x)
+        if plan.fused:
+            y = joined.flatten(1) @ _fused_constant(C, weight, x.shape[2])
+        else:
+            matrix = _as_states(weight, x.shape[2], columns).T
+            tiles = [_states(part, C, len(matrix), columns).to(weight.dtype) @ matrix for part in joined.split(tile)]
+            y = torch.cat(tiles) if len(tiles) > 1 else tiles[0]
+        return y.view(x.shape[0], x.shape[1], weight.shape[0])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        x, entry, first, weight, ctx.system, ctx.plan, ctx.tile = inputs
+        ctx.columns = entry.ndim == 4
+        ctx.save_for_backward(x, first, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, first, weight = ctx.saved_tensors
+        L, columns = ctx.plan.chunk, ctx.columns
+        entry = entry_memories(_blocks(x, L, columns), ctx.system, first, columns)
+        joined = _join(x, entry, L, columns)
+        C = constant_like("chunk", ctx.system, L, x)
+        pull = _pull_fused if ctx.plan.fused else _pull_tiled
+        d_joined, d_weight = pull(gradient, joined, C, weight, columns, ctx.tile)
+        d_x, d_entry = _part(d_joined, x.shape[0], L, columns)
+        return d_x, d_entry, None, d_weight, None, None, None
+
+
+def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
+    """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
+    rows, width = C.shape
+    by_channel = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
+    taps = C.view(-1, by_channel.shape[1]).expand(d_u, -1, -1)  # (d_u, (d + L)·L, d)
+    return torch.bmm(taps, by_channel).view(d_u * rows, width // by_channel.shape[1] * weight.shape[0])
+
+
+def _pull_fused(
+    gradient: Tensor, joined: Tensor, C: Tensor, weight: Tensor, columns: bool, tile: int
+) -> tuple[Tensor, Tensor]:
+    blocks, d_u, rows = joined.shape
+    gradient = gradient.reshape(blocks, -1)
+    d_joined = gradient @ _fused_constant(C, weight, d_u).T
+    d_constant = (joined.flatten(1).T @ gradient).view(d_u, -1, weight.shape[0])
+    taps = C.view(-1, weight.shape[1] // d_u).expand(d_u, -1, -1)
+    d_weight = torch.bmm(d_constant.mT, taps)  # (d_u, d_o, d)
+    return d_joined.view(joined.shape), d_weight.transpose(0, 1).flatten(1)
+
+
+def _pull_tiled(
+    gradient: Tensor, joined: Tensor, C: Tensor, weight: Tensor, columns: bool, tile: int
+) -> tuple[Tensor, Tensor]:
+    d_u = joined.shape[2 if columns else 1]
+    matrix = _as_states(weight, d_u, columns)
+    gradient = gradient.reshape(joined.shape[0], -1, weight.shape[0])
+    d_joined, d_matrix = [], torch.zeros_like(matrix)
+    for part, pulled in zip(joined.split(tile), gradient.split(tile), strict=True):
+        pulled = pulled.flatten(0, 1)
+        d_matrix = torch.addmm(d_matrix, pulled.T, _states(part, C, matrix.shape[1], columns).to(weight.dtype))
+        d_joined.append(_pull_states((pulled @ matrix).to(C.dtype), C, d_u, columns))
+    return torch.cat(d_joined), _as_weight(d_matrix, d_u, columns)
+
+
+def _as_states(weight: Tensor, d_u: int, columns: bool) -> Tensor:
+    """W_m (d_o, d_u·d) in the order in which the states lie: (d_o, d·d_u) if ``columns``."""
+    return weight.unflatten(1, (d_u, -1)).transpose(1, 2).flatten(1) if columns else weight
+
+
+def _as_weight(matrix: Tensor, d_u: int, columns: bool) -> Tensor:
+    """:func:`_as_states` undone."""
+    return matrix.unflatten(1, (-1, d_u)).transpose(1, 2).flatten(1) if columns else matrix
+
+
+def _states(joined: Tensor, C: Tensor, width: int, columns: bool) -> Tensor:
+    """m of some blocks, a step a row of d_u·d numbers, channels behind coefficients if ``columns``."""
+    m = times(joined, C, columns)
+    if not columns and (d_u := joined.shape[1]) > 1:
+        m = m.unflatten(2, (-1, width // d_u)).transpose(1, 2)
+    return m.reshape(-1, width)
+
+
+def _pull_states(gradient: Tensor, C: Tensor, d_u: int, columns: bool) -> Tensor:
+    """The adjoint of :func:`_states`."""
+    L = C.shape[1] * d_u // gradient.shape[1]
+    gradient = gradient.view(-1, L, gradient.shape[1])
+    if columns:
+        return times(gradient.view(-1, C.shape[1], d_u), C.T, columns)
+    return gradient.unflatten(2, (d_u, -1)).transpose(1, 2).flatten(2) @ C.T
