@@ -77,6 +77,9 @@ reproduce-characters: install  ## PTB, text8 and WikiText by characters, each be
 	for name in ptb-char text8 wikitext-char; do for twin in "" -lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
 
+space: install  ## show the family in a browser: a tab for each head, and the memory itself
+	$(RUN) scripts/space.py
+
 table: install  ## write the table of results in README.md from records/
 	$(RUN) scripts/results_table.py --write README.md
 

@@ -1,0 +1,62 @@
+"""Show the family in a browser: a tab for each head, and one for the memory itself.
+
+    python scripts/space.py                              # trains what is missing (ten minutes, once), then serves
+    python scripts/space.py --tabs digits sentiment      # only these (the memory's own tab is always there)
+    python scripts/space.py --models '{"text": "org/lmu-python"}' --tabs text     # a model by folder or Hub name
+
+Without --models, a tab shows the model that its recipe for embedded data leaves in --runs_dir; where there is none, it
+is trained first. Needs the extra `demo` (`pip install -e '.[train,demo]'`). The folder src/lmu_hf/publishing/space is
+laid out as a Hub Space.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+# Tab → the script and the flags that train its model on embedded data, and the run folder that they leave.
+RECIPES = {
+    "digits": ("train_psmnist.py", ["--recipe", "digits"], "digits-perm0-seed0"),
+    "sentiment": ("train_glue.py", [], "opinions-seed0"),
+    "text": ("train_char_lm.py", [], "python-sources-seed0"),
+    "translation": ("train_translation.py", [], "dates-en-de-seed0"),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Which tabs, with which models, served where."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--tabs", nargs="*", choices=list(RECIPES), default=list(RECIPES), help="default: all")
+    parser.add_argument("--models", type=json.loads, default={}, help="JSON: tab → folder or Hub name")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="run folders (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="on this machine (default: %(default)s)")
+    parser.add_argument("--server_name", default="127.0.0.1", help="0.0.0.0 to be seen from others")
+    return parser.parse_args(argv)
+
+
+def model_of(tab: str, runs: Path) -> str:
+    """The folder of a tab's model, trained now if it is not there."""
+    script, flags, name = RECIPES[tab]
+    if not (runs / name / "run.json").exists():
+        print(f"training the model of {tab!r}: {script} {' '.join(flags)}", flush=True)
+        words = [str(Path(__file__).with_name(script)), *flags, "--resume_from_checkpoint", "auto"]
+        subprocess.run([sys.executable, *words, "--output_dir", str(runs / name)], check=True)
+    return str(runs / name / "model")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until interrupted."""
+    args = parse_args(argv)
+    try:
+        from lmu_hf.publishing.space.app import build
+    except ImportError as error:
+        raise SystemExit(f"space.py: error: {error}; install the extra: pip install -e '.[train,demo]'") from error
+    models = {tab: args.models.get(tab) or model_of(tab, args.runs_dir) for tab in args.tabs}
+    build(models).launch(server_name=args.server_name, server_port=args.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The demo: what it computes, and its tabs clicked and drawn on in a real browser."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from math import cos, sin
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import make_run
+
+from lmu_hf.publishing.space.readings import (
+    digit_image,
+    drawn_signal,
+    read_digit,
+    read_sentence,
+    remembered,
+    translate,
+    write_on,
+)
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "space.py"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def test_a_drawing_is_cut_centred_and_light_on_dark():
+    ink = np.zeros((100, 100), np.uint8)
+    ink[10:90, 70:74] = 255  # a thin one at the edge
+    image = np.asarray(digit_image(ink, 28))
+    assert image.shape == (28, 28) and image.max() == 255
+    rows, columns = np.nonzero(image)
+    assert rows.max() - rows.min() + 1 == 20 and abs(columns.mean() - 13.5) <= 1 and abs(rows.mean() - 13.5) <= 1
+    with pytest.raises(ValueError, match="nothing is drawn"):
+        digit_image(np.zeros((5, 5), np.uint8), 28)
+
+
+def loaded(kind: str, folder: Path):
+    import transformers
+
+    from lmu_hf.publishing.kinds import KINDS
+
+    run = make_run(folder, kind)
+    model = getattr(transformers, KINDS[kind].auto_class).from_pretrained(run / "model").eval()
+    if kind == "image-classification":
+        return model, transformers.AutoImageProcessor.from_pretrained(run / "model")
+    return model, transformers.AutoTokenizer.from_pretrained(run / "model")
+
+
+def test_pixels_come_in_the_models_own_order(tmp_path):
+    model, processor = loaded("image-classification", tmp_path)
+    ink = np.random.default_rng(0).integers(0, 256, (40, 40)).astype(np.uint8)
+    image = digit_image(ink, 8)
+    readings = list(read_digit(model, processor, image, frames=5))
+    assert [reading.pixels for reading in readings] == [13, 26, 38, 51, 64]
+    assert np.array_equal(readings[-1].picture[..., 0], np.asarray(image))
+    unread = (readings[0].picture == (226, 229, 235)).all(-1).sum()
+    assert unread >= 64 - 13
+    with torch.no_grad():
+        logits = model(**processor(image, return_tensors="pt")).logits[0]
+    expected = dict(zip(model.config.id2label.values(), logits.softmax(-1).tolist(), strict=True))
+    assert readings[-1].chances == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_score_behind_a_word_is_that_of_the_text_up_to_it(tmp_path):
+    model, tokenizer = loaded("text-classification", tmp_path)
+    words, verdict = read_sentence(model, tokenizer, "a charming  film")
+    assert [word for word, _ in words] == ["a", "charming", "film"]
+    for end, (_, score) in enumerate(words):
+        batch = tokenizer(" ".join(["a", "charming", "film"][: end + 1]), return_tensors="pt")
+        with torch.no_grad():
+            chances = model(batch["input_ids"]).logits.softmax(-1)[0]
+        assert score == pytest.approx((chances[1] - chances[0]).item(), abs=1e-5)
+    assert sum(verdict.values()) == pytest.approx(1) and set(verdict) == {"negative", "positive"}
+    with pytest.raises(ValueError, match="no word"):
+        read_sentence(model, tokenizer, "  ")
+
+
+def test_a_translation_shows_where_it_looked(tmp_path):
+    model, tokenizer = loaded("translation", tmp_path)
+    made = translate(model, tokenizer, "a man", num_beams=2)
+    assert made.weights.shape == (len(made.target), len(made.source))
+    np.testing.assert_allclose(made.weights.sum(1), 1, atol=1e-5)
+    with pytest.raises(ValueError, match="nothing to translate"):
+        translate(model, tokenizer, " ")
+
+
+def test_text_grows_token_by_token(tmp_path):
+    model, tokenizer = loaded("text-generation", tmp_path)
+    texts = list(write_on(model, tokenizer, "a man", 5, 0.8, seed=1))
+    assert 1 < len(texts) <= 5 and all(text.startswith("a man") for text in texts)  # it may come to an end by itself
+    assert "<eos>" not in texts[-1]
+    assert texts == list(write_on(model, tokenizer, "a man", 5, 0.8, seed=1))
+
+
+def test_a_drawn_line_is_a_signal_and_is_remembered():
+    ink = np.zeros((101, 600), np.uint8)
+    t = np.arange(600)
+    ink[np.round(50 + 40 * np.sin(t / 40)).astype(int), t] = 255
+    signal = drawn_signal(ink, 600)
+    np.testing.assert_allclose(signal, -0.8 * np.sin(t / 40), atol=0.02)
+    assert remembered(signal, 150, 24, 450).error < 0.05 < remembered(signal, 150, 2, 450).error
+    window = remembered(signal, 150, 24, 450)
+    assert window.times[0] == 450 and window.times[-1] == 301 and len(window.decoded) == 150
+    sample = drawn_signal(np.zeros((4, 4), np.uint8), 600)
+    assert sample.shape == (600,) and sample.std() > 0.1
+
+
+def test_strokes_become_ink():
+    pad = pytest.importorskip("lmu_hf.publishing.space.pad", reason="needs the extra `demo`")
+    ink = pad.ink_of("[[[0.1, 0.5], [0.9, 0.5]], [[0.5, 0.1]]]", 100, 50, 6)
+    assert ink.shape == (50, 100) and ink[25, 10:90].min() == 255 and ink[5, 50] == 255 and ink[45].max() == 0
+    assert pad.ink_of(None, 10, 10, 2).max() == 0
+    with pytest.raises(ValueError, match="list of strokes"):
+        pad.ink_of("[1, 2]", 10, 10, 2)
+
+
+def test_a_tab_that_is_not_there_is_named():
+    app = pytest.importorskip("lmu_hf.publishing.space.app", reason="needs the extra `demo`")
+    with pytest.raises(ValueError, match="none called 'speech'"):
+        app.build({"speech": "org/model"})
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def space(tmp_path):
+    """The demo served with tiny untrained models; its address."""
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    kinds = {"digits": "image-classification", "sentiment": "text-classification"}
+    kinds |= {"text": "text-generation", "translation": "translation"}
+    models = {tab: str(make_run(tmp_path / tab, kind) / "model") for tab, kind in kinds.items()}
+    port = free_port()
+    words = [sys.executable, str(SCRIPT), "--port", str(port), "--models", json.dumps(models)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            if "Running on" in (tmp_path / "log").read_text() or process.poll() is not None:
+                break
+            time.sleep(0.5)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_every_tab_answers_a_click(space, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-quic", "--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(space, wait_until="domcontentloaded")
+        page.set_default_timeout(60_000)
+        draw(page, "#memory-pad", [(0.05 + i * 0.02, 0.5 + 0.4 * sin(i / 4) * cos(i / 13)) for i in range(46)])
+        page.click("#memory-play")
+        page.wait_for_function("document.querySelector('#memory-moment input').value == 599")
+        assert "of the signal's deviation" in page.inner_text("#memory-error")
+        page.get_by_role("tab", name="Digits").click()
+        draw(page, "#digit-pad", [(0.35, 0.3), (0.5, 0.2), (0.65, 0.3), (0.4, 0.75), (0.68, 0.76)])
+        page.click("#digit-read")
+        page.wait_for_function("document.querySelector('#digit-count').innerText.includes('64 of 64')")
+        page.get_by_role("tab", name="Sentiment").click()
+        page.click("#sentiment-read")
+        page.wait_for_function("document.querySelector('#sentiment-verdict').innerText.includes('%')")
+        page.get_by_role("tab", name="Text").click()
+        page.click("#text-write")
+        page.wait_for_function("document.querySelector('#text-speed').innerText.includes('tokens a second')")
+        page.get_by_role("tab", name="Translation").click()
+        page.fill("#translation-text input, #translation-text textarea", "a man is playing")
+        page.click("#translation-go")
+        page.wait_for_selector("#translation-attention img")
+        page.screenshot(path=tmp_path / "translation.png")
+        browser.close()
+    assert not errors and (tmp_path / "translation.png").stat().st_size > 10_000
+
+
+def draw(page, pad: str, points: list[tuple[float, float]]) -> None:
+    box = page.locator(f"{pad} canvas").first.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=3)
+    page.mouse.up()
