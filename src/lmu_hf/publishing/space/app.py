@@ -103,17 +103,12 @@ def text_tab(name: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(name)
 
     def write(prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[tuple[str, str]]:
-        start, made, text = time.perf_counter(), 0, prompt
-
-        def told() -> tuple[str, str]:
-            speed = made / (time.perf_counter() - start)
-            return text, f"{speed:,.0f} tokens a second, carrying {model.config.state_size:,} numbers"
-
-        for text in write_on(model, tokenizer, prompt, int(tokens), temperature, int(seed)):
-            made += 1
+        start, state = time.perf_counter(), f"carrying {model.config.state_size:,} numbers"
+        made, text = 0, prompt
+        for made, text in enumerate(write_on(model, tokenizer, prompt, int(tokens), temperature, int(seed)), 1):
             if made % 4 == 0:
-                yield told()
-        yield told()
+                yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
+        yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
 
     gr.Markdown("The model goes on from your text, carrying nothing but its memories, however long the text becomes.")
     with gr.Row():
