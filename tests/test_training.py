@@ -13,6 +13,7 @@ from transformers import AutoModelForImageClassification, set_seed
 
 import lmu_hf  # noqa: F401
 from lmu_hf.training.augmentation import Augmentation
+from lmu_hf.training.learner import Learner
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord, count_parameters
@@ -233,6 +234,26 @@ def test_a_finished_run_is_only_overwritten_when_asked_and_then_leaves_no_record
         train(fresh_model(recipe, task), diverging, task, seed=0, output_dir=tmp_path, quiet=True, overwrite=True)
     with pytest.raises(FileNotFoundError, match="has not finished"):
         RunRecord.read(tmp_path)
+
+
+def test_the_average_starts_short_and_grows_long(task, tmp_path):
+    recipe = small(get_recipe("digits"), epochs=2)
+    recipe = replace(recipe, averaging=0.999)
+    seen, update = [], Learner.update
+
+    def noted(learner):
+        update(learner)
+        seen.append(([p.clone() for p in learner.parameters], [p.clone() for p in learner.average]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "update", noted)
+        train(fresh_model(recipe, task), recipe, task, seed=0, output_dir=tmp_path, quiet=True)
+    expected = [p.double() for p in seen[0][0]]
+    for step, (weights, average) in enumerate(seen[1:], 2):
+        decay = min(0.999, (1 + step) / (10 + step))
+        expected = [decay * mean + (1 - decay) * p.double() for mean, p in zip(expected, weights, strict=True)]
+        for mean, p in zip(expected, average, strict=True):
+            torch.testing.assert_close(p.double(), mean, atol=1e-5, rtol=1e-4)
 
 
 # --------------------------------------------------------------------------- records

@@ -58,7 +58,10 @@ class Learner:
         self.schedule.step()
         self.prepared_optimizer.zero_grad()
         if self.average:
-            get_ema_multi_avg_fn(self.recipe.averaging)(self.average, self.parameters, None)
+            steps = self.schedule.last_epoch
+            # An average over more steps than there have been would be one of fresh weights.
+            decay = min(self.recipe.averaging, (1 + steps) / (10 + steps))
+            get_ema_multi_avg_fn(decay)(self.average, self.parameters, None)
         elif self.recipe.averaging:
             self.average = [parameter.clone() for parameter in self.parameters]
 

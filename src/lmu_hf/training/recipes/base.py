@@ -27,7 +27,8 @@ class Recipe:
         schedule: a scheduler's name in transformers.
         warmup: the fraction of all steps over which the learning rate rises.
         label_smoothing: of the cross-entropy in training.
-        averaging: decay per step of the exponential average of weights that is evaluated; 0 for none.
+        averaging: decay per step of the exponential average of weights that is evaluated, at most (1 + t) / (10 + t) at
+            step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
 
