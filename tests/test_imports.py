@@ -17,7 +17,9 @@ LADDER = {
     "statespace": set(),
     "memory": {"statespace"},
     "distributed": {"memory", "statespace"},
-    "layers": {"distributed", "memory", "statespace"},
+    "scanned": {"memory", "statespace"},
+    "readout": {"memory", "statespace"},
+    "layers": {"distributed", "scanned", "readout", "memory", "statespace"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
@@ -29,7 +31,7 @@ LADDER = {
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "distributed", "configuration_lmu", "cache_lmu"},
 }
-TORCH_ONLY = ("statespace", "memory", "distributed", "layers")
+TORCH_ONLY = ("statespace", "memory", "scanned", "readout", "distributed", "layers")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 

@@ -16,7 +16,7 @@ from lmu_hf.memory import memory_recurrent
 from lmu_hf.statespace import LegendreSystem, discrete_system
 
 SYSTEM = LegendreSystem(4, 9.0)
-STATEFUL_FORMS = ("auto", "recurrent", "chunked", "fft", "toeplitz")
+STATEFUL_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .distributed import Chunk
 from .memory import MEMORY_FORMS, advance, memory_final
+from .scanned import memory_scanned
 from .statespace import LegendreSystem
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -23,7 +24,8 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
     "rms": nn.RMSNorm,
     "layer": partial(nn.LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
 }
-SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "fft", "toeplitz")
+FORMS = {**MEMORY_FORMS, "scanned": memory_scanned}
+SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("linear", "identity"),
     "readout": ("dense", "memory", "attention"),
@@ -53,7 +55,10 @@ class Packing:
         """From a mask (b, n), true or non-zero where a step is real; n' is the longest row's length."""
         mask = mask.bool()
         lengths = mask.sum(1)
-        order = torch.argsort(mask, dim=1, descending=True, stable=True)
+        # Real steps to the front and masked ones behind them, by counting: a stable sort that also exports to ONNX.
+        place = torch.where(mask, mask.cumsum(1), lengths[:, None] + (~mask).cumsum(1)) - 1
+        steps = torch.arange(mask.shape[1], device=mask.device).expand_as(place)
+        order = torch.zeros_like(place).scatter(1, place, steps)
         if not torch.compiler.is_compiling():
             order = order[:, : max(int(lengths.max()), 1)]
         return cls(mask, order, lengths)
@@ -273,7 +278,7 @@ class LMULayer(nn.Module):
 
     def _states(self, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
         form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
-        return MEMORY_FORMS[form](u, self.system, initial)
+        return FORMS[form](u, self.system, initial)
 
     def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | None) -> Tensor:
         if lengths is None:
@@ -284,7 +289,7 @@ class LMULayer(nn.Module):
         n = u.shape[1]
         place = torch.arange(n, device=u.device) - (n - lengths)[:, None]
         moved = u.gather(1, _expand(place.clamp(min=0), u)).masked_fill(_expand(place < 0, u), 0)
-        final = memory_final(moved, self.system)[1]
+        final = (memory_scanned if self.memory_form == "scanned" else memory_final)(moved, self.system)[1]
         return final if initial is None else final + advance(initial, self.system, lengths)
 
     def _read(self, m: Tensor, x: Tensor) -> Tensor:
