@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, ndtr, softmax
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmu_hf.layers import DeepRepresentation, GatedMLP, Highway, LMULayer, Packing, last_step, reverse_time
 from lmu_hf.memory import memory_recurrent
+from lmu_hf.readout import TILE_NUMBERS
 from lmu_hf.statespace import LegendreSystem, discrete_system
 
 SYSTEM = LegendreSystem(4, 9.0)
@@ -148,6 +150,39 @@ def test_one_step_at_a_time_is_the_parallel_pass(n, seed):
 def test_a_final_memory_is_returned_only_when_asked_for():
     assert layer_of()(noise(1, 3, 3))[1] is None
     assert layer_of()(noise(1, 3, 3), last_only=True)[1] is None
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_dense_readout_never_writes_the_states(bidirectional, monkeypatch):
+    monkeypatch.setitem(TILE_NUMBERS, "cpu", 2**15)
+
+    class LargestTensor(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            for leaf in torch.utils._pytree.tree_leaves(result):
+                if isinstance(leaf, Tensor):
+                    self.numbers = max(self.numbers, leaf.untyped_storage().nbytes() // leaf.element_size())
+            return result
+
+    layer, x = layer_of(system=LegendreSystem(64, 100.0), bidirectional=bidirectional), noise(8, 1024, 3)
+    layer(x)  # constants are derived, and remembered
+    with LargestTensor() as seen:
+        layer(x)[0].sum().backward()
+    assert seen.numbers < x.shape[0] * x.shape[1] * layer.state_size / 4
+
+
+def test_a_readout_that_is_more_than_its_weight_is_asked_itself():
+    layer, x = layer_of(hidden_act="tanh"), noise(2, 40, 3)
+    plain, _ = layer(x)
+    handle = layer.memory_readout.register_forward_hook(lambda module, args, output: 2 * output)
+    twice, _ = layer(x)
+    assert (twice - plain).abs().max() > 1e-3
+    handle.remove()
+    adapted = torch.nn.Sequential(layer.memory_readout)
+    layer.memory_readout = adapted  # as an adapter's or a quantiser's module takes its place
+    assert torch.allclose(layer(x)[0], plain, rtol=0, atol=1e-12)
 
 
 # --------------------------------------------------------------------------- ragged batches

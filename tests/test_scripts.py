@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lmu_hf.publishing.table import speed_table
 from lmu_hf.training.record import RunRecord
 from lmu_hf.training.transfer import transfer_body
 from lmu_hf.training.word_vectors import read_word_vectors
@@ -237,13 +238,24 @@ def test_two_processes_train_one_model(tmp_path):
 
 def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     sizes = ["--batch_size", 2, "--length", 40, "--order", 6, "--hidden_size", 3, "--repeats", 1]
-    done = run(SCRIPTS / "benchmark_memory.py", *sizes, cwd=tmp_path)
+    done = run(SCRIPTS / "benchmark_memory.py", *sizes, "--random_shapes", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["shape"] == {"b": 2, "n": 40, "d": 6, "d_u": 1, "d_o": 3}
+    assert result["shapes"] == {"own": {"b": 2, "n": 40, "d": 6, "d_u": 1, "d_o": 3, "theta": 40}}
     forms = {(row["form"], row["outputs"]) for row in result["rows"]}
     assert {("recurrent", "all"), ("fft", "all"), ("chunked", "all"), ("final", "last")} <= forms
-    assert all(row["milliseconds"] > 0 for row in result["rows"])
+    assert all(row["milliseconds"] > 0 and row["peak_bytes"] > 0 for row in result["rows"])
+    assert all(pick["times_best"] >= 1 for pick in result["picks"])
+    table = speed_table(result).splitlines()
+    assert len(table) == 2 + len(result["rows"])
+    assert all(line.startswith("| own: b = 2, n = 40, d = 6, d_u = 1, d_o = 3, theta = 40 |") for line in table[2:])
+
+
+def test_a_shape_too_large_for_a_form_says_so_in_the_table():
+    row = {"shape": "long", "form": "fft", "outputs": "all", "device": "cpu", "skipped": "m alone is larger than 1 GiB"}
+    table = speed_table({"shapes": {"long": {"n": 2**20}}, "rows": [row]}).splitlines()
+    assert "not measured: m alone is larger than 1 GiB" in table[2]
+    assert {line.count("|") for line in table} == {table[0].count("|")}
 
 
 @pytest.mark.slow

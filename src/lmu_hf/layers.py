@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .distributed import Chunk
 from .memory import MEMORY_FORMS, advance, memory_final
+from .readout import read_states
 from .scanned import memory_scanned
 from .statespace import LegendreSystem
 
@@ -170,8 +171,8 @@ class LMULayer(nn.Module):
         encoder_activation: f1, a key of ``ACTIVATIONS``.
         hidden_act: f2, likewise.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
-        memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"chunked"`` for
-            every state and ``"final"`` for the last alone.
+        memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"final"`` for the
+            last state alone, :func:`~lmu_hf.readout.read_states` for a dense readout, and else ``"chunked"``.
         attention_order: q' of the attention readout; :func:`reduced_order` decides if not given.
 
     Raises:
@@ -252,6 +253,7 @@ class LMULayer(nn.Module):
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
+        weights = None if last_only or x.shape[1] == 1 else self._readout_weights(x)
         with _without_autocast(u.device.type):
             whole = None
             if chunk is not None:
@@ -260,23 +262,48 @@ class LMULayer(nn.Module):
                 final = self._final(u, initial, lengths)
                 m = final[:, None]
             else:
-                m, final = self._states(u, initial)
+                m, final = self._states(u, initial, None if weights is None else weights[0])
                 if return_final and lengths is not None:
                     final = self._final(u, initial, lengths)
                 if self.bidirectional:
-                    backwards = self._backwards(reverse_time(u, lengths), lengths, chunk)
-                    m = torch.cat([m, reverse_time(backwards, lengths)], dim=2 if self.order_attention is None else 3)
+                    m = self._both_ways(m, u, lengths, chunk, None if weights is None else weights[1])
         x = last_step(x, lengths) if last_only else x
         final = final if whole is None else whole
-        return self._read(m, x), final if return_final else None
+        return self._read(m, x, weights is not None), final if return_final else None
 
-    def _backwards(self, u: Tensor, lengths: Tensor | None, chunk: Chunk | None) -> Tensor:
-        entry = None
+    def _readout_weights(self, x: Tensor) -> tuple[Tensor, ...] | None:
+        """W_m for each direction, where it may be multiplied into the memory's own products; None where m is needed.
+
+        A linear module that is more than its weight (hooked, adapted, quantised) is asked for its product itself.
+        """
+        linear = self.memory_readout
+        if linear is None or self.memory_form != "auto" or type(linear) is not nn.Linear:
+            return None
+        if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks:
+            return None
+        weight, device = linear.weight, x.device.type
+        if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+            weight = weight.to(torch.get_autocast_dtype(device))
+        elif weight.dtype != x.dtype:
+            return None
+        return weight.chunk(2, dim=1) if self.bidirectional else (weight,)
+
+    def _both_ways(
+        self, forwards: Tensor, u: Tensor, lengths: Tensor | None, chunk: Chunk | None, weight: Tensor | None
+    ) -> Tensor:
+        """The states or outputs of reading forwards, joined with those of reading backwards."""
+        u, entry = reverse_time(u, lengths), None
         if chunk is not None:
             entry, _ = chunk.enter(self._final(u, None, lengths), self.system, backwards=True)
-        return self._states(u, entry)[0]
+        backwards = reverse_time(self._states(u, entry, weight)[0], lengths)
+        if weight is not None:
+            return forwards + backwards
+        return torch.cat([forwards, backwards], dim=2 if self.order_attention is None else 3)
 
-    def _states(self, u: Tensor, initial: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _states(self, u: Tensor, initial: Tensor | None, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Every state and the last; or, given W_m, W_m times every state."""
+        if weight is not None:
+            return read_states(u, self.system, weight, initial)
         form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
         return FORMS[form](u, self.system, initial)
 
@@ -292,7 +319,9 @@ class LMULayer(nn.Module):
         final = (memory_scanned if self.memory_form == "scanned" else memory_final)(moved, self.system)[1]
         return final if initial is None else final + advance(initial, self.system, lengths)
 
-    def _read(self, m: Tensor, x: Tensor) -> Tensor:
+    def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
+        if is_read and self.input_readout is not None:
+            return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
         if self.order_attention is not None:
             return self.order_attention(m)
         m = m.flatten(2).to(x.dtype)

@@ -5,8 +5,8 @@ lead there, and both save nothing for the backward pass but the signal and W_m:
 
 - **fused**: [memory on entry; inputs] · (C W_mᵀ), one product with a constant that W_m has been multiplied into. m is
   never computed. It serves few channels: (d + L)·d_o multiply-adds a step and channel.
-- **tiled**: [memory on entry; inputs] · C gives m for some thousand steps, which a processor's cache holds, and m · W_mᵀ
-  their outputs. It serves many channels: d·(d + L) + d·d_o.
+- **tiled**: [memory on entry; inputs] · C gives m for some thousand steps, which a processor's cache holds, and
+  m · W_mᵀ their outputs. It serves many channels: d·(d + L) + d·d_o.
 
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
 block length, and picks.
@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from .memory import _check, constant_like, entry_memories, impulse_tail, times
 from .statespace import LegendreSystem
 
-LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others make products whose rows lie askew in memory
 COLUMNS = 8  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_CONSTANT = 2**24  # numbers
@@ -31,7 +31,7 @@ LARGEST_CONSTANT = 2**24  # numbers
 MOVED = 12.0  # a number written and read again, through main memory
 CACHED = 3.0  # the same through the cache
 CALL = 4e5  # a call of PyTorch, however small
-THIN = 2.0  # a multiply-add in the small products of blocks with constants, beside one in the large products
+THIN = 64.0  # what a product costs beside its multiply-adds, for each number of its result
 
 
 class Plan(NamedTuple):
@@ -65,12 +65,13 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     the block product     N·d_u·(d + L)·d_o               N·d_u·d·(d + L) and N·d_u·d·d_o
     ====================  ==============================  ====================================
 
-    with N = b·n, n rounded up to whole blocks. A length that is not whole blocks moves the outputs twice more.
+    with N = b·n, n rounded up to whole blocks. Every number of a thin product's result counts as ``THIN`` more. A
+    length that is not whole blocks moves the outputs twice more.
     """
     (fused, L), (b, n, d, d_u, d_o) = plan, shape
     blocks = -(-n // L)
     steps = b * blocks * L
-    entering = steps * d_u * d * (1 + d / L) * THIN if blocks > 1 else 0.0
+    entering = steps * d_u * d * (1 + (d + 2 * THIN) / L) if blocks > 1 else 0.0
     joined = steps / L * d_u * (d + L)
     ragged = 2 * steps * d_o if n % L else 0
     walked = min(blocks, 8 * max(blocks.bit_length() / 3, 1))
@@ -79,7 +80,7 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
         products = joined * L * d_o + constant * d
         moved = 2 * joined + 2 * constant
     else:
-        products = steps * d_u * d * ((d + L) * THIN + d_o)
+        products = steps * d_u * d * (d + L + THIN + d_o)
         moved = 2 * joined + 2 * steps * d_u * d * CACHED / MOVED
     return 3 * (products + entering + MOVED * moved + CALL * (4 + walked)) + MOVED * ragged
 
@@ -98,7 +99,8 @@ def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
 def plans_for(shape: Shape, may_fuse: bool = True) -> list[Plan]:
     """What :func:`plan_readout` chooses from."""
     ways = (True, False) if may_fuse else (False,)
-    return [plan for way in ways for L in LENGTHS if L <= shape.n and _fits(plan := Plan(way, L), shape)]
+    plans = [Plan(fused, L) for fused in ways for L in LENGTHS if shape.n >= L]
+    return [plan for plan in plans if _fits(plan, shape)]
 
 
 def _cheapest(shape: Shape, may_fuse: bool) -> Plan:
@@ -153,7 +155,7 @@ def read_states(
     last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
     rest = n - (blocks - 1) * plan.chunk
     final = last @ constant_like("A_power", system, rest, u).T + u[:, -rest:].mT @ impulse_tail(system, rest, u)
-    return y[:, :n], final
+    return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
 
 
 def _tile(blocks: int, plan: Plan, width: int, device: str) -> int:
@@ -241,7 +243,7 @@ def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
 def _pull_fused(
     gradient: Tensor, joined: Tensor, C: Tensor, weight: Tensor, columns: bool, tile: int
 ) -> tuple[Tensor, Tensor]:
-    blocks, d_u, rows = joined.shape
+    blocks, d_u = joined.shape[:2]
     gradient = gradient.reshape(blocks, -1)
     d_joined = gradient @ _fused_constant(C, weight, d_u).T
     d_constant = (joined.flatten(1).T @ gradient).view(d_u, -1, weight.shape[0])
@@ -275,7 +277,7 @@ def _as_weight(matrix: Tensor, d_u: int, columns: bool) -> Tensor:
 
 
 def _states(joined: Tensor, C: Tensor, width: int, columns: bool) -> Tensor:
-    """m of some blocks, a step a row of d_u·d numbers, channels behind coefficients if ``columns``."""
+    """The states of some blocks, a step a row of d_u·d numbers, channels behind coefficients if ``columns``."""
     m = times(joined, C, columns)
     if not columns and (d_u := joined.shape[1]) > 1:
         m = m.unflatten(2, (-1, width // d_u)).transpose(1, 2)

@@ -115,7 +115,29 @@ def _pixel_order(record: RunRecord) -> str:
 
 
 def speed_table(result: dict) -> str:
-    """What `scripts/benchmark_memory.py` measured, as it left it in its JSON file."""
+    """What `scripts/benchmark_memory.py` measured at every shape, as it left it in its JSON file."""
+    if "shapes" not in result:  # a file of the time when the benchmark measured one shape
+        return _one_speed_table(result)
+    header = ["shape", "form of the memory", "outputs", "device", "milliseconds", "peak, MiB", "times the floor"]
+    header += ["against the loop", "against the FFT"]
+    rows = []
+    for row in result["rows"]:
+        cells = [_shape(row["shape"], result["shapes"][row["shape"]]), row["form"], row["outputs"], row["device"]]
+        if "skipped" in row:
+            rows.append([*cells, f"not measured: {row['skipped']}", *[""] * (len(header) - 5)])
+            continue
+        floor, loop, fft = (row[f"times_{other}"] for other in ("floor", "recurrent", "fft"))
+        ratios = ["" if floor is None else f"{floor:.3g}"]
+        ratios += ["" if ratio is None else f"{1 / ratio:.3g} x" for ratio in (loop, fft)]
+        rows.append([*cells, f"{row['milliseconds']:.4g}", f"{row['peak_bytes'] / 2**20:.0f}", *ratios])
+    return _markdown(header, rows)
+
+
+def _shape(name: str, sizes: dict) -> str:
+    return f"{name}: " + ", ".join(f"{letter} = {size:g}" for letter, size in sizes.items())
+
+
+def _one_speed_table(result: dict) -> str:
     header = [
         "form of the memory",
         "outputs",
