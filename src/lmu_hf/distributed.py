@@ -107,7 +107,7 @@ class Ranks:
         return x.tensor_split(self.size, dim=1)[self.rank]
 
     def next_labels(self, labels: Tensor) -> Tensor:
-        """Labels (b, n) moved one step to the left: behind them stands the next rank's first, or −100 at the very end."""
+        """Labels (b, n) one step to the left; behind them the next rank's first, or −100 at the very end."""
         firsts = self.gather(labels[:, :1])
         last = firsts[self.rank + 1] if self.rank + 1 < self.size else torch.full_like(labels[:, :1], -100)
         return torch.cat([labels[:, 1:], last], dim=1)

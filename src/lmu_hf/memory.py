@@ -30,7 +30,6 @@ from torch.nn.functional import pad
 
 from .statespace import LegendreSystem, constant, derives, exact, impulse_response
 
-
 GROUP = 8  # blocks that are walked one after the other
 LONGEST_IMPULSE = 4096  # steps: a longer stored H would be larger than it is worth
 
