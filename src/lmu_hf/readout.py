@@ -28,10 +28,10 @@ TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_CONSTANT = 2**24  # numbers
 
 # What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
-MOVED = 12.0  # a number written and read again, through main memory
-CACHED = 3.0  # the same through the cache
-CALL = 4e5  # a call of PyTorch, however small
-THIN = 64.0  # what a product costs beside its multiply-adds, for each number of its result
+MOVED = 26.0  # a number written and read again, through main memory
+CACHED = 1.0  # the same through the cache
+CALL = 9e5  # a call of PyTorch, however small
+THIN = 48.0  # what a product costs beside its multiply-adds, for each number of its result
 
 
 class Plan(NamedTuple):
