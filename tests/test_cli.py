@@ -30,7 +30,7 @@ def series(monkeypatch):
     """The Mackey-Glass script on series short enough for a test."""
     module = script("train_mackey_glass")
     monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
-    monkeypatch.setattr(module, "load_task", lambda args, recipe: MackeyGlassTask(args.horizon, 200, window=50))
+    monkeypatch.setattr(module, "load_series", lambda args, recipe: MackeyGlassTask(args.horizon, 200, window=50))
     return module
 
 
@@ -123,9 +123,9 @@ def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
     seen = set()
     states = LMULayer._states
 
-    def watched(self, u, initial):
-        m, final = states(self, u, initial)
-        seen.add((u.dtype, m.dtype, torch.is_autocast_enabled("cpu")))
+    def watched(self, u, initial, weight=None):
+        m, final = states(self, u, initial, weight)
+        seen.add((u.dtype, final.dtype, torch.is_autocast_enabled("cpu")))
         return m, final
 
     monkeypatch.setattr(LMULayer, "_states", watched)

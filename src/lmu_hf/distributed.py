@@ -17,7 +17,6 @@ Every rank must make the same calls in the same order, backward too: a rank with
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,7 +211,7 @@ def memory_across(
 
 # --------------------------------------------------------------------------- for whole models
 
-_sharing: ContextVar[Ranks | None] = ContextVar("sharing", default=None)
+_sharing: list[Ranks] = []  # the innermost last; a plain list, so that torch.compile can look into it
 
 
 @contextmanager
@@ -230,16 +229,16 @@ def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]
     Raises:
         RuntimeError: there is no process group, or this process is not in it.
     """
-    token = _sharing.set(Ranks(group))
+    _sharing.append(Ranks(group))
     try:
-        yield Ranks(group)
+        yield _sharing[-1]
     finally:
-        _sharing.reset(token)
+        _sharing.pop()
 
 
 def current_ranks() -> Ranks | None:
     """Who shares the sequence at hand; None outside :func:`sequence_parallel`."""
-    return _sharing.get()
+    return _sharing[-1] if _sharing else None
 
 
 def refuse_ranks(what: str) -> None:

@@ -279,6 +279,8 @@ class LMULayer(nn.Module):
         linear = self.memory_readout
         if linear is None or self.memory_form != "auto" or type(linear) is not nn.Linear:
             return None
+        if torch.compiler.is_exporting():  # sizes may be symbols there, and no cost is known of them
+            return None
         if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks:
             return None
         weight, device = linear.weight, x.device.type
