@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("number, block", enumerate(re.findall(r"```python\n(.*?)```", README, re.DOTALL)))
+@pytest.mark.parametrize("number, block", list(enumerate(re.findall(r"```python\n(.*?)```", README, re.DOTALL))))
 def test_its_python_runs(number, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, f"README block {number}", "exec"), {})

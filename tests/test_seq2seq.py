@@ -635,7 +635,7 @@ def test_it_loads_and_translates_in_bfloat16(folder):
     inputs = {"input_ids": draw(2, 6), "decoder_input_ids": draw(2, 30, seed=1)}
     assert torch.equal(model(**inputs).logits, cast(**inputs).logits)
     exact = AutoModelForSeq2SeqLM.from_pretrained(folder)(**inputs).logits
-    assert_close(model(**inputs).logits.float(), exact, rtol=0, atol=0.05 * exact.abs().max().item())
+    assert (model(**inputs).logits.float() - exact).norm() <= 0.03 * exact.norm()
     assert greedy(model, draw(2, 6), num_beams=2).shape == (2, 13)
 
 
