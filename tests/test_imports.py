@@ -15,23 +15,24 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHIN
 LADDER = {
     "version": set(),
     "statespace": set(),
-    "memory": {"statespace"},
+    "ragged": set(),
+    "memory": {"ragged", "statespace"},
     "distributed": {"memory", "statespace"},
     "scanned": {"memory", "statespace"},
-    "readout": {"memory", "statespace"},
-    "layers": {"distributed", "scanned", "readout", "memory", "statespace"},
+    "readout": {"memory", "ragged", "statespace"},
+    "layers": {"distributed", "scanned", "readout", "memory", "ragged", "statespace"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "ragged", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
-    "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "distributed", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "pipeline_lmu": set(),
-    "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "configuration_lmu", "cache_lmu"},
-    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "distributed", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
+    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
 }
-TORCH_ONLY = ("statespace", "memory", "scanned", "readout", "distributed", "layers")
+TORCH_ONLY = ("statespace", "ragged", "memory", "scanned", "readout", "distributed", "layers")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 

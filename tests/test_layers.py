@@ -12,8 +12,9 @@ from scipy.special import expit, ndtr, softmax
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmu_hf.layers import DeepRepresentation, GatedMLP, Highway, LMULayer, Packing, last_step, reverse_time
+from lmu_hf.layers import DeepRepresentation, GatedMLP, Highway, LMULayer
 from lmu_hf.memory import memory_recurrent
+from lmu_hf.ragged import Packing, last_step, reverse_time
 from lmu_hf.readout import TILE_NUMBERS
 from lmu_hf.statespace import LegendreSystem, discrete_system
 

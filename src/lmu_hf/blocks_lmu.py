@@ -8,7 +8,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk
-from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, LSTMLayer, last_step
+from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, LSTMLayer
+from .ragged import Segments, last_step
 from .statespace import LegendreSystem
 
 
@@ -31,11 +32,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a block reads one batch: where its rows end, whether only their last step matters, what it attends to, and
-    where among other ranks' chunks it stands.
+    """How a block reads one batch: where its rows end or which sequences are packed in its one row, whether only their
+    last step matters, what it attends to, and where among other ranks' chunks it stands.
     """
 
-    lengths: Tensor | None = None
+    lengths: Tensor | Segments | None = None
     last_only: bool = False
     source: Source | None = None
     chunk: Chunk | None = None

@@ -18,6 +18,7 @@ from .configuration_lmu import LMUConfig
 from .distributed import current_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
+from .ragged import Segments
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 
@@ -52,10 +53,13 @@ class LMUPooledModel(LMUPreTrainedModel):
         self.model = LMUModel(config)
         self.classifier = LMUHead(config, config.hidden_size * features, self.num_labels)
 
-    def pool(self, attention_mask: Tensor | None = None, **inputs) -> tuple[Tensor, BaseModelOutputWithPast]:
+    def pool(
+        self, attention_mask: Tensor | None = None, segments: Segments | None = None, **inputs
+    ) -> tuple[Tensor, BaseModelOutputWithPast]:
         """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
 
-        With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25).
+        With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25). Of packed
+        sequences, b counts sequences, not rows.
 
         Raises:
             ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
@@ -65,8 +69,12 @@ class LMUPooledModel(LMUPreTrainedModel):
             raise ValueError(
                 f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from past_key_values"
             )
-        outputs = self.model(attention_mask=attention_mask, last_only=pooling == "last", return_dict=True, **inputs)
+        outputs = self.model(
+            attention_mask=attention_mask, last_only=pooling == "last", segments=segments, return_dict=True, **inputs
+        )
         hidden = outputs.last_hidden_state
+        if segments is not None and pooling != "last":
+            return segments.pool(hidden, pooling), outputs
         given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
         ranks = current_ranks()
         real = None
@@ -113,6 +121,11 @@ class LMUPooledModel(LMUPreTrainedModel):
                 raise ValueError(f"labels hold {int(wrong[0])}, outside 0 … {self.num_labels - 1} (num_labels)")
 
 
+def _given(**inputs) -> Tensor | None:
+    """Whichever input of the stack was given."""
+    return next((inputs[name] for name in MODEL_INPUTS if inputs.get(name) is not None), None)
+
+
 def _pooled(hidden: Tensor, real: Tensor | None, pooling: str) -> Tensor:
     if pooling == "last":
         return hidden[:, 0]
@@ -151,6 +164,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         input_values: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -159,15 +173,17 @@ class LMUForSequenceClassification(LMUPooledModel):
     ) -> SequenceClassifierOutput:
         """Classify sequences; inputs as for :class:`LMUModel`.
 
+        Of sequences packed in rows, each has its own logits, in their order: b below counts sequences.
+
         Args:
             labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats.
             past_key_values: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
         """
+        inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
         pooled, outputs = self.pool(
             attention_mask,
-            input_ids=input_ids,
-            inputs_embeds=inputs_embeds,
-            input_values=input_values,
+            self.find_segments(_given(**inputs), attention_mask, position_ids, past_key_values, **kwargs),
+            **inputs,
             past_key_values=past_key_values,
             use_cache=bool(use_cache) or past_key_values is not None,
             output_hidden_states=output_hidden_states,
@@ -209,6 +225,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         pair_input_ids: Tensor | None = None,
         pair_attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         **kwargs,
@@ -222,17 +239,26 @@ class LMUForSequencePairClassification(LMUPooledModel):
             pair_input_ids: (b, n₂), the second sequences, in place of ``token_type_ids``.
             pair_attention_mask: (b, n₂), likewise.
             inputs_embeds: (b, n, width), with ``token_type_ids``, in place of ``input_ids``.
+            position_ids: (b, n), of several pairs packed in a row, each told apart by ``token_type_ids``: a pair starts
+                at every 0 and has its own logits. ``hidden_states`` are then those of the first sequences, end to end.
             labels: as for :class:`LMUForSequenceClassification`.
 
         Raises:
-            ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, or a row has no step of
-                one of its sequences.
+            ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, a row or packed pair has
+                no step of one of its sequences, or packed pairs come with ``pair_input_ids``.
         """
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
+        pairs = self.find_segments(
+            _given(input_ids=input_ids, inputs_embeds=inputs_embeds), attention_mask, position_ids, **kwargs
+        )
         if token_type_ids is not None:
             first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
+            if pairs is not None:
+                first, second = _unmasked(pairs, **first), _unmasked(pairs, **second)
         else:
+            if pairs is not None:
+                raise ValueError("packed pairs must be told by token_type_ids (batch, time), got pair_input_ids")
             first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
             second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
             given = input_ids if input_ids is not None else inputs_embeds
@@ -261,6 +287,12 @@ class LMUForSequencePairClassification(LMUPooledModel):
         real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
         inputs = {"input_ids": input_ids, "inputs_embeds": embeds}
         return {**inputs, "attention_mask": real & (types == 0)}, {**inputs, "attention_mask": real & (types == 1)}
+
+
+def _unmasked(segments: Segments, attention_mask: Tensor, **inputs: Tensor | None) -> dict:
+    """Packed rows without their masked steps: one row, and what is left of each sequence."""
+    kept = {name: value if value is None else value[attention_mask][None] for name, value in inputs.items()}
+    return {**kept, "segments": segments.where(attention_mask)}
 
 
 class LMUForImageClassification(LMUPooledModel):
@@ -378,6 +410,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         self,
         input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -389,6 +422,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         Args:
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1.
             attention_mask: (b, n), zero where a step does not exist.
+            position_ids: (b, n), of several series packed in a row: one starts at every 0.
             past_key_values: carried memories of the series so far.
             labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict.
         """
@@ -398,6 +432,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             past_key_values=past_key_values,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
+            segments=self.find_segments(input_values, attention_mask, position_ids, past_key_values, **kwargs),
             return_dict=True,
         )
         predictions = self.head(outputs.last_hidden_state)

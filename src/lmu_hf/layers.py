@@ -1,15 +1,15 @@
-"""A memory inside its learned projections, ragged batches, and the small parts that a block is made of."""
+"""A memory inside its learned projections, and the small parts that a block is made of."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
-from .memory import MEMORY_FORMS, advance, memory_final
+from .memory import MEMORY_FORMS, advance, memory_final, memory_packed, memory_packed_final
+from .ragged import Segments, expand_index, last_step, reverse_time
 from .readout import read_states
 from .scanned import memory_scanned
 from .statespace import LegendreSystem
@@ -34,70 +34,6 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
-
-
-# --------------------------------------------------------------------------- ragged batches
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Real steps moved to the front of their rows, so that a masked step does not exist.
-
-    Causal layers then see each row as the sequence with its masked steps removed, whatever stood on them: outputs
-    are exact for left, right, two-sided and holed masks alike, with and without a carried memory.
-    """
-
-    mask: Tensor  # (b, n) bool: True where a step is real
-    order: Tensor  # (b, n'): where each packed step came from
-    lengths: Tensor  # (b,): how many steps are real
-
-    @classmethod
-    def from_mask(cls, mask: Tensor) -> "Packing":
-        """From a mask (b, n), true or non-zero where a step is real; n' is the longest row's length."""
-        mask = mask.bool()
-        lengths = mask.sum(1)
-        # Real steps to the front and masked ones behind them, by counting: a stable sort that also exports to ONNX.
-        place = torch.where(mask, mask.cumsum(1), lengths[:, None] + (~mask).cumsum(1)) - 1
-        steps = torch.arange(mask.shape[1], device=mask.device).expand_as(place)
-        order = torch.zeros_like(place).scatter(1, place, steps)
-        if not torch.compiler.is_compiling():
-            order = order[:, : max(int(lengths.max()), 1)]
-        return cls(mask, order, lengths)
-
-    def pack(self, x: Tensor) -> Tensor:
-        """(b, n, …) to (b, n', …), zero behind each row's end."""
-        kept = x.gather(1, _expand(self.order, x))
-        behind = torch.arange(kept.shape[1], device=x.device) >= self.lengths[:, None]
-        return kept.masked_fill(_expand(behind, kept), 0)
-
-    def unpack(self, x: Tensor) -> Tensor:
-        """(b, n', …) back to (b, n, …), zero on masked steps."""
-        place = (self.mask.cumsum(1) - 1).clamp(min=0)
-        return x.gather(1, _expand(place, x)).masked_fill(~_expand(self.mask, x), 0)
-
-
-def reverse_time(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """(b, n, …) backwards in time, each row within its own length; what lies behind the length stays."""
-    if lengths is None:
-        return x.flip(1)
-    return x.gather(1, _expand(_reversal(x.shape[1], lengths), x))
-
-
-def last_step(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """(b, n, …) to (b, 1, …): each row's last real step."""
-    if lengths is None:
-        return x[:, -1:]
-    return x.gather(1, _expand((lengths - 1).clamp(min=0)[:, None], x))
-
-
-def _reversal(n: int, lengths: Tensor) -> Tensor:
-    t = torch.arange(n, device=lengths.device)
-    return torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
-
-
-def _expand(index: Tensor, like: Tensor) -> Tensor:
-    """A (b, k) index or mask, repeated over the trailing axes of ``like`` (b, n, …)."""
-    return index.view(*index.shape, *[1] * (like.ndim - 2)).expand(*index.shape, *like.shape[2:])
 
 
 # --------------------------------------------------------------------------- attention over the order axis
@@ -227,7 +163,7 @@ class LMULayer(nn.Module):
         self,
         x: Tensor,
         initial: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Segments | None = None,
         last_only: bool = False,
         return_final: bool = False,
         chunk: Chunk | None = None,
@@ -237,23 +173,28 @@ class LMULayer(nn.Module):
         Args:
             x: (b, n, d_x).
             initial: (b, d_u, d), the memory to go on from; None for a fresh start.
-            lengths: (b,), where rows end (what lies behind must be finite and counts for nothing); None if all real.
+            lengths: (b,), where rows end (what lies behind must be finite and counts for nothing); or the sequences
+                that are packed in the one row of x, each to begin with an empty memory; None if all real.
             last_only: compute only the output at each row's last real step, by eq. (25).
             return_final: also return the memory after each row's last real step.
             chunk: x is this chunk of sequences that lie over several ranks; ``initial`` comes before the first rank's,
                 and the final memory is that of the whole sequence.
 
         Returns:
-            o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None.
+            o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None. Of packed
+            sequences, o is (1, n, d_o) or (sequences, 1, d_o), and the final memories are (sequences, d_u, d).
 
         Raises:
-            ValueError: only the last step is asked of a bidirectional layer, whose last state has not read backwards.
+            ValueError: only the last step is asked of a bidirectional layer, whose last state has not read backwards;
+                or packed sequences are to go on from a memory, or lie over several ranks.
         """
         if self.bidirectional and last_only:
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
+        refuse_memories(lengths, initial, chunk)
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
         weights = None if last_only or x.shape[1] == 1 else self._readout_weights(x)
+        segments = lengths if isinstance(lengths, Segments) else None
         with _without_autocast(u.device.type):
             whole = None
             if chunk is not None:
@@ -262,8 +203,8 @@ class LMULayer(nn.Module):
                 final = self._final(u, initial, lengths)
                 m = final[:, None]
             else:
-                m, final = self._states(u, initial, None if weights is None else weights[0])
-                if return_final and lengths is not None:
+                m, final = self._states(u, initial, None if weights is None else weights[0], segments)
+                if return_final and isinstance(lengths, Tensor):
                     final = self._final(u, initial, lengths)
                 if self.bidirectional:
                     m = self._both_ways(m, u, lengths, chunk, None if weights is None else weights[1])
@@ -291,33 +232,50 @@ class LMULayer(nn.Module):
         return weight.chunk(2, dim=1) if self.bidirectional else (weight,)
 
     def _both_ways(
-        self, forwards: Tensor, u: Tensor, lengths: Tensor | None, chunk: Chunk | None, weight: Tensor | None
+        self, forwards: Tensor, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None, weight: Tensor | None
     ) -> Tensor:
         """The states or outputs of reading forwards, joined with those of reading backwards."""
         u, entry = reverse_time(u, lengths), None
         if chunk is not None:
             entry, _ = chunk.enter(self._final(u, None, lengths), self.system, backwards=True)
-        backwards = reverse_time(self._states(u, entry, weight)[0], lengths)
+        segments = lengths if isinstance(lengths, Segments) else None
+        backwards = reverse_time(self._states(u, entry, weight, segments)[0], lengths)
         if weight is not None:
             return forwards + backwards
         return torch.cat([forwards, backwards], dim=2 if self.order_attention is None else 3)
 
-    def _states(self, u: Tensor, initial: Tensor | None, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _states(
+        self, u: Tensor, initial: Tensor | None, weight: Tensor | None = None, segments: Segments | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Every state and the last; or, given W_m, W_m times every state."""
+        if segments is not None:
+            return self._packed_states(u, segments, weight)
         if weight is not None:
             return read_states(u, self.system, weight, initial)
         form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
         return FORMS[form](u, self.system, initial)
 
-    def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | None) -> Tensor:
+    @torch.compiler.disable  # where sequences start is data: a graph would serve one batch
+    def _packed_states(self, u: Tensor, segments: Segments, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As :meth:`_states`, for every sequence of a packed row."""
+        if weight is not None:
+            return read_states(u, self.system, weight, segments=segments)
+        if self.memory_form in ("auto", "chunked"):
+            return memory_packed(u, self.system, segments)
+        runs = [FORMS[self.memory_form](part, self.system) for part in u.split(segments.lengths, dim=1)]
+        return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
+
+    def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | Segments | None) -> Tensor:
         if lengths is None:
             if u.shape[1] == 1 or self.memory_form not in ("auto", "chunked"):
                 return self._states(u, initial)[1]
             return memory_final(u, self.system, initial)[1]
+        if isinstance(lengths, Segments):
+            return memory_packed_final(u, self.system, lengths)[1]
         # Each row moved to the right edge behind zeros, which leave a zero memory as it is.
         n = u.shape[1]
         place = torch.arange(n, device=u.device) - (n - lengths)[:, None]
-        moved = u.gather(1, _expand(place.clamp(min=0), u)).masked_fill(_expand(place < 0, u), 0)
+        moved = u.gather(1, expand_index(place.clamp(min=0), u)).masked_fill(expand_index(place < 0, u), 0)
         final = (memory_scanned if self.memory_form == "scanned" else memory_final)(moved, self.system)[1]
         return final if initial is None else final + advance(initial, self.system, lengths)
 
@@ -361,7 +319,7 @@ class LSTMLayer(nn.Module):
         self,
         x: Tensor,
         initial: Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Segments | None = None,
         last_only: bool = False,
         return_final: bool = False,
         chunk: Chunk | None = None,
@@ -369,12 +327,20 @@ class LSTMLayer(nn.Module):
         """As :meth:`LMULayer.forward`, with states (b, d_o, 2).
 
         Raises:
-            ValueError: only the last step is asked of a bidirectional layer, or the sequence lies over several ranks.
+            ValueError: only the last step is asked of a bidirectional layer, the sequence lies over several ranks, or
+                packed sequences are to go on from a state.
         """
+        refuse_memories(lengths, initial, chunk)
         if chunk is not None:
             raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
         if self.lstm.bidirectional and last_only:
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
+        if isinstance(lengths, Segments):
+            rows = nn.utils.rnn.pack_sequence(x[0].split(lengths.lengths), enforce_sorted=False)
+            packed, state = self.lstm(rows)
+            output = torch.cat(nn.utils.rnn.unpack_sequence(packed))[None]
+            output = last_step(output, lengths) if last_only else output
+            return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
         state = None
         if initial is not None:
             hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
@@ -387,6 +353,16 @@ class LSTMLayer(nn.Module):
             output = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
         output = last_step(output, lengths) if last_only else output
         return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
+
+
+def refuse_memories(lengths: Tensor | Segments | None, initial: Tensor | None, chunk: Chunk | None) -> None:
+    """Complain about packed sequences that do not begin empty.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if isinstance(lengths, Segments) and (initial is not None or chunk is not None):
+        raise ValueError("packed sequences begin with empty memories: give neither initial nor chunk")
 
 
 def _without_autocast(device: str) -> AbstractContextManager:

@@ -19,15 +19,19 @@ form           equation                                    operations per channe
 ``final``      (25): only m_n is ever computed             n·d                       a pooled head
 =============  ==========================================  ========================  ==========================
 
+:func:`memory_packed` and :func:`memory_packed_final` read sequences packed in one row, each from an empty memory.
+
 Equation numbers: Chilkuri and Eliasmith, "Parallelizing Legendre Memory Unit Training", ICML 2021.
 """
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .ragged import Segments
 from .statespace import LegendreSystem, constant, derives, exact, impulse_response
 
 GROUP = 8  # blocks that are walked one after the other
@@ -112,7 +116,9 @@ def free_response(initial: Tensor, system: LegendreSystem, n: int) -> Tensor:
     return states
 
 
-def entry_memories(x: Tensor, system: LegendreSystem, first: Tensor, columns: bool = False) -> Tensor:
+def entry_memories(
+    x: Tensor, system: LegendreSystem, first: Tensor, columns: bool = False, starts: Tensor | None = None
+) -> Tensor:
     """What is remembered on entry to each block of time.
 
     Eight blocks make a group. What enters a group is found first, by the same function on blocks eight times as long;
@@ -125,28 +131,49 @@ def entry_memories(x: Tensor, system: LegendreSystem, first: Tensor, columns: bo
         system: whose dynamics.
         first: what enters the first block, (b, d) or (b, d, d_u).
         columns: channels lie behind time, and the constants multiply from the left.
+        starts: (blocks,), true at blocks that a sequence of its own starts with, so that nothing enters them.
 
     Returns:
         (b, blocks, d) or (b, blocks, d, d_u).
     """
+    reached = _reaching(x, system, first, columns, starts)
+    return reached if starts is None else _blank(reached, starts)
+
+
+def _reaching(x: Tensor, system: LegendreSystem, first: Tensor, columns: bool, starts: Tensor | None) -> Tensor:
+    """What the blocks before leave behind; what starts there has not forgotten it yet."""
     blocks, L = x.shape[1:3]
     if blocks <= GROUP or L * GROUP > LONGEST_IMPULSE:
-        return _walk(first[:, None], x[:, None], system, columns).flatten(1, 2)
+        one_group = None if starts is None else starts[None]
+        return _walk(first[:, None], x[:, None], system, columns, one_group).flatten(1, 2)
     groups = -(-blocks // GROUP)
-    if blocks % GROUP:
-        x = pad(x, (0, 0) * (x.ndim - 2) + (0, groups * GROUP - blocks))
+    missing = groups * GROUP - blocks
+    if missing:
+        x = pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
     x = x.unflatten(1, (groups, GROUP))
-    entry = entry_memories(x.flatten(2, 3), system, first, columns)
-    return _walk(entry, x, system, columns).flatten(1, 2)[:, :blocks]
+    if starts is None:
+        entry = _reaching(x.flatten(2, 3), system, first, columns, None)
+    else:
+        # Of a group in which sequences start, nothing from before the last of them leaves: a group, too, starts afresh.
+        starts = pad(starts, (0, missing)).unflatten(0, (groups, GROUP))
+        ended = starts.flip(1).cumsum(1).flip(1) > starts.int()
+        entry = _reaching(_blank(x, ended).flatten(2, 3), system, first, columns, starts.any(1))
+    return _walk(entry, x, system, columns, starts).flatten(1, 2)[:, :blocks]
 
 
-def _walk(memory: Tensor, x: Tensor, system: LegendreSystem, columns: bool) -> Tensor:
-    """From what enters each group (b, groups, d, …) to what enters each of its blocks (b, groups, k, L, …)."""
+def _walk(memory: Tensor, x: Tensor, system: LegendreSystem, columns: bool, starts: Tensor | None) -> Tensor:
+    """From what reaches each group (b, groups, d, …) to what reaches each of its blocks (b, groups, k, L, …)."""
     L = x.shape[3]
     decay, entries = constant_like("A_power", system, L, x).T, [memory]
-    for end in times(x[:, :, :-1], impulse_tail(system, L, x), columns).unbind(2):
-        entries.append(times(entries[-1], decay, columns) + end)
+    for k, end in enumerate(times(x[:, :, :-1], impulse_tail(system, L, x), columns).unbind(2)):
+        entering = entries[-1] if starts is None else _blank(entries[-1], starts[:, k])
+        entries.append(times(entering, decay, columns) + end)
     return torch.stack(entries, dim=2)
+
+
+def _blank(x: Tensor, where: Tensor) -> Tensor:
+    """Zeros in x (b, *k, …) where a mask (*k) is true."""
+    return x.masked_fill(where.view(*where.shape, *[1] * (x.ndim - 1 - where.ndim)), 0)
 
 
 def times(x: Tensor, matrix: Tensor, columns: bool = False) -> Tensor:
@@ -298,6 +325,52 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
     if initial is not None:
         final = final + advance(initial, system, n)
     return final[:, None], final
+
+
+def memory_packed(u: Tensor, system: LegendreSystem, segments: Segments) -> tuple[Tensor, Tensor]:
+    """Every state of sequences packed in one row, each from an empty memory, by :func:`memory_chunked`'s blocks.
+
+    Args:
+        u: (1, n, d_u).
+        system: whose dynamics.
+        segments: the sequences.
+
+    Returns:
+        m (1, n, d_u, d), and the last memory of each sequence, (sequences, d_u, d).
+    """
+    _check(u, system, None)
+    L = min(chunk_length(segments.mean_length * LONGEST_IMPULSE, system.order), _power_of_two(segments.mean_length))
+    x, entry = _enter_packed(u, system, segments, L)
+    m = torch.cat([entry, x], dim=-1) @ constant_like("chunk", system, L, u)
+    m = segments.blocks(L, u.device).take(m.view(u.shape[2], -1, system.order))[None].transpose(1, 2)
+    return m, m[0, segments.last_steps(u.device)]
+
+
+def memory_packed_final(u: Tensor, system: LegendreSystem, segments: Segments) -> tuple[Tensor, Tensor]:
+    """As :func:`memory_packed`, but of each sequence only the last state: m is (sequences, 1, d_u, d).
+
+    On blocks of L steps, half a block of each sequence is empty, and what a step costs is (1 + d/L)·d: L = √(2·n·d) for
+    sequences of n steps costs the least.
+    """
+    _check(u, system, None)
+    L = min(_power_of_two((2 * segments.mean_length * system.order) ** 0.5), LONGEST_IMPULSE)
+    x, entry = _enter_packed(u, system, segments, L)
+    ends = segments.blocks(L, u.device).ends
+    final = entry[:, ends] @ constant_like("A_power", system, L, u).T + x[:, ends] @ impulse_tail(system, L, u)
+    final = final.transpose(0, 1)
+    return final[:, None], final
+
+
+def _enter_packed(u: Tensor, system: LegendreSystem, segments: Segments, L: int) -> tuple[Tensor, Tensor]:
+    """Packed sequences on blocks (d_u, blocks, L), and what enters each block (d_u, blocks, d)."""
+    blocks = segments.blocks(L, u.device)
+    x = blocks.lay(u)[0].T.unflatten(1, (-1, L))
+    return x, entry_memories(x, system, u.new_zeros(u.shape[2], system.order), starts=blocks.starts)
+
+
+def _power_of_two(length: float) -> int:
+    """The nearest: other lengths would each have constants of their own."""
+    return 1 << max(round(math.log2(length)), 0)
 
 
 MEMORY_FORMS: dict[str, MemoryForm] = {

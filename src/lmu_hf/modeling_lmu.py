@@ -18,7 +18,8 @@ from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
 from .distributed import Chunk, current_ranks, refuse_ranks
-from .layers import DeepRepresentation, Dropout, Gate, Highway, Packing, SignalEncoder, last_step
+from .layers import DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
+from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
 
@@ -63,6 +64,24 @@ class LMUPreTrainedModel(PreTrainedModel):
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
             init.ones_(module.scale)
+
+    @staticmethod
+    def find_segments(
+        given: Tensor | None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        *,
+        cu_seq_lens_q: Tensor | None = None,
+        seq_idx: Tensor | None = None,
+        **kwargs,
+    ) -> Segments | None:
+        """The sequences that are packed in rows (b, n, …), as :meth:`Segments.from_inputs` reads them."""
+        if given is None:
+            return None
+        b, n = given.shape[:2]
+        begins = past_key_values is None and current_ranks() is None
+        return Segments.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, attention_mask, begins)
 
     @staticmethod
     def create_masks_for_generate(
@@ -115,13 +134,19 @@ class LMUModel(LMUPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         input_values: Tensor | None = None,
+        position_ids: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         last_only: bool = False,
         source: Source | None = None,
+        segments: Segments | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """Read a batch of sequences.
+
+        A row may hold several, packed end to end as ``DataCollatorWithFlattening`` does it; each is then read as if it
+        stood alone, and nothing is carried. ``position_ids``, ``cu_seq_lens_q`` (sequences + 1,) or ``seq_idx`` (b, n)
+        say where they start.
 
         Args:
             input_ids: (b, n) token ids.
@@ -130,25 +155,32 @@ class LMUModel(LMUPreTrainedModel):
             past_key_values: carried memories, as ``DynamicCache(config=model.config)`` or a former output.
             inputs_embeds: (b, n, width), in place of token ids.
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1: a real-valued signal.
+            position_ids: (b, n), counting on by 1; a sequence starts at every 0. They say nothing else to a memory.
             use_cache: return the carried memories (default: ``config.use_cache``, but not in training).
             output_hidden_states: also return what entered the first block and what left each.
             last_only: compute only each row's last real step; the last block then runs by eq. (25).
             source: what a decoder's blocks attend to.
+            segments: the packed sequences, in place of what says where they start.
 
         Returns:
-            ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``;
-            ``past_key_values``; ``hidden_states``.
+            ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``
+            ((sequences, 1, hidden_size) if they are packed); ``past_key_values``; ``hidden_states``.
 
         Raises:
-            ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit.
+            ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit, or
+                packed sequences are masked, carried or spread over ranks.
             TypeError: the input has a wrong dtype.
         """
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
         mask = self._mask(attention_mask, *given.shape[:2])
         hidden = self._embed(name, given, mask)
+        segments = segments or self.find_segments(given, mask, position_ids, past_key_values, **kwargs)
+        if segments is not None:
+            _check_packed(mask, past_key_values, use_cache)
+            use_cache = False
         cache = self._cache(past_key_values, use_cache)
-        packing = None if mask is None else Packing.from_mask(mask)
-        lengths = None if packing is None else packing.lengths
+        packing = segments if mask is None else Packing.from_mask(mask)
+        lengths = packing.lengths if isinstance(packing, Packing) else None
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         states = [self.embedding_dropout(hidden)]
@@ -156,11 +188,12 @@ class LMUModel(LMUPreTrainedModel):
             refuse_ranks("a decoder that attends to a source")
         ranks = current_ranks()
         chunk = None if ranks is None else Chunk.of(ranks, hidden, lengths)
-        readings = [Reading(lengths, False, source, chunk)] * (len(self.layers) - 1)
-        readings.append(Reading(lengths, last_only, source, chunk))
+        ends = segments or lengths
+        readings = [Reading(ends, False, source, chunk)] * (len(self.layers) - 1)
+        readings.append(Reading(ends, last_only, source, chunk))
         for layer, reading in zip(self.layers, readings, strict=True):
             states.append(layer(states[-1], reading, past_key_values=cache))
-        states[-1] = self._finish(states, lengths, last_only)
+        states[-1] = self._finish(states, ends, last_only)
         if packing is not None:
             states = [packing.unpack(state) for state in states[:-1]] + states[-1:]
             states[-1] = states[-1] if last_only else packing.unpack(states[-1])
@@ -171,7 +204,7 @@ class LMUModel(LMUPreTrainedModel):
             hidden_states=tuple(states) if wants_states else None,
         )
 
-    def _finish(self, states: list[Tensor], lengths: Tensor | None, last_only: bool) -> Tensor:
+    def _finish(self, states: list[Tensor], lengths: Tensor | Segments | None, last_only: bool) -> Tensor:
         """From the blocks' outputs to the model's: mixture and norm, where the architecture has them."""
         hidden = states[-1]
         if self.mixture is not None:
@@ -271,6 +304,17 @@ class LMUModel(LMUPreTrainedModel):
         return self.config.input_size or self.config.embedding_size or self.config.hidden_size
 
 
+def _check_packed(mask: Tensor | None, past_key_values: Cache | None, use_cache: bool | None) -> None:
+    """Complain about what packed sequences cannot have: padding, or one memory for all that are in a row."""
+    if mask is not None:
+        raise ValueError("packed sequences have no padding: leave attention_mask out")
+    if past_key_values is not None:
+        raise ValueError("packed sequences begin with empty memories: leave past_key_values out")
+    if use_cache:
+        raise ValueError("packed sequences leave no memory of their row behind: set use_cache=False, got True")
+    refuse_ranks("packed sequences")
+
+
 class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
     """A next-token head: trained in parallel, generating as a recurrent network in constant memory.
 
@@ -302,20 +346,24 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """Predict the next token at every step; inputs as for :class:`LMUModel`.
+        """Predict the next token at every step; inputs as for :class:`LMUModel`, packed sequences among them.
 
         Args:
-            labels: (b, n) token ids, shifted inside; −100 where there is nothing to learn.
+            labels: (b, n) token ids, shifted inside; −100 where there is nothing to learn. The first token of a packed
+                sequence is never learnt from the sequence before.
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        segments = self.find_segments(given, attention_mask, position_ids, past_key_values, **kwargs)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -323,9 +371,12 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=wants_states,
-            last_only=wants_last and attention_mask is None and not wants_states,
+            last_only=wants_last and attention_mask is None and segments is None and not wants_states,
+            segments=segments,
             return_dict=True,
         )
+        if segments is not None and labels is not None:
+            labels = segments.without_firsts(labels)
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(logits, labels, **kwargs),

@@ -19,8 +19,9 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .layers import Dropout, Packing
+from .layers import Dropout
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
+from .ragged import Packing
 
 
 class CrossAttention(GradientCheckpointingLayer):

@@ -12,6 +12,7 @@ C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` cou
 block length, and picks.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .memory import _check, constant_like, entry_memories, impulse_tail, times
+from .ragged import Segments
 from .statespace import LegendreSystem
 
 LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others make products whose rows lie askew in memory
@@ -49,6 +51,7 @@ class Shape(NamedTuple):
     d: int
     d_u: int
     d_o: int
+    packed: bool = False  # b sequences of about n steps, end to end in one row
 
 
 def readout_cost(plan: Plan, shape: Shape) -> float:
@@ -65,15 +68,16 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     the block product     N·d_u·(d + L)·d_o               N·d_u·d·(d + L) and N·d_u·d·d_o
     ====================  ==============================  ====================================
 
-    with N = b·n, n rounded up to whole blocks. Every number of a thin product's result counts as ``THIN`` more. A
-    length that is not whole blocks moves the outputs twice more.
+    with N = b·n, n rounded up to whole blocks, or half a block more for packed sequences, which end anywhere. Every
+    number of a thin product's result counts as ``THIN`` more. A length that is not whole blocks moves the outputs
+    twice more.
     """
-    (fused, L), (b, n, d, d_u, d_o) = plan, shape
-    blocks = -(-n // L)
-    steps = b * blocks * L
+    (fused, L), (b, n, d, d_u, d_o, packed) = plan, shape
+    steps = b * (n + L / 2) if packed else b * -(-n // L) * L
+    blocks = math.ceil(steps / L if packed else steps / L / b)
     entering = steps * d_u * d * (1 + (d + 2 * THIN) / L) if blocks > 1 else 0.0
     joined = steps / L * d_u * (d + L)
-    ragged = 2 * steps * d_o if n % L else 0
+    ragged = 2 * steps * d_o if packed or n % L else 0
     walked = min(blocks, 8 * max(blocks.bit_length() / 3, 1))
     if fused:
         constant = d_u * (d + L) * L * d_o
@@ -121,7 +125,12 @@ def _fits(plan: Plan, shape: Shape) -> bool:
 
 
 def read_states(
-    u: Tensor, system: LegendreSystem, weight: Tensor, initial: Tensor | None = None, plan: Plan | None = None
+    u: Tensor,
+    system: LegendreSystem,
+    weight: Tensor,
+    initial: Tensor | None = None,
+    plan: Plan | None = None,
+    segments: Segments | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Every state of the memory of u, times a matrix: y = W_m m without m.
 
@@ -131,31 +140,48 @@ def read_states(
         weight: W_m (d_o, d_u·d), channel-major. In half precision, m is rounded to it before the product.
         initial: (b, d_u, d), or None for zero.
         plan: how; by default :func:`plan_readout` decides.
+        segments: sequences packed in the one row of u, each of which begins with an empty memory.
 
     Returns:
-        y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d).
+        y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d), or (sequences, d_u, d).
 
     Raises:
-        ValueError: a shape does not fit.
+        ValueError: a shape does not fit, or an initial memory is given to packed sequences.
         TypeError: u is not float32 or float64, or the initial memory is of another dtype.
     """
     _check(u, system, initial)
     (b, n, d_u), d = u.shape, system.order
     if weight.ndim != 2 or weight.shape[1] != d_u * d:
         raise ValueError(f"weight must be (d_o, channels · order) = (d_o, {d_u * d}), got {tuple(weight.shape)}")
-    plan = plan or plan_readout(Shape(b, n, d, d_u, weight.shape[0]), weight.dtype == u.dtype)
-    blocks = -(-n // plan.chunk)
-    x = pad(u, (0, 0, 0, blocks * plan.chunk - n)) if n % plan.chunk else u
+    shape = Shape(b, n, d, d_u, weight.shape[0])
+    if segments is not None:
+        if initial is not None:
+            raise ValueError(f"packed sequences begin with empty memories: leave initial {tuple(initial.shape)} out")
+        shape = shape._replace(b=len(segments), n=segments.mean_length, packed=True)
+    plan = plan or plan_readout(shape, weight.dtype == u.dtype)
+    L = plan.chunk
+    laid = None if segments is None else segments.blocks(L, u.device)
+    x = _whole_blocks(u, L) if laid is None else laid.lay(u)
     columns = not plan.fused and d_u >= COLUMNS
     first = u.new_zeros(b, d_u, d) if initial is None else initial
     first = first.mT if columns else first.flatten(0, 1)
-    entry = entry_memories(_blocks(x, plan.chunk, columns), system, first, columns)
-    tile = _tile(b * blocks, plan, d_u * d, u.device.type)
-    y = _ReadStates.apply(x, entry, first, weight, system, plan, tile)
+    starts = None if laid is None else laid.starts
+    entry = entry_memories(_blocks(x, L, columns), system, first, columns, starts)
+    tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
+    y = _ReadStates.apply(x, entry, first, weight, starts, system, plan, tile)
+    if laid is not None:
+        last = entry[0, laid.ends].mT if columns else entry[:, laid.ends].transpose(0, 1)
+        return laid.take(y), _leave(last, x.unflatten(1, (-1, L))[0, laid.ends], system)
     last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
-    rest = n - (blocks - 1) * plan.chunk
-    final = last @ constant_like("A_power", system, rest, u).T + u[:, -rest:].mT @ impulse_tail(system, rest, u)
+    rest = n - (x.shape[1] - L)
+    final = _leave(last, u[:, -rest:], system)
     return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
+
+
+def _leave(entry: Tensor, u: Tensor, system: LegendreSystem) -> Tensor:
+    """What enters a block (b, d_u, d) and its signal (b, k, d_u), to what leaves it."""
+    k = u.shape[1]
+    return entry @ constant_like("A_power", system, k, u).T + u.mT @ impulse_tail(system, k, u)
 
 
 def _tile(blocks: int, plan: Plan, width: int, device: str) -> int:
@@ -163,6 +189,10 @@ def _tile(blocks: int, plan: Plan, width: int, device: str) -> int:
     if plan.fused or torch.compiler.is_exporting():
         return blocks
     return max(TILE_NUMBERS.get(device, 2**22) // (plan.chunk * width), 1)
+
+
+def _whole_blocks(u: Tensor, L: int) -> Tensor:
+    return pad(u, (0, 0, 0, -u.shape[1] % L)) if u.shape[1] % L else u
 
 
 def _blocks(x: Tensor, L: int, columns: bool) -> Tensor:
@@ -200,7 +230,14 @@ class _ReadStates(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, entry: Tensor, first: Tensor, weight: Tensor, system: LegendreSystem, plan: Plan, tile: int
+        x: Tensor,
+        entry: Tensor,
+        first: Tensor,
+        weight: Tensor,
+        starts: Tensor | None,
+        system: LegendreSystem,
+        plan: Plan,
+        tile: int,
     ) -> Tensor:
         columns = entry.ndim == 4
         joined = _join(x, entry, plan.chunk, columns)
@@ -215,21 +252,21 @@ class _ReadStates(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, entry, first, weight, ctx.system, ctx.plan, ctx.tile = inputs
+        x, entry, first, weight, starts, ctx.system, ctx.plan, ctx.tile = inputs
         ctx.columns = entry.ndim == 4
-        ctx.save_for_backward(x, first, weight)
+        ctx.save_for_backward(x, first, weight, starts)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, first, weight = ctx.saved_tensors
+        x, first, weight, starts = ctx.saved_tensors
         L, columns = ctx.plan.chunk, ctx.columns
-        entry = entry_memories(_blocks(x, L, columns), ctx.system, first, columns)
+        entry = entry_memories(_blocks(x, L, columns), ctx.system, first, columns, starts)
         joined = _join(x, entry, L, columns)
         C = constant_like("chunk", ctx.system, L, x)
         pull = _pull_fused if ctx.plan.fused else _pull_tiled
         d_joined, d_weight = pull(gradient, joined, C, weight, columns, ctx.tile)
         d_x, d_entry = _part(d_joined, x.shape[0], L, columns)
-        return d_x, d_entry, None, d_weight, None, None, None
+        return d_x, d_entry, None, d_weight, None, None, None, None
 
 
 def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
