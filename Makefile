@@ -35,8 +35,9 @@ lint: install  ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: install  ## time every form of the memory, and generation beside other models
+bench: install  ## time every form of the memory, and training and generation beside other models
 	$(RUN) scripts/benchmark_memory.py --output records/benchmark_memory.json
+	$(RUN) scripts/benchmark_training.py --output records/benchmark_training.json
 	$(RUN) scripts/benchmark_generation.py --output records/benchmark_generation.json
 
 reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two more permutations (DATA=folder, or the Hub)

@@ -1,7 +1,7 @@
 """Time generation beside transformers' Mamba and GPT-2 and a torch LSTM of equal size, in one run.
 
     python scripts/benchmark_generation.py                     # about ten minutes on two cores
-    python scripts/benchmark_generation.py --sizes 0.2e6 --batch_sizes 1 --prompts 16 --positions 200   # a minute
+    python scripts/benchmark_generation.py --sizes 0.8e6 --batch_sizes 1 --prompts 16 --positions 200   # a minute
 
 Every model has random weights, a vocabulary of 256, and within 10 % the same number of parameters outside its
 embeddings and its head. LMU, GPT-2 and LSTM have equal depth. Mamba runs twice: with twice as many of its blocks, for
@@ -17,7 +17,6 @@ import argparse
 import copy
 import statistics
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -25,15 +24,14 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
+from torch import Tensor
+from transformers import DynamicCache
 from transformers.generation.streamers import BaseStreamer
 
-from lmu_hf import LMUConfig, LMUForCausalLM
 from lmu_hf.decoding_lmu import TokenStep
+from lmu_hf.publishing.peers import FAMILIES, VOCABULARY, body_size, build, reason_against
 from lmu_hf.training.record import publish
 
-VOCABULARY = 256
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")
 WINDOW = 500  # tokens whose median time stands for a position
 
@@ -54,79 +52,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
     return parser.parse_args(argv)
-
-
-class LoopedLSTM(nn.Module):
-    """Torch's own LSTM with embeddings and a head, stepped by a loop as plain as can be."""
-
-    def __init__(self, width: int, layers: int) -> None:
-        super().__init__()
-        self.embed_tokens = nn.Embedding(VOCABULARY, width)
-        self.lstm = nn.LSTM(width, width, num_layers=layers, batch_first=True)
-        self.lm_head = nn.Linear(width, VOCABULARY, bias=False)
-
-    def steps(self, ids: Tensor, tokens: int) -> Iterator[Tensor]:
-        """Some tokens behind a prompt (b, n), one (b, 1) after another."""
-        state = None
-        for _ in range(tokens):
-            hidden, state = self.lstm(self.embed_tokens(ids), state)
-            ids = self.lm_head(hidden[:, -1:]).argmax(-1)
-            yield ids.cpu()
-
-
-def lmu(width: int, layers: int, positions: int) -> Any:
-    """Residual blocks with a dense readout of four coefficients of each of width / 4 channels."""
-    thetas = [8.0 * 2**layer for layer in range(layers)]
-    fields: Any = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
-    return LMUForCausalLM(
-        LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", norm="layer", **fields)
-    )
-
-
-def mamba(width: int, layers: int, positions: int) -> Any:
-    """Transformers' Mamba with its defaults."""
-    fields: Any = {"hidden_size": width, "num_hidden_layers": layers}
-    return MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, eos_token_id=None, **fields))
-
-
-def gpt2(width: int, layers: int, positions: int) -> Any:
-    """Transformers' GPT-2 with its defaults, four heads."""
-    fields: Any = {"n_embd": width, "n_layer": layers, "n_head": 4, "n_positions": positions}
-    return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, bos_token_id=None, eos_token_id=None, **fields))
-
-
-def lstm(width: int, layers: int, positions: int) -> Any:
-    """Torch's own."""
-    return LoopedLSTM(width, layers)
-
-
-BUILDERS = {"LMU": lmu, "Mamba": mamba, "Mamba shallow": mamba, "GPT-2": gpt2, "LSTM": lstm}
-
-
-def body_size(model: Any) -> int:
-    """Parameters outside embeddings and head."""
-    outside = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
-    outside |= {id(p) for p in model.lm_head.parameters()}
-    return sum(p.numel() for p in model.parameters() if id(p) not in outside)
-
-
-def build(name: str, size: float, positions: int) -> Any:
-    """The model whose width, a multiple of 16, brings it nearest to a size."""
-    layers = (4 if size < 5e6 else 8) * (2 if name == "Mamba" else 1)
-
-    def count(width: int) -> int:
-        with torch.device("meta"):
-            return body_size(BUILDERS[name](width, layers, positions))
-
-    widths = range(16, 4096, 16)
-    above = bisect_left(widths, size, key=count)
-    width = min(widths[max(above - 1, 0) : above + 1], key=lambda width: abs(count(width) - size))
-    torch.manual_seed(0)
-    model = BUILDERS[name](width, layers, positions).eval()
-    off = body_size(model) / size - 1
-    if abs(off) > 0.1:
-        raise ValueError(f"no width brings {name} within 10 % of {size:,.0f} parameters; the nearest is {off:+.0%} off")
-    return model
 
 
 class Clock(BaseStreamer):
@@ -154,15 +79,6 @@ def times_of(name: str, model: Any, ids: Tensor, tokens: int) -> list[float]:
     return [time.perf_counter(), *(time.perf_counter() for _ in steps)]
 
 
-def reason_against(name: str, model: Any, batch: int, prompt: int) -> str | None:
-    """Why a model is left out of a cell; None if it is not."""
-    if name.startswith("Mamba"):  # its scan writes two arrays of a state per channel and step
-        needed = 8 * batch * prompt * model.config.intermediate_size * model.config.state_size
-        if needed > (memory := psutil.virtual_memory().total) / 4:
-            return f"its scan would write {needed / 2**30:.0f} GiB, over a quarter of the machine's {memory >> 30}"
-    return None
-
-
 def measure(
     models: dict[str, Any], names: list[str], ids: Tensor, new_tokens: int, repeats: int
 ) -> dict[str, tuple[float, float]]:
@@ -185,7 +101,7 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     """A row for each size, batch size, prompt and model."""
     for size in args.sizes:
         positions = max(args.prompts) + args.new_tokens + 1
-        models = {name: build(name, size, positions).to(device) for name in BUILDERS}
+        models = {name: build(name, size, positions).to(device).eval() for name in FAMILIES}
         for batch in args.batch_sizes:
             for prompt in args.prompts:
                 cell = {"size": size, "batch": batch, "prompt": prompt}
@@ -196,7 +112,7 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
                 ids = torch.randint(1, VOCABULARY, (batch, prompt), device=device)
                 rounds = args.repeats if work < 1e10 else 1
                 offered = MODELS[1:] if batch > 1 else MODELS  # a stream has one prompt
-                against = {name: reason_against(name, models[name.split(",")[0]], batch, prompt) for name in offered}
+                against = {name: reason_against(models[name.split(",")[0]], batch, prompt) for name in offered}
                 times = measure(models, [n for n in offered if not against[n]], ids, args.new_tokens, rounds)
                 yield from ({**cell, "skipped": f"{name}: {why}"} for name, why in against.items() if why)
                 for name, (prefill, step) in times.items():
@@ -226,7 +142,7 @@ def with_ratios(rows: list[dict]) -> list[dict]:
 
 def positions(last: int, size: float, device: torch.device) -> dict:
     """A token's time at positions of one stream, the positions taking turns; and what the process held on the way."""
-    model = build("LMU", size, last).to(device)
+    model = build("LMU", size, last).to(device).eval()
     marks = [mark for mark in (10, 1_000, 100_000) if mark <= last]
     process, cache, caches, memory = psutil.Process(), DynamicCache(config=model.config), {}, {}
     token = torch.ones(1, 1, dtype=torch.int64, device=device)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.table import speed_table
+from lmu_hf.publishing.table import speed_table, training_table
 from lmu_hf.training.record import RunRecord
 from lmu_hf.training.transfer import transfer_body
 from lmu_hf.training.word_vectors import read_word_vectors
@@ -250,6 +250,22 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     table = speed_table(result).splitlines()
     assert len(table) == 2 + len(result["rows"])
     assert all(line.startswith("| own: b = 2, n = 40, d = 6, d_u = 1, d_o = 3, theta = 40 |") for line in table[2:])
+
+
+def test_the_training_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
+    words = ["--sizes", 8e5, "--lengths", 16, 64, "--tokens", 64, "--repeats", 1, "--max_seconds", 1e-3]
+    done = run(SCRIPTS / "benchmark_training.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    by_length = {n: [row for row in result["rows"] if row["length"] == n] for n in (16, 64)}
+    assert {row["model"] for row in by_length[16]} == {"LMU", "LSTM", "GPT-2", "Mamba"}
+    assert [row["skipped"].split(":")[0] for row in by_length[64] if "skipped" in row] == ["Mamba"]
+    assert all(abs(row["parameters"] / 8e5 - 1) <= 0.1 for row in by_length[16])
+    speeds = {row["model"]: row["characters_per_second"] for row in by_length[16]}
+    assert all(row["lmu_ratio"] == speeds["LMU"] / speeds[row["model"]] for row in by_length[16])
+    table = training_table(result).splitlines()
+    assert len(table) == 2 + len(result["rows"])
+    assert {line.count("|") for line in table} == {table[0].count("|")}
 
 
 def test_a_shape_too_large_for_a_form_says_so_in_the_table():

@@ -178,6 +178,20 @@ def generation_table(result: dict) -> str:
     return _markdown(header, rows)
 
 
+def training_table(result: dict) -> str:
+    """What `scripts/benchmark_training.py` measured of every model, as it left it in its JSON file."""
+    header = ["size", "length", "batch", "model", "parameters", "characters a second", "LMU is times as fast"]
+    rows = []
+    for row in result["rows"]:
+        cell = [f"{row['size'] / 1e6:.3g} M", f"{row['length']:,}"]
+        if "skipped" in row:
+            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 3)])
+            continue
+        numbers = [f"{row['parameters']:,}", f"{row['characters_per_second']:,.0f}", f"{row['lmu_ratio']:.3g} x"]
+        rows.append([*cell, str(row["batch"]), row["model"], *numbers])
+    return _markdown(header, rows)
+
+
 def position_table(result: dict) -> str:
     """A token's time along one stream, from the same file."""
     rows = [[f"{row['position']:,}", f"{row['microseconds']:.0f}"] for row in result["positions"]["rows"]]
