@@ -1,14 +1,18 @@
-"""Train word vectors on a corpus: word2vec or fastText, by gensim, as a text file that --word_vectors reads.
+"""Train word vectors on a corpus: word2vec, fastText or latent semantic analysis, as a file that --word_vectors reads.
 
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --train_split train+unsupervised
-    python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --size 100
+    python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --algorithm lsa --sif 1e-3
+    python scripts/train_word_vectors.py --dataset_name nyu-mll/glue --dataset_config_name qqp --text_column \
+        question1+question2                                                            # both texts of every pair
     python scripts/train_word_vectors.py --train_file notes.txt --algorithm fasttext --output_file vectors.txt
     python scripts/train_glue.py --recipe imdb-linear --word_vectors vectors.txt       # what they are for
 
 A file is text, or CSV, JSON lines or parquet with a column of it. Texts are cut into words as this project's word
 tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
---train_split names. With one worker a seed gives the same file again. Writes the file (--output_file, default
-word_vectors.txt), in word2vec's text format, and beside it a .json with what was done and where.
+--train_split names. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif
+weighs every vector by how rare its word is, so that a plain sum of words becomes a weighted one. With one worker a seed
+gives the same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and
+beside it a .json with what was done and where.
 """
 
 import argparse
@@ -19,7 +23,7 @@ from pathlib import Path
 from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.record import publish
 from lmu_hf.training.tasks.corpus import FORMATS, Corpus, count_characters, dataset_rows, table_rows, text_rows
-from lmu_hf.training.word_vectors import Sentences, train_word_vectors
+from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vectors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -34,12 +38,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset_config_name", help="which of the data set's configurations")
     parser.add_argument("--train_split", default="train", help="one or more, joined by + (default: %(default)s)")
     parser.add_argument("--text_column", default="text", help="the column that holds the text (default: %(default)s)")
-    parser.add_argument("--algorithm", choices=("word2vec", "fasttext"), default="word2vec")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="word2vec")
     parser.add_argument("--size", type=int, default=300, help="numbers a vector (default: %(default)s)")
     parser.add_argument("--window", type=int, default=5, help="words to either side (default: %(default)s)")
     parser.add_argument("--min_count", type=int, default=5, help="leave out rarer words (default: %(default)s)")
     parser.add_argument("--negative", type=int, default=5, help="words drawn against each (default: %(default)s)")
     parser.add_argument("--num_train_epochs", type=int, default=5, help="passes (default: %(default)s)")
+    parser.add_argument("--sif", type=float, help="scale each vector to a / (a + p(word)) with this a, as 1e-3")
     parser.add_argument("--keep_case", action="store_true", help="upper and lower case are two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="threads; more than one do not repeat a result")
@@ -79,6 +84,7 @@ def main(argv: list[str] | None = None) -> dict:
             min_count=args.min_count,
             negative=args.negative,
             epochs=args.num_train_epochs,
+            sif=args.sif,
             seed=args.seed,
             workers=args.workers,
         )

@@ -9,9 +9,12 @@ import torch
 
 from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.word_vectors import (
+    ALGORITHMS,
     Sentences,
+    latent_semantic_vectors,
     load_word_vectors,
     read_word_vectors,
+    smooth_inverse_frequency,
     tokenizer_of_vectors,
     train_word_vectors,
 )
@@ -110,15 +113,16 @@ def test_a_tokenizer_is_made_of_the_files_words(tmp_path):
         tokenizer_of_vectors(path, word_pattern=r"\d+")
 
 
-@pytest.mark.parametrize("algorithm", ["word2vec", "fasttext"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_words_that_stand_in_the_same_places_come_out_alike(algorithm, words, tmp_path):
     draw = np.random.default_rng(0)
     animals, tools = ("cat", "dog", "cow"), ("axe", "saw", "pin")
     texts = [f"The {draw.choice(animals)} eats and sleeps." for _ in range(300)]
     texts += [f"A {draw.choice(tools)} cuts or breaks!" for _ in range(300)]
     paths = [tmp_path / "first.txt", tmp_path / "again.txt"]
+    how = {"size": 2 if algorithm == "lsa" else 8, "window": 2, "min_count": 2, "epochs": 20}
     for path in paths:
-        counts = train_word_vectors(Sentences(texts, words), path, algorithm, size=8, window=2, min_count=2, epochs=20)
+        counts = train_word_vectors(Sentences(texts, words), path, algorithm, **how)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert counts == {"read": 600 * 6, "words": 16}
     vectors = {word: vector / np.linalg.norm(vector) for word, vector in read_word_vectors(paths[0])}
@@ -128,5 +132,41 @@ def test_words_that_stand_in_the_same_places_come_out_alike(algorithm, words, tm
 def test_a_corpus_without_frequent_words_is_refused(words, tmp_path):
     with pytest.raises(ValueError, match="no word is seen min_count=5 times"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt")
+    with pytest.raises(ValueError, match="no word is seen min_count=5 times"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "lsa")
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", size=0)
+    with pytest.raises(ValueError, match="size=300 is more than the 1 documents or their 2 words"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "lsa", min_count=1)
+    with pytest.raises(ValueError, match="sif must be positive, got 0"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", sif=0)
+    with pytest.raises(ValueError, match="algorithm must be one of word2vec, fasttext, lsa, got 'glove'"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "glove")
+    assert not (tmp_path / "v.txt").exists()
+
+
+def test_latent_semantic_vectors_are_those_of_a_dense_decomposition():
+    draw = np.random.default_rng(0)
+    documents = [draw.choice(list("abcdefgh"), size=draw.integers(3, 9)).tolist() for _ in range(40)] + [["x"]]
+    counts, vectors, read = latent_semantic_vectors(documents, size=8, min_count=2)
+    assert read == sum(map(len, documents))
+    assert counts == {word: sum(document.count(word) for document in documents) for word in counts}
+    assert list(counts.values()) == sorted(counts.values(), reverse=True)
+    assert set(counts) == set("abcdefgh")
+    times = np.array([[document.count(word) for word in counts] for document in documents], float)
+    rows = np.where(times > 0, 1 + np.log(np.maximum(times, 1)), 0) * np.log(len(documents) / (times > 0).sum(0))
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    # All singular values are kept, so V √S (V √S)ᵀ is the square root of rowsᵀ rows; signs are free.
+    values, axes = np.linalg.eigh(rows.T @ rows)
+    np.testing.assert_allclose(vectors @ vectors.T, (axes * np.sqrt(values)) @ axes.T, atol=1e-4)
+
+
+def test_a_vector_is_as_long_as_its_word_is_rare(words, tmp_path):
+    vectors, probability = np.array([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]]), np.array([1e-3, 0.0, 0.5])
+    weighed = smooth_inverse_frequency(vectors, probability, a=1e-3)
+    np.testing.assert_allclose(np.sqrt((weighed**2).mean(1)), [0.5, 1, 0], rtol=1e-6)
+    assert weighed[0, 0] / weighed[0, 1] == pytest.approx(0.75)
+    texts = ["one two two three three three"] * 5
+    train_word_vectors(Sentences(texts, words), tmp_path / "v.txt", size=2, min_count=1, sif=0.5)
+    sizes = {word: np.sqrt((vector**2).mean()) for word, vector in read_word_vectors(tmp_path / "v.txt")}
+    assert sizes == pytest.approx({"three": 0.5, "two": 0.6, "one": 0.75}, rel=1e-5)

@@ -1,9 +1,11 @@
 """Word vectors: read from the text files of GloVe, word2vec and fastText, or trained on a corpus of one's own."""
 
 import gzip
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,10 +16,14 @@ from transformers.utils.logging import get_logger
 
 from ..tokenization_lmu import WORD_PATTERN, train_tokenizer
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 logger = get_logger(__name__)
 
 Missing = Literal["random", "zero"]
-Algorithm = Literal["word2vec", "fasttext"]
+Algorithm = Literal["word2vec", "fasttext", "lsa"]
+ALGORITHMS: tuple[Algorithm, ...] = ("word2vec", "fasttext", "lsa")
 
 
 def load_word_vectors(
@@ -192,21 +198,25 @@ def train_word_vectors(
     min_count: int = 5,
     negative: int = 5,
     epochs: int = 5,
+    sif: float | None = None,
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, int]:
-    """Train skip-gram vectors with gensim and write them as a word2vec text file.
+    """Train word vectors without labels and write them as a word2vec text file, the most frequent word first.
 
     Args:
-        sentences: lists of words, gone through ``epochs + 1`` times, never held in memory.
+        sentences: lists of words, gone through several times, never held in memory.
         path: the file to write.
-        algorithm: ``"word2vec"`` (Mikolov et al. 2013), or ``"fasttext"``, whose vectors are sums over a word's
-            character strings (Bojanowski et al. 2017).
+        algorithm: ``"word2vec"`` (skip-gram, Mikolov et al. 2013); ``"fasttext"``, whose vectors are sums over a word's
+            character strings (Bojanowski et al. 2017); or ``"lsa"``, latent semantic analysis, as
+            :func:`latent_semantic_vectors` has it, where each list of words is a document.
         size: numbers a vector.
-        window: words to either side that a word is to foretell.
+        window: words to either side that a word is to foretell; nothing to ``"lsa"``, nor are the next two.
         min_count: words that are seen less often get no vector.
         negative: words drawn at random to tell each of them from.
         epochs: passes over the sentences.
+        sif: a of :func:`smooth_inverse_frequency`, to give each vector the size that its word's rareness asks for; None
+            to leave them as they come.
         seed: of the initial vectors and of what is drawn; with one worker the result repeats.
         workers: threads.
 
@@ -214,22 +224,113 @@ def train_word_vectors(
         How many words were read and how many of them, as different ones, have a vector.
 
     Raises:
-        ValueError: no word is seen ``min_count`` times, or a number is too small.
+        ValueError: no word is seen ``min_count`` times, or a number is out of its range.
     """
-    from gensim.models import FastText, Word2Vec
-
     for name, value in (("size", size), ("window", window), ("min_count", min_count), ("epochs", epochs)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    kinds = {"word2vec": Word2Vec, "fasttext": FastText}
-    if algorithm not in kinds:
-        raise ValueError(f"algorithm must be one of {', '.join(kinds)}, got {algorithm!r}")
-    model = kinds[algorithm](
-        vector_size=size, window=window, min_count=min_count, negative=negative, sg=1, seed=seed, workers=workers
-    )
+    if sif is not None and not sif > 0:
+        raise ValueError(f"sif must be positive, got {sif}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if algorithm == "lsa":
+        counts, vectors, read = latent_semantic_vectors(sentences, size, min_count, seed)
+    else:
+        how = {"window": window, "negative": negative, "epochs": epochs, "seed": seed, "workers": workers}
+        counts, vectors, read = _predictive_vectors(sentences, algorithm, size, min_count, **how)
+    if sif is not None:
+        vectors = smooth_inverse_frequency(vectors, np.array(list(counts.values())) / read, sif)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{len(counts)} {vectors.shape[1]}\n")
+        for word, vector in zip(counts, vectors.tolist(), strict=True):
+            file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")
+    return {"read": read, "words": len(counts)}
+
+
+def _predictive_vectors(
+    sentences: Iterable[list[str]], algorithm: Algorithm, size: int, min_count: int, epochs: int, **how: int
+) -> tuple[dict[str, int], np.ndarray, int]:
+    """Skip-gram vectors: how often each word is seen, the vectors, and how many words were read."""
+    from gensim.models import FastText, Word2Vec
+
+    kind = Word2Vec if algorithm == "word2vec" else FastText
+    model = kind(vector_size=size, min_count=min_count, sg=1, **how)
     model.build_vocab(sentences)
     if not len(model.wv):
         raise ValueError(f"no word is seen min_count={min_count} times")
     model.train(sentences, total_examples=model.corpus_count, total_words=model.corpus_total_words, epochs=epochs)
-    model.wv.save_word2vec_format(str(path), binary=False)
-    return {"read": model.corpus_total_words, "words": len(model.wv)}
+    counts = {word: int(model.wv.get_vecattr(word, "count")) for word in model.wv.index_to_key}
+    return counts, model.wv.vectors, model.corpus_total_words
+
+
+def latent_semantic_vectors(
+    documents: Iterable[list[str]], size: int = 300, min_count: int = 5, seed: int = 0
+) -> tuple[dict[str, int], np.ndarray, int]:
+    """Latent semantic analysis (Deerwester et al. 1990): words are alike that are found in like documents.
+
+    A document's row is (1 + log tf) · log(N / df) of each of its words, scaled to length 1. Of the ``size`` largest
+    singular values s of all rows, and the right singular vectors v to them, word w gets the vector √s · v_w.
+
+    Args:
+        documents: lists of words.
+        size: numbers a vector.
+        min_count: words that are seen less often get no vector.
+        seed: of the randomised decomposition.
+
+    Returns:
+        How often each word is seen, the most frequent first; (words, size) float32; how many words were read.
+
+    Raises:
+        ValueError: no word is seen ``min_count`` times, or there are fewer documents or words than ``size``.
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    occurrences, counts, read = _count_words(documents, min_count)
+    if size > min(occurrences.shape):
+        raise ValueError(f"size={size} is more than the {occurrences.shape[0]} documents or their {len(counts)} words")
+    matrix, n = occurrences, occurrences.shape[0]
+    inverse = np.log(n / np.bincount(matrix.indices, minlength=len(counts))).astype(np.float32)
+    matrix.data = (1 + np.log(matrix.data)) * inverse[matrix.indices]
+    rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    lengths = np.sqrt(np.bincount(rows, matrix.data.astype(np.float64) ** 2, minlength=n))
+    matrix.data /= np.maximum(lengths, 1e-12)[rows].astype(np.float32)
+    _, values, vectors = randomized_svd(matrix, size, n_iter=3, random_state=seed)
+    return counts, (vectors.T * np.sqrt(values)).astype(np.float32), read
+
+
+def _count_words(documents: Iterable[list[str]], min_count: int) -> tuple["csr_matrix", dict[str, int], int]:
+    """How often each document has each frequent word (documents, words), how often each is seen, and words read."""
+    from scipy.sparse import csr_matrix
+
+    number: dict[str, int] = {}
+    words, times, ends = array("i"), array("f"), [0]
+    for document in documents:
+        for word, often in Counter(document).items():
+            words.append(number.setdefault(word, len(number)))
+            times.append(often)
+        ends.append(len(words))
+    data, indices = np.frombuffer(times, np.float32).copy(), np.frombuffer(words, np.int32)
+    seen = np.bincount(indices, data, minlength=len(number)).astype(np.int64)
+    order = np.argsort(-seen, kind="stable")
+    order = order[seen[order] >= min_count]
+    if not len(order):
+        raise ValueError(f"no word is seen min_count={min_count} times")
+    spelt = list(number)
+    shape = (len(ends) - 1, len(number))
+    matrix = csr_matrix((data, indices, np.array(ends)), shape=shape)[:, order]
+    return matrix, {spelt[place]: int(seen[place]) for place in order}, int(seen.sum())
+
+
+def smooth_inverse_frequency(vectors: np.ndarray, probability: np.ndarray, a: float = 1e-3) -> np.ndarray:
+    """Vectors whose size is a / (a + p(word)), the weight of Arora et al. 2017: a sum of words is then a weighted one.
+
+    Args:
+        vectors: (words, size); of each only its direction counts. One that is zero stays zero.
+        probability: (words,), how much of the text each word is.
+        a: a word of this probability is weighed half.
+
+    Returns:
+        (words, size) float32, the root mean square of each row being its word's weight.
+    """
+    rms = np.sqrt((vectors.astype(np.float64) ** 2).mean(1))
+    return (vectors * (a / (a + probability) / np.maximum(rms, 1e-12))[:, None]).astype(np.float32)
