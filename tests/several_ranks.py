@@ -253,6 +253,15 @@ def heads(ranks: Ranks) -> None:
         compare(pair, ranks, of_a_pair)
     unmasked = make(LMUForSequenceClassification, num_labels=3)
     compare(unmasked, ranks, lambda cut, _: unmasked(cut(ids), labels=labels).loss)
+    for switches in ({}, {"bidirectional": True}):  # the mean without the states
+        linear = {"block_type": "lmu", "hidden_act": "identity", "num_labels": 3, "pooling": "mean", **switches}
+        mean = make(LMUForSequenceClassification, **linear)
+        for given in ({}, {"attention_mask": holed}):
+
+            def of_a_mean(cut: Cut, _: Cut, model=mean, given=given) -> Tensor:
+                return model(cut(ids), labels=labels, **{name: cut(x) for name, x in given.items()}).loss
+
+            compare(mean, ranks, of_a_mean)
     image = make(LMUForImageClassification, vocab_size=None, input_size=1, image_size=7, num_channels=1, num_labels=3)
     pixels = noise(3, 1, 7, 7)
     compare(image, ranks, lambda *_: image(pixel_values=pixels, labels=labels).loss)
@@ -332,6 +341,8 @@ def refusals(ranks: Ranks) -> None:
             mask = torch.ones(2, 40)
             mask[1] = 0
             make(LMUForSequenceClassification, num_labels=3)(ids, attention_mask=mask)
+        with pytest.raises(ValueError, match="packed sequences cannot be spread"):
+            make(LMUForCausalLM)(ids, position_ids=torch.arange(40)[None] % 20, use_cache=False)
         with pytest.raises(ValueError, match="cannot be cut"):
             ranks.cut(ids[:, : ranks.size - 1])
 

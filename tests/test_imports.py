@@ -20,11 +20,13 @@ LADDER = {
     "distributed": {"memory", "statespace"},
     "scanned": {"memory", "statespace"},
     "readout": {"memory", "ragged", "statespace"},
-    "layers": {"distributed", "scanned", "readout", "memory", "ragged", "statespace"},
+    "pooled": {"memory", "ragged", "statespace"},
+    "layers": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
+    "lstm": {"distributed", "ragged"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "ragged", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
     "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
@@ -32,7 +34,7 @@ LADDER = {
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
 }
-TORCH_ONLY = ("statespace", "ragged", "memory", "scanned", "readout", "distributed", "layers")
+TORCH_ONLY = ("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "layers", "lstm")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from lmu_hf import LMUConfig, load_memories, save_memories
-from lmu_hf.layers import LSTMLayer
+from lmu_hf.lstm import LSTMLayer
 
 
 @pytest.fixture

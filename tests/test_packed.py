@@ -20,7 +20,8 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.layers import LMULayer, LSTMLayer
+from lmu_hf.layers import LMULayer
+from lmu_hf.lstm import LSTMLayer
 from lmu_hf.memory import entry_memories, memory_packed, memory_packed_final, memory_recurrent
 from lmu_hf.ragged import Segments, last_step, reverse_time
 from lmu_hf.readout import COLUMNS, Plan, Shape, plan_readout, read_states, readout_cost

@@ -8,7 +8,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk
-from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, LSTMLayer
+from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer
+from .lstm import LSTMLayer
 from .ragged import Segments, last_step
 from .statespace import LegendreSystem
 
@@ -33,13 +34,14 @@ class Source:
 @dataclass(frozen=True)
 class Reading:
     """How a block reads one batch: where its rows end or which sequences are packed in its one row, whether only their
-    last step matters, what it attends to, and where among other ranks' chunks it stands.
+    last step or their mean matters, what it attends to, and where among other ranks' chunks it stands.
     """
 
     lengths: Tensor | Segments | None = None
     last_only: bool = False
     source: Source | None = None
     chunk: Chunk | None = None
+    mean_only: bool = False
 
 
 def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
@@ -81,6 +83,12 @@ class LMUBlock(GradientCheckpointingLayer):
         self.memory = memory(config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
+    @property
+    def is_linear_in_memory(self) -> bool:
+        """Whether the mean over steps of what comes out follows from the mean memory alone."""
+        drops = self.training and self.dropout.p > 0
+        return type(self) is LMUBlock and self.memory.is_linear_in_memory and not drops
+
     def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
         """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
         output, final = self.memory(
@@ -90,6 +98,7 @@ class LMUBlock(GradientCheckpointingLayer):
             last_only=reading.last_only,
             return_final=past_key_values is not None,
             chunk=reading.chunk,
+            mean_only=reading.mean_only,
         )
         if past_key_values is not None:
             tokens = x.shape[1] if reading.chunk is None else reading.chunk.steps

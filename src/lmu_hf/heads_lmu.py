@@ -58,7 +58,8 @@ class LMUPooledModel(LMUPreTrainedModel):
     ) -> tuple[Tensor, BaseModelOutputWithPast]:
         """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
 
-        With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25). Of packed
+        With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25); with ``"mean"``,
+        where it is linear in its memory, nothing but their mean, by :func:`~lmu_hf.pooled.memory_mean`. Of packed
         sequences, b counts sequences, not rows.
 
         Raises:
@@ -69,8 +70,16 @@ class LMUPooledModel(LMUPreTrainedModel):
             raise ValueError(
                 f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from past_key_values"
             )
+        wants_states = inputs.get("output_hidden_states") or self.config.output_hidden_states
+        mean_only = pooling == "mean" and segments is None and not wants_states and self.model.can_skip_to_mean
+        mean_only = mean_only and not torch.compiler.is_exporting()  # a fixed response has a length
         outputs = self.model(
-            attention_mask=attention_mask, last_only=pooling == "last", segments=segments, return_dict=True, **inputs
+            attention_mask=attention_mask,
+            last_only=pooling == "last",
+            mean_only=mean_only,
+            segments=segments,
+            return_dict=True,
+            **inputs,
         )
         hidden = outputs.last_hidden_state
         if segments is not None and pooling != "last":
@@ -80,7 +89,7 @@ class LMUPooledModel(LMUPreTrainedModel):
         real = None
         if attention_mask is not None:
             real = _real_steps(attention_mask, given.shape[1], some=ranks is None)
-        pooled = _pooled(hidden, real, pooling)
+        pooled = hidden[:, 0] if mean_only else _pooled(hidden, real, pooling)
         if ranks is not None:
             n = given.shape[1]
             steps = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from .distributed import Chunk
 from .memory import MEMORY_FORMS, advance, memory_final, memory_packed, memory_packed_final
-from .ragged import Segments, expand_index, last_step, reverse_time
+from .pooled import memory_mean
+from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time, to_the_right
 from .readout import read_states
 from .scanned import memory_scanned
 from .statespace import LegendreSystem
@@ -155,6 +156,25 @@ class LMULayer(nn.Module):
         """How many numbers one row carries from step to step: d_u·d."""
         return self.d_u * self.system.order
 
+    @property
+    def is_linear_in_memory(self) -> bool:
+        """Whether the mean of the outputs is the readout of the mean memory, so that no state need be known."""
+        if self.order_attention is not None or self.memory_form not in ("auto", "chunked"):
+            return False
+        linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
+        return not linears or (self.hidden_act == "identity" and all(map(_is_plain, linears)))
+
+    def _check_mean(self, lengths: Tensor | Segments | None, last_only: bool) -> None:
+        if last_only:
+            raise ValueError("last_only and mean_only ask for two things: set one of them")
+        if isinstance(lengths, Segments):
+            raise ValueError("mean_only asks for rows of one sequence each, got packed sequences")
+        if not self.is_linear_in_memory:
+            raise ValueError(
+                "mean_only asks for a layer whose outputs are linear in its memory: readout 'memory', or 'dense' with "
+                f"hidden_act='identity', and memory_form 'auto' or 'chunked'; this one is {self}"
+            )
+
     def extra_repr(self) -> str:
         """What a print of the layer adds: the system and the switches."""
         return f"d_u={self.d_u}, {self.system}, bidirectional={self.bidirectional}, memory_form={self.memory_form!r}"
@@ -166,6 +186,7 @@ class LMULayer(nn.Module):
         lengths: Tensor | Segments | None = None,
         last_only: bool = False,
         return_final: bool = False,
+        mean_only: bool = False,
         chunk: Chunk | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run the layer over a sequence, or over one step.
@@ -177,6 +198,8 @@ class LMULayer(nn.Module):
                 that are packed in the one row of x, each to begin with an empty memory; None if all real.
             last_only: compute only the output at each row's last real step, by eq. (25).
             return_final: also return the memory after each row's last real step.
+            mean_only: compute only the mean of the outputs over each row's real steps, by
+                :func:`~lmu_hf.pooled.memory_mean`; only where :attr:`is_linear_in_memory`.
             chunk: x is this chunk of sequences that lie over several ranks; ``initial`` comes before the first rank's,
                 and the final memory is that of the whole sequence.
 
@@ -186,14 +209,18 @@ class LMULayer(nn.Module):
 
         Raises:
             ValueError: only the last step is asked of a bidirectional layer, whose last state has not read backwards;
-                or packed sequences are to go on from a memory, or lie over several ranks.
+                only the mean is asked of a layer that is not linear in its memory, or of packed sequences; or those
+                are to go on from a memory, or lie over several ranks.
         """
         if self.bidirectional and last_only:
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
         refuse_memories(lengths, initial, chunk)
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
-        weights = None if last_only or x.shape[1] == 1 else self._readout_weights(x)
+        if mean_only:
+            self._check_mean(lengths, last_only)
+        ends = lengths if isinstance(lengths, Tensor) else None
+        weights = None if last_only or mean_only or x.shape[1] == 1 else self._readout_weights(x)
         segments = lengths if isinstance(lengths, Segments) else None
         with _without_autocast(u.device.type):
             whole = None
@@ -202,13 +229,19 @@ class LMULayer(nn.Module):
             if last_only:
                 final = self._final(u, initial, lengths)
                 m = final[:, None]
+            elif mean_only:
+                m, final = memory_mean(u, self.system, initial, ends)
+                if self.bidirectional:
+                    backwards, entry = self._backwards(u, lengths, chunk)
+                    m = torch.cat([m, memory_mean(backwards, self.system, entry, ends)[0]], dim=2)
             else:
                 m, final = self._states(u, initial, None if weights is None else weights[0], segments)
-                if return_final and isinstance(lengths, Tensor):
+                if return_final and ends is not None:
                     final = self._final(u, initial, lengths)
                 if self.bidirectional:
                     m = self._both_ways(m, u, lengths, chunk, None if weights is None else weights[1])
-        x = last_step(x, lengths) if last_only else x
+        if mean_only or last_only:
+            x = mean_step(x, ends) if mean_only else last_step(x, lengths)
         final = final if whole is None else whole
         return self._read(m, x, weights is not None), final if return_final else None
 
@@ -218,11 +251,9 @@ class LMULayer(nn.Module):
         A linear module that is more than its weight (hooked, adapted, quantised) is asked for its product itself.
         """
         linear = self.memory_readout
-        if linear is None or self.memory_form != "auto" or type(linear) is not nn.Linear:
+        if linear is None or self.memory_form != "auto" or not _is_plain(linear):
             return None
         if torch.compiler.is_exporting():  # sizes may be symbols there, and no cost is known of them
-            return None
-        if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks:
             return None
         weight, device = linear.weight, x.device.type
         if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
@@ -235,14 +266,21 @@ class LMULayer(nn.Module):
         self, forwards: Tensor, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None, weight: Tensor | None
     ) -> Tensor:
         """The states or outputs of reading forwards, joined with those of reading backwards."""
-        u, entry = reverse_time(u, lengths), None
-        if chunk is not None:
-            entry, _ = chunk.enter(self._final(u, None, lengths), self.system, backwards=True)
+        u, entry = self._backwards(u, lengths, chunk)
         segments = lengths if isinstance(lengths, Segments) else None
         backwards = reverse_time(self._states(u, entry, weight, segments)[0], lengths)
         if weight is not None:
             return forwards + backwards
         return torch.cat([forwards, backwards], dim=2 if self.order_attention is None else 3)
+
+    def _backwards(
+        self, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The signal from its end, and what is remembered there."""
+        u = reverse_time(u, lengths)
+        if chunk is None:
+            return u, None
+        return u, chunk.enter(self._final(u, None, lengths), self.system, backwards=True)[0]
 
     def _states(
         self, u: Tensor, initial: Tensor | None, weight: Tensor | None = None, segments: Segments | None = None
@@ -272,11 +310,8 @@ class LMULayer(nn.Module):
             return memory_final(u, self.system, initial)[1]
         if isinstance(lengths, Segments):
             return memory_packed_final(u, self.system, lengths)[1]
-        # Each row moved to the right edge behind zeros, which leave a zero memory as it is.
-        n = u.shape[1]
-        place = torch.arange(n, device=u.device) - (n - lengths)[:, None]
-        moved = u.gather(1, expand_index(place.clamp(min=0), u)).masked_fill(expand_index(place < 0, u), 0)
-        final = (memory_scanned if self.memory_form == "scanned" else memory_final)(moved, self.system)[1]
+        form = memory_scanned if self.memory_form == "scanned" else memory_final
+        final = form(to_the_right(u, lengths), self.system)[1]
         return final if initial is None else final + advance(initial, self.system, lengths)
 
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
@@ -290,79 +325,10 @@ class LMULayer(nn.Module):
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
 
 
-class LSTMLayer(nn.Module):
-    """Torch's LSTM under the contract of :class:`LMULayer`: what an LMU is measured against, in the same blocks.
-
-    Its carried state is (b, d_o, 2): the hidden state and the cell state of every unit.
-
-    Args:
-        d_x: input width.
-        d_o: output width.
-        bidirectional: half of the units read the sequence backwards; d_o must be even.
-    """
-
-    def __init__(self, d_x: int, d_o: int, bidirectional: bool = False) -> None:
-        super().__init__()
-        if bidirectional and d_o % 2:
-            raise ValueError(
-                f"a bidirectional LSTM has half of its units in each direction: d_o must be even, got {d_o}"
-            )
-        self.d_o = d_o
-        self.lstm = nn.LSTM(d_x, d_o // 2 if bidirectional else d_o, batch_first=True, bidirectional=bidirectional)
-
-    @property
-    def state_size(self) -> int:
-        """How many numbers one row carries from step to step."""
-        return 2 * self.d_o
-
-    def forward(
-        self,
-        x: Tensor,
-        initial: Tensor | None = None,
-        lengths: Tensor | Segments | None = None,
-        last_only: bool = False,
-        return_final: bool = False,
-        chunk: Chunk | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """As :meth:`LMULayer.forward`, with states (b, d_o, 2).
-
-        Raises:
-            ValueError: only the last step is asked of a bidirectional layer, the sequence lies over several ranks, or
-                packed sequences are to go on from a state.
-        """
-        refuse_memories(lengths, initial, chunk)
-        if chunk is not None:
-            raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
-        if self.lstm.bidirectional and last_only:
-            raise ValueError("last_only asks for a causal layer; this one is bidirectional")
-        if isinstance(lengths, Segments):
-            rows = nn.utils.rnn.pack_sequence(x[0].split(lengths.lengths), enforce_sorted=False)
-            packed, state = self.lstm(rows)
-            output = torch.cat(nn.utils.rnn.unpack_sequence(packed))[None]
-            output = last_step(output, lengths) if last_only else output
-            return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
-        state = None
-        if initial is not None:
-            hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
-            state = (hidden, cell)
-        if lengths is None:
-            output, state = self.lstm(x, state)
-        else:
-            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            output, state = self.lstm(packed, state)
-            output = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
-        output = last_step(output, lengths) if last_only else output
-        return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
-
-
-def refuse_memories(lengths: Tensor | Segments | None, initial: Tensor | None, chunk: Chunk | None) -> None:
-    """Complain about packed sequences that do not begin empty.
-
-    Raises:
-        ValueError: there are some.
-    """
-    if isinstance(lengths, Segments) and (initial is not None or chunk is not None):
-        raise ValueError("packed sequences begin with empty memories: give neither initial nor chunk")
+def _is_plain(linear: nn.Module) -> bool:
+    """Whether a linear module is no more than its weight: not hooked, adapted or quantised."""
+    hooked = linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks
+    return type(linear) is nn.Linear and not hooked
 
 
 def _without_autocast(device: str) -> AbstractContextManager:

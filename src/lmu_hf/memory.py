@@ -85,13 +85,14 @@ def _(system: LegendreSystem, length: int) -> Tensor:
     return block.view(d + length, length * d)
 
 
-def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor) -> Tensor:
+def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor, power: str = "A_power") -> Tensor:
     """A memory left alone for some steps: Ā^steps m, by binary powers.
 
     Args:
         memory: (b, d_u, d).
         system: whose Ā.
         steps: one count for all rows, or (b,) integers, one per row; none below 0.
+        power: the constant that holds the powers.
 
     Raises:
         ValueError: the one count is negative.
@@ -99,10 +100,10 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor) -> Tens
     if isinstance(steps, int):
         if steps < 0:
             raise ValueError(f"steps must not be negative, got {steps}: what a memory has forgotten is gone")
-        return memory @ constant_like("A_power", system, steps, memory).T
+        return memory @ constant_like(power, system, steps, memory).T
     bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
     for bit in range(bits):
-        moved = memory @ constant_like("A_power", system, 2**bit, memory).T
+        moved = memory @ constant_like(power, system, 2**bit, memory).T
         memory = torch.where((steps >> bit & 1).bool()[:, None, None], moved, memory)
     return memory
 
@@ -173,7 +174,7 @@ def _walk(memory: Tensor, x: Tensor, system: LegendreSystem, columns: bool, star
 
 def _blank(x: Tensor, where: Tensor) -> Tensor:
     """Zeros in x (b, *k, …) where a mask (*k) is true."""
-    return x.masked_fill(where.view(*where.shape, *[1] * (x.ndim - 1 - where.ndim)), 0)
+    return torch.where(where.view(*where.shape, *[1] * (x.ndim - 1 - where.ndim)), x.new_zeros(()), x)
 
 
 def times(x: Tensor, matrix: Tensor, columns: bool = False) -> Tensor:
@@ -206,9 +207,9 @@ def constant_like(kind: str, system: LegendreSystem, size: int, like: Tensor) ->
     return constant(kind, system, size, like.dtype, like.device)
 
 
-def impulse_tail(system: LegendreSystem, n: int, like: Tensor) -> Tensor:
-    """(n, d): the last n rows of ``H_reversed``, cut from one kept for the next power of two."""
-    return constant_like("H_reversed", system, 1 << (n - 1).bit_length(), like)[-n:]
+def impulse_tail(system: LegendreSystem, n: int, like: Tensor, response: str = "H_reversed") -> Tensor:
+    """(n, d): the last n rows of a response, cut from one kept for the next power of two."""
+    return constant_like(response, system, 1 << (n - 1).bit_length(), like)[-n:]
 
 
 def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
@@ -312,19 +313,31 @@ def memory_chunked(
 def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eq. (25), m_n = H U_{:n}: the last state only, so the returned m is (b, 1, d_u, d)."""
     _check(u, system, initial)
+    final = joined_end(u, system)
+    if initial is not None:
+        final = final + advance(initial, system, u.shape[1])
+    return final[:, None], final
+
+
+def joined_end(u: Tensor, system: LegendreSystem, response: str = "H_reversed", power: str = "A_power") -> Tensor:
+    """Where a linear recurrence ends that starts from zero: (b, d_u, its width).
+
+    Args:
+        u: (b, n, d_u).
+        system: whose constants.
+        response: the constant (length, width) that n steps are multiplied with.
+        power: the constant (width, width) that carries an end over some more steps.
+    """
     b, n, d_u = u.shape
     L = min(n, LONGEST_IMPULSE)  # longer sequences are blocks, joined in pairs
     blocks = 1 << (-(-n // L) - 1).bit_length()
     x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(-1, L)
-    ends = (x @ impulse_tail(system, L, u)).view(b, d_u, blocks, system.order)
+    ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, blocks, -1)
     span = L
     while ends.shape[2] > 1:
-        ends = ends[:, :, 0::2] @ constant_like("A_power", system, span, u).T + ends[:, :, 1::2]
+        ends = ends[:, :, 0::2] @ constant_like(power, system, span, u).T + ends[:, :, 1::2]
         span *= 2
-    final = ends[:, :, 0]
-    if initial is not None:
-        final = final + advance(initial, system, n)
-    return final[:, None], final
+    return ends[:, :, 0]
 
 
 def memory_packed(u: Tensor, system: LegendreSystem, segments: Segments) -> tuple[Tensor, Tensor]:

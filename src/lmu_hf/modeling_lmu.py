@@ -126,6 +126,11 @@ class LMUModel(LMUPreTrainedModel):
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return BLOCKS[config.block_type](config, layer_idx)
 
+    @property
+    def can_skip_to_mean(self) -> bool:
+        """Whether the mean of the outputs follows from the last block's mean memory, without its outputs."""
+        return self.mixture is None and self.norm is None and bool(self.layers[-1].is_linear_in_memory)
+
     @can_return_tuple
     def forward(
         self,
@@ -138,6 +143,7 @@ class LMUModel(LMUPreTrainedModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         last_only: bool = False,
+        mean_only: bool = False,
         source: Source | None = None,
         segments: Segments | None = None,
         **kwargs,
@@ -159,18 +165,21 @@ class LMUModel(LMUPreTrainedModel):
             use_cache: return the carried memories (default: ``config.use_cache``, but not in training).
             output_hidden_states: also return what entered the first block and what left each.
             last_only: compute only each row's last real step; the last block then runs by eq. (25).
+            mean_only: compute only the mean over each row's real steps; only where :attr:`can_skip_to_mean`.
             source: what a decoder's blocks attend to.
             segments: the packed sequences, in place of what says where they start.
 
         Returns:
             ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``
-            ((sequences, 1, hidden_size) if they are packed); ``past_key_values``; ``hidden_states``.
+            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``past_key_values``; ``hidden_states``.
 
         Raises:
             ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit, or
                 packed sequences are masked, carried or spread over ranks.
             TypeError: the input has a wrong dtype.
         """
+        if mean_only and not self.can_skip_to_mean:
+            raise ValueError("mean_only asks for a last block that is linear in its memory: see can_skip_to_mean")
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
         mask = self._mask(attention_mask, *given.shape[:2])
         hidden = self._embed(name, given, mask)
@@ -190,13 +199,13 @@ class LMUModel(LMUPreTrainedModel):
         chunk = None if ranks is None else Chunk.of(ranks, hidden, lengths)
         ends = segments or lengths
         readings = [Reading(ends, False, source, chunk)] * (len(self.layers) - 1)
-        readings.append(Reading(ends, last_only, source, chunk))
+        readings.append(Reading(ends, last_only, source, chunk, mean_only))
         for layer, reading in zip(self.layers, readings, strict=True):
             states.append(layer(states[-1], reading, past_key_values=cache))
         states[-1] = self._finish(states, ends, last_only)
         if packing is not None:
             states = [packing.unpack(state) for state in states[:-1]] + states[-1:]
-            states[-1] = states[-1] if last_only else packing.unpack(states[-1])
+            states[-1] = states[-1] if last_only or mean_only else packing.unpack(states[-1])
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutputWithPast(
             last_hidden_state=states[-1],
@@ -297,7 +306,8 @@ class LMUModel(LMUPreTrainedModel):
         values = values[..., None] if values.ndim == 2 and size == 1 else values
         if values.ndim != 3 or values.shape[2] != size:
             raise ValueError(f"input_values must be (batch, time, input_size={size}), got {tuple(values.shape)}")
-        return values.to(self.dtype)
+        # A single block may have nothing to learn: encoder "identity" and readout "memory".
+        return values.to(next((parameter.dtype for parameter in self.parameters()), values.dtype))
 
     @property
     def _embedding_width(self) -> int:

@@ -292,6 +292,32 @@ def last_step(x: Tensor, lengths: Tensor | Segments | None) -> Tensor:
     return x.gather(1, expand_index((lengths - 1).clamp(min=0)[:, None], x))
 
 
+def mean_step(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """(b, n, …) to (b, 1, …): the mean of each row's real steps; of none, zero."""
+    if lengths is None:
+        return x.mean(1, keepdim=True)
+    behind = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+    count = expand_index(lengths.clamp(min=1)[:, None], x[:, :1])
+    return x.masked_fill(expand_index(behind, x), 0).sum(1, keepdim=True) / count
+
+
+def to_the_right(x: Tensor, lengths: Tensor) -> Tensor:
+    """(b, n, …) with each row's real steps moved to its end, behind zeros, which leave an empty memory empty."""
+    n = x.shape[1]
+    place = torch.arange(n, device=x.device) - (n - lengths)[:, None]
+    return x.gather(1, expand_index(place.clamp(min=0), x)).masked_fill(expand_index(place < 0, x), 0)
+
+
+def refuse_memories(lengths: Tensor | Segments | None, *memories: object) -> None:
+    """Complain about packed sequences that are to begin with anything but empty memories.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if isinstance(lengths, Segments) and any(memory is not None for memory in memories):
+        raise ValueError("packed sequences begin with empty memories: give neither initial nor chunk")
+
+
 def _reversal(n: int, lengths: Tensor) -> Tensor:
     t = torch.arange(n, device=lengths.device)
     return torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)

@@ -1,0 +1,77 @@
+"""Torch's LSTM under the contract of the LMU's layer."""
+
+import torch
+from torch import Tensor, nn
+
+from .distributed import Chunk
+from .ragged import Segments, last_step, refuse_memories
+
+
+class LSTMLayer(nn.Module):
+    """Torch's LSTM under the contract of :class:`LMULayer`: what an LMU is measured against, in the same blocks.
+
+    Its carried state is (b, d_o, 2): the hidden state and the cell state of every unit.
+
+    Args:
+        d_x: input width.
+        d_o: output width.
+        bidirectional: half of the units read the sequence backwards; d_o must be even.
+    """
+
+    def __init__(self, d_x: int, d_o: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        if bidirectional and d_o % 2:
+            raise ValueError(
+                f"a bidirectional LSTM has half of its units in each direction: d_o must be even, got {d_o}"
+            )
+        self.d_o = d_o
+        self.lstm = nn.LSTM(d_x, d_o // 2 if bidirectional else d_o, batch_first=True, bidirectional=bidirectional)
+
+    is_linear_in_memory = False
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers one row carries from step to step."""
+        return 2 * self.d_o
+
+    def forward(
+        self,
+        x: Tensor,
+        initial: Tensor | None = None,
+        lengths: Tensor | Segments | None = None,
+        last_only: bool = False,
+        return_final: bool = False,
+        mean_only: bool = False,
+        chunk: Chunk | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`LMULayer.forward`, with states (b, d_o, 2).
+
+        Raises:
+            ValueError: only the last step is asked of a bidirectional layer, or only the mean of any; the sequence lies
+                over several ranks, or packed sequences are to go on from a state.
+        """
+        if mean_only:
+            raise ValueError("mean_only asks for a layer that is linear in its memory; an LSTM is not")
+        refuse_memories(lengths, initial, chunk)
+        if chunk is not None:
+            raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
+        if self.lstm.bidirectional and last_only:
+            raise ValueError("last_only asks for a causal layer; this one is bidirectional")
+        if isinstance(lengths, Segments):
+            rows = nn.utils.rnn.pack_sequence(x[0].split(lengths.lengths), enforce_sorted=False)
+            packed, state = self.lstm(rows)
+            output = torch.cat(nn.utils.rnn.unpack_sequence(packed))[None]
+            output = last_step(output, lengths) if last_only else output
+            return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
+        state = None
+        if initial is not None:
+            hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
+            state = (hidden, cell)
+        if lengths is None:
+            output, state = self.lstm(x, state)
+        else:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            output, state = self.lstm(packed, state)
+            output = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
+        output = last_step(output, lengths) if last_only else output
+        return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
