@@ -1,6 +1,10 @@
 """Running text on disk: what is read, how it is cut, and what of it comes into memory."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import pyarrow
@@ -49,6 +53,48 @@ def test_tokens_and_windows_are_read_from_the_file_and_not_held(tmp_path, byte_t
     windows.__getitems__(list(range(0, len(windows), 100)))
     assert pyarrow.total_allocated_bytes() - before < 200_000
     assert len(pickle.dumps(windows)) < 20_000  # a worker maps the file again
+
+
+ONE_PASS = """
+import re, sys, threading
+from pathlib import Path
+import torch
+from lmu_hf.training.tasks.text import text_files
+
+held, done = [0], threading.Event()
+
+def watch():
+    while not done.wait(0.01):
+        held.append(int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+task = text_files({"train": Path(sys.argv[1])})
+task.describe()
+order = task.order("train", 8, torch.Generator().manual_seed(0))
+tokens = sum(task.splits["train"].__getitems__(order[at : at + 8])["labels"].numel() for at in range(0, len(order), 8))
+done.set()
+watcher.join()
+print(max(held), tokens)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process's memory")
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_the_memory_of_a_pass_does_not_grow_with_the_corpus(suffix, tmp_path):
+    held, tokens = [], []
+    for megabytes in (25, 75):
+        path = tmp_path / f"{megabytes}.{suffix}"
+        lines = (f"{number:06d} " * 150 for number in range(megabytes * 1000))
+        path.write_text("".join(f'{{"text": "{line}"}}\n' if suffix == "jsonl" else f"{line}\n" for line in lines))
+        command = [sys.executable, "-c", ONE_PASS, str(path)]
+        environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for found, number in zip((held, tokens), done.stdout.split(), strict=True):
+            found.append(int(number))
+    assert tokens[1] - tokens[0] > 45_000_000
+    assert held[1] - held[0] < 20_000_000
 
 
 def test_what_has_been_encoded_is_found_again(tmp_path, byte_tokenizer, monkeypatch):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 PIECE = 1_000_000  # characters that are encoded at a time: an encoding takes some 200 bytes a token
+BATCH = 4 * PIECE  # characters, about, of the rows that are in memory at a time
 FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
@@ -50,8 +51,14 @@ class Corpus:
 
     def texts(self) -> Iterator[str]:
         """The rows as they are."""
-        for batch in self.rows.iter(batch_size=100):
+        for batch in self.rows.iter(batch_size=self.batch_size):
             yield from batch["text"]
+
+    @property
+    def batch_size(self) -> int:
+        """How many rows are read at a time."""
+        mean = self.rows.data.nbytes / max(self.rows.data.num_rows, 1)
+        return min(max(int(BATCH / max(mean, 1)), 1), 1000)
 
 
 class Tokens:
@@ -124,7 +131,7 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, kind: str, num_pr
     rows = corpus.rows.map(
         _encode_rows,
         batched=True,
-        batch_size=100,
+        batch_size=corpus.batch_size,
         with_indices=True,
         remove_columns=corpus.rows.column_names,
         features=Features({"ids": List(Value(dtype)), "characters": Value("int64"), "unknown": Value("int64")}),
@@ -277,6 +284,7 @@ def text_rows(path: Path, begin: int = 0, end: int | None = None) -> "Dataset":
     return Dataset.from_generator(
         _file_pieces,
         features=Features({"text": Value("string")}),
+        writer_batch_size=BATCH // PIECE,
         gen_kwargs={
             "path": str(path.resolve()),
             "begin": begin,
