@@ -15,6 +15,8 @@ from transformers.cache_utils import DynamicCache
 from lmu_hf import (
     LMUConfig,
     LMUForCausalLM,
+    LMUForConditionalGeneration,
+    LMUForImageClassification,
     LMUForSequenceClassification,
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
@@ -483,3 +485,19 @@ def test_a_mask_without_masked_steps_may_stand_beside_packing():
     model, batch = build(LMUForCausalLM), flatten(draw())
     mask = torch.ones_like(batch["input_ids"])
     assert torch.equal(model(**batch, attention_mask=mask).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("name", ["position_ids", "cu_seq_lens_q", "seq_idx"])
+def test_models_of_one_sequence_a_row_refuse_packed_ones(name):
+    packed = {name: torch.zeros(1, 4, dtype=torch.long)}
+    ids = torch.ones(1, 4, dtype=torch.long)
+    fields = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 4}
+    translator = LMUForConditionalGeneration(LMUConfig(vocab_size=9, is_encoder_decoder=True, **fields))
+    classifier = LMUForImageClassification(LMUConfig(image_size=2, input_size=1, **fields))
+    for model, inputs in [
+        (translator, {"input_ids": ids, "labels": ids}),
+        (translator.model, {"input_ids": ids, "decoder_input_ids": ids}),
+        (classifier, {"pixel_values": torch.rand(1, 1, 2, 2)}),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} describes sequences packed in a row"):
+            model(**inputs, **packed)

@@ -18,7 +18,7 @@ from .configuration_lmu import LMUConfig
 from .distributed import current_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ragged import Segments
+from .ragged import Segments, refuse_packing
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 
@@ -372,6 +372,7 @@ class LMUForImageClassification(LMUPooledModel):
             pixel_values: (b, c, image_size, image_size).
             labels: (b,) class ids.
         """
+        refuse_packing(kwargs)
         if pixel_values is None:
             raise ValueError("pixel_values (batch, channels, height, width) must be given")
         sequence = self.pixel_sequence(pixel_values)

@@ -21,7 +21,7 @@ from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .layers import Dropout
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ragged import Packing
+from .ragged import Packing, refuse_packing
 
 
 class CrossAttention(GradientCheckpointingLayer):
@@ -284,6 +284,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
             output_hidden_states: also return what entered and left each block, of both stacks.
             output_attentions: also return the decoder's attention weights.
         """
+        refuse_packing(kwargs)
         # The stacks have configs of their own; what a user changes afterwards is this one.
         config = self.config
         wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -370,6 +371,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
                 :meth:`prepare_decoder_input_ids_from_labels`); −100 where there is nothing to learn.
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
         """
+        refuse_packing(kwargs)
         if labels is not None:
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:

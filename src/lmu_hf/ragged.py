@@ -318,6 +318,17 @@ def refuse_memories(lengths: Tensor | Segments | None, *memories: object) -> Non
         raise ValueError("packed sequences begin with empty memories: give neither initial nor chunk")
 
 
+def refuse_packing(given: dict[str, object]) -> None:
+    """Complain about packed sequences given to a model that reads one sequence a row.
+
+    Raises:
+        ValueError: arguments of that kind are given.
+    """
+    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
+
+
 def _reversal(n: int, lengths: Tensor) -> Tensor:
     t = torch.arange(n, device=lengths.device)
     return torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
