@@ -9,7 +9,7 @@ MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-imdb reproduce-characters table card push docs clean
+	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-imdb reproduce-characters table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -71,6 +71,22 @@ reproduce-sentences: install  ## SST-2, MRPC, RTE, QQP and SNLI, each beside its
 	for name in sst2 mrpc rte qqp snli; do for twin in "" -lstm; do \
 		$(RUN) scripts/train_glue.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
 
+runs/vectors/imdb-lsa.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --train_split train+unsupervised \
+		--algorithm lsa --sif 1e-3 --output_file $@
+
+runs/vectors/pairs-lsa.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 --output_file $@ \
+		--dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext stanfordnlp/imdb \
+		--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised \
+		--text_column question1+question2 premise+hypothesis text text
+
+reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt  ## IMDB, QQP and SNLI by linear classifiers on frozen vectors, pairs beside LSTMs (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do \
+		$(RUN) scripts/train_glue.py --recipe imdb-linear $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; \
+		for name in qqp-linear qqp-linear-lstm snli-linear snli-linear-lstm; do $(RUN) scripts/train_glue.py \
+			--recipe $$name $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; done
+
 reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or the Hub)
 	for name in imdb imdb-lstm; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
@@ -82,7 +98,7 @@ space: install  ## show the family in a browser: a tab for each head, and the me
 	$(RUN) scripts/space.py
 
 table: install  ## write the table of results in README.md from records/
-	$(RUN) scripts/results_table.py --write README.md
+	$(RUN) scripts/results_table.py --write
 
 card: install  ## write a model card for every record
 	$(RUN) scripts/push_to_hub.py --cards records model_cards

@@ -2,17 +2,17 @@
 
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --train_split train+unsupervised
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --algorithm lsa --sif 1e-3
-    python scripts/train_word_vectors.py --dataset_name nyu-mll/glue --dataset_config_name qqp --text_column \
-        question1+question2                                                            # both texts of every pair
+    python scripts/train_word_vectors.py --dataset_name stanfordnlp/snli stanfordnlp/imdb --text_column premise+hypothesis text
     python scripts/train_word_vectors.py --train_file notes.txt --algorithm fasttext --output_file vectors.txt
     python scripts/train_glue.py --recipe imdb-linear --word_vectors vectors.txt       # what they are for
 
-A file is text, or CSV, JSON lines or parquet with a column of it. Texts are cut into words as this project's word
+A file is text, or CSV, JSON lines or parquet with columns of it. Texts are cut into words as this project's word
 tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
---train_split names. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif
-weighs every vector by how rare its word is, so that a plain sum of words becomes a weighted one. With one worker a seed
-gives the same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and
-beside it a .json with what was done and where.
+--train_split names. Several data sets are one corpus; a flag that says more of them has one word for all, or one for
+each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif weighs every
+vector by how rare its word is, so that a plain sum of words becomes a weighted one. With one worker a seed gives the
+same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a
+.json with what was done and where.
 """
 
 import argparse
@@ -32,12 +32,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--dataset_name", help="a data set's name on the Hub, or below --data_dir")
+    source.add_argument("--dataset_name", nargs="+", help="names of data sets on the Hub, or below --data_dir")
     source.add_argument("--train_file", type=Path, help="a file of one's own")
     parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    parser.add_argument("--dataset_config_name", help="which of the data set's configurations")
-    parser.add_argument("--train_split", default="train", help="one or more, joined by + (default: %(default)s)")
-    parser.add_argument("--text_column", default="text", help="the column that holds the text (default: %(default)s)")
+    of_each = {
+        "dataset_config_name": ("none", "which of a data set's configurations (default: %(default)s)"),
+        "train_split": ("train", "one or more, joined by + (default: %(default)s)"),
+        "text_column": ("text", "the column that holds the text, or more of them, joined by + (default: %(default)s)"),
+    }
+    for flag, (default, text) in of_each.items():
+        parser.add_argument(f"--{flag}", nargs="+", default=[default], help=text)
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="word2vec")
     parser.add_argument("--size", type=int, default=300, help="numbers a vector (default: %(default)s)")
     parser.add_argument("--window", type=int, default=5, help="words to either side (default: %(default)s)")
@@ -52,17 +56,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")
+    args.sources = len(args.dataset_name or ["the file"])
+    for flag in of_each:
+        if len(given := getattr(args, flag)) not in (1, args.sources):
+            parser.error(f"--{flag} takes one word or as many as there are data sets, {args.sources}; got {len(given)}")
     return args
 
 
 def load_corpus(args: argparse.Namespace) -> Corpus:
     """The texts that the flags name."""
+    from datasets import concatenate_datasets  # importing it takes a second that `--help` need not wait for
+
     if args.dataset_name is not None:
-        splits = {"train": args.train_split}
-        rows = dataset_rows(args.dataset_name, args.data_dir, splits, args.text_column, args.dataset_config_name)
-        return Corpus(rows["train"])
+        said = (args.dataset_config_name, args.train_split, args.text_column)
+        words = (given * args.sources if len(given) == 1 else given for given in said)
+        rows = [
+            dataset_rows(name, args.data_dir, {"train": split}, column, None if config == "none" else config)["train"]
+            for name, config, split, columns in zip(args.dataset_name, *words, strict=True)
+            for column in columns.split("+")
+        ]
+        return Corpus(concatenate_datasets(rows))
     if args.train_file.suffix in FORMATS:
-        return Corpus(table_rows({"train": args.train_file}, args.text_column)["train"])
+        columns = args.text_column[0].split("+")
+        return Corpus(concatenate_datasets([table_rows({"train": args.train_file}, name)["train"] for name in columns]))
     if not count_characters(args.train_file):
         raise ValueError(f"{args.train_file} holds no text")
     return Corpus(text_rows(args.train_file), separator="")
@@ -75,6 +91,7 @@ def main(argv: list[str] | None = None) -> dict:
     try:
         corpus = load_corpus(args)
         cutter = train_tokenizer("word", ["a"], lowercase=not args.keep_case)  # how it cuts does not hang on its words
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
         counts = train_word_vectors(
             Sentences(corpus, cutter),
             args.output_file,

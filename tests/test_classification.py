@@ -411,6 +411,18 @@ def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
     assert counts["total"] - counts["embeddings"] == 3603
 
 
+@pytest.mark.parametrize("name, labels, parameters", [("qqp", ["a", "b"], 723_601), ("snli", ["a", "b", "c"], 726_003)])
+def test_the_lstms_beside_them_train_a_hundred_times_as_many(name, labels, parameters):
+    rows = replace(made_up("paraphrases", rows=60), labels=labels)
+    vectors = torch.randn(len(ClassificationTask(rows).tokenizer), 300)
+    how = {"word_vectors": vectors, "freeze_word_vectors": True, "single_output": len(labels) == 2}
+    ours, theirs = (
+        count_parameters(ClassificationTask(rows, **how).make_model(get_recipe(f"{name}-linear{twin}").architecture))
+        for twin in ("", "-lstm")
+    )
+    assert theirs["trainable"] == parameters > 100 * ours["trainable"]
+
+
 def test_a_stack_is_taken_over_with_its_tokenizer(tmp_path):
     task = pair_task()
     set_seed(1)

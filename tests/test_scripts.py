@@ -155,6 +155,25 @@ def test_word_vectors_are_trained_from_a_file_and_read_back(tmp_path):
     assert done.stderr.splitlines()[-1].endswith("error: there is no text file nowhere.txt")
 
 
+def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
+    (tmp_path / "org/pairs").mkdir(parents=True)
+    (tmp_path / "org/pairs/train.csv").write_text(
+        "one,other\n" + "a red cat,the cat is red\nhere it is,it is here\n" * 5
+    )
+    (tmp_path / "org/notes").mkdir()
+    (tmp_path / "org/notes/train.csv").write_text("text\n" + "so it goes\n" * 5)
+    words = ["--dataset_name", "org/pairs", "org/notes", "--data_dir", ".", "--text_column", "one+other", "text"]
+    words += ["--algorithm", "lsa", "--size", 2, "--min_count", 5, "--sif", 0.01, "--output_file", "made/vectors.txt"]
+    done = run(SCRIPTS / "train_word_vectors.py", *words, cwd=tmp_path, HF_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "made/vectors.json").read_text())["words"] == {"read": 5 * 16, "words": 9}
+    words_read = [word for word, _ in read_word_vectors(tmp_path / "made/vectors.txt")]
+    assert set(words_read[:2]) == {"is", "it"}
+    assert set(words_read[2:]) == {"a", "red", "cat", "the", "here", "so", "goes"}
+    done = run(SCRIPTS / "train_word_vectors.py", *words, "--train_split", "train", "train", "test", cwd=tmp_path)
+    assert done.stderr.splitlines()[-1].endswith("as many as there are data sets, 2; got 3")
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path):
     done = run(SCRIPTS / "generate.py", "nowhere", cwd=tmp_path)
     assert done.returncode == 1

@@ -195,7 +195,15 @@ def qqp_linear() -> Recipe:
         name="qqp-linear",
         data={"task_name": "qqp", "max_length": 128, "single_output": True, "freeze_word_vectors": True},
         architecture=_paper(theta=64),
+        learning_rate=1e-3,
+        epochs=8,
     )
+
+
+@recipe
+def qqp_linear_lstm() -> Recipe:
+    """The LSTM beside ``qqp-linear``, 723,601 parameters beside the same frozen word vectors."""
+    return _lstm("qqp-linear-lstm", qqp_linear())
 
 
 @recipe
@@ -242,11 +250,16 @@ def snli_lstm() -> Recipe:
 def snli_linear() -> Recipe:
     """The paper's classifier of SNLI, 3,603 parameters beside frozen word vectors."""
     return replace(
-        imdb_linear(),
+        qqp_linear(),
         name="snli-linear",
         data={"dataset_name": "stanfordnlp/snli", "max_length": 128, "freeze_word_vectors": True},
-        architecture=_paper(theta=64),
     )
+
+
+@recipe
+def snli_linear_lstm() -> Recipe:
+    """The LSTM beside ``snli-linear``, 726,003 parameters beside the same frozen word vectors."""
+    return _lstm("snli-linear-lstm", snli_linear())
 
 
 @recipe
