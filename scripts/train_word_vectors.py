@@ -2,7 +2,7 @@
 
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --train_split train+unsupervised
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --algorithm lsa --sif 1e-3
-    python scripts/train_word_vectors.py --dataset_name stanfordnlp/snli stanfordnlp/imdb --text_column premise+hypothesis text
+    python scripts/train_word_vectors.py --dataset_name stanfordnlp/snli --text_column premise+hypothesis
     python scripts/train_word_vectors.py --train_file notes.txt --algorithm fasttext --output_file vectors.txt
     python scripts/train_glue.py --recipe imdb-linear --word_vectors vectors.txt       # what they are for
 
