@@ -73,6 +73,11 @@ def chosen_shapes(args: argparse.Namespace) -> dict[str, tuple[Shape, float]]:
     return {name: SHAPES[name] for name in (SHAPES if args.shapes is None else args.shapes)}
 
 
+def sizes_of(shape: Shape) -> dict[str, int]:
+    """A shape's five sizes, by their letters."""
+    return {letter: size for letter, size in shape._asdict().items() if letter != "packed"}
+
+
 # --------------------------------------------------------------------------- what is measured
 
 
@@ -129,7 +134,7 @@ def rows_of(shape: Shape, theta: float) -> dict[tuple[str, str], Callable[[torch
             why = "a loop of so many steps"
         rows[form, "all"] = why or partial(readout_step, partial(by_states, form, system), shape)
     plan = plan_readout(shape)
-    name = f"{'fused' if plan.fused else 'tiled'} readout, blocks of {plan.chunk}"
+    name = f"{'fused' if plan.fused else 'kept' if plan.kept else 'tiled'} readout, blocks of {plan.chunk}"
     rows[name, "all"] = partial(readout_step, partial(straight, system, None), shape)
     rows["final", "last"] = partial(readout_step, partial(by_states, "final", system), shape, last=True)
     return rows
@@ -250,7 +255,7 @@ def check_picks(count: int, device: torch.device, repeats: int) -> list[dict]:
             steps["chunked"] = readout_step(partial(by_states, "chunked", system), shape, device)
         times = medians(steps, device, repeats)
         pick, best = plan_readout(shape), min(times, key=lambda plan: times[plan])
-        row = {"shape": shape._asdict(), "picked": list(pick), "best": list(best) if best != "chunked" else best}
+        row = {"shape": sizes_of(shape), "picked": list(pick), "best": list(best) if best != "chunked" else best}
         row |= {"milliseconds": 1e3 * times[pick], "times_best": times[pick] / times[best]}
         print(f"{row['times_best']:6.2f}x the best  {shape}  picked {tuple(pick)}, best {row['best']}", flush=True)
         rows.append(row | {"times": {str(plan): 1e3 * value for plan, value in times.items()}})
@@ -279,12 +284,12 @@ def main(argv: list[str] | None = None) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shapes, rows = chosen_shapes(args), []
     for name, (shape, theta) in shapes.items():
-        sizes = ", ".join(f"{letter}={size}" for letter, size in shape._asdict().items())
+        sizes = ", ".join(f"{letter}={size}" for letter, size in sizes_of(shape).items())
         print(f"\n{name}: {sizes}, θ={theta:g}, {device.type}, forward + backward")
         print(f"{'form':<36}{'out':>5}{'ms':>11}{'MiB':>9}{'x floor':>9}{'vs loop':>10}{'vs FFT':>10}")
         rows.append(benchmark(name, shape, theta, device, args.repeats))
         show(rows[-1])
-    measured: dict = {"shapes": {name: {**shape._asdict(), "theta": theta} for name, (shape, theta) in shapes.items()}}
+    measured: dict = {"shapes": {name: {**sizes_of(shape), "theta": theta} for name, (shape, theta) in shapes.items()}}
     measured["rows"] = [row for table in rows for row in table]
     if args.random_shapes:
         measured["picks"] = check_picks(args.random_shapes, device, args.repeats)

@@ -1,13 +1,15 @@
-"""Render the README's tables from the run records and the benchmark, or write them into a page.
+"""Render the tables of the README and of docs/speed.md from the run records and the benchmarks, or write them there.
 
-python scripts/results_table.py                     # print them
-python scripts/results_table.py --write README.md   # put them between its markers
+python scripts/results_table.py            # print them
+python scripts/results_table.py --write    # put them between their pages' markers
 """
 
 import argparse
 from pathlib import Path
 
-from lmu_hf.publishing.table import render, write_into
+from lmu_hf.publishing import speed, table
+
+PROJECT = Path(__file__).parent.parent
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -15,15 +17,19 @@ def main(argv: list[str] | None = None) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument(
-        "--records", type=Path, default=Path("records"), help="a folder of run folders (default: %(default)s)"
+        "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
     )
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="a page with markers to write the table between")
+    parser.add_argument("--write", action="store_true", help="write them into the project's pages")
     args = parser.parse_args(argv)
-    tables = render(args.records)
-    if args.write is None:
-        print("\n\n".join(tables.values()))
-    else:
-        write_into(args.write, tables)
+    pages = {
+        PROJECT / "README.md": table.render(args.records) | speed.render_summaries(args.records),
+        PROJECT / "docs" / "speed.md": speed.render(args.records),
+    }
+    for page, tables in pages.items():
+        if args.write:
+            table.write_into(page, tables)
+        else:
+            print("\n\n".join(tables.values()), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.table import markers, read_records, render, write_into
+from lmu_hf.publishing import speed, table
+from lmu_hf.publishing.table import markers, read_records, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -25,10 +26,13 @@ def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
     assert accuracy > 0.9
 
 
-def test_its_tables_are_what_the_records_say():
-    for name, table in render(PROJECT / "records").items():
-        begin, end = markers(name)
-        assert README.split(begin)[1].split(end)[0].strip() == table
+def test_its_tables_and_those_of_speed_are_what_the_records_say():
+    records, page = PROJECT / "records", (PROJECT / "docs" / "speed.md").read_text(encoding="utf-8")
+    tables = {README: table.render(records) | speed.render_summaries(records), page: speed.render(records)}
+    for text, expected in tables.items():
+        for name, rows in expected.items():
+            begin, end = markers(name)
+            assert text.split(begin)[1].split(end)[0].strip() == rows
 
 
 def test_what_it_links_to_exists():

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 
 import pytest
 import torch
@@ -15,7 +14,8 @@ from lmu_hf.readout import COLUMNS, LENGTHS, TILE_NUMBERS, Plan, Shape, plan_rea
 from lmu_hf.statespace import LegendreSystem, exact
 
 SYSTEM = LegendreSystem(4, 9.0)
-PLANS = [Plan(fused, L) for fused, L in product((True, False), (1, 4, 7))]
+WAYS = [(True, False), (False, False), (False, True)]  # fused, tiled, kept
+PLANS = [Plan(fused, L, kept) for fused, kept in WAYS for L in (1, 4, 7)]
 CHANNELS = (1, 3, COLUMNS)
 
 
@@ -61,23 +61,23 @@ def test_it_is_the_recurrence_read_out_and_so_are_its_gradients(plan, d_u, carri
 
 @pytest.mark.parametrize("basis", ["legendre", "unit"])
 @pytest.mark.parametrize("order, theta, n, d_u", [(64, 100.0, 600, 2), (6, 12.0, 1500, 16), (256, 1e5, 300, 1)])
-@pytest.mark.parametrize("fused", [True, False], ids=["fused", "tiled"])
-def test_high_orders_and_long_sequences_agree_to_rounding(order, theta, n, d_u, basis, fused):
+@pytest.mark.parametrize("fused, kept", WAYS)
+def test_high_orders_and_long_sequences_agree_to_rounding(order, theta, n, d_u, basis, fused, kept):
     case = question(1, n, d_u, LegendreSystem(order, theta, basis=basis), 3, True)
     for L in (2, 16):
-        got = outcome(partial(read_states, plan=Plan(fused, L)), *case)
+        got = outcome(partial(read_states, plan=Plan(fused, L, kept)), *case)
         assert_same(got, outcome(as_written, *case))
 
 
-@given(n=st.integers(1, 700), L=st.sampled_from(LENGTHS), d_u=st.sampled_from(CHANNELS), fused=st.booleans())
-def test_no_length_and_no_block_matters(n, L, d_u, fused):
+@given(n=st.integers(1, 700), L=st.sampled_from(LENGTHS), d_u=st.sampled_from(CHANNELS), way=st.sampled_from(WAYS))
+def test_no_length_and_no_block_matters(n, L, d_u, way):
     u, system, weight, initial = question(1, n, d_u, SYSTEM, 2, True)
-    got = read_states(u, system, weight, initial, Plan(fused, L))
+    got = read_states(u, system, weight, initial, Plan(way[0], L, way[1]))
     for a, b in zip(got, as_written(u, system, weight, initial), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("plan", [Plan(True, 2), Plan(False, 2)], ids=str)
+@pytest.mark.parametrize("plan", [Plan(True, 2), Plan(False, 2), Plan(False, 2, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
 def test_it_differentiates_twice(plan, d_u):
     system = LegendreSystem(2, 4.0)
@@ -143,7 +143,7 @@ def test_a_weight_in_half_precision_reads_states_rounded_to_it(d_u, dtype):
 # --------------------------------------------------------------------------- the rest of PyTorch
 
 
-@pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8)], ids=str)
+@pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
 def test_it_vectorises_and_gives_per_sample_gradients(plan, d_u):
     u, system, weight, _ = question(3, 40, d_u, SYSTEM, 5, False)
@@ -161,7 +161,7 @@ def test_it_vectorises_and_gives_per_sample_gradients(plan, d_u):
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("plan", [None, Plan(True, 8), Plan(False, 8)], ids=str)
+@pytest.mark.parametrize("plan", [None, Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
 def test_it_compiles_without_a_graph_break(backend, plan, d_u):
     torch._dynamo.reset()
@@ -176,7 +176,7 @@ def test_it_compiles_without_a_graph_break(backend, plan, d_u):
 
 
 @pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8)], ids=str)
+@pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
 def test_it_exports_with_its_shape(strict, plan):
     class Readout(torch.nn.Module):
         def forward(self, u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

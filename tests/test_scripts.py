@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.table import speed_table, training_table
+from lmu_hf.publishing.speed import speed_summary, speed_table, training_summary, training_table
 from lmu_hf.training.record import RunRecord
 from lmu_hf.training.transfer import transfer_body
 from lmu_hf.training.word_vectors import read_word_vectors
@@ -269,6 +269,11 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     table = speed_table(result).splitlines()
     assert len(table) == 2 + len(result["rows"])
     assert all(line.startswith("| own: b = 2, n = 40, d = 6, d_u = 1, d_o = 3, theta = 40 |") for line in table[2:])
+    summary = speed_summary(result).splitlines()
+    assert len(summary) == 3  # one shape
+    times = {row["form"].split(",")[0]: f"{row['milliseconds']:.4g}" for row in result["rows"]}
+    cells = summary[2].split(" | ")
+    assert cells[1] in (times.get("fused readout"), times.get("tiled readout")) and cells[6] == times["final"]
 
 
 def test_the_training_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
@@ -285,6 +290,10 @@ def test_the_training_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     table = training_table(result).splitlines()
     assert len(table) == 2 + len(result["rows"])
     assert {line.count("|") for line in table} == {table[0].count("|")}
+    summary = [line.split(" | ") for line in training_summary(result).splitlines()]
+    assert summary[0] == ["| size", "length", "LMU, characters a second", "LSTM", "GPT-2", "Mamba |"]
+    assert summary[2][3] == f"{speeds['LMU'] / speeds['LSTM']:.3g} x"
+    assert summary[3][-1] == " |"  # Mamba, which was left out
 
 
 def test_a_shape_too_large_for_a_form_says_so_in_the_table():

@@ -1,12 +1,14 @@
-"""Every state read out, and none kept: y_t = W_m m_t, the first term of equation (20), straight from the signal.
+"""Every state read out, straight from the signal: y_t = W_m m_t, the first term of equation (20).
 
 What the memory holds on entry to a block of L steps, and the block's L inputs, decide the block's L outputs. Two ways
-lead there, and both save nothing for the backward pass but the signal and W_m:
+lead there, which save nothing for the backward pass but the signal and W_m:
 
 - **fused**: [memory on entry; inputs] · (C W_mᵀ), one product with a constant that W_m has been multiplied into. m is
   never computed. It serves few channels: (d + L)·d_o multiply-adds a step and channel.
 - **tiled**: [memory on entry; inputs] · C gives m for some thousand steps, which a processor's cache holds, and
   m · W_mᵀ their outputs. It serves many channels: d·(d + L) + d·d_o.
+
+Where m is so small that it costs next to nothing to keep, it is **kept** between the two products of the second way.
 
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
 block length, and picks.
@@ -24,10 +26,11 @@ from .memory import _check, constant_like, entry_memories, impulse_tail, times
 from .ragged import Segments
 from .statespace import LegendreSystem
 
-LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others make products whose rows lie askew in memory
+LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others, but for n itself, make products whose rows lie askew
 COLUMNS = 8  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_CONSTANT = 2**24  # numbers
+LARGEST_KEPT = 2**21  # numbers of m
 
 # What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
 MOVED = 26.0  # a number written and read again, through main memory
@@ -41,6 +44,7 @@ class Plan(NamedTuple):
 
     fused: bool
     chunk: int  # L, steps in a block
+    kept: bool = False  # whether autograd keeps m
 
 
 class Shape(NamedTuple):
@@ -58,10 +62,10 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     """What a readout costs forward and backward, in multiply-adds, memory traffic and calls being counted as such.
 
     Every product with a tensor that trains is made three times (once forward, twice backward), and so is every
-    product with a frozen constant (forward, forward again for the backward pass, and backward).
+    product with a frozen constant (forward, forward again for the backward pass, and backward), unless m is kept.
 
     ====================  ==============================  ====================================
-    multiply-adds         fused                           tiled
+    multiply-adds         fused                           tiled, or kept
     ====================  ==============================  ====================================
     entry memories        N·d_u·d·(1 + d/L)               the same
     C W_mᵀ                d_u·(d + L)·L·d·d_o             –
@@ -72,21 +76,22 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     number of a thin product's result counts as ``THIN`` more. A length that is not whole blocks moves the outputs
     twice more.
     """
-    (fused, L), (b, n, d, d_u, d_o, packed) = plan, shape
+    (fused, L, kept), (b, n, d, d_u, d_o, packed) = plan, shape
     steps = b * (n + L / 2) if packed else b * -(-n // L) * L
     blocks = math.ceil(steps / L if packed else steps / L / b)
     entering = steps * d_u * d * (1 + (d + 2 * THIN) / L) if blocks > 1 else 0.0
-    joined = steps / L * d_u * (d + L)
-    ragged = 2 * steps * d_o if packed or n % L else 0
-    walked = min(blocks, 8 * max(blocks.bit_length() / 3, 1))
+    joined, states = steps / L * d_u * (d + L), steps * d_u * d
+    ragged = 2 * steps * d_o if packed or (n % L and not kept) else 0
+    calls = 4 + min(blocks, 8 * max(blocks.bit_length() / 3, 1))
     if fused:
         constant = d_u * (d + L) * L * d_o
-        products = joined * L * d_o + constant * d
+        frozen, trained = 0.0, joined * L * d_o + constant * d
         moved = 2 * joined + 2 * constant
     else:
-        products = steps * d_u * d * (d + L + THIN + d_o)
-        moved = 2 * joined + 2 * steps * d_u * d * CACHED / MOVED
-    return 3 * (products + entering + MOVED * moved + CALL * (4 + walked)) + MOVED * ragged
+        frozen, trained = states * (d + L + THIN), states * d_o
+        moved = 2 * joined + states * (1 if kept else 2 * CACHED / MOVED)
+    again = 2 if kept else 3
+    return again * (frozen + entering + MOVED * moved + CALL * calls) + 3 * trained + MOVED * ragged
 
 
 def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
@@ -103,7 +108,10 @@ def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
 def plans_for(shape: Shape, may_fuse: bool = True) -> list[Plan]:
     """What :func:`plan_readout` chooses from."""
     ways = (True, False) if may_fuse else (False,)
-    plans = [Plan(fused, L) for fused in ways for L in LENGTHS if shape.n >= L]
+    lengths = sorted({L for L in (*LENGTHS, shape.n) if shape.n >= L and LENGTHS[-1] >= L})
+    plans = [Plan(fused, L) for fused in ways for L in lengths]
+    if not shape.packed and shape.b * shape.n * shape.d_u * shape.d <= LARGEST_KEPT:
+        plans += [Plan(False, L, kept=True) for L in lengths if L >= 16 or shape.n == L]
     return [plan for plan in plans if _fits(plan, shape)]
 
 
@@ -140,7 +148,7 @@ def read_states(
         weight: W_m (d_o, d_u·d), channel-major. In half precision, m is rounded to it before the product.
         initial: (b, d_u, d), or None for zero.
         plan: how; by default :func:`plan_readout` decides.
-        segments: sequences packed in the one row of u, each of which begins with an empty memory.
+        segments: sequences packed in the one row of u, each of which begins with an empty memory; m is never kept.
 
     Returns:
         y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d), or (sequences, d_u, d).
@@ -159,14 +167,14 @@ def read_states(
             raise ValueError(f"packed sequences begin with empty memories: leave initial {tuple(initial.shape)} out")
         shape = shape._replace(b=len(segments), n=segments.mean_length, packed=True)
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
+    if plan.kept and segments is None:
+        return _read_kept(u, system, weight, initial, plan.chunk)
     L = plan.chunk
     laid = None if segments is None else segments.blocks(L, u.device)
     x = _whole_blocks(u, L) if laid is None else laid.lay(u)
     columns = not plan.fused and d_u >= COLUMNS
-    first = u.new_zeros(b, d_u, d) if initial is None else initial
-    first = first.mT if columns else first.flatten(0, 1)
     starts = None if laid is None else laid.starts
-    entry = entry_memories(_blocks(x, L, columns), system, first, columns, starts)
+    first, entry = _entering(x, system, initial, L, columns, starts)
     tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
     y = _ReadStates.apply(x, entry, first, weight, starts, system, plan, tile)
     if laid is not None:
@@ -176,6 +184,30 @@ def read_states(
     rest = n - (x.shape[1] - L)
     final = _leave(last, u[:, -rest:], system)
     return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
+
+
+def _read_kept(
+    u: Tensor, system: LegendreSystem, weight: Tensor, initial: Tensor | None, L: int
+) -> tuple[Tensor, Tensor]:
+    """:func:`read_states` with m between two products, for autograd to keep."""
+    (_, n, d_u), d = u.shape, system.order
+    x, columns = _whole_blocks(u, L), d_u >= COLUMNS
+    _, entry = _entering(x, system, initial, L, columns)
+    joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
+    m = times(joined, constant_like("chunk", system, L, x), columns)
+    m = m.reshape(-1, x.shape[1], d * d_u) if columns else m.view(-1, d_u, x.shape[1], d).transpose(1, 2).flatten(2)
+    m = m[:, :n]
+    final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
+    return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
+
+
+def _entering(
+    x: Tensor, system: LegendreSystem, initial: Tensor | None, L: int, columns: bool, starts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What enters the first block, and what enters each, both as :func:`entry_memories` has them."""
+    first = x.new_zeros(x.shape[0], x.shape[2], system.order) if initial is None else initial
+    first = first.mT if columns else first.flatten(0, 1)
+    return first, entry_memories(_blocks(x, L, columns), system, first, columns, starts)
 
 
 def _leave(entry: Tensor, u: Tensor, system: LegendreSystem) -> Tensor:

@@ -1,6 +1,5 @@
 """The README's tables, rendered from what runs and benchmarks wrote down and from nothing else."""
 
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "ru
 TEXT = ["recipe", "parameters", "validation", "test", "gzip", "bz2", "xz", "xz, after the training text", "runs"]
 TRANSLATION = ["recipe", "languages", "parameters", "validation BLEU", "test BLEU", "runs"]
 SERIES = ["recipe", "series", "parameters", "validation NRMSE", "test NRMSE", "runs"]
-CLASSES = ["recipe", "data", "parameters", "of them embeddings", "validation, %", "test, %", "test rows", "runs"]
+CLASSES = ["recipe", "data", "parameters", "of them embeddings", "trained", "validation, %", "test, %", "test rows"]
+CLASSES += ["runs"]
 BUDGET = ["seconds a run", "command"]
 
 
@@ -34,7 +34,7 @@ def results_table(records: list[RunRecord]) -> str:
     for (recipe, order), group in _groups(images, "accuracy", _pixel_order):
         scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
         rows.append([recipe, order, _size(group), *scores, _seeds(group), *_budget(group)])
-    return _markdown(IMAGES + BUDGET, rows)
+    return markdown(IMAGES + BUDGET, rows)
 
 
 def text_table(records: list[RunRecord]) -> str:
@@ -45,7 +45,7 @@ def text_table(records: list[RunRecord]) -> str:
         compressed = group[0].data["compressors"]
         others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in TEXT[4:8]]
         rows.append([recipe, _size(group), *scores, *others, _seeds(group), *_budget(group)])
-    return _markdown(TEXT + BUDGET, rows)
+    return markdown(TEXT + BUDGET, rows)
 
 
 def translation_table(records: list[RunRecord]) -> str:
@@ -54,7 +54,7 @@ def translation_table(records: list[RunRecord]) -> str:
     for (recipe, languages), group in _groups(records, "bleu", lambda record: " → ".join(record.data["languages"])):
         scores = [_score(group, split, "bleu", 1, 1) for split in ("validation", "test")]
         rows.append([recipe, languages, _size(group), *scores, _seeds(group), *_budget(group)])
-    return _markdown(TRANSLATION + BUDGET, rows)
+    return markdown(TRANSLATION + BUDGET, rows)
 
 
 def series_table(records: list[RunRecord]) -> str:
@@ -63,7 +63,7 @@ def series_table(records: list[RunRecord]) -> str:
     for (recipe, series), group in _groups(records, "nrmse", lambda record: record.task):
         scores = [_score(group, split, "nrmse", 1, 4) for split in ("validation", "test")]
         rows.append([recipe, series, _size(group), *scores, _seeds(group), *_budget(group)])
-    return _markdown(SERIES + BUDGET, rows)
+    return markdown(SERIES + BUDGET, rows)
 
 
 def classification_table(records: list[RunRecord]) -> str:
@@ -73,9 +73,9 @@ def classification_table(records: list[RunRecord]) -> str:
     for (recipe, data), group in _groups(texts, "accuracy", lambda record: record.data["name"]):
         scores = [_score(group, split, "accuracy", 100, 1) for split in ("validation", "test")]
         tested = f"{group[0].data['rows']['test']:,}"
-        embeddings = f"{group[0].parameters['embeddings']:,}"
-        rows.append([recipe, data, _size(group), embeddings, *scores, tested, _seeds(group), *_budget(group)])
-    return _markdown(CLASSES + BUDGET, rows)
+        parts = [f"{group[0].parameters[part]:,}" for part in ("embeddings", "trainable")]
+        rows.append([recipe, data, _size(group), *parts, *scores, tested, _seeds(group), *_budget(group)])
+    return markdown(CLASSES + BUDGET, rows)
 
 
 def _size(group: list[RunRecord]) -> str:
@@ -114,95 +114,8 @@ def _pixel_order(record: RunRecord) -> str:
     return f"permutation {record.architecture.get('permutation_seed', 0)}"
 
 
-def speed_table(result: dict) -> str:
-    """What `scripts/benchmark_memory.py` measured at every shape, as it left it in its JSON file."""
-    if "shapes" not in result:  # a file of the time when the benchmark measured one shape
-        return _one_speed_table(result)
-    header = ["shape", "form of the memory", "outputs", "device", "milliseconds", "peak, MiB", "times the floor"]
-    header += ["against the loop", "against the FFT"]
-    rows = []
-    for row in result["rows"]:
-        cells = [_shape(row["shape"], result["shapes"][row["shape"]]), row["form"], row["outputs"], row["device"]]
-        if "skipped" in row:
-            rows.append([*cells, f"not measured: {row['skipped']}", *[""] * (len(header) - 5)])
-            continue
-        floor, loop, fft = (row[f"times_{other}"] for other in ("floor", "recurrent", "fft"))
-        ratios = ["" if floor is None else f"{floor:.3g}"]
-        ratios += ["" if ratio is None else f"{1 / ratio:.3g} x" for ratio in (loop, fft)]
-        rows.append([*cells, f"{row['milliseconds']:.4g}", f"{row['peak_bytes'] / 2**20:.0f}", *ratios])
-    return _markdown(header, rows)
-
-
-def _shape(name: str, sizes: dict) -> str:
-    return f"{name}: " + ", ".join(f"{letter} = {size:g}" for letter, size in sizes.items())
-
-
-def _one_speed_table(result: dict) -> str:
-    header = [
-        "form of the memory",
-        "outputs",
-        "device",
-        "milliseconds",
-        "times the floor",
-        "against the loop",
-        "against the FFT",
-    ]
-    rows = [
-        [
-            row["form"],
-            row["outputs"],
-            row["device"],
-            f"{row['milliseconds']:.4g}",
-            f"{row['times_floor']:.3g}",
-            f"{row['faster_than_recurrent']:.3g} x",
-            f"{row['faster_than_fft']:.3g} x",
-        ]
-        for row in result["rows"]
-    ]
-    return _markdown(header, rows)
-
-
-def generation_table(result: dict) -> str:
-    """What `scripts/benchmark_generation.py` measured of every model, as it left it in its JSON file."""
-    header = ["size", "batch", "prompt", "model", "parameters", "prefill, ms", "tokens a second"]
-    header += ["times as fast: LMU stream", "LMU generate", "LMU prefill"]
-    rows = []
-    for row in result["rows"]:
-        cell = [f"{row['size'] / 1e6:.3g} M", str(row["batch"]), f"{row['prompt']:,}"]
-        if "skipped" in row:
-            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 4)])
-            continue
-        ratios = (row.get(f"{way}_ratio") for way in ("stream", "generate", "prefill"))
-        numbers = [f"{row['parameters']:,}", f"{1e3 * row['prefill_seconds']:.4g}", f"{row['tokens_per_second']:.4g}"]
-        rows.append([*cell, row["model"], *numbers, *("" if ratio is None else f"{ratio:.3g} x" for ratio in ratios)])
-    return _markdown(header, rows)
-
-
-def training_table(result: dict) -> str:
-    """What `scripts/benchmark_training.py` measured of every model, as it left it in its JSON file."""
-    header = ["size", "length", "batch", "model", "parameters", "characters a second", "LMU is times as fast"]
-    rows = []
-    for row in result["rows"]:
-        cell = [f"{row['size'] / 1e6:.3g} M", f"{row['length']:,}"]
-        if "skipped" in row:
-            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 3)])
-            continue
-        numbers = [f"{row['parameters']:,}", f"{row['characters_per_second']:,.0f}", f"{row['lmu_ratio']:.3g} x"]
-        rows.append([*cell, str(row["batch"]), row["model"], *numbers])
-    return _markdown(header, rows)
-
-
-def position_table(result: dict) -> str:
-    """A token's time along one stream, from the same file."""
-    rows = [[f"{row['position']:,}", f"{row['microseconds']:.0f}"] for row in result["positions"]["rows"]]
-    return _markdown(["position in the stream", "microseconds a token"], rows)
-
-
 def render(folder: Path) -> dict[str, str]:
-    """Every table, by the name between its markers."""
-    speed, generation = (
-        json.loads((folder / f"benchmark_{name}.json").read_text(encoding="utf-8")) for name in ("memory", "generation")
-    )
+    """Every table of run records, by the name between its markers."""
     records = read_records(folder)
     return {
         "results": results_table(records),
@@ -210,9 +123,6 @@ def render(folder: Path) -> dict[str, str]:
         "translation": translation_table(records),
         "series": series_table(records),
         "classification": classification_table(records),
-        "speed": speed_table(speed),
-        "generation": generation_table(generation),
-        "positions": position_table(generation),
     }
 
 
@@ -237,6 +147,7 @@ def write_into(page: Path, tables: dict[str, str], script: str = "results_table.
     page.write_text(text, encoding="utf-8")
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -128,11 +128,12 @@ def translation_tab(name: str) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(name).eval()
     tokenizer = AutoTokenizer.from_pretrained(name)
 
-    def read(text: str) -> tuple[str, Any]:
+    def read(text: str) -> Iterator[tuple[str, Any]]:
         try:
             made = translate(model, tokenizer, text)
         except ValueError as error:
             raise said(error) from error
+        yield made.text, None  # a picture takes longer to draw than a sentence to translate
         with plt.rc_context(STYLE):
             figure, axis = plt.subplots(figsize=(7, 0.9 + 0.3 * len(made.target)))
             axis.imshow(made.weights, cmap="Blues", vmin=0, aspect="auto")
@@ -141,7 +142,7 @@ def translation_tab(name: str) -> None:
             axis.xaxis.tick_top()
             figure.tight_layout()
         plt.close(figure)
-        return made.text, figure
+        yield made.text, figure
 
     gr.Markdown("Below the translation: how much each of its tokens (down) looked at each token of the text (across).")
     text = gr.Textbox("Friday, March 5, 2021", label="Text", elem_id="translation-text")
