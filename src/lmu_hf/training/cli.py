@@ -94,6 +94,8 @@ def run(
         folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
         if how["resume"] is True and (folder / "run.json").exists():
             return _tell(folder, RunRecord.read(folder), "is complete already; ")
+        if args.quiet:
+            _hide_progress_of_datasets()
         with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
             task = load_task(args, recipe)
         set_seed(args.seed)
@@ -106,6 +108,12 @@ def run(
     _tell(folder, record)
     PartialState().destroy_process_group()
     return record
+
+
+def _hide_progress_of_datasets() -> None:
+    from datasets import disable_progress_bars  # a second's import, which not every task needs
+
+    disable_progress_bars()
 
 
 def asked_recipe(args: argparse.Namespace) -> Recipe:
