@@ -88,7 +88,7 @@ reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt  ## IMDB,
 			--recipe $$name $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; done
 
 reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or the Hub)
-	for name in imdb imdb-lstm; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
+	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char text8 wikitext-char; do for twin in "" -lstm; do \

@@ -120,6 +120,30 @@ def imdb_lstm() -> Recipe:
 
 
 @recipe
+def imdb_ngram() -> Recipe:
+    """IMDB reviews, from scratch: windows of three words read by a wide layer, and the largest output over time."""
+    return replace(
+        imdb(),
+        name="imdb-ngram",
+        architecture={
+            "block_type": "lmu",
+            "num_hidden_layers": 1,
+            "order": 3,
+            "theta": 3,
+            "basis": "unit",
+            "encoder": "identity",
+            "embedding_size": 128,
+            "hidden_size": 384,
+            "hidden_act": "relu",
+            "pooling": "max",
+            "embedding_dropout": 0.5,
+            "hidden_dropout": 0.3,
+            "classifier_dropout": 0.5,
+        },
+    )
+
+
+@recipe
 def imdb_linear() -> Recipe:
     """The paper's classifier of IMDB, 301 parameters beside frozen word vectors: give ``--word_vectors``."""
     return Recipe(
