@@ -151,7 +151,7 @@ def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
 
 def test_what_the_data_set_itself_calls_a_split_is_said(tmp_path):
     run = make_run(tmp_path / "x-seed0", "text-classification")
-    assert "What is called validation here is the data set's own: a tenth of train." in str(
+    assert "What is validation here is, in the data set's own terms, a tenth of train." in str(
         render(Shown.beside(run), "x")
     )
 

@@ -238,7 +238,7 @@ def _how_scored(shown: Shown) -> str:
         parts.append(f"Scorer: `{record.scorer}`.")
     for split in record.metrics:
         if (whose := _split_of(record, split)) != split:
-            parts.append(f"What is called {split} here is the data set's own: {whose}.")
+            parts.append(f"What is {split} here is, in the data set's own terms, {whose}.")
     if shown.baselines:
         recipes = " and ".join(sorted({f"`{record.recipe}`" for record in shown.baselines}))
         parts.append(f"The LSTM is {recipes}, trained on the same rows.")
