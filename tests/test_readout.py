@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lmu_hf.memory import memory_recurrent
-from lmu_hf.readout import COLUMNS, LENGTHS, TILE_NUMBERS, Plan, Shape, plan_readout, read_states, readout_cost
+from lmu_hf.readout import (
+    COLUMNS,
+    LENGTHS,
+    TILE_NUMBERS,
+    Plan,
+    Shape,
+    plan_readout,
+    plans_for,
+    read_states,
+    readout_cost,
+)
 from lmu_hf.statespace import LegendreSystem, exact
 
 SYSTEM = LegendreSystem(4, 9.0)
@@ -222,6 +232,13 @@ def test_cost_grows_with_the_batch_and_with_every_width(shape):
 )
 def test_one_channel_is_fused_and_many_of_low_order_are_tiled(shape, fused):
     assert plan_readout(shape).fused == fused
+
+
+def test_states_are_kept_where_they_are_few_and_in_one_piece():
+    few = Shape(16, 256, 4, 64, 192)
+    assert plan_readout(few).kept
+    for other in (few._replace(b=64), few._replace(packed=True)):
+        assert not any(plan.kept for plan in plans_for(other))
 
 
 # --------------------------------------------------------------------------- what is refused
