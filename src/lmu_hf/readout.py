@@ -33,9 +33,10 @@ LARGEST_CONSTANT = 2**24  # numbers
 LARGEST_KEPT = 2**21  # numbers of m
 
 # What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
-MOVED = 26.0  # a number written and read again, through main memory
-CACHED = 1.0  # the same through the cache
-CALL = 9e5  # a call of PyTorch, however small
+MOVED = 22.0  # a number written and read again, through main memory
+CACHED = 4.0  # the same through the cache
+TURNED = 9.0  # how often a joined number counts as moved where it changes places with channels
+CALL = 1.7e6  # a call of PyTorch, however small
 THIN = 48.0  # what a product costs beside its multiply-adds, for each number of its result
 
 
@@ -86,7 +87,7 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     if fused:
         constant = d_u * (d + L) * L * d_o
         frozen, trained = 0.0, joined * L * d_o + constant * d
-        moved = 2 * joined + 2 * constant
+        moved = (2 if d_u == 1 else 2 + TURNED) * joined + 2 * constant
     else:
         frozen, trained = states * (d + L + THIN), states * d_o
         moved = 2 * joined + states * (1 if kept else 2 * CACHED / MOVED)
