@@ -154,7 +154,7 @@ def test_a_final_memory_is_returned_only_when_asked_for():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_dense_readout_never_writes_the_states(bidirectional, monkeypatch):
+def test_a_dense_readout_never_writes_many_states(bidirectional, monkeypatch):
     monkeypatch.setitem(TILE_NUMBERS, "cpu", 2**15)
 
     class LargestTensor(TorchDispatchMode):
@@ -167,7 +167,7 @@ def test_a_dense_readout_never_writes_the_states(bidirectional, monkeypatch):
                     self.numbers = max(self.numbers, leaf.untyped_storage().nbytes() // leaf.element_size())
             return result
 
-    layer, x = layer_of(system=LegendreSystem(64, 100.0), bidirectional=bidirectional), noise(8, 1024, 3)
+    layer, x = layer_of(system=LegendreSystem(64, 100.0), bidirectional=bidirectional), noise(32, 1024, 3)
     layer(x)  # constants are derived, and remembered
     with LargestTensor() as seen:
         layer(x)[0].sum().backward()
