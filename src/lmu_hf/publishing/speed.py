@@ -8,7 +8,7 @@ from .table import markdown
 
 def render(folder: Path) -> dict[str, str]:
     """Every table of every row, by the name between its markers."""
-    speed, training, generation = (_read(folder, name) for name in ("memory", "training", "generation"))
+    speed, training, generation = _measured(folder)
     return {
         "speed": speed_table(speed),
         "training": training_table(training),
@@ -19,7 +19,7 @@ def render(folder: Path) -> dict[str, str]:
 
 def render_summaries(folder: Path) -> dict[str, str]:
     """The same measurements in a few rows, by the name between their markers."""
-    speed, training, generation = (_read(folder, name) for name in ("memory", "training", "generation"))
+    speed, training, generation = _measured(folder)
     return {
         "speed-summary": speed_summary(speed),
         "training-summary": training_summary(training),
@@ -27,8 +27,10 @@ def render_summaries(folder: Path) -> dict[str, str]:
     }
 
 
-def _read(folder: Path, name: str) -> dict:
-    return json.loads((folder / f"benchmark_{name}.json").read_text(encoding="utf-8"))
+def _measured(folder: Path) -> list[dict]:
+    """What the benchmarks of the memory, of training and of generation left."""
+    paths = (folder / f"benchmark_{name}.json" for name in ("memory", "training", "generation"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 # --------------------------------------------------------------------------- every row
