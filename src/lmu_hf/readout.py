@@ -74,9 +74,9 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     ====================  ==============================  ====================================
 
     with N = b·n, n rounded up to whole blocks, or half a block more for packed sequences, which end anywhere. Every
-    number of a thin product's result counts as ``THIN`` more, and what is fused from several channels as moved ``TURNED``
-    times more, since time and channels change places. A length that is not whole blocks moves the outputs twice more,
-    unless m is kept, and cut in their place.
+    number of a thin product's result counts as ``THIN`` more; what is fused from several channels counts as moved
+    ``TURNED`` times more, since time and channels change places. A length that is not whole blocks moves the outputs
+    twice more, unless m is kept, and cut in their place.
     """
     (fused, L, kept), (b, n, d, d_u, d_o, packed) = plan, shape
     steps = b * (n + L / 2) if packed else b * -(-n // L) * L
