@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lmu_hf.training import loop
 from lmu_hf.training.augmentation import Augmentation
 from lmu_hf.training.batches import Schedule
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, verify
@@ -97,6 +98,15 @@ def test_auto_takes_the_newest_good_checkpoint(tmp_path, caplog):
     run(folder, resume=True)
     assert "step-00000007 is damaged" in caplog.text and "going on from" in caplog.text and "00000006" in caplog.text
     assert_same_run(tmp_path / "whole", folder)
+
+
+@pytest.mark.parametrize("seconds, share, saved", [(0, 1e9, range(2, 13)), (0, 1e-9, [1]), (60, 1.0, [])])
+def test_saved_by_the_clock_between_evaluations(tmp_path, monkeypatch, seconds, share, saved):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", seconds)  # 60 in earnest
+    monkeypatch.setattr(loop, "SAVE_SHARE", share)  # a save that took long is not soon followed by another
+    run(tmp_path, replace(RECIPE, eval_steps=12), checkpoints=11)
+    there = sorted((tmp_path / "checkpoints").glob("*"))
+    assert [int(path.name.removeprefix("step-")) for path in there] == list(saved)
 
 
 def test_auto_begins_where_there_is_nothing(tmp_path):

@@ -30,6 +30,7 @@ from .signals import Interruption
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0
+SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Running:
         resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
             checkpoint at a path.
         overwrite: begin anew in a folder that holds an earlier run, which is then lost.
-        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for at an evaluation when a
-            minute has passed since the last.
+        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
+            seldom where saving is slow.
         checkpoints: how many are kept.
         workers: processes that make batches.
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
@@ -162,19 +163,20 @@ class _Run:
             disable=self.running.quiet or not main,
             desc=record.recipe,
         )
-        start, saved = time.perf_counter() - progress.seconds, time.perf_counter()
+        start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
                 self._step(batches)
                 bar.update()
-                evaluated = self._evaluation_is_due()
-                if evaluated:
+                if self._evaluation_is_due():
                     self._evaluate(bar, log, start)
-                told = self._any(interruption.signal is not None)
-                if told or self._save_is_due(evaluated, saved):
-                    progress.seconds = time.perf_counter() - start
+                told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
+                if told or self._save_is_due(late):
+                    began = time.perf_counter()
+                    progress.seconds = began - start
                     self._save(folder, identity)
                     saved = time.perf_counter()
+                    next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)
                 if told:
                     raise SystemExit(128 + (interruption.signal or 0))
         bar.close()
@@ -201,12 +203,12 @@ class _Run:
         self.progress.step += 1
         self.progress.loss_steps += 1
 
-    def _any(self, condition: bool) -> bool:
-        """Whether a condition holds in any process."""
+    def _any(self, *conditions: bool) -> list[bool]:
+        """Of each condition, whether it holds in any process."""
         if self.accelerator.num_processes == 1:
-            return condition
-        flag = torch.tensor(float(condition), device=self.accelerator.device)
-        return cast(Tensor, self.accelerator.reduce(flag)).item() > 0
+            return list(conditions)
+        flags = torch.tensor(conditions, dtype=torch.float32, device=self.accelerator.device)
+        return (cast(Tensor, self.accelerator.reduce(flags)) > 0).tolist()
 
     # ------------------------------------------------------------------ evaluation
 
@@ -264,10 +266,10 @@ class _Run:
 
     # ------------------------------------------------------------------ saving and going on
 
-    def _save_is_due(self, evaluated: bool, saved: float) -> bool:
+    def _save_is_due(self, late: bool) -> bool:
         every = self.running.checkpointing_steps
         if every is None:
-            return evaluated and self._any(time.perf_counter() - saved > SAVE_SECONDS)
+            return late
         return self.progress.step % (self.rows.steps_per_epoch if every == "epoch" else int(every)) == 0
 
     def _save(self, folder: Path, identity: dict) -> None:
@@ -284,7 +286,7 @@ class _Run:
                 save(folder / "checkpoints", self.progress.step, Checkpoint(tensors, state), self.running.checkpoints)
             except CheckpointError as error:
                 failure = error
-        if self._any(failure is not None):
+        if any(self._any(failure is not None)):
             raise failure or CheckpointError("the main process could not write a checkpoint")
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
