@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -15,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, train_tokenizer
-from lmu_hf.training.evaluation import evaluate, find_recipe, load_model
+from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.record import count_parameters
@@ -478,6 +479,16 @@ def test_a_run_learns_and_its_model_scores_the_same_again(tmp_path):
     assert evaluate(load_model(name, again), again, "test") == record.metrics["test"]
     with pytest.raises(ValueError, match="has no split 'extra'; it has train, validation, test"):
         evaluate(load_model(name, again), again, "extra")
+    groups = evaluate_by_length(load_model(name, again), again, "test", 3)
+    rows = sum(group["rows"] for group in groups)
+    found = sum(group["rows"] * group["scores"]["accuracy"] for group in groups)
+    assert len(groups) == 3 and rows == 50 and found / rows == pytest.approx(record.metrics["test"]["accuracy"])
+    assert all(one["length"][1] < other["length"][0] for one, other in pairwise(groups))
+    assert groups[-1]["length"][1] == again.describe()["longest"]["test"]
+    (whole,) = evaluate_by_length(load_model(name, again), again, "test", 1)
+    assert whole["rows"] == 50 and whole["scores"] == record.metrics["test"]
+    with pytest.raises(ValueError, match="1 group or more, got 0"):
+        evaluate_by_length(load_model(name, again), again, "test", 0)
     with pytest.raises(ValueError, match="was made for other data: it has architectures"):
         load_model(name, ClassificationTask(made_up("paraphrases", rows=60)))
     with pytest.raises(ValueError, match="give --recipe"):

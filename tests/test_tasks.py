@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
+from lmu_hf.training.evaluation import evaluate_by_length
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord
@@ -237,6 +238,26 @@ def test_perfect_translations_score_100_and_others_less(monkeypatch):
     assert task.scores(model, "test", task.loader("test", 3), alone)["bleu"] == pytest.approx(100)
     assert "tok:13a" in task.scorer
     assert "case:mixed" in task.scorer
+
+
+def test_long_sentences_are_scored_apart_from_short_ones(monkeypatch):
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+    rows = pairs(*((" ".join(words[:n]), " ".join(words[:n]).upper()) for n in (8, 3, 4, 7, 2)))
+    task = TranslationTask("counts", {"train": rows, "validation": rows}, vocab_size=300, max_length=60)
+    long = {source: target for source, target in task.pairs["validation"] if len(source) > 20}
+
+    def only_long(model, inputs, num_beams):
+        sources = task.tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+        ids = task.encode([long.get(source, "nothing") for source in sources])["input_ids"]
+        return torch.nn.functional.pad(ids, (0, 61 - ids.shape[1]), value=task.tokenizer.pad_token_id)
+
+    monkeypatch.setattr(task, "translate", only_long)
+    short, rest = evaluate_by_length(task.make_model(TINY), task, "validation", 2, batch_size=2)
+    assert (short["length"], short["rows"], short["scores"]["bleu"]) == ([2, 4], 3, 0)
+    assert (rest["length"], rest["rows"]) == ([7, 8], 2)
+    assert rest["scores"]["bleu"] == pytest.approx(100)
+    with pytest.raises(ValueError, match="the rows of words are not texts"):
+        evaluate_by_length(text_task().make_model({}), text_task(), "validation", 2)
 
 
 def test_the_saved_model_searches_as_the_final_scores_do(tmp_path):

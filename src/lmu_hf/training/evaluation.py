@@ -1,9 +1,11 @@
 """A saved model's scores on a split of the data that a recipe names."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -68,17 +70,57 @@ def load_model(name: str, task: Task) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def evaluate(model: PreTrainedModel, task: Task, split: str, batch_size: int | None = None) -> dict[str, float]:
-    """A model's scores on a split, by the search that a run's final scores use.
+def evaluate(
+    model: PreTrainedModel,
+    task: Task,
+    split: str,
+    batch_size: int | None = None,
+    rows: Sequence[int] | None = None,
+) -> dict[str, float]:
+    """A model's scores on a split, or on some of its rows, by the search that a run's final scores use.
 
     Raises:
         ValueError: the data has no such split.
     """
     if split not in task.splits:
-        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
+        raise ValueError(_no_split(task, split))
     accelerator = Accelerator()
-    batches = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch))
+    batches = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
     return task.scores(model.eval().to(accelerator.device), split, batches, accelerator.gather_for_metrics, final=True)
+
+
+def evaluate_by_length(
+    model: PreTrainedModel, task: Task, split: str, groups: int, batch_size: int | None = None
+) -> list[dict[str, Any]]:
+    """A model's scores on rows of like length, from the shortest to the longest.
+
+    Args:
+        groups: of about as many rows each, as far as rows of one length, which stay together, allow it.
+
+    Returns:
+        Per group its shortest and longest row's ``length``, its ``rows`` and its ``scores``.
+
+    Raises:
+        ValueError: there is not one group, the data has no such split, or its rows have no lengths.
+    """
+    if groups < 1:
+        raise ValueError(f"rows can be scored by length in 1 group or more, got {groups}")
+    if split not in task.splits:
+        raise ValueError(_no_split(task, split))
+    lengths = task.row_lengths(split)
+    edges = np.unique(np.quantile(lengths, np.arange(1, groups) / groups, method="lower"))
+    group_of = np.searchsorted(edges, lengths)
+    found = []
+    for group in np.unique(group_of):
+        rows = np.flatnonzero(group_of == group)
+        between = [int(lengths[rows].min()), int(lengths[rows].max())]
+        scores = evaluate(model, task, split, batch_size, rows.tolist())
+        found.append({"length": between, "rows": len(rows), "scores": scores})
+    return found
+
+
+def _no_split(task: Task, split: str) -> str:
+    return f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}"
 
 
 def report(name: str, model: PreTrainedModel, task: Task, split: str, scores: dict[str, float]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What the training loop asks of data, of whatever kind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
 from ...configuration_lmu import LMUConfig
@@ -26,6 +27,7 @@ class Task(ABC):
         scorer: how scores are computed, where that needs saying (BLEU's signature, for one).
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
+        length_unit: what :meth:`row_lengths` counts.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Task(ABC):
     lower_is_better: bool = False
     scorer: str = ""
     evaluation_batch: int = 1000
+    length_unit: str = ""
 
     @abstractmethod
     def describe(self) -> dict:
@@ -74,9 +77,18 @@ class Task(ABC):
         """What makes a batch of a split's rows; it must not draw from any random generator."""
         return _as_it_is
 
-    def loader(self, split: str, batch_size: int, workers: int = 0) -> DataLoader:
-        """Batches of a split in its own order, for evaluation."""
-        return DataLoader(self.splits[split], batch_size, collate_fn=self.collate(split), num_workers=workers)
+    def loader(self, split: str, batch_size: int, workers: int = 0, rows: Sequence[int] | None = None) -> DataLoader:
+        """Batches of a split in its own order, or of some of its rows, for evaluation."""
+        data = self.splits[split] if rows is None else Subset(self.splits[split], rows)
+        return DataLoader(data, batch_size, collate_fn=self.collate(split), num_workers=workers)
+
+    def row_lengths(self, split: str) -> np.ndarray:
+        """How long each row of a split is, in the order of :meth:`loader`, in ``length_unit``.
+
+        Raises:
+            ValueError: rows of this data have no lengths to tell them apart.
+        """
+        raise ValueError(f"the rows of {self.name} are not texts, so there are no lengths to tell them apart by")
 
     def inputs(self, batch: Any, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """A batch as a model takes it, with ``labels``; varied at random if a generator is given."""

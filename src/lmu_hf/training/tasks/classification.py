@@ -58,6 +58,7 @@ class ClassificationTask(Task):
 
     auto_class = AutoModelForSequenceClassification
     evaluation_batch = 128
+    length_unit = "tokens"
 
     def __init__(
         self,
@@ -214,6 +215,10 @@ class ClassificationTask(Task):
         whole = len(drawn) // batch_size  # a shorter batch stays last, or it would shift all behind it
         turns = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
         return np.concatenate([batches[turn] for turn in turns]).tolist()
+
+    def row_lengths(self, split: str) -> np.ndarray:
+        """How many tokens each row has, of a pair its longer text."""
+        return self.lengths[split] if split == "train" else np.sort(self.lengths[split], kind="stable")
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
@@ -47,6 +48,7 @@ class TranslationTask(Task):
 
     metric = "bleu"
     evaluation_batch = 128
+    length_unit = "words of the source"
     auto_class = AutoModelForSeq2SeqLM
 
     def __init__(
@@ -134,6 +136,10 @@ class TranslationTask(Task):
             return batch if split == "train" else {**batch, "row": torch.tensor(rows)}
 
         return padded
+
+    def row_lengths(self, split: str) -> np.ndarray:
+        """How many words each source has, between blanks."""
+        return np.array([len(source.split()) for source, _ in self.pairs[split]])
 
     def encode(self, texts: list[str]) -> dict[str, Tensor]:
         """Sentences as ``input_ids`` and ``attention_mask``, (b, n)."""
