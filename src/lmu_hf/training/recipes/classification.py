@@ -52,7 +52,7 @@ def _own_words(task_name: str) -> Recipe:
         qqp_linear(),
         name=f"{task_name}-linear",
         data=qqp_linear().data | {"task_name": task_name, "max_length": 256},
-        architecture=_paper(theta=64) | {"pooling": "mean", "classifier_dropout": 0.5},
+        architecture=_paper(theta=64) | {"pooling": "mean", "normalize_pooled": True, "classifier_dropout": 0.5},
         epochs=30,
         batch_size=32,
     )

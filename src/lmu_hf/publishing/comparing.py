@@ -1,0 +1,147 @@
+"""The pictures of docs/results.md: what run records say, beside what others have published."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from ..training.record import MetricsLog, RunRecord
+from .figures import ACCENT, FAINT, INK, STYLE, save
+from .table import read_records
+
+CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M characters"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A model: how many parameters were trained, accuracy in per cent, and where its name stands beside its point."""
+
+    name: str
+    parameters: int
+    accuracy: float
+    shift: tuple[int, int] = (6, 4)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One test set of :func:`accuracy_against_parameters`: what its own recipes begin with, and others' marks."""
+
+    title: str
+    recipes: tuple[str, ...]
+    marks: tuple[Mark, ...]
+
+
+PANELS = (
+    Panel(
+        "psMNIST, permutation 0",
+        ("psmnist", "psmnist-large", "psmnist-plain"),
+        (
+            Mark("LMU of 2019", 102_000, 97.15),
+            Mark("the paper's LMU", 165_000, 98.49, (6, -12)),
+            Mark("SMPConv", 370_000, 99.10, (6, -12)),
+            Mark("CKConv", 1_000_000, 98.54),
+        ),
+    ),
+    Panel(
+        "IMDB",
+        ("imdb", "imdb-lstm", "imdb-ngram", "imdb-linear"),
+        (
+            Mark("the paper's LMU, pre-trained", 34_000_000, 93.20, (-80, 8)),
+            Mark("LSTM, pre-trained", 75_000_000, 92.88, (6, -14)),
+            Mark("DistilBERT", 66_000_000, 92.82, (-56, -14)),
+        ),
+    ),
+)
+
+
+def bits_against_time(records: Path, path: Path) -> Path:
+    """Validation bits per character while an LMU and the LSTM beside it train, a panel for each text that has both.
+
+    Raises:
+        FileNotFoundError: there is no finished pair of runs.
+    """
+    pairs = {name: [_of_recipe(records, f"{name}{twin}") for twin in ("", "-lstm")] for name in CHARACTERS}
+    pairs = {name: runs for name, runs in pairs.items() if all(runs)}
+    if not pairs:
+        raise FileNotFoundError(f"no LMU with its LSTM among the runs of characters below {records}")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(pairs), figsize=(6.5 * len(pairs), 4), squeeze=False)
+        for axis, (name, runs) in zip(axes[0], pairs.items(), strict=True):
+            for (folder, *_), label, colour in zip(runs, ("LMU", "LSTM"), (ACCENT, INK), strict=True):
+                rows, record = MetricsLog.read(folder), RunRecord.read(folder)
+                minutes = [row["seconds"] / 60 for row in rows]
+                bits = [row[f"validation_{record.metric}"] for row in rows]
+                size = f"{label}, {record.parameters['total'] / 1e6:.2f} M parameters"
+                axis.plot(minutes, bits, "o-", color=colour, markersize=3, label=size)
+                axis.annotate(f"{bits[-1]:.3f}", (minutes[-1], bits[-1]), (4, 4), textcoords="offset points")
+            axis.set(xlabel="minutes of training", ylabel="bits per character, validation", ylim=(None, 2.2))
+            axis.set_title(CHARACTERS[name], loc="left", fontsize=10)
+            axis.legend(frameon=False)
+        return save(figure, path)
+
+
+def accuracy_against_parameters(records: Path, path: Path) -> Path:
+    """Test accuracy against trained parameters, with published models as points, a panel for each of ``PANELS``."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(PANELS), figsize=(6.5 * len(PANELS), 4.5))
+        for axis, panel in zip(axes, PANELS, strict=True):
+            ours = [_mark(records, recipe) for recipe in panel.recipes]
+            lstms = [mark for mark in ours if mark.name.endswith("-lstm")]
+            _scatter(axis, [mark for mark in ours if mark not in lstms], ACCENT, "o")
+            _scatter(axis, lstms, INK, "s")
+            _scatter(axis, panel.marks, FAINT, "D")
+            axis.set(xscale="log", xlabel="trained parameters", ylabel="test accuracy, %")
+            axis.margins(x=0.3, y=0.1)
+            axis.set_title(panel.title, loc="left", fontsize=10)
+        return save(figure, path)
+
+
+def score_by_length(report: Path, metric: str, path: Path) -> Path:
+    """A score of texts by their length, from what ``scripts/evaluate.py --by_length`` wrote.
+
+    Raises:
+        ValueError: the report does not score texts by their length.
+    """
+    told = json.loads(report.read_text(encoding="utf-8"))
+    if "by_length" not in told:
+        raise ValueError(f"{report} has no scores by length: write it with evaluate.py --by_length")
+    groups = told["by_length"]["groups"]
+    labels = ["{}–{}".format(*group["length"]) for group in groups]
+    scores = [group["scores"][metric] for group in groups]
+    whole = told["scores"][metric]
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.5, 4))
+        bars = axis.bar(labels, scores, color=ACCENT, width=0.6)
+        axis.bar_label(bars, labels=[f"{group['rows']} rows" for group in groups], fontsize=8, padding=2)
+        axis.axhline(whole, color=FAINT, linewidth=1)
+        axis.annotate(f"all: {whole:.1f}", (len(groups) - 0.6, whole), (0, 3), textcoords="offset points", fontsize=8)
+        axis.set(xlabel=told["by_length"]["unit"], ylabel={"bleu": "BLEU"}.get(metric, metric))
+        axis.set_title(f"{told['task']}, {told['split']}", loc="left", fontsize=10)
+        return save(figure, path)
+
+
+def _of_recipe(records: Path, recipe: str) -> list[Path]:
+    """The folders of a recipe's finished runs, by seed."""
+    folders = (path.parent for path in records.glob("*/run.json"))
+    of_it = [folder for folder in folders if RunRecord.read(folder).recipe == recipe]
+    return sorted(of_it, key=lambda folder: RunRecord.read(folder).seed)
+
+
+def _mark(records: Path, recipe: str) -> Mark:
+    """A recipe's mean over its seeds; of images, those in the first permutation's order."""
+    group = [record for record in read_records(records) if record.recipe == recipe]
+    group = [record for record in group if record.architecture.get("permutation_seed", 0) == 0]
+    accuracy = 100 * mean(record.metrics["test"]["accuracy"] for record in group)
+    return Mark(recipe, group[0].parameters["trainable"], accuracy)
+
+
+def _scatter(axis: Axes, marks: Sequence[Mark], colour: str, marker: str) -> None:
+    """Points with their names beside them."""
+    axis.scatter([mark.parameters for mark in marks], [mark.accuracy for mark in marks], color=colour, marker=marker)
+    for mark in marks:
+        place = mark.parameters, mark.accuracy
+        axis.annotate(mark.name, place, mark.shift, textcoords="offset points", fontsize=8, color=INK)
