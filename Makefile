@@ -81,11 +81,19 @@ runs/vectors/pairs-lsa.txt: | $(VENV)/.installed
 		--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised \
 		--text_column question1+question2 premise+hypothesis text text
 
-reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt  ## IMDB, QQP and SNLI by linear classifiers on frozen vectors, pairs beside LSTMs (DATA=folder, or the Hub)
+OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
+
+$(OWN_WORDS): runs/vectors/%-lsa.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 1 --sif 1e-3 --output_file $@ \
+		--dataset_name nyu-mll/glue --dataset_config_name $* --text_column sentence1+sentence2
+
+reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WORDS)  ## IMDB and pairs by linear classifiers on frozen vectors, QQP and SNLI beside LSTMs (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do \
 		$(RUN) scripts/train_glue.py --recipe imdb-linear $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; \
 		for name in qqp-linear qqp-linear-lstm snli-linear snli-linear-lstm; do $(RUN) scripts/train_glue.py \
-			--recipe $$name $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; done
+			--recipe $$name $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; \
+		for name in mrpc rte; do $(RUN) scripts/train_glue.py --recipe $$name-linear $(DATA_FLAG) \
+			--word_vectors runs/vectors/$$name-lsa.txt --seed $$seed || exit 1; done; done
 
 reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or the Hub)
 	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done

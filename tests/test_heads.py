@@ -144,23 +144,6 @@ def test_the_imdb_memory_is_the_decaying_mean_of_the_word_vectors():
     assert_close(model(ids).logits[0], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_normalised_pooled_vectors_do_not_know_how_large_the_memory_was(pooling):
-    fields = {**WORD_VECTORS, "embedding_size": 6, "hidden_size": 6, "pooling": pooling, "rms_norm_eps": 1e-300}
-    plain, scaled = (build(LMUForSequencePairClassification, **fields, normalize_pooled=on) for on in (False, True))
-    scaled.load_state_dict(plain.state_dict())
-    first, second = draw_ids(2, 50), draw_ids(2, 20, seed=1)
-    pooled = scaled.pool(input_ids=first)[0]
-    assert_close(pooled.square().mean(-1), torch.ones(2, dtype=pooled.dtype), rtol=0, atol=1e-12)
-    assert_close(pooled, plain.pool(input_ids=first)[0] * (pooled / plain.pool(input_ids=first)[0])[:, :1])
-    logits = [(model(first, pair_input_ids=second).logits) for model in (plain, scaled)]
-    for model in (plain, scaled):
-        with torch.no_grad():
-            model.get_input_embeddings().weight.mul_(3)
-    assert not torch.allclose(plain(first, pair_input_ids=second).logits, logits[0])
-    assert_close(scaled(first, pair_input_ids=second).logits, logits[1], rtol=0, atol=1e-12)
-
-
 def test_mackey_glass_has_about_18_thousand_parameters():
     fields = {"input_size": 1, "hidden_size": 140, "num_hidden_layers": 1, "order": 40, "theta": 50}
     fields |= {"memory_channels": 1, "block_type": "lmu", "head_hidden_size": 80}

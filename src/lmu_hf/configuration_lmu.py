@@ -81,8 +81,6 @@ class LMUConfig(PreTrainedConfig):
         attention_dropout (`float`, defaults to 0): dropout on its weights.
         label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps.
-        normalize_pooled (`bool`, defaults to `False`): scale what is pooled to a root mean square of 1, so that a
-            classifier is told nothing of a text's length.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
         head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
@@ -135,7 +133,6 @@ class LMUConfig(PreTrainedConfig):
     attention_dropout: float | int = 0.0
     label_smoothing: float | int = 0.0
     pooling: str = "last"
-    normalize_pooled: bool = False
     pair_features: list[str] | tuple[str, ...] = PAIR_FEATURES
     head_hidden_size: int = 0
     output_size: int = 1

@@ -58,8 +58,6 @@ class LMUPooledModel(LMUPreTrainedModel):
     ) -> tuple[Tensor, BaseModelOutputWithPast]:
         """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
 
-        ``config.normalize_pooled`` scales each to a root mean square of 1.
-
         With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25); with ``"mean"``,
         where it is linear in its memory, nothing but their mean, by :func:`~lmu_hf.pooled.memory_mean`. Of packed
         sequences, b counts sequences, not rows.
@@ -85,7 +83,7 @@ class LMUPooledModel(LMUPreTrainedModel):
         )
         hidden = outputs.last_hidden_state
         if segments is not None and pooling != "last":
-            return self._scaled(segments.pool(hidden, pooling)), outputs
+            return segments.pool(hidden, pooling), outputs
         given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
         ranks = current_ranks()
         real = None
@@ -96,12 +94,7 @@ class LMUPooledModel(LMUPreTrainedModel):
             n = given.shape[1]
             steps = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
             pooled = ranks.pool(pooled, steps, pooling)
-        return self._scaled(pooled), outputs
-
-    def _scaled(self, pooled: Tensor) -> Tensor:
-        if not self.config.normalize_pooled:
-            return pooled
-        return nn.functional.rms_norm(pooled, pooled.shape[-1:], eps=self.config.rms_norm_eps)
+        return pooled, outputs
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).

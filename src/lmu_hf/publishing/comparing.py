@@ -110,17 +110,17 @@ def score_by_length(report: Path, metric: str, path: Path) -> Path:
     if "by_length" not in told:
         raise ValueError(f"{report} has no scores by length: write it with evaluate.py --by_length")
     groups = told["by_length"]["groups"]
-    labels = ["{}–{}".format(*group["length"]) for group in groups]
+    labels = ["–".join(str(words) for words in sorted(set(group["length"]))) for group in groups]
     scores = [group["scores"][metric] for group in groups]
     whole = told["scores"][metric]
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.5, 4))
         bars = axis.bar(labels, scores, color=ACCENT, width=0.6)
-        axis.bar_label(bars, labels=[f"{group['rows']} rows" for group in groups], fontsize=8, padding=2)
-        axis.axhline(whole, color=FAINT, linewidth=1)
-        axis.annotate(f"all: {whole:.1f}", (len(groups) - 0.6, whole), (0, 3), textcoords="offset points", fontsize=8)
+        axis.bar_label(bars, labels=[f"{score:.1f}" for score in scores], padding=2)
+        rows = [f"{group['rows']} rows" for group in groups]
+        axis.bar_label(bars, labels=rows, label_type="center", color="white", fontsize=8)
         axis.set(xlabel=told["by_length"]["unit"], ylabel={"bleu": "BLEU"}.get(metric, metric))
-        axis.set_title(f"{told['task']}, {told['split']}", loc="left", fontsize=10)
+        axis.set_title(f"{told['task']}, {told['split']}: {whole:.1f} over all rows", loc="left", fontsize=10)
         return save(figure, path)
 
 

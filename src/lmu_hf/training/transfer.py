@@ -13,8 +13,8 @@ logger = get_logger(__name__)
 # Fields that say nothing about what the body computes with its weights, or only add to it.
 FREE_FIELDS = frozenset(
     (
-        *("deep_representations", "pooling", "normalize_pooled", "pair_features", "head_hidden_size"),
-        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"),
+        *("deep_representations", "pooling", "pair_features", "head_hidden_size", "label_smoothing"),
+        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
         *("memory_form", "use_cache", "tie_word_embeddings", "initializer_range", "output_size"),
     )
 )

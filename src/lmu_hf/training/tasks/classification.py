@@ -24,7 +24,6 @@ GROUP = 50  # batches whose rows are sorted by length together, as in transforme
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "deep_representations",
     "pooling",
-    "normalize_pooled",
     "pair_features",
     "head_hidden_size",
     "classifier_dropout",
