@@ -105,8 +105,9 @@ reproduce-characters: install  ## PTB, text8 and WikiText by characters, each be
 space: install  ## show the family in a browser: a tab for each head, and the memory itself
 	$(RUN) scripts/space.py
 
-table: install  ## write the table of results in README.md from records/
+table: install  ## write the tables of README.md and docs/, and the pictures of docs/results.md, from records/
 	$(RUN) scripts/results_table.py --write
+	$(RUN) scripts/figure_results.py
 
 card: install  ## write a model card for every record
 	$(RUN) scripts/push_to_hub.py --cards records model_cards
