@@ -278,7 +278,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_resume import kill_again_and_again
 kill_again_and_again({str(tmp_path)!r}, kills=200)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=800, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     story = json.loads(done.stdout.splitlines()[-1])
     assert story["kills"] == 200 and story["inside a save"] > 0, story
