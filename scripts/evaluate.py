@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         with PartialState().main_process_first():
             task = load_task(args, recipe)
         model = load_model(name, task)
-        scores = evaluate(model, task, args.split, args.per_device_eval_batch_size)
         groups = []
-        if args.by_length is not None:
+        if args.by_length is not None:  # first, since it may be refused
             groups = evaluate_by_length(model, task, args.split, args.by_length, args.per_device_eval_batch_size)
+        scores = evaluate(model, task, args.split, args.per_device_eval_batch_size)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
     if PartialState().is_main_process:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ..training.record import MetricsLog, RunRecord
 from .figures import ACCENT, FAINT, INK, STYLE, save
-from .table import read_records
+from .table import read_records, read_runs
 
 CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M characters"}
 
@@ -28,7 +28,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One test set of :func:`accuracy_against_parameters`: what its own recipes begin with, and others' marks."""
+    """One test set of :func:`accuracy_against_parameters`: this project's recipes, and others' marks."""
 
     title: str
     recipes: tuple[str, ...]
@@ -61,18 +61,23 @@ PANELS = (
 def bits_against_time(records: Path, path: Path) -> Path:
     """Validation bits per character while an LMU and the LSTM beside it train, a panel for each text that has both.
 
+    Of several seeds the first is drawn.
+
     Raises:
         FileNotFoundError: there is no finished pair of runs.
     """
-    pairs = {name: [_of_recipe(records, f"{name}{twin}") for twin in ("", "-lstm")] for name in CHARACTERS}
-    pairs = {name: runs for name, runs in pairs.items() if all(runs)}
+    first: dict[str, tuple[Path, RunRecord]] = {}
+    for folder, record in read_runs(records).items():
+        first.setdefault(record.recipe, (folder, record))
+    twins = {name: (name, f"{name}-lstm") for name in CHARACTERS}
+    pairs = {name: [first[twin] for twin in both] for name, both in twins.items() if first.keys() >= set(both)}
     if not pairs:
         raise FileNotFoundError(f"no LMU with its LSTM among the runs of characters below {records}")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(pairs), figsize=(6.5 * len(pairs), 4), squeeze=False)
         for axis, (name, runs) in zip(axes[0], pairs.items(), strict=True):
-            for (folder, *_), label, colour in zip(runs, ("LMU", "LSTM"), (ACCENT, INK), strict=True):
-                rows, record = MetricsLog.read(folder), RunRecord.read(folder)
+            for (folder, record), label, colour in zip(runs, ("LMU", "LSTM"), (ACCENT, INK), strict=True):
+                rows = MetricsLog.read(folder)
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
                 size = f"{label}, {record.parameters['total'] / 1e6:.2f} M parameters"
@@ -88,10 +93,11 @@ def bits_against_time(records: Path, path: Path) -> Path:
 
 def accuracy_against_parameters(records: Path, path: Path) -> Path:
     """Test accuracy against trained parameters, with published models as points, a panel for each of ``PANELS``."""
+    every = read_records(records)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(PANELS), figsize=(6.5 * len(PANELS), 4.5))
         for axis, panel in zip(axes, PANELS, strict=True):
-            ours = [_mark(records, recipe) for recipe in panel.recipes]
+            ours = [_mark(every, recipe) for recipe in panel.recipes]
             lstms = [mark for mark in ours if mark.name.endswith("-lstm")]
             _scatter(axis, [mark for mark in ours if mark not in lstms], ACCENT, "o")
             _scatter(axis, lstms, INK, "s")
@@ -126,16 +132,9 @@ def score_by_length(report: Path, metric: str, path: Path) -> Path:
         return save(figure, path)
 
 
-def _of_recipe(records: Path, recipe: str) -> list[Path]:
-    """The folders of a recipe's finished runs, by seed."""
-    folders = (path.parent for path in records.glob("*/run.json"))
-    of_it = [folder for folder in folders if RunRecord.read(folder).recipe == recipe]
-    return sorted(of_it, key=lambda folder: RunRecord.read(folder).seed)
-
-
-def _mark(records: Path, recipe: str) -> Mark:
+def _mark(records: list[RunRecord], recipe: str) -> Mark:
     """A recipe's mean over its seeds; of images, those in the first permutation's order."""
-    group = [record for record in read_records(records) if record.recipe == recipe]
+    group = [record for record in records if record.recipe == recipe]
     group = [record for record in group if record.architecture.get("permutation_seed", 0) == 0]
     accuracy = 100 * mean(record.metrics["test"]["accuracy"] for record in group)
     return Mark(recipe, group[0].parameters["trainable"], accuracy)

@@ -15,8 +15,8 @@ CLASSES += ["runs"]
 BUDGET = ["seconds a run", "command"]
 
 
-def read_records(folder: Path) -> list[RunRecord]:
-    """Every finished run below a folder, in the order of the folders' names.
+def read_runs(folder: Path) -> dict[Path, RunRecord]:
+    """Every finished run below a folder, by its own folder, in the order of their names.
 
     Raises:
         FileNotFoundError: there is none.
@@ -24,7 +24,12 @@ def read_records(folder: Path) -> list[RunRecord]:
     folders = sorted(path.parent for path in folder.glob("*/run.json"))
     if not folders:
         raise FileNotFoundError(f"no finished run below {folder}")
-    return [RunRecord.read(folder) for folder in folders]
+    return {folder: RunRecord.read(folder) for folder in folders}
+
+
+def read_records(folder: Path) -> list[RunRecord]:
+    """The records alone of :func:`read_runs`."""
+    return list(read_runs(folder).values())
 
 
 def results_table(records: list[RunRecord]) -> str:

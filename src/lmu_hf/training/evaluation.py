@@ -82,8 +82,7 @@ def evaluate(
     Raises:
         ValueError: the data has no such split.
     """
-    if split not in task.splits:
-        raise ValueError(_no_split(task, split))
+    _check_split(task, split)
     accelerator = Accelerator()
     batches = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
     return task.scores(model.eval().to(accelerator.device), split, batches, accelerator.gather_for_metrics, final=True)
@@ -105,8 +104,7 @@ def evaluate_by_length(
     """
     if groups < 1:
         raise ValueError(f"rows can be scored by length in 1 group or more, got {groups}")
-    if split not in task.splits:
-        raise ValueError(_no_split(task, split))
+    _check_split(task, split)
     lengths = task.row_lengths(split)
     edges = np.unique(np.quantile(lengths, np.arange(1, groups) / groups, method="lower"))
     group_of = np.searchsorted(edges, lengths)
@@ -119,8 +117,9 @@ def evaluate_by_length(
     return found
 
 
-def _no_split(task: Task, split: str) -> str:
-    return f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}"
+def _check_split(task: Task, split: str) -> None:
+    if split not in task.splits:
+        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
 
 
 def report(name: str, model: PreTrainedModel, task: Task, split: str, scores: dict[str, float]) -> dict[str, Any]:

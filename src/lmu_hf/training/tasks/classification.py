@@ -85,12 +85,12 @@ class ClassificationTask(Task):
         self.model_name_or_path = model_name_or_path
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {split: self._encode(split, part, num_proc) for split, part in rows.splits.items()}
-        self.lengths = {split: np.asarray(part.with_format("numpy")["length"][:]) for split, part in encoded.items()}
         # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
         self.splits = {
-            split: part if split == "train" else part.select(np.argsort(self.lengths[split], kind="stable"))
+            split: part if split == "train" else part.select(np.argsort(_lengths(part), kind="stable"))
             for split, part in encoded.items()
         }
+        self.lengths = {split: _lengths(part) for split, part in self.splits.items()}
 
     def _tokenizer(
         self, kind: TokenizerKind | PreTrainedTokenizerFast, vocab_size: int | None, lowercase: bool
@@ -218,7 +218,7 @@ class ClassificationTask(Task):
 
     def row_lengths(self, split: str) -> np.ndarray:
         """How many tokens each row has, of a pair its longer text."""
-        return self.lengths[split] if split == "train" else np.sort(self.lengths[split], kind="stable")
+        return self.lengths[split]
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
@@ -285,6 +285,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
+
+
+def _lengths(rows: "Dataset") -> np.ndarray:
+    return np.asarray(rows.with_format("numpy")["length"][:])
 
 
 def _texts(rows: LabelledText) -> Iterable[str]:
