@@ -5,20 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_heads import (
-    IDS,
-    LABELS,
-    POOLINGS,
-    SERIES,
-    SMALL_IMAGE,
-    WIDTH,
-    assert_near,
-    build,
-    draw,
-    draw_ids,
-    in_one_row,
-    tiny,
-)
+from tiny_heads import IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, in_one_row, tiny
+from tiny_stacks import WIDTH, assert_near, draw_ids
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from torch.testing import assert_close

@@ -10,19 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_heads import (
-    IDS,
-    LABELS,
-    POOLINGS,
-    SERIES,
-    SMALL_IMAGE,
-    assert_near,
-    build,
-    draw,
-    draw_ids,
-    in_one_row,
-    tiny,
-)
+from tiny_heads import IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, in_one_row, tiny
+from tiny_stacks import assert_near, draw_ids
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from torch.testing import assert_close
