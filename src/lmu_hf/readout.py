@@ -27,7 +27,7 @@ from .ragged import Segments
 from .statespace import LegendreSystem
 
 LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others, but for n itself, make products whose rows lie askew
-COLUMNS = 8  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
+COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_CONSTANT = 2**24  # numbers
 LARGEST_KEPT = 2**21  # numbers of m
