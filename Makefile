@@ -9,7 +9,7 @@ MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-imdb reproduce-characters table card push docs clean
+	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-imdb reproduce-characters table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -60,8 +60,12 @@ reproduce-python-sources: install  ## a next-byte model of the standard library'
 reproduce-dates: install  ## English to German dates and quantities (no download)
 	$(RUN) scripts/train_translation.py
 
-reproduce-multi30k: install  ## English to German captions (DATA=folder, or the Hub)
-	$(RUN) scripts/train_translation.py --recipe multi30k $(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k)
+reproduce-multi30k: install  ## English to German captions, beside LSTMs with attention (DATA=folder, or the Hub)
+	for twin in "" -lstm; do $(RUN) scripts/train_translation.py --recipe multi30k$$twin \
+		$(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k) || exit 1; done
+
+reproduce-evbnews: install  ## English to Vietnamese news, beside LSTMs with attention (DATA=folder: it is not on the Hub)
+	for twin in "" -lstm; do $(RUN) scripts/train_translation.py --recipe evbnews$$twin $(DATA_FLAG) || exit 1; done
 
 reproduce-mackey-glass: install  ## Mackey-Glass, the paper's network and an LSTM of its size, three seeds (no download)
 	for name in mackey-glass mackey-glass-lstm; do for seed in $(SEEDS); do \
@@ -99,8 +103,8 @@ reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or 
 	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char text8 wikitext-char; do for twin in "" -lstm; do \
-		$(RUN) scripts/train_char_lm.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
+	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain wikitext-char wikitext-char-lstm; do \
+		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 space: install  ## show the family in a browser: a tab for each head, and the memory itself
 	$(RUN) scripts/space.py

@@ -17,6 +17,7 @@ import argparse
 
 from lmu_hf.training.cli import run, training_parser
 from lmu_hf.training.loading import add_data_flags, load_translation
+from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.record import RunRecord
 
 
@@ -30,7 +31,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
-    return run(args, load_translation, run_name=f"{args.source_lang}-{args.target_lang}")
+    languages = {**get_recipe(args.recipe).data, **{flag: said for flag, said in vars(args).items() if said}}
+    return run(args, load_translation, run_name="{source_lang}-{target_lang}".format(**languages))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_every_picture_is_drawn_from_the_records(tmp_path):
 
 def test_a_model_without_its_lstm_is_not_drawn(tmp_path):
     for folder in RECORDS.glob("*"):
-        if folder.is_dir() and "-char-lstm" not in folder.name:
+        if folder.is_dir() and "-lstm" not in folder.name:
             shutil.copytree(folder, tmp_path / "records" / folder.name)
     with pytest.raises(FileNotFoundError, match="no LMU with its LSTM"):
         bits_against_time(tmp_path / "records", tmp_path / "bits.png")

@@ -286,6 +286,20 @@ def test_a_column_for_each_language_is_as_good_as_one_for_both():
     assert tasks[0].pairs == tasks[1].pairs == {"train": [("a cat", "ein Kater"), ("a house", "ein Haus")]}
 
 
+def test_another_data_set_may_be_the_test_and_escapes_of_moses_are_undone(tmp_path):
+    for folder, split in (("news", "train"), ("news", "validation"), ("news", "test"), ("talks", "validation")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        rows = pairs((f"it &apos;s {folder}", f"&quot; {split} &quot;"))
+        rows.to_parquet(tmp_path / folder / f"{split}.parquet")
+    task = parallel_dataset("news", tmp_path, test_dataset="talks", unescape=True, vocab_size=300)
+    assert task.pairs["test"] == [("it 's talks", '" validation "')]
+    assert task.pairs["train"] == [("it 's news", '" train "')]
+    assert task.describe()["splits"] == {"test": "talks validation"}
+    plain = parallel_dataset("news", tmp_path, vocab_size=300)
+    assert plain.pairs["test"] == [("it &apos;s news", "&quot; test &quot;")]
+    assert "splits" not in plain.describe()
+
+
 @pytest.mark.parametrize("target", ["de", "vi"])
 def test_dates_and_quantities_are_drawn_once_and_never_in_two_splits(target):
     task = dates_and_quantities("en", target, rows=600, vocab_size=400)

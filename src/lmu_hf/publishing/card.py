@@ -73,7 +73,7 @@ def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
     order = ("pixel_order", "permutation_seed")
     same_order = [other.architecture.get(name) for name in order] == [record.architecture.get(name) for name in order]
     return (
-        other.recipe.startswith(f"{record.recipe}-lstm")
+        other.recipe == f"{record.recipe}-lstm"
         and other.data.get("fingerprint") == record.data.get("fingerprint")
         and same_order
     )

@@ -14,6 +14,8 @@ from .figures import ACCENT, FAINT, INK, STYLE, save
 from .table import read_records, read_runs
 
 CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M characters"}
+# What a recipe's name ends in, the cell that it trains, and its colour.
+CELLS = {"": ("LMU", ACCENT), "-lstm": ("LSTM", INK), "-lstm-plain": ("LSTM alone", FAINT)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ PANELS = (
 
 
 def bits_against_time(records: Path, path: Path) -> Path:
-    """Validation bits per character while an LMU and the LSTM beside it train, a panel for each text that has both.
+    """Validation bits per character while an LMU and the LSTMs beside it train, a panel for each text that has both.
 
     Of several seeds the first is drawn.
 
@@ -69,18 +71,20 @@ def bits_against_time(records: Path, path: Path) -> Path:
     first: dict[str, tuple[Path, RunRecord]] = {}
     for folder, record in read_runs(records).items():
         first.setdefault(record.recipe, (folder, record))
-    twins = {name: (name, f"{name}-lstm") for name in CHARACTERS}
-    pairs = {name: [first[twin] for twin in both] for name, both in twins.items() if first.keys() >= set(both)}
+    pairs = [name for name in CHARACTERS if {name, f"{name}-lstm"} <= first.keys()]
     if not pairs:
         raise FileNotFoundError(f"no LMU with its LSTM among the runs of characters below {records}")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(pairs), figsize=(6.5 * len(pairs), 4), squeeze=False)
-        for axis, (name, runs) in zip(axes[0], pairs.items(), strict=True):
-            for (folder, record), label, colour in zip(runs, ("LMU", "LSTM"), (ACCENT, INK), strict=True):
+        for axis, name in zip(axes[0], pairs, strict=True):
+            for end, (cell, colour) in CELLS.items():
+                if name + end not in first:
+                    continue
+                folder, record = first[name + end]
                 rows = MetricsLog.read(folder)
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
-                size = f"{label}, {record.parameters['total'] / 1e6:.2f} M parameters"
+                size = f"{cell}, {record.parameters['total'] / 1e6:.2f} M parameters"
                 axis.plot(minutes, bits, "o-", color=colour, markersize=3, label=size)
                 axis.annotate(f"{bits[-1]:.3f}", (minutes[-1], bits[-1]), (4, 4), textcoords="offset points")
             axis.set(xlabel="minutes of training", ylabel="bits per character, validation")

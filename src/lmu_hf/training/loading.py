@@ -40,8 +40,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "freeze_word_vectors": {"action": argparse.BooleanOptionalAction, "help": "and stay at (default: the recipe's)"},
     "preprocessing_num_workers": {"type": int, "help": "processes that tokenise"},
     "rows": {"type": int, "help": "made-up rows to draw (default: the recipe's)"},
-    "source_lang": {"default": "en", "help": "language code (default: %(default)s)"},
-    "target_lang": {"default": "de", "help": "language code (default: %(default)s)"},
+    "source_lang": {"help": "language code (default: the recipe's)"},
+    "target_lang": {"help": "language code (default: the recipe's)"},
     "horizon": {"type": int, "default": 15, "help": "how many steps ahead (default: %(default)s)"},
     "series_seed": {"type": int, "default": 0, "help": "of the series (default: %(default)s)"},
     "permutation_seed": {"type": _seed_or_none, "default": 0, "help": "of the pixel order, or 'none' for raster order"},
@@ -125,10 +125,14 @@ def load_translation(args: argparse.Namespace, recipe: Recipe) -> TranslationTas
     """Pairs of sentences to translate."""
     options = dict(recipe.data)
     name = options.pop("dataset_name", None)
-    languages = {"source_lang": args.source_lang, "target_lang": args.target_lang}
+    for flag in ("source_lang", "target_lang", "rows"):
+        if getattr(args, flag) is not None:
+            options[flag] = getattr(args, flag)
+    if args.dataset_name not in (None, name):
+        options.pop("test_dataset", None)
     if (args.dataset_name or name) is None:
-        return dates_and_quantities(**languages, **options, **({} if args.rows is None else {"rows": args.rows}))
-    return parallel_dataset(args.dataset_name or name, args.data_dir, **languages, **options)
+        return dates_and_quantities(**options)
+    return parallel_dataset(args.dataset_name or name, args.data_dir, **options)
 
 
 def load_classification(args: argparse.Namespace, recipe: Recipe) -> ClassificationTask:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from .base import Recipe, recipe
 
 LSTM_SIZE = 152
+PLAIN_LSTM_SIZE = 320
 
 
 @recipe
@@ -64,6 +65,13 @@ def _lstm(small: Recipe) -> Recipe:
     )
 
 
+def _plain_lstm(small: Recipe) -> Recipe:
+    """Two LSTM layers and nothing around them, as in most published comparisons; again with as many parameters."""
+    architecture = {"block_type": "lmu", "cell": "lstm", "num_hidden_layers": 2, "hidden_size": PLAIN_LSTM_SIZE}
+    dropout = {"hidden_dropout": small.architecture["hidden_dropout"]}
+    return replace(small, name=f"{small.name}-lstm-plain", architecture=architecture | dropout)
+
+
 @recipe
 def ptb_char() -> Recipe:
     """Penn Treebank, character by character; spaces and line breaks are characters, as in the literature."""
@@ -78,14 +86,20 @@ def ptb_char_lstm() -> Recipe:
 
 @recipe
 def text8() -> Recipe:
-    """The first characters of text8; ``--dataset_name afmck/text8`` is the whole of it, split 90M/5M/5M."""
-    return _small("text8", "text8-prefix", epochs=4, tokenizer="char")
+    """The first characters of text8, once; ``--dataset_name afmck/text8`` is the whole of it, split 90M/5M/5M."""
+    return replace(_small("text8", "text8-prefix", epochs=1, tokenizer="char"), eval_steps=500)
 
 
 @recipe
 def text8_lstm() -> Recipe:
     """The same for LSTMs."""
     return _lstm(text8())
+
+
+@recipe
+def text8_lstm_plain() -> Recipe:
+    """The same for two layers of LSTM alone."""
+    return _plain_lstm(text8())
 
 
 @recipe

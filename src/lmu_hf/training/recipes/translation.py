@@ -5,13 +5,24 @@ from dataclasses import replace
 from .base import Recipe, recipe
 
 
+def _lstm(of: Recipe) -> Recipe:
+    """LSTMs in the memories' place, under the same attention, in the same blocks and loop."""
+    return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
+
+
 @recipe
 def multi30k() -> Recipe:
     """English to German captions: bidirectional encoder, attention, one hour on two cores."""
     return Recipe(
         name="multi30k",
         kind="translation",
-        data={"dataset_name": "multi30k-en-de", "vocab_size": 6000, "max_length": 96},
+        data={
+            "dataset_name": "multi30k-en-de",
+            "source_lang": "en",
+            "target_lang": "de",
+            "vocab_size": 6000,
+            "max_length": 96,
+        },
         architecture={
             "hidden_size": 256,
             "num_hidden_layers": 2,
@@ -39,12 +50,42 @@ def multi30k() -> Recipe:
 
 
 @recipe
+def multi30k_lstm() -> Recipe:
+    """The same for LSTMs."""
+    return _lstm(multi30k())
+
+
+@recipe
+def evbnews() -> Recipe:
+    """English to Vietnamese news; the test is tst2012 of IWSLT'15, talks, with its Moses escapes undone."""
+    return replace(
+        multi30k(),
+        name="evbnews",
+        data={
+            "dataset_name": "evbnews-en-vi",
+            "test_dataset": "iwslt15-en-vi",
+            "source_lang": "en",
+            "target_lang": "vi",
+            "vocab_size": 8000,
+            "max_length": 128,
+            "unescape": True,
+        },
+    )
+
+
+@recipe
+def evbnews_lstm() -> Recipe:
+    """The same for LSTMs."""
+    return _lstm(evbnews())
+
+
+@recipe
 def dates() -> Recipe:
     """Dates and quantities in two languages: what ``train_translation.py`` trains with nothing to download."""
     return replace(
         multi30k(),
         name="dates",
-        data={"vocab_size": 1000},
+        data={"source_lang": "en", "target_lang": "de", "vocab_size": 1000},
         architecture=multi30k().architecture | {"hidden_size": 128, "intermediate_size": 256, "hidden_dropout": 0.05},
         epochs=6,
         averaging=0.99,

@@ -1,5 +1,6 @@
 """Pairs of sentences: any parallel text, and dates and quantities that Babel writes in two languages."""
 
+import html
 import random
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
@@ -41,6 +42,8 @@ class TranslationTask(Task):
         vocab_size: byte pairs and all.
         max_length: tokens of a sentence beyond which it is cut.
         num_beams: of the search that the final scores and the saved model use.
+        unescape: read ``&apos;``, ``&quot;`` and the like, as Moses' tokeniser writes them, as the characters they are.
+        origin: of splits that come from elsewhere, the data set and its split.
 
     Raises:
         ValueError: a language is missing, or a split is empty.
@@ -60,11 +63,14 @@ class TranslationTask(Task):
         vocab_size: int = 8000,
         max_length: int = 128,
         num_beams: int = 5,
+        unescape: bool = False,
+        origin: dict[str, str] | None = None,
     ) -> None:
         from ..metrics import BLEU
 
         self.name, self.source_lang, self.target_lang = name, source_lang, target_lang
         self.max_length, self.num_beams = max_length, num_beams
+        self.unescape, self.origin = unescape, origin or {}
         self.pairs = {split: self._pairs(split, rows[split]) for split in SPLITS if split in rows}
         self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
             "bpe",
@@ -87,7 +93,11 @@ class TranslationTask(Task):
                 raise ValueError(
                     f"the {split} split of {self.name} has no language {language!r}; it has {', '.join(names)}"
                 )
-        return list(zip(flat[names[self.source_lang]], flat[names[self.target_lang]], strict=True))
+        sources, targets = (
+            [html.unescape(text) if self.unescape else text for text in flat[names[language]]]
+            for language in (self.source_lang, self.target_lang)
+        )
+        return list(zip(sources, targets, strict=True))
 
     def describe(self) -> dict:
         """Name, languages, pairs per split, and a fingerprint of every sentence."""
@@ -99,6 +109,7 @@ class TranslationTask(Task):
             "languages": [self.source_lang, self.target_lang],
             "rows": {split: len(pairs) for split, pairs in self.pairs.items()},
             "tokenizer": "bpe",
+            **({"splits": self.origin} if self.origin else {}),
             "fingerprint": digest.hexdigest()[:16],
         }
 
@@ -180,14 +191,26 @@ class TranslationTask(Task):
         return self.tokenizer
 
 
-def parallel_dataset(name: str, data_dir: Path | None = None, **how) -> TranslationTask:
+def parallel_dataset(
+    name: str, data_dir: Path | None = None, test_dataset: str | None = None, **how
+) -> TranslationTask:
     """A parallel data set, by Hub name or from a folder of data sets.
+
+    Args:
+        name: of the data set.
+        data_dir: the folder; None for the Hub.
+        test_dataset: another one, whose validation split is the test; None for the data set's own test split.
+        how: further arguments of :class:`TranslationTask`.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
         ValueError: it lacks a split or a language.
     """
-    return TranslationTask(name, load_rows(name, data_dir, needed=("train", "validation")), **how)
+    rows = load_rows(name, data_dir, needed=("train", "validation"))
+    if test_dataset is None:
+        return TranslationTask(name, rows, **how)
+    rows = {**rows, "test": load_rows(test_dataset, data_dir, needed=("validation",))["validation"]}
+    return TranslationTask(name, rows, origin={"test": f"{test_dataset} validation"}, **how)
 
 
 def dates_and_quantities(
