@@ -99,8 +99,14 @@ reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WOR
 		for name in mrpc rte; do $(RUN) scripts/train_glue.py --recipe $$name-linear $(DATA_FLAG) \
 			--word_vectors runs/vectors/$$name-lsa.txt --seed $$seed || exit 1; done; done
 
-reproduce-imdb: install  ## IMDB from scratch, beside its LSTM (DATA=folder, or the Hub)
+runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \
+		--output_file $@
+
+reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training reviews, beside an LSTM (DATA=folder, or the Hub)
 	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
+	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe imdb-windows $(DATA_FLAG) --word_vectors $< \
+		--seed $$seed || exit 1; done
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain wikitext-char wikitext-char-lstm; do \

@@ -238,7 +238,7 @@ def heads(ranks: Ranks) -> None:
     ids, values, labels = torch.randint(11, (3, 40)), noise(3, 40, 2), torch.tensor([0, 2, 1])
     holed = torch.rand(3, 40) > 0.3
     holed[0, :30], holed[1, 12:] = False, False
-    for pooling, mask in ("last", holed), ("mean", holed), ("max", holed), ("last", torch.ones_like(holed)):
+    for pooling, mask in ("last", holed), ("mean", holed), ("mean_max", holed), ("last", torch.ones_like(holed)):
         second = (mask.cumsum(1) * 2 > mask.sum(1, keepdim=True)).long()
         one = make(LMUForSequenceClassification, num_labels=3, pooling=pooling)
         pair = make(LMUForSequencePairClassification, num_labels=3, pooling=pooling)

@@ -54,7 +54,7 @@ def legal_fields(draw) -> dict:
         "order": draw(st.integers(1, 6)),
         "theta": draw(st.one_of(theta, st.lists(theta, min_size=layers, max_size=layers))),
         "bidirectional": bidirectional,
-        "pooling": draw(st.sampled_from(["mean", "max"] if bidirectional else CHOICES["pooling"])),
+        "pooling": draw(st.sampled_from(CHOICES["pooling"][1:] if bidirectional else CHOICES["pooling"])),
         "pair_features": draw(st.lists(st.sampled_from(PAIR_FEATURES), min_size=1, max_size=4, unique=True)),
         "num_highway_layers": draw(st.integers(0, 2)),
         "hidden_dropout": draw(st.floats(0, 0.9)),

@@ -18,7 +18,7 @@ from lmu_hf import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
-from lmu_hf.configuration_lmu import PAIR_FEATURES
+from lmu_hf.configuration_lmu import CHOICES, PAIR_FEATURES
 
 ARCHITECTURES = {
     f"{pooling}, {block}{', deep' * deep}": {**changes, "block_type": block, "deep_representations": deep}
@@ -126,11 +126,12 @@ def test_padding_does_not_move_float32_logits(changes, side):
         assert_near(logits[row], model(ids[row : row + 1, real]).logits[0])
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("pooling", CHOICES["pooling"])
 def test_pooling_is_what_it_says(pooling):
     model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 9)
     hidden = model.model(ids).last_hidden_state
-    summary = {"last": hidden[:, -1], "mean": hidden.mean(1), "max": hidden.amax(1)}[pooling]
+    one = {"last": hidden[:, -1], "mean": hidden.mean(1), "max": hidden.amax(1)}
+    summary = torch.cat([one[word] for word in pooling.split("_")], dim=-1)
     assert_near(model(ids).logits, model.classifier(summary))
 
 
@@ -160,7 +161,7 @@ def test_a_classifier_keeps_no_memory_unless_asked():
     assert model(draw_ids(2, 5), use_cache=True).past_key_values is not None
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("pooling", CHOICES["pooling"][1:])
 def test_a_stream_is_pooled_by_its_last_step_or_refused(pooling):
     model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 10)
     past = model(ids[:, :5], use_cache=True).past_key_values
@@ -178,7 +179,7 @@ def test_a_piece_without_a_real_step_is_refused():
 
 
 @pytest.mark.parametrize("n", [1, pytest.param(20_000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("pooling", CHOICES["pooling"])
 def test_sequences_of_one_step_and_of_twenty_thousand(n, pooling):
     model = build(LMUForSequenceClassification, torch.float32, pooling=pooling, theta=3000, order=8)
     with torch.no_grad():

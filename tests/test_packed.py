@@ -22,6 +22,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
+from lmu_hf.configuration_lmu import CHOICES
 from lmu_hf.layers import LMULayer
 from lmu_hf.lstm import LSTMLayer
 from lmu_hf.memory import entry_memories, memory_packed, memory_packed_final, memory_recurrent
@@ -344,7 +345,7 @@ def test_the_last_step_of_a_packed_row_is_its_rows():
 # --------------------------------------------------------------------------- heads
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("pooling", CHOICES["pooling"])
 @pytest.mark.parametrize("name", ["residual", "lmu", "highway, mixed", "lstm"])
 def test_every_packed_sequence_has_its_class(pooling, name):
     model, sequences = build(LMUForSequenceClassification, pooling=pooling, num_labels=3, **CONFIGS[name]), draw()
@@ -360,7 +361,7 @@ def test_every_packed_sequence_has_its_class(pooling, name):
         model(batch["input_ids"], position_ids=batch["position_ids"], labels=labels[:3])
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "mean_max"])
 def test_every_packed_pair_has_its_class(pooling):
     model, sequences = build(LMUForSequencePairClassification, pooling=pooling, num_labels=2), draw((5, 2, 40, 33))
     batch, labels = flatten(sequences), torch.tensor([0, 1, 1, 0])

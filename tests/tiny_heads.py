@@ -5,13 +5,14 @@ from tiny_stacks import TINY, draw_ids, randomised
 from torch import Tensor
 
 from lmu_hf import LMUConfig
+from lmu_hf.configuration_lmu import CHOICES
 
 LABELS = 3
 SMALL_IMAGE = {"input_size": 1, "image_size": 4}
 SERIES = {"input_size": 2, "output_size": 2}
 POOLINGS = {
-    **{pooling: {"pooling": pooling} for pooling in ("last", "mean", "max")},
-    **{f"{pooling} both ways": {"pooling": pooling, "bidirectional": True} for pooling in ("mean", "max")},
+    **{pooling: {"pooling": pooling} for pooling in CHOICES["pooling"]},
+    **{f"{pooling} both ways": {"pooling": pooling, "bidirectional": True} for pooling in CHOICES["pooling"][1:]},
 }
 
 

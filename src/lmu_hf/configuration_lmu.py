@@ -11,6 +11,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from .layers import LAYER_WORDS, NORMS, reduced_order
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
+POOLINGS = {"last": ("last",), "mean": ("mean",), "max": ("max",), "mean_max": ("mean", "max")}
 CHOICES = {
     "discretization": DISCRETIZATIONS,
     "basis": BASES,
@@ -19,7 +20,7 @@ CHOICES = {
     "block_type": ("lmu", "highway", "residual", "sandwich"),
     "norm": tuple(NORMS),
     "cross_attention": ("dot", "additive"),
-    "pooling": ("last", "mean", "max"),
+    "pooling": tuple(POOLINGS),
     "pixel_order": ("raster", "permuted"),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
@@ -70,7 +71,7 @@ class LMUConfig(PreTrainedConfig):
         intermediate_size (`int`, *optional*): width inside the gated MLP; `2 * hidden_size` if not given.
         num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
         deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
-        bidirectional (`bool`, defaults to `False`): read in both directions. Needs pooling `"mean"` or `"max"`.
+        bidirectional (`bool`, defaults to `False`): read in both directions. Pooling `"last"` then reads too little.
         is_encoder_decoder (`bool`, defaults to `False`): for translation: the fields above then describe the encoder,
             and the decoder too but for its depth and its windows.
         num_decoder_layers (`int`, *optional*): number of decoder blocks; `num_hidden_layers` if not given.
@@ -80,7 +81,8 @@ class LMUConfig(PreTrainedConfig):
         num_attention_heads (`int`, defaults to 1): heads of that attention.
         attention_dropout (`float`, defaults to 0): dropout on its weights.
         label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
-        pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps.
+        pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps,
+            or `"mean_max"`, both side by side.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
         head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
@@ -203,6 +205,11 @@ class LMUConfig(PreTrainedConfig):
             return 2 * self.hidden_size * self.num_hidden_layers
         return sum(self.layer_channels(i) * self.order for i in range(self.num_hidden_layers))
 
+    @property
+    def pooled_size(self) -> int:
+        """Width of what a classifier reads of one sequence."""
+        return self.hidden_size * len(POOLINGS[self.pooling])
+
     def layer_channels(self, layer: int) -> int:
         """d_u of a layer."""
         return self.memory_channels or (self.stack_input_size if layer == 0 else self.hidden_size)
@@ -307,7 +314,9 @@ class LMUConfig(PreTrainedConfig):
                 f"num_attention_heads must divide hidden_size={self.hidden_size}, got {self.num_attention_heads}"
             )
         if self.bidirectional and self.pooling == "last" and not self.is_encoder_decoder:
-            raise ValueError("pooling='last' reads a causal state; with bidirectional=True choose 'mean' or 'max'")
+            raise ValueError(
+                "pooling='last' reads a causal state; with bidirectional=True choose 'mean', 'max' or 'mean_max'"
+            )
 
     def _validate_decoder(self) -> None:
         if self.vocab_size is None:
@@ -354,8 +363,8 @@ class LMUConfig(PreTrainedConfig):
             "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
             "num_decoder_layers x hidden_size": 0,
             "vocab_size x hidden_size": head,
-            "head_hidden_size": self.head_hidden_size * (width * len(self.pair_features) + outputs),
-            "output_size": outputs * width,
+            "head_hidden_size": self.head_hidden_size * (self.pooled_size * len(self.pair_features) + outputs),
+            "output_size": outputs * self.pooled_size,
             "image_size": 2 * (self.image_size or 0) ** 2,
         }
         asked = {part: 4 * number for part, number in numbers.items()}

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .configuration_lmu import LMUConfig
+from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -51,12 +51,12 @@ class LMUPooledModel(LMUPreTrainedModel):
         super().__init__(config)
         self.num_labels: int = config.num_labels or 1
         self.model = LMUModel(config)
-        self.classifier = LMUHead(config, config.hidden_size * features, self.num_labels)
+        self.classifier = LMUHead(config, config.pooled_size * features, self.num_labels)
 
     def pool(
         self, attention_mask: Tensor | None = None, segments: Segments | None = None, **inputs
     ) -> tuple[Tensor, BaseModelOutputWithPast]:
-        """One vector (b, hidden_size) per sequence, by ``config.pooling``, and the stack's own output.
+        """One vector (b, pooled_size) per sequence, by ``config.pooling``, and the stack's own output.
 
         With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25); with ``"mean"``,
         where it is linear in its memory, nothing but their mean, by :func:`~lmu_hf.pooled.memory_mean`. Of packed
@@ -82,19 +82,20 @@ class LMUPooledModel(LMUPreTrainedModel):
             **inputs,
         )
         hidden = outputs.last_hidden_state
+        words = POOLINGS[pooling]
         if segments is not None and pooling != "last":
-            return segments.pool(hidden, pooling), outputs
+            return torch.cat([segments.pool(hidden, word) for word in words], dim=-1), outputs
         given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
         ranks = current_ranks()
         real = None
         if attention_mask is not None:
             real = _real_steps(attention_mask, given.shape[1], some=ranks is None)
-        pooled = hidden[:, 0] if mean_only else _pooled(hidden, real, pooling)
+        parts = [hidden[:, 0]] if mean_only else [_pooled(hidden, real, word) for word in words]
         if ranks is not None:
             n = given.shape[1]
             steps = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
-            pooled = ranks.pool(pooled, steps, pooling)
-        return pooled, outputs
+            parts = [ranks.pool(part, steps, word) for part, word in zip(parts, words, strict=True)]
+        return torch.cat(parts, dim=-1), outputs
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).

@@ -158,6 +158,36 @@ def imdb_ngram() -> Recipe:
 
 
 @recipe
+def imdb_windows() -> Recipe:
+    """IMDB reviews, from windows of two words: the mean and the largest of what they are read as.
+
+    The words are frozen vectors learnt from the same 25,000 reviews: give ``--word_vectors``.
+    """
+    return replace(
+        imdb(),
+        name="imdb-windows",
+        data={
+            "dataset_name": "stanfordnlp/imdb",
+            "max_length": 1200,
+            "token_dropout": 0.05,
+            "freeze_word_vectors": True,
+        },
+        architecture=imdb_ngram().architecture
+        | {
+            "order": 2,
+            "theta": 2,
+            "hidden_size": 256,
+            "pooling": "mean_max",
+            "embedding_dropout": 0.2,
+            "hidden_dropout": 0.0,
+            "classifier_dropout": 0.1,
+        },
+        weight_decay=0.02,
+        epochs=4,
+    )
+
+
+@recipe
 def imdb_linear() -> Recipe:
     """The paper's classifier of IMDB, 301 parameters beside frozen word vectors: give ``--word_vectors``."""
     return Recipe(
