@@ -168,6 +168,7 @@ def imdb_windows() -> Recipe:
         name="imdb-windows",
         data={
             "dataset_name": "stanfordnlp/imdb",
+            "vocab_size": 30_000,
             "max_length": 1200,
             "token_dropout": 0.05,
             "freeze_word_vectors": True,
