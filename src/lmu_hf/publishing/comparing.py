@@ -50,7 +50,7 @@ PANELS = (
     ),
     Panel(
         "IMDB",
-        ("imdb", "imdb-lstm", "imdb-ngram", "imdb-linear"),
+        ("imdb", "imdb-lstm", "imdb-ngram", "imdb-windows", "imdb-linear"),
         (
             Mark("the paper's LMU, pre-trained", 34_000_000, 93.20, (-80, 8)),
             Mark("LSTM, pre-trained", 75_000_000, 92.88, (6, -14)),

@@ -47,7 +47,7 @@ def text_table(records: list[RunRecord]) -> str:
     rows = []
     for (recipe, _), group in _groups(records, "bits_per_character", lambda record: ""):
         scores = [_score(group, split, "bits_per_character", 1, 3) for split in ("validation", "test")]
-        compressed = group[0].data["compressors"]
+        compressed = group[0].data.get("compressors", {})
         others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in TEXT[4:8]]
         rows.append([recipe, _size(group), *scores, *others, _seeds(group), *_budget(group)])
     return markdown(TEXT + BUDGET, rows)
@@ -90,16 +90,18 @@ def _size(group: list[RunRecord]) -> str:
 def _groups(
     records: list[RunRecord], metric: str, key: Callable[[RunRecord], str]
 ) -> list[tuple[tuple[str, str], list[RunRecord]]]:
-    """Records with a test score of that metric, by recipe and key."""
+    """Records with a score of that metric, by recipe and key."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        if metric in record.metrics.get("test", {}):
+        if metric in record.metrics["validation"]:
             groups.setdefault((record.recipe, key(record)), []).append(record)
     return sorted(groups.items())
 
 
 def _score(group: list[RunRecord], split: str, metric: str, unit: float, digits: int) -> str:
-    """The mean of a score and, over several seeds, its range."""
+    """The mean of a score and, over several seeds, its range; nothing where the data has no such split."""
+    if not all(split in record.metrics for record in group):
+        return ""
     values = [unit * record.metrics[split][metric] for record in group]
     spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}"
