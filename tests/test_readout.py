@@ -12,10 +12,12 @@ from torch import Tensor
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import (
     COLUMNS,
+    LARGEST_WHOLE,
     LENGTHS,
     TILE_NUMBERS,
     Plan,
     Shape,
+    _pieces,
     plan_readout,
     plans_for,
     read_states,
@@ -110,12 +112,36 @@ def test_tiles_join_to_the_whole(monkeypatch):
     assert_same(outcome(partial(read_states, plan=Plan(False, 4)), *case), want, 1e-14)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("d_u", CHANNELS)
+@pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
+def test_what_is_too_large_is_read_piece_by_piece(fused, d_u, carried, monkeypatch):
+    case = question(3, 50, d_u, SYSTEM, 5, carried)
+    two_blocks = 2 * 3 * d_u * (SYSTEM.order + 4)
+    monkeypatch.setitem(LARGEST_WHOLE, "cpu", 4 * two_blocks)
+    plan = Plan(fused, 4)
+    assert [piece.shape[1] for piece in _pieces(case[0], plan, SYSTEM.order)] == [8] * 6 + [2]
+    assert [piece.shape[1] for piece in _pieces(case[0][:, :32], plan, SYSTEM.order)] == [32]
+    assert_same(outcome(partial(read_states, plan=plan), *case), outcome(as_written, *case))
+
+
+def test_pieces_compile_without_a_graph_break(monkeypatch):
+    monkeypatch.setitem(LARGEST_WHOLE, "cpu", 1)
+    torch._dynamo.reset()
+    case = question(2, 40, 3, SYSTEM, 5, True)
+    compiled = torch.compile(lambda *inputs: read_states(*inputs), fullgraph=True, backend="aot_eager")
+    assert_same(outcome(compiled, *case), outcome(as_written, *case))
+
+
 # --------------------------------------------------------------------------- what it keeps
 
 
 @pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
-def test_what_is_saved_for_the_backward_pass_does_not_grow_with_the_order(plan, d_u):
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "in pieces"])
+def test_what_is_saved_for_the_backward_pass_does_not_grow_with_the_order(plan, d_u, pieces, monkeypatch):
+    monkeypatch.setitem(LARGEST_WHOLE, "cpu", 2**16 if pieces else 2**24)
+
     def size_of(order: int) -> int:
         system = LegendreSystem(order, 100.0)
         u, weight = noise(32, 1024, d_u).requires_grad_(), noise(3, d_u * order).requires_grad_()

@@ -29,6 +29,7 @@ from .statespace import LegendreSystem
 LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others, but for n itself, make products whose rows lie askew
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
+LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of blocks joined with their entry memories, all at once
 LARGEST_CONSTANT = 2**24  # numbers
 LARGEST_KEPT = 2**21  # numbers of m
 
@@ -171,6 +172,36 @@ def read_states(
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
     if plan.kept and segments is None:
         return _read_kept(u, system, weight, initial, plan.chunk)
+    pieces = _pieces(u, plan, d) if segments is None else (u,)
+    outputs = []
+    for piece in pieces:
+        y, initial = _read_blocks(piece, system, weight, initial, plan, segments)
+        outputs.append(y)
+    return torch.cat(outputs, dim=1) if len(pieces) > 1 else y, initial
+
+
+def _pieces(u: Tensor, plan: Plan, d: int) -> tuple[Tensor, ...]:
+    """The signal in one piece, or cut in time, at ends of blocks, where fresh memory would cost more than the work.
+
+    A quarter of the largest whole is a piece: what it needs besides its outputs, the next one finds in the same place.
+    """
+    b, n, d_u = u.shape
+    largest, block = LARGEST_WHOLE.get(u.device.type, 2**24), b * d_u * (d + plan.chunk)
+    if torch.compiler.is_exporting() or n * block <= largest * plan.chunk:
+        return (u,)
+    return u.split(max(largest // (4 * block), 1) * plan.chunk, dim=1)
+
+
+def _read_blocks(
+    u: Tensor,
+    system: LegendreSystem,
+    weight: Tensor,
+    initial: Tensor | None,
+    plan: Plan,
+    segments: Segments | None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`read_states` of one piece by a plan that keeps nothing."""
+    (b, n, d_u), d = u.shape, system.order
     L = plan.chunk
     laid = None if segments is None else segments.blocks(L, u.device)
     x = _whole_blocks(u, L) if laid is None else laid.lay(u)
