@@ -84,11 +84,9 @@ def bits_against_time(records: Path, path: Path) -> Path:
                 rows = MetricsLog.read(folder)
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
-                size = f"{cell}, {record.parameters['total'] / 1e6:.2f} M parameters"
-                axis.plot(minutes, bits, "o-", color=colour, markersize=3, label=size)
-                axis.annotate(f"{bits[-1]:.3f}", (minutes[-1], bits[-1]), (5, -10), textcoords="offset points")
+                told = f"{cell}, {record.parameters['total'] / 1e6:.2f} M parameters: {bits[-1]:.3f}"
+                axis.plot(minutes, bits, "o-", color=colour, markersize=3, label=told)
             axis.set(xlabel="minutes of training", ylabel="bits per character, validation")
-            axis.margins(x=0.1, y=0.1)
             axis.set_xlim(left=0)
             axis.set_title(CHARACTERS[name], loc="left", fontsize=10)
             axis.legend(frameon=False)
