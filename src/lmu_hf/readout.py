@@ -172,12 +172,13 @@ def read_states(
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
     if plan.kept and segments is None:
         return _read_kept(u, system, weight, initial, plan.chunk)
-    pieces = _pieces(u, plan, d) if segments is None else (u,)
-    outputs = []
-    for piece in pieces:
-        y, initial = _read_blocks(piece, system, weight, initial, plan, segments)
+    first, *others = _pieces(u, plan, d) if segments is None else (u,)
+    y, final = _read_blocks(first, system, weight, initial, plan, segments)
+    outputs = [y]
+    for piece in others:
+        y, final = _read_blocks(piece, system, weight, final, plan, segments)
         outputs.append(y)
-    return torch.cat(outputs, dim=1) if len(pieces) > 1 else y, initial
+    return torch.cat(outputs, dim=1) if others else y, final
 
 
 def _pieces(u: Tensor, plan: Plan, d: int) -> tuple[Tensor, ...]:
