@@ -59,7 +59,7 @@ def multi30k_lstm() -> Recipe:
 def evbnews() -> Recipe:
     """English to Vietnamese news; the test is tst2012 of IWSLT'15, talks, with its Moses escapes undone.
 
-    Four epochs are what an hour and a half holds, so batches are smaller and dropout is less than for captions.
+    Three epochs are what an hour and a half holds, so batches are smaller and dropout is less than for captions.
     """
     return replace(
         multi30k(),
@@ -74,7 +74,7 @@ def evbnews() -> Recipe:
             "max_length": 128,
             "unescape": True,
         },
-        epochs=4,
+        epochs=3,
         batch_size=32,
     )
 
