@@ -10,8 +10,8 @@ A file is text, or CSV, JSON lines or parquet with columns of it. Texts are cut 
 tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
 --train_split names. Several data sets are one corpus; a flag that says more of them has one word for all, or one for
 each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif weighs every
-vector by how rare its word is, so that a plain sum of words becomes a weighted one. With one worker a seed gives the
-same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a
+vector by how rare its word is, so that a plain sum of words becomes a weighted one. --spelling gives every vector so
+many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a
 .json with what was done and where.
 """
 
@@ -49,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--negative", type=int, default=5, help="words drawn against each (default: %(default)s)")
     parser.add_argument("--num_train_epochs", type=int, default=5, help="passes (default: %(default)s)")
     parser.add_argument("--sif", type=float, help="scale each vector to a / (a + p(word)) with this a, as 1e-3")
+    parser.add_argument("--spelling", type=int, default=0, help="numbers more, of a word's letters (default: none)")
     parser.add_argument("--keep_case", action="store_true", help="upper and lower case are two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="threads; more than one do not repeat a result")
@@ -102,12 +103,13 @@ def main(argv: list[str] | None = None) -> dict:
             negative=args.negative,
             epochs=args.num_train_epochs,
             sif=args.sif,
+            spelling=args.spelling,
             seed=args.seed,
             workers=args.workers,
         )
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
-    measured = {"words": counts, "size": args.size, "seconds": round(time.perf_counter() - start, 1)}
+    measured = {"words": counts, "size": args.size + args.spelling, "seconds": round(time.perf_counter() - start, 1)}
     return publish(measured, args.output_file.with_suffix(".json"))
 
 

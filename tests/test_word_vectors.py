@@ -15,6 +15,7 @@ from lmu_hf.training.word_vectors import (
     load_word_vectors,
     read_word_vectors,
     smooth_inverse_frequency,
+    spelling_vectors,
     tokenizer_of_vectors,
     train_word_vectors,
 )
@@ -140,6 +141,8 @@ def test_a_corpus_without_frequent_words_is_refused(words, tmp_path):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "lsa", min_count=1)
     with pytest.raises(ValueError, match="sif must be positive, got 0"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", sif=0)
+    with pytest.raises(ValueError, match="spelling must not be negative, got -1"):
+        train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", spelling=-1)
     with pytest.raises(ValueError, match="algorithm must be one of word2vec, fasttext, lsa, got 'glove'"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "glove")
     assert not (tmp_path / "v.txt").exists()
@@ -170,3 +173,20 @@ def test_a_vector_is_as_long_as_its_word_is_rare(words, tmp_path):
     train_word_vectors(Sentences(texts, words), tmp_path / "v.txt", size=2, min_count=1, sif=0.5)
     sizes = {word: np.sqrt((vector**2).mean()) for word, vector in read_word_vectors(tmp_path / "v.txt")}
     assert sizes == pytest.approx({"three": 0.5, "two": 0.6, "one": 0.75}, rel=1e-5)
+
+
+def test_words_are_alike_that_are_spelt_alike(words, tmp_path):
+    spelt = spelling_vectors(["quickly", "quick", "slow", "a", "quick"], size=4096)
+    assert spelt.dtype == np.float32
+    assert (spelt >= 0).all()
+    np.testing.assert_allclose((spelt**2).mean(1), 1, rtol=1e-5)  # in so many groups no two strings share one
+    assert (spelt[0] > 0).sum() == 7 + 6  # "<quickly>" has seven strings of three characters and six of four
+    assert (spelt[3] > 0).sum() == 1
+    np.testing.assert_array_equal(spelt[1], spelt[4])
+    assert spelt[0] @ spelt[1] > 0
+    assert spelt[0] @ spelt[2] == 0
+    crowded = spelling_vectors(["quickly"], size=2)
+    assert crowded.sum() == pytest.approx(13 * (2 / 13) ** 0.5)
+    train_word_vectors(Sentences(["one two"] * 5, words), tmp_path / "v.txt", "lsa", size=2, sif=0.5, spelling=8)
+    vectors = dict(read_word_vectors(tmp_path / "v.txt"))
+    np.testing.assert_allclose(vectors["one"][2:], spelling_vectors(["one"], 8)[0], rtol=1e-5)

@@ -1,6 +1,7 @@
 """Word vectors: read from the text files of GloVe, word2vec and fastText, or trained on a corpus of one's own."""
 
 import gzip
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -199,6 +200,7 @@ def train_word_vectors(
     negative: int = 5,
     epochs: int = 5,
     sif: float | None = None,
+    spelling: int = 0,
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, int]:
@@ -217,6 +219,7 @@ def train_word_vectors(
         epochs: passes over the sentences.
         sif: a of :func:`smooth_inverse_frequency`, to give each vector the size that its word's rareness asks for; None
             to leave them as they come.
+        spelling: so many numbers more say how a word is spelt, as :func:`spelling_vectors` has it.
         seed: of the initial vectors and of what is drawn; with one worker the result repeats.
         workers: threads.
 
@@ -231,6 +234,8 @@ def train_word_vectors(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if sif is not None and not sif > 0:
         raise ValueError(f"sif must be positive, got {sif}")
+    if spelling < 0:
+        raise ValueError(f"spelling must not be negative, got {spelling}")
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
     if algorithm == "lsa":
@@ -240,6 +245,8 @@ def train_word_vectors(
         counts, vectors, read = _predictive_vectors(sentences, algorithm, size, min_count, **how)
     if sif is not None:
         vectors = smooth_inverse_frequency(vectors, np.array(list(counts.values())) / read, sif)
+    if spelling:
+        vectors = np.hstack([vectors, spelling_vectors(counts, spelling)])
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{len(counts)} {vectors.shape[1]}\n")
         for word, vector in zip(counts, vectors.tolist(), strict=True):
@@ -334,3 +341,27 @@ def smooth_inverse_frequency(vectors: np.ndarray, probability: np.ndarray, a: fl
     """
     rms = np.sqrt((vectors.astype(np.float64) ** 2).mean(1))
     return (vectors * (a / (a + probability) / np.maximum(rms, 1e-12))[:, None]).astype(np.float32)
+
+
+def spelling_vectors(words: Iterable[str], size: int, lengths: tuple[int, ...] = (3, 4)) -> np.ndarray:
+    """Words are alike that are spelt alike: how often each of ``size`` groups of character strings stands in a word.
+
+    The strings are those of fastText (Bojanowski et al. 2017), of ``lengths`` characters, the word's ends marked; a hash
+    puts each into a group (Weinberger et al. 2009). Nothing is learnt.
+
+    Args:
+        words: to be spelt.
+        size: numbers a vector.
+        lengths: of the strings. A word shorter than all of them is one string.
+
+    Returns:
+        (words, size) float32, none of it negative: counts over the root of the number of strings, times √size, so that
+        a row's root mean square is 1 where no two of its strings share a group.
+    """
+    marked = [f"<{word}>" for word in words]
+    vectors = np.zeros((len(marked), size), np.float32)
+    for vector, word in zip(vectors, marked, strict=True):
+        strings = [word[start : start + n] for n in lengths for start in range(len(word) - n + 1)] or [word]
+        groups = [zlib.crc32(string.encode()) % size for string in strings]
+        np.add.at(vector, groups, (size / len(groups)) ** 0.5)
+    return vectors
