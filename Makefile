@@ -9,7 +9,7 @@ MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-imdb reproduce-characters table card push docs clean
+	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-imdb reproduce-characters space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -79,11 +79,15 @@ runs/vectors/imdb-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --train_split train+unsupervised \
 		--algorithm lsa --sif 1e-3 --output_file $@
 
-runs/vectors/pairs-lsa.txt: | $(VENV)/.installed
-	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 --output_file $@ \
-		--dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext stanfordnlp/imdb \
-		--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised \
-		--text_column question1+question2 premise+hypothesis text text
+PAIRS_TEXT := --dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext stanfordnlp/imdb \
+	--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised \
+	--text_column question1+question2 premise+hypothesis text text
+
+runs/vectors/pairs-lsa.txt: SIZES := --size 300
+runs/vectors/qqp-spelt.txt: SIZES := --size 300 --spelling 600
+runs/vectors/snli-spelt.txt: SIZES := --size 144 --spelling 300
+runs/vectors/pairs-lsa.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
 
 OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
 
@@ -98,6 +102,12 @@ reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WOR
 			--recipe $$name $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; \
 		for name in mrpc rte; do $(RUN) scripts/train_glue.py --recipe $$name-linear $(DATA_FLAG) \
 			--word_vectors runs/vectors/$$name-lsa.txt --seed $$seed || exit 1; done; done
+
+reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## QQP and SNLI by under 4,000 parameters on vectors that know spelling, beside LSTMs (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt $(DATA_FLAG) \
+		--word_vectors runs/vectors/$$name-spelt.txt --seed $$seed || exit 1; done; done
+	for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt-lstm $(DATA_FLAG) \
+		--word_vectors runs/vectors/$$name-spelt.txt || exit 1; done
 
 runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \

@@ -11,8 +11,9 @@ tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows
 --train_split names. Several data sets are one corpus; a flag that says more of them has one word for all, or one for
 each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif weighs every
 vector by how rare its word is, so that a plain sum of words becomes a weighted one. --spelling gives every vector so
-many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes the file (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a
-.json with what was done and where.
+many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes the file
+(--output_file, default word_vectors.txt), in word2vec's text format, and beside it a .json with what was done and
+where.
 """
 
 import argparse

@@ -346,8 +346,8 @@ def smooth_inverse_frequency(vectors: np.ndarray, probability: np.ndarray, a: fl
 def spelling_vectors(words: Iterable[str], size: int, lengths: tuple[int, ...] = (3, 4)) -> np.ndarray:
     """Words are alike that are spelt alike: how often each of ``size`` groups of character strings stands in a word.
 
-    The strings are those of fastText (Bojanowski et al. 2017), of ``lengths`` characters, the word's ends marked; a hash
-    puts each into a group (Weinberger et al. 2009). Nothing is learnt.
+    The strings are those of fastText (Bojanowski et al. 2017), of ``lengths`` characters, the word's ends marked; a
+    hash puts each into a group (Weinberger et al. 2009). Nothing is learnt.
 
     Args:
         words: to be spelt.
