@@ -269,6 +269,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on(tmp_path, number):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1900)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, so that 200 of them need no 200 imports")
 def test_two_hundred_kills(tmp_path):
     """Children of a process that has imported everything train, save every third step, and are killed at random."""
