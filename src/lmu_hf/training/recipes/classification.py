@@ -284,7 +284,7 @@ def qqp_linear_lstm() -> Recipe:
 @recipe
 def qqp_spelt() -> Recipe:
     """The paper's kind of classifier of question pairs, 3,601 parameters: two thirds of a word's numbers spell it."""
-    return replace(qqp_linear(), name="qqp-spelt", architecture=_paper(theta=64, width=900))
+    return replace(qqp_linear(), name="qqp-spelt", architecture=_paper(theta=64, width=900), epochs=4)
 
 
 @recipe
