@@ -371,6 +371,7 @@ def snli_spelt() -> Recipe:
         snli_linear(),
         name="snli-spelt",
         architecture=_paper(theta=64, width=444) | {"pair_features": ["second", "difference", "product"]},
+        learning_rate=3e-3,
     )
 
 
