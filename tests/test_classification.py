@@ -448,7 +448,8 @@ def test_every_recipe_makes_a_model_that_learns(name):
     make = single_task if name.split("-")[0] in ("imdb", "sst2", "cola", "opinions") else pair_task
     how = {key: value for key, value in recipe.data.items() if key not in ("task_name", "dataset_name", "made_up")}
     if how.get("freeze_word_vectors"):
-        how["word_vectors"] = torch.randn(len(make().tokenizer), 300)
+        width = recipe.architecture["embedding_size"] if recipe.architecture.get("readout") == "memory" else 300
+        how["word_vectors"] = torch.randn(len(make().tokenizer), width)
     task = make(**how)
     model = task.make_model(recipe.architecture)
     task.loss(model, batch_of(task), recipe.label_smoothing).backward()
@@ -459,8 +460,11 @@ def test_every_recipe_makes_a_model_that_learns(name):
 @pytest.mark.parametrize("name", [name for name in CLASSIFICATION if name.endswith("-lstm")])
 def test_an_lstm_is_trained_as_its_memory_is(name):
     ours, theirs = get_recipe(name.removesuffix("-lstm")), get_recipe(name)
-    assert theirs.hyperparameters() == ours.hyperparameters()
-    assert theirs.architecture == ours.architecture | {"cell": "lstm"}
+    # Beside wide vectors an LSTM has 300 units all the same, and on SNLI it keeps the smaller steps that suit it better.
+    units = {"hidden_size": 300} if "-spelt-" in name else {}
+    steps = {"learning_rate": 1e-3} if name == "snli-spelt-lstm" else {}
+    assert theirs.hyperparameters() == ours.hyperparameters() | steps
+    assert theirs.architecture == ours.architecture | units | {"cell": "lstm"}
 
 
 # --------------------------------------------------------------------------- a run, and its model scored again
