@@ -377,7 +377,7 @@ def snli_spelt() -> Recipe:
 
 @recipe
 def snli_spelt_lstm() -> Recipe:
-    """An LSTM of 300 units beside ``snli-spelt``, on the same frozen word vectors, in steps that suit it better."""
+    """An LSTM of 300 units beside ``snli-spelt``, on the same frozen word vectors, in its earlier, smaller steps."""
     return replace(_small_lstm(snli_spelt()), learning_rate=1e-3)
 
 
