@@ -141,10 +141,23 @@ def entry_memories(
     return reached if starts is None else _blank(reached, starts)
 
 
+def steps_walked(blocks: int, L: int) -> int:
+    """How many products, one after the other, :func:`entry_memories` makes of so many blocks."""
+    walked = 0
+    while _grouped(blocks, L):
+        walked, blocks, L = walked + GROUP, -(-blocks // GROUP), L * GROUP
+    return walked + blocks
+
+
+def _grouped(blocks: int, L: int) -> bool:
+    """Whether so many blocks are walked in groups."""
+    return blocks > GROUP and L * GROUP <= LONGEST_IMPULSE
+
+
 def _reaching(x: Tensor, system: LegendreSystem, first: Tensor, columns: bool, starts: Tensor | None) -> Tensor:
     """What the blocks before leave behind; what starts there has not forgotten it yet."""
     blocks, L = x.shape[1:3]
-    if blocks <= GROUP or L * GROUP > LONGEST_IMPULSE:
+    if not _grouped(blocks, L):
         one_group = None if starts is None else starts[None]
         return _walk(first[:, None], x[:, None], system, columns, one_group).flatten(1, 2)
     groups = -(-blocks // GROUP)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .memory import _check, constant_like, entry_memories, impulse_tail, times
+from .memory import _check, constant_like, entry_memories, impulse_tail, steps_walked, times
 from .ragged import Segments
 from .statespace import LegendreSystem
 
@@ -34,11 +34,13 @@ LARGEST_CONSTANT = 2**24  # numbers
 LARGEST_KEPT = 2**21  # numbers of m
 
 # What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
-MOVED = 22.0  # a number written and read again, through main memory
+MOVED = 21.0  # a number written and read again, through main memory
 CACHED = 4.0  # the same through the cache
-TURNED = 9.0  # how often a joined number counts as moved where it changes places with channels
-CALL = 1.7e6  # a call of PyTorch, however small
-THIN = 48.0  # what a product costs beside its multiply-adds, for each number of its result
+TURNED = 4.0  # how often a joined number counts as moved where it changes places with channels
+CALL = 0.8e6  # a call of PyTorch, however small
+THIN = 36.0  # what a product costs beside its multiply-adds, for each number of its result
+NARROW = 40.0  # what the last product costs more where it sums over fewer than NARROWEST numbers, for each of its result
+NARROWEST = 4
 
 
 class Plan(NamedTuple):
@@ -75,9 +77,10 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     ====================  ==============================  ====================================
 
     with N = b·n, n rounded up to whole blocks, or half a block more for packed sequences, which end anywhere. Every
-    number of a thin product's result counts as ``THIN`` more; what is fused from several channels counts as moved
-    ``TURNED`` times more, since time and channels change places. A length that is not whole blocks moves the outputs
-    twice more, unless m is kept, and cut in their place.
+    number of a thin product's result counts as ``THIN`` more, and every output as ``NARROW`` more that is the sum of
+    next to nothing; what is fused from several channels counts as moved ``TURNED`` times more, since time and channels
+    change places. A length that is not whole blocks moves the outputs twice more, unless m is kept, and cut in their
+    place.
     """
     (fused, L, kept), (b, n, d, d_u, d_o, packed) = plan, shape
     steps = b * (n + L / 2) if packed else b * -(-n // L) * L
@@ -85,16 +88,18 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     entering = steps * d_u * d * (1 + (d + 2 * THIN) / L) if blocks > 1 else 0.0
     joined, states = steps / L * d_u * (d + L), steps * d_u * d
     ragged = 2 * steps * d_o if packed or (n % L and not kept) else 0
-    calls = 4 + min(blocks, 8 * max(blocks.bit_length() / 3, 1))
+    summed = d_u * (d + L if fused else d)
+    narrow = NARROW * steps * d_o if summed < NARROWEST else 0.0
+    calls = 8 + steps_walked(blocks, L)
     if fused:
-        constant = d_u * (d + L) * L * d_o
+        constant = summed * L * d_o
         frozen, trained = 0.0, joined * L * d_o + constant * d
         moved = (2 if d_u == 1 else 2 + TURNED) * joined + 2 * constant
     else:
         frozen, trained = states * (d + L + THIN), states * d_o
         moved = 2 * joined + states * (1 if kept else 2 * CACHED / MOVED)
     again = 2 if kept else 3
-    return again * (frozen + entering + MOVED * moved + CALL * calls) + 3 * trained + MOVED * ragged
+    return again * (frozen + entering + MOVED * moved + CALL * calls) + 3 * (trained + narrow) + MOVED * ragged
 
 
 def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
