@@ -39,7 +39,7 @@ CACHED = 4.0  # the same through the cache
 TURNED = 4.0  # how often a joined number counts as moved where it changes places with channels
 CALL = 0.8e6  # a call of PyTorch, however small
 THIN = 36.0  # what a product costs beside its multiply-adds, for each number of its result
-NARROW = 40.0  # what the last product costs more where it sums over fewer than NARROWEST numbers, for each of its result
+NARROW = 40.0  # what the last product costs more, for each number of its result, if it sums fewer than NARROWEST
 NARROWEST = 4
 
 
