@@ -234,8 +234,10 @@ def _read_kept(
     _, entry = _entering(x, system, initial, L, columns)
     joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
     m = times(joined, constant_like("chunk", system, L, x), columns)
-    m = m.reshape(-1, x.shape[1], d * d_u) if columns else m.view(-1, d_u, x.shape[1], d).transpose(1, 2).flatten(2)
-    m = m[:, :n]
+    if columns:
+        m = m.reshape(-1, x.shape[1], d * d_u)[:, :n]
+    else:
+        m = m.view(-1, d_u, x.shape[1], d)[:, :, :n].transpose(1, 2).flatten(2)  # cut first: what is copied is whole
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
     return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
 
