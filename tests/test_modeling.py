@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_stacks import (
+    ATTENTION,
     BOTH_WAYS,
     CAUSAL,
     EVERY,
@@ -500,3 +501,29 @@ def test_every_parameter_is_used(changes):
     model = build(changes)
     model(draw_ids(3, 20)).last_hidden_state.square().sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+# --------------------------------------------------------------------------- how a fresh stack starts
+
+
+def fresh(changes: dict, scale: float) -> LMUModel:
+    torch.manual_seed(0)
+    return LMUModel(tiny(**changes, residual_initializer_scale=scale)).eval()
+
+
+@pytest.mark.parametrize("changes", EVERY.values(), ids=EVERY)
+def test_the_ends_of_residual_branches_and_nothing_else_start_smaller(changes):
+    ordinary, small = fresh(changes, 1.0), dict(fresh(changes, 0.125).named_parameters())
+    residual = tiny(**changes).block_type in ("residual", "sandwich")
+    ends = ("memory.memory_readout.weight", "memory.input_readout.weight", "mixture.weight", "down_proj.weight")
+    for name, parameter in ordinary.named_parameters():
+        scale = 0.125 if residual and name.startswith("layers.") and name.endswith(ends) else 1.0
+        assert_close(small[name], scale * parameter)
+
+
+@pytest.mark.parametrize("changes", [CAUSAL["residual"], CAUSAL["sandwich"] | {"embedding_size": 6}, ATTENTION])
+def test_a_fresh_stack_with_small_ends_hands_on_its_embeddings(changes):
+    first, *inner, _ = fresh(changes, 1e-6)(draw_ids(2, 9), output_hidden_states=True).hidden_states
+    assert inner and all(torch.allclose(state, first, atol=1e-4) for state in inner)
+    first, *inner, _ = fresh(changes, 1.0)(draw_ids(2, 9), output_hidden_states=True).hidden_states
+    assert not any(torch.allclose(state, first, atol=0.01) for state in inner)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started
+from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_seed
@@ -350,3 +350,12 @@ def test_one_graph_holds_a_decoding_step():
         with torch._dynamo.config.patch(error_on_recompile=True):
             for t in range(2, 6):
                 assert_near(compiled(decoder_input_ids=target[:, t : t + 1], **shared).logits[:, 0], whole[:, t])
+
+
+def test_attention_over_the_source_starts_smaller_where_the_config_says_so():
+    ends = []
+    for scale in (1.0, 0.125):
+        torch.manual_seed(0)
+        decoder = LMUForConditionalGeneration(tiny(residual_initializer_scale=scale)).get_decoder()
+        ends.append([block.cross_attention.output.weight for block in decoder.layers])
+    assert_close(ends[1], [0.125 * weight for weight in ends[0]])

@@ -8,7 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk
-from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer
+from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
 from .lstm import LSTMLayer
 from .ragged import Segments, last_step
 from .statespace import LegendreSystem
@@ -132,6 +132,7 @@ class LMUResidualBlock(LMUBlock):
         self.memory_norm = norm(config)
         self.mlp_norm = norm(config)
         self.mlp = mlp(config)
+        end_branch(*self.memory.last_projections)
 
     def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""

@@ -98,6 +98,9 @@ class LMUConfig(PreTrainedConfig):
             faster, one token at a time.
         rms_norm_eps (`float`, defaults to 1e-5): epsilon of either.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
+        residual_initializer_scale (`float`, defaults to 1.0): how large the last projections of residual branches
+            (memory, gated MLP, attention) are at first, in units of what they would be. Well below 1, a fresh stack
+            hands on its embeddings little changed, and attention learns sooner. An LSTM in the memory's place has none.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
     Raises:
@@ -149,6 +152,7 @@ class LMUConfig(PreTrainedConfig):
     norm: str = "rms"
     rms_norm_eps: float = 1e-5
     initializer_range: float = 0.1
+    residual_initializer_scale: float | int = 1.0
     use_cache: bool = True
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
@@ -274,7 +278,7 @@ class LMUConfig(PreTrainedConfig):
         for name in PROBABILITIES:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(self, name)}")
-        for name in ("rms_norm_eps", "initializer_range"):
+        for name in ("rms_norm_eps", "initializer_range", "residual_initializer_scale"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("num_hidden_layers", "num_decoder_layers"):

@@ -157,6 +157,13 @@ class LMULayer(nn.Module):
         return self.d_u * self.system.order
 
     @property
+    def last_projections(self) -> tuple[nn.Linear, ...]:
+        """What all that comes out has passed last."""
+        mixture = None if self.order_attention is None else self.order_attention.mixture
+        last = (self.memory_readout, self.input_readout, mixture)
+        return tuple(linear for linear in last if linear is not None)
+
+    @property
     def is_linear_in_memory(self) -> bool:
         """Whether the mean of the outputs is the readout of the mean memory, so that no state need be known."""
         if self.order_attention is not None or self.memory_form not in ("auto", "chunked"):
@@ -351,6 +358,15 @@ class Gate(nn.Linear):
     """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
 
 
+ENDS_BRANCH = "ends_branch"
+
+
+def end_branch(*linears: nn.Linear) -> None:
+    """Mark the last projections of a residual branch: ``LMUConfig.residual_initializer_scale`` speaks of them."""
+    for linear in linears:
+        setattr(linear, ENDS_BRANCH, True)
+
+
 class Highway(nn.Module):
     """t·h + (1 − t)·x with h = f(W_h x + b_h) and t = σ(W_t x + b_t)."""
 
@@ -375,6 +391,7 @@ class GatedMLP(nn.Module):
         self.gate_proj = nn.Linear(width, intermediate)
         self.up_proj = nn.Linear(width, intermediate)
         self.down_proj = nn.Linear(intermediate, width)
+        end_branch(self.down_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""

@@ -28,6 +28,7 @@ class LSTMLayer(nn.Module):
         self.lstm = nn.LSTM(d_x, d_o // 2 if bidirectional else d_o, batch_first=True, bidirectional=bidirectional)
 
     is_linear_in_memory = False
+    last_projections: tuple[nn.Linear, ...] = ()  # what an LSTM puts out has passed none
 
     @property
     def state_size(self) -> int:

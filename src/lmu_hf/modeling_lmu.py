@@ -18,7 +18,7 @@ from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
 from .distributed import Chunk, current_ranks, refuse_ranks
-from .layers import DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
+from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -44,12 +44,15 @@ class LMUPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Variance 1/fan-in for projections; an encoder of one number starts as the number itself."""
+        """Variance 1/fan-in for projections, scaled at the ends of residual branches; an encoder of one number starts
+        as the number itself.
+        """
         if isinstance(module, nn.Linear):
             if isinstance(module, SignalEncoder) and module.in_features == 1:
                 init.ones_(module.weight)
             else:
-                init.normal_(module.weight, std=module.in_features**-0.5)
+                scale = self.config.residual_initializer_scale if getattr(module, ENDS_BRANCH, False) else 1.0
+                init.normal_(module.weight, std=scale * module.in_features**-0.5)
             if module.bias is not None:
                 init.constant_(module.bias, -1.0 if isinstance(module, Gate) else 0.0)
         elif isinstance(module, nn.LSTM):  # as torch leaves them, but for a forget gate that starts open

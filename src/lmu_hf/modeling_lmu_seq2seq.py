@@ -19,7 +19,7 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .layers import Dropout
+from .layers import Dropout, end_branch
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ragged import Packing, refuse_packing
 
@@ -42,6 +42,7 @@ class CrossAttention(GradientCheckpointingLayer):
         additive = config.cross_attention == "additive"
         self.score = nn.Linear(config.hidden_size // self.heads, 1, bias=False) if additive else None
         self.dropout = Dropout(config.attention_dropout)
+        end_branch(self.output)
 
     def forward(self, x: Tensor, states: Tensor, source: Source) -> Tensor:
         """(b, n, width) to (b, n, width).

@@ -15,7 +15,8 @@ FREE_FIELDS = frozenset(
     (
         *("deep_representations", "pooling", "pair_features", "head_hidden_size", "label_smoothing"),
         *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
-        *("memory_form", "use_cache", "tie_word_embeddings", "initializer_range", "output_size"),
+        *("memory_form", "use_cache", "tie_word_embeddings", "output_size"),
+        *("initializer_range", "residual_initializer_scale"),
     )
 )
 MADE_ANEW = ("classifier.", "model.mixture.", "model.mixture_highways.")
