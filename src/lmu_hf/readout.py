@@ -28,17 +28,18 @@ from .statespace import LegendreSystem
 
 LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others, but for n itself, make products whose rows lie askew
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
+ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be laid out anew, and else m
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of blocks joined with their entry memories, all at once
 LARGEST_CONSTANT = 2**24  # numbers
-LARGEST_KEPT = 2**21  # numbers of m
+LARGEST_KEPT = 2**23  # numbers of m
 
 # What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
-MOVED = 21.0  # a number written and read again, through main memory
+MOVED = 22.0  # a number written and read again, through main memory
 CACHED = 4.0  # the same through the cache
-TURNED = 4.0  # how often a joined number counts as moved where it changes places with channels
+TURNED = 5.0  # how often a joined number counts as moved where it changes places with channels
 CALL = 0.8e6  # a call of PyTorch, however small
-THIN = 36.0  # what a product costs beside its multiply-adds, for each number of its result
+THIN = 40.0  # what a product costs beside its multiply-adds, for each number of its result
 NARROW = 40.0  # what the last product costs more, for each number of its result, if it sums fewer than NARROWEST
 NARROWEST = 4
 
@@ -211,7 +212,7 @@ def _read_blocks(
     L = plan.chunk
     laid = None if segments is None else segments.blocks(L, u.device)
     x = _whole_blocks(u, L) if laid is None else laid.lay(u)
-    columns = not plan.fused and d_u >= COLUMNS
+    columns = not plan.fused and _behind_time(u, weight)
     starts = None if laid is None else laid.starts
     first, entry = _entering(x, system, initial, L, columns, starts)
     tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
@@ -230,7 +231,7 @@ def _read_kept(
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` with m between two products, for autograd to keep."""
     (_, n, d_u), d = u.shape, system.order
-    x, columns = _whole_blocks(u, L), d_u >= COLUMNS
+    x, columns = _whole_blocks(u, L), _behind_time(u, weight)
     _, entry = _entering(x, system, initial, L, columns)
     joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
     m = times(joined, constant_like("chunk", system, L, x), columns)
@@ -240,6 +241,12 @@ def _read_kept(
         m = m.view(-1, d_u, x.shape[1], d)[:, :, :n].transpose(1, 2).flatten(2)  # cut first: what is copied is whole
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
     return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
+
+
+def _behind_time(u: Tensor, weight: Tensor) -> bool:
+    """Whether channels stand behind time."""
+    b, n, d_u = u.shape
+    return d_u >= COLUMNS and b * n >= ROWS * weight.shape[0]
 
 
 def _entering(
