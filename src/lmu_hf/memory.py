@@ -211,7 +211,10 @@ def chunk_length(n: int, order: int) -> int:
         return d * (d + L) + d + d * d / L * (n > L)
 
     allowed = [L for L in (32, 64, 128, 256) if (d + L) * L * d <= 8e6] or [16]
-    best = min(allowed, key=cost)
+    best = allowed[0]
+    for L in allowed:  # a tracer to which n is a symbol knows no min with a key
+        if cost(L) < cost(best):
+            best = L
     return best if n > best else n
 
 
