@@ -195,17 +195,12 @@ class LMUModel(LMUPreTrainedModel):
         lengths = packing.lengths if isinstance(packing, Packing) else None
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
-        states = [self.embedding_dropout(hidden)]
         if source is not None:
             refuse_ranks("a decoder that attends to a source")
         ranks = current_ranks()
         chunk = None if ranks is None else Chunk.of(ranks, hidden, lengths)
-        ends = segments or lengths
-        readings = [Reading(ends, False, source, chunk)] * (len(self.layers) - 1)
-        readings.append(Reading(ends, last_only, source, chunk, mean_only))
-        for layer, reading in zip(self.layers, readings, strict=True):
-            states.append(layer(states[-1], reading, past_key_values=cache))
-        states[-1] = self._finish(states, ends, last_only)
+        reading = Reading(segments or lengths, last_only, source, chunk, mean_only)
+        states = self._through_blocks(self.embedding_dropout(hidden), reading, cache)
         if packing is not None:
             states = [packing.unpack(state) for state in states[:-1]] + states[-1:]
             states[-1] = states[-1] if last_only or mean_only else packing.unpack(states[-1])
@@ -215,6 +210,18 @@ class LMUModel(LMUPreTrainedModel):
             past_key_values=cache,
             hidden_states=tuple(states) if wants_states else None,
         )
+
+    def _through_blocks(self, hidden: Tensor, reading: Reading, cache: Cache | None) -> list[Tensor]:
+        """What enters the first block, what leaves each, and in the last one's place the model's output.
+
+        Only the last block reads as ``reading`` says; those before it give every step.
+        """
+        every = Reading(reading.lengths, source=reading.source, chunk=reading.chunk)
+        states = [hidden]
+        for layer, each in zip(self.layers, [every] * (len(self.layers) - 1) + [reading], strict=True):
+            states.append(layer(states[-1], each, past_key_values=cache))
+        states[-1] = self._finish(states, reading.lengths, reading.last_only)
+        return states
 
     def _finish(self, states: list[Tensor], lengths: Tensor | Segments | None, last_only: bool) -> Tensor:
         """From the blocks' outputs to the model's: mixture and norm, where the architecture has them."""
