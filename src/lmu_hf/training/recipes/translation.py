@@ -64,7 +64,8 @@ def evbnews() -> Recipe:
     return replace(
         multi30k(),
         name="evbnews",
-        architecture=multi30k().architecture | {"embedding_dropout": 0.1, "hidden_dropout": 0.1},
+        architecture=multi30k().architecture
+        | {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "residual_initializer_scale": 0.05},
         data={
             "dataset_name": "evbnews-en-vi",
             "test_dataset": "iwslt15-en-vi",
