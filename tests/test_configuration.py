@@ -20,7 +20,7 @@ OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
     *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
-    "attention_order",
+    *("attention_order", "ngram_buckets", "ngram_width"),
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
 PROBABILITIES = ["embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"]
@@ -70,6 +70,9 @@ def legal_fields(draw) -> dict:
         fields["memory_channels"] = draw(st.integers(1, 8))
     if draw(st.booleans()):
         fields["attention_order"] = draw(st.integers(1, fields["order"]))
+    if "vocab_size" in fields and draw(st.booleans()):
+        fields["ngram_sizes"] = draw(st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True))
+        fields |= {name: draw(st.integers(1, 40)) for name in ("ngram_buckets", "ngram_width")}
     if fields.get("memory_channels") == fields["hidden_size"]:
         fields["readout"] = draw(st.sampled_from(["dense", "attention"]))
     return fields
@@ -218,7 +221,7 @@ def test_a_wrong_type_is_not_assigned():
 def test_the_tables_of_this_file_speak_of_every_field():
     tables = {*AT_LEAST_ONE, *AT_LEAST_ZERO, *PROBABILITIES, *ABOVE_ZERO, *WORDS, *SWITCHES}
     others = {"theta", "decoder_theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
-    others.add("decoder_start_token_id")
+    others |= {"decoder_start_token_id", "ngram_sizes"}
     assert tables | others == set(OWN_FIELDS)
 
 
@@ -402,6 +405,7 @@ def test_the_system_and_the_config_agree_on_what_a_window_is():
         {"order": 40_000},
         {"memory_channels": 10**9},
         {"intermediate_size": 10**10},
+        {"ngram_sizes": [2, 3], "ngram_buckets": 10**9},
         {"num_hidden_layers": 1000, "hidden_size": 8192},
     ],
     ids=str,

@@ -18,6 +18,7 @@ BLOCKS = {
     "layer norm": {"block_type": "residual", "norm": "layer"},
     "attention": {"block_type": "sandwich", "readout": "attention"},
     "tied": {"block_type": "residual", "tie_word_embeddings": True},
+    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
 }
 
 

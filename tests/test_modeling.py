@@ -188,7 +188,9 @@ def test_a_cache_of_ones_own_is_filled():
 @pytest.mark.parametrize("changes", CAUSAL.values(), ids=CAUSAL)
 def test_the_config_knows_how_many_numbers_are_carried(changes):
     model = build(changes)
-    assert sum(memory[0].numel() for memory in memories(model(draw_ids(2, 3)))) == model.config.state_size
+    layers = model(draw_ids(2, 3)).past_key_values.layers
+    carried = [tensor[0] for layer in layers for tensor in layer.tensors if tensor is not layer.cumulative_length]
+    assert sum(row.numel() for row in carried) == model.config.state_size
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -266,7 +268,7 @@ def test_hidden_states_are_the_stacks_input_and_every_blocks_output(changes):
     for layer, below, above in zip(model.layers[:-1], output.hidden_states, output.hidden_states[1:], strict=False):
         assert_near(layer(below, Reading()), above)
     assert output.hidden_states[-1] is output.last_hidden_state
-    embedded = model.embed_tokens(ids)
+    embedded = model.embed_tokens(ids) + (0 if model.ngrams is None else model.ngrams(ids))
     assert_near(output.hidden_states[0], model.input_projection(embedded) if model.input_projection else embedded)
 
 

@@ -25,6 +25,7 @@ CAUSAL = {
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
     "deep attention": {"block_type": "highway", "readout": "attention", "deep_representations": True},
+    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
 BOTH_WAYS = {

@@ -1,8 +1,8 @@
-"""What a layer remembers between two calls: its memory, and how many tokens made it.
+"""What a layer remembers between two calls: its memory, how many tokens made it, and the last of them if n-grams ask.
 
 The layer type ``"lmu"`` lives under transformers' standard ``past_key_values``: ``DynamicCache(config=model.config)``
 and ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
-counter, however many tokens have passed.
+counter, and in the first layer a few token ids, however many tokens have passed.
 """
 
 import json
@@ -40,6 +40,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         CacheLayerMixin.__init__(self)
         LinearAttentionLayer.__init__(self, number_of_states=1)
         self.cumulative_length: Tensor | None = None
+        self.tokens: Tensor | None = None  # (b, k): ids + 1 of the last k tokens, where n-grams are embedded
 
     @property
     def is_croppable(self) -> bool:
@@ -53,8 +54,11 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Everything that is carried, the memory and the counter; nothing before the first token."""
-        return (self._held, cast(Tensor, self.cumulative_length)) if self.has_previous_state[0] else ()
+        """Everything that is carried, memory, counter and tokens; nothing before the first token."""
+        if not self.has_previous_state[0]:
+            return ()
+        carried = (self._held, cast(Tensor, self.cumulative_length))
+        return carried if self.tokens is None else (*carried, self.tokens)
 
     @property
     def _held(self) -> Tensor:
@@ -82,6 +86,14 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.cumulative_length.add_(tokens)
         self.has_previous_state[0] = True
         return held
+
+    def update_tokens(self, tokens: Tensor) -> None:
+        """Keep the last tokens (b, k); written in place where there are some of this shape."""
+        if self.tokens is None or self.tokens.shape != tokens.shape:
+            self.tokens = torch.zeros_like(tokens)
+            if not is_torchdynamo_compiling():
+                torch._dynamo.mark_static_address(self.tokens)
+        self.tokens.copy_(tokens)
 
     def update(self, key_states: Tensor | None, value_states: Tensor | None, *args, **kwargs) -> tuple[None, None]:
         """There are no keys and values here; generation loops that pass None are answered None.
@@ -118,8 +130,9 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         if self.is_initialized and self._held.requires_grad:
             self.recurrent_states[0] = torch.zeros_like(self._held)
         LinearAttentionLayer.reset(self)
-        if self.cumulative_length is not None:
-            self.cumulative_length.zero_()
+        for held in (self.cumulative_length, self.tokens):
+            if held is not None:
+                held.zero_()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Row k becomes row ``beam_idx[k]``."""
@@ -129,11 +142,15 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         """Keep these rows, in this order."""
         if self.is_initialized:
             self.recurrent_states[0] = self._held.index_select(0, indices.to(self.device))
+        if self.tokens is not None:
+            self.tokens = self.tokens.index_select(0, indices.to(self.tokens.device))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row, ``repeats`` times in a row."""
         if self.is_initialized:
             self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
+        if self.tokens is not None:
+            self.tokens = self.tokens.repeat_interleave(repeats, dim=0)
 
 
 STATIC_LAYER_TYPE_MAPPING["lmu"] = LMUCacheLayer
@@ -162,6 +179,8 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
             raise ValueError("the cache holds no memory: its model has read nothing yet")
         tensors[f"layers.{number}.memory"] = layer.memory.contiguous()
         tensors[f"layers.{number}.tokens"] = layer.cumulative_length
+        if layer.tokens is not None:
+            tensors[f"layers.{number}.last_tokens"] = layer.tokens
     staged = Path(f"{os.fspath(path)}.partial")
     save_file(tensors, staged, metadata={"format": FILE_FORMAT, "systems": _systems(config)})
     staged.replace(path)
@@ -195,15 +214,16 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
     for number in range(config.num_hidden_layers):
         memory, tokens = (tensors[f"layers.{number}.{part}"] for part in ("memory", "tokens"))
         memories.update_recurrent_state(memory, number, tokens=int(tokens))
+        if (last := tensors.get(f"layers.{number}.last_tokens")) is not None:
+            cast(LMUCacheLayer, memories.layers[number]).update_tokens(last)
     return memories
 
 
 def _systems(config: LMUConfig) -> str:
-    """What decides the meaning of every number of a memory, layer by layer."""
-    if config.cell == "lstm":
-        return json.dumps(["lstm", config.hidden_size])
-    rows = [
+    """What decides the meaning of every number of a memory, layer by layer, and how many tokens are beside it."""
+    rows: list = [
         [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
         for layer, theta in enumerate(config.layer_thetas)
     ]
-    return json.dumps(rows)
+    rows = ["lstm", config.hidden_size] if config.cell == "lstm" else rows
+    return json.dumps([*rows, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else rows)

@@ -24,7 +24,10 @@ CHOICES = {
     "pixel_order": ("raster", "permuted"),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
-POSITIVE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels", "output_size")
+POSITIVE = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels", "output_size"),
+    *("ngram_buckets", "ngram_width"),
+)
 POSITIVE_OR_NONE = (
     "vocab_size",
     "input_size",
@@ -39,6 +42,7 @@ NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
 PROBABILITIES = ("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing")
 MAX_BYTES = 32 * 2**30
 MAX_LAYERS = 10_000
+NGRAMS = set(range(2, 65))
 
 
 @strict
@@ -50,6 +54,10 @@ class LMUConfig(PreTrainedConfig):
         vocab_size (`int`, *optional*, defaults to 256): number of token ids. None for real-valued input.
         input_size (`int`, *optional*): numbers per time step of a real-valued input; replaces `vocab_size`.
         embedding_size (`int`, *optional*): width of the token embeddings; `hidden_size` if not given.
+        ngram_sizes (`list[int]`, *optional*): lengths of the n-grams, each at least 2, whose vectors are added to the
+            embedding of the token that they end at; see `NGramEmbedding`. The model then reads `input_ids` only.
+        ngram_buckets (`int`, defaults to 32768): vectors for n-grams of each length; those of one hash share one.
+        ngram_width (`int`, defaults to 64): numbers in each, before they are projected to an embedding.
         hidden_size (`int`, defaults to 256): width of every block's output, d_o of eq. (20).
         num_hidden_layers (`int`, defaults to 4): number of blocks.
         cell (`str`, defaults to `"lmu"`): what remembers in every block. `"lstm"` is torch's LSTM in its place, to
@@ -113,6 +121,9 @@ class LMUConfig(PreTrainedConfig):
     vocab_size: int | None = 256
     input_size: int | None = None
     embedding_size: int | None = None
+    ngram_sizes: list[int] | tuple[int, ...] | None = None
+    ngram_buckets: int = 32_768
+    ngram_width: int = 64
     hidden_size: int = 256
     num_hidden_layers: int = 4
     cell: str = "lmu"
@@ -205,9 +216,10 @@ class LMUConfig(PreTrainedConfig):
     @property
     def state_size(self) -> int:
         """How many numbers one row of a batch carries from step to step, over all layers."""
+        tokens = max(self.ngram_sizes) - 1 if self.ngram_sizes else 0
         if self.cell == "lstm":
-            return 2 * self.hidden_size * self.num_hidden_layers
-        return sum(self.layer_channels(i) * self.order for i in range(self.num_hidden_layers))
+            return 2 * self.hidden_size * self.num_hidden_layers + tokens
+        return sum(self.layer_channels(i) * self.order for i in range(self.num_hidden_layers)) + tokens
 
     @property
     def pooled_size(self) -> int:
@@ -284,6 +296,13 @@ class LMUConfig(PreTrainedConfig):
         for name in ("num_hidden_layers", "num_decoder_layers"):
             if (getattr(self, name) or 0) > MAX_LAYERS:
                 raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(self, name)}")
+        sizes = self.ngram_sizes
+        if sizes is not None and not (sizes and set(sizes) <= NGRAMS and len(set(sizes)) == len(sizes)):
+            raise ValueError(
+                f"ngram_sizes must be a list of lengths from 2 to {max(NGRAMS)}, none twice, or None, got {sizes}"
+            )
+        if self.ngram_buckets >= 2**31:
+            raise ValueError(f"ngram_buckets must be below 2**31, got {self.ngram_buckets}")
         if self.permutation_seed >= 2**63:
             raise ValueError(f"permutation_seed must be below 2**63, got {self.permutation_seed}")
 
@@ -291,6 +310,11 @@ class LMUConfig(PreTrainedConfig):
         """Fields that speak of one width agree on it."""
         if self.vocab_size is None and self.input_size is None:
             raise ValueError("one of vocab_size (token input) and input_size (real-valued input) must be given")
+        if self.ngram_sizes and (self.vocab_size is None or self.is_encoder_decoder):
+            raise ValueError(
+                f"ngram_sizes={self.ngram_sizes} are for one stack that reads token ids, got "
+                f"vocab_size={self.vocab_size}, is_encoder_decoder={self.is_encoder_decoder}"
+            )
         if isinstance(self.theta, list) and len(self.theta) != self.num_hidden_layers:
             raise ValueError(f"theta lists {len(self.theta)} windows for num_hidden_layers={self.num_hidden_layers}")
         if self.encoder == "identity" and self.memory_channels is not None:
@@ -358,6 +382,9 @@ class LMUConfig(PreTrainedConfig):
         numbers = {
             "order": 2 * self.order**2,
             "vocab_size x embedding_size": (self.vocab_size or 0) * embedding,
+            "ngram_buckets x ngram_width": len(self.ngram_sizes or ())
+            * self.ngram_width
+            * (self.ngram_buckets + width),
             "input_size": (self.input_size or 0) * (self.stack_input_size if self.block_type != "lmu" else d_u),
             "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width * dense,
             "attention_order x order": layers * reduced * (3 * self.order * directions + 4) * attended,

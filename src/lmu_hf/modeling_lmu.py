@@ -1,7 +1,7 @@
 """The stack of memories that every head stands on, and the next-token model."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
+from .ngrams import NGramEmbedding
 from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -113,6 +114,9 @@ class LMUModel(LMUPreTrainedModel):
         if config.vocab_size is not None:
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
         width, wanted = self._embedding_width, config.stack_input_size
+        self.ngrams: NGramEmbedding | None = None
+        if config.ngram_sizes:
+            self.ngrams = NGramEmbedding(config.ngram_sizes, config.ngram_buckets, config.ngram_width, width)
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
@@ -193,6 +197,12 @@ class LMUModel(LMUPreTrainedModel):
         cache = self._cache(past_key_values, use_cache)
         packing = segments if mask is None else Packing.from_mask(mask)
         lengths = packing.lengths if isinstance(packing, Packing) else None
+        if self.ngrams is not None:
+            refuse_ranks("n-gram embeddings")
+            if input_ids is None:
+                raise ValueError(f"ngram_sizes={self.config.ngram_sizes} are of token ids: give input_ids, not {name}")
+            layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
+            hidden = hidden + self.ngrams(input_ids, packing, layer)
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         if source is not None:

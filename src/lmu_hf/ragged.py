@@ -154,6 +154,12 @@ class Segments:
         """(sequences,): where each ends."""
         return torch.tensor(list(accumulate(self.lengths)), device=device) - 1
 
+    def ages(self, device: torch.device | str | None = None) -> Tensor:
+        """(steps,): how many steps of its own sequence stand before each."""
+        lengths = torch.tensor(self.lengths, device=device)
+        first = self.first_steps(device).repeat_interleave(lengths, output_size=sum(self.lengths))
+        return torch.arange(len(first), device=device) - first
+
     def pack(self, x: Tensor) -> Tensor:
         """(b, n, …) to the one row (1, b·n, …)."""
         return x.flatten(0, 1)[None]

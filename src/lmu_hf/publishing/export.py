@@ -12,6 +12,7 @@ image classifier               model       pixel_values → logits
 forecast                       model       input_values, attention_mask → predictions
 language model                 prompt      input_ids, attention_mask → logits (of the next token), new_memory_*
 language model                 step        input_ids (b, 1), memory_* → logits, new_memory_*
+language model of n-grams      both        and last_tokens, and new_last_tokens: ids + 1, zeros for a fresh start
 translation                    source      input_ids, attention_mask → keys_*, values_*
 translation                    step        decoder_input_ids (b, 1), attention_mask, memory_*, keys_*, values_* →
                                            logits, new_memory_*
@@ -23,12 +24,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
+from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.heads_lmu import (
     LMUForImageClassification,
     LMUForSequenceClassification,
@@ -40,6 +42,7 @@ from lmu_hf.modeling_lmu import LMUForCausalLM
 from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
 
 OPSET = 20
+LAST_TOKENS = "last_tokens"
 Inputs = dict[str, Tensor]
 
 
@@ -132,14 +135,14 @@ class _Call(nn.Module):
 class _Prompt(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
         read = self.model.model(**given, use_cache=True, last_only=True, return_dict=True)
-        return self.model.lm_head(read.last_hidden_state[:, 0]), *_memories(read.past_key_values)
+        return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(read.past_key_values).values()
 
 
 class _Step(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
         cache = _cache_of(self.model.config, given)
         logits = self.model(input_ids=given["input_ids"], past_key_values=cache, return_dict=True).logits
-        return logits[:, -1], *_memories(cache)
+        return logits[:, -1], *_carried(cache).values()
 
 
 class _Source(_Call):
@@ -164,18 +167,23 @@ class _TranslationStep(_Call):
             past_key_values=cache,
             return_dict=True,
         )
-        return self.model.lm_head(read.last_hidden_state[:, -1]), *_memories(cache.self_attention_cache)
+        return self.model.lm_head(read.last_hidden_state[:, -1]), *_carried(cache.self_attention_cache).values()
 
 
 def _cache_of(config: Any, given: Inputs) -> DynamicCache:
     cache = DynamicCache(config=config)
     for number, memory in enumerate(_all(given, "memory")):
         cache.update_recurrent_state(memory, number, tokens=1)
+    if LAST_TOKENS in given:
+        cast(LMUCacheLayer, cache.layers[0]).update_tokens(given[LAST_TOKENS])
     return cache
 
 
-def _memories(cache: Any) -> tuple[Tensor, ...]:
-    return tuple(layer.memory for layer in cache.layers)
+def _carried(cache: Any) -> Inputs:
+    """What a graph takes and returns of a cache, by the names that it takes it under."""
+    carried = {f"memory_{number}": layer.memory for number, layer in enumerate(cache.layers)}
+    tokens = cache.layers[0].tokens
+    return carried if tokens is None else {**carried, LAST_TOKENS: tokens}
 
 
 def _all(given: Mapping[str, Tensor], kind: str) -> list[Tensor]:
@@ -237,7 +245,7 @@ def _empty_memories(stack: Any) -> Inputs:
             return_dict=True,
         ).past_key_values
     cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
-    return {f"memory_{number}": torch.zeros_like(memory) for number, memory in enumerate(_memories(cache))}
+    return {name: torch.zeros_like(tensor) for name, tensor in _carried(cache).items()}
 
 
 def _language_graphs(model: LMUForCausalLM) -> dict[str, Graph]:

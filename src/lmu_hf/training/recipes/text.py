@@ -72,6 +72,12 @@ def _plain_lstm(small: Recipe) -> Recipe:
     return replace(small, name=f"{small.name}-lstm-plain", architecture=architecture | dropout)
 
 
+def _with_ngrams(small: Recipe) -> Recipe:
+    """Beside each character, vectors of the two to five that end at it: looked up, not computed."""
+    ngrams = {"ngram_sizes": [2, 3, 4, 5], "ngram_buckets": 65_536, "ngram_width": 32}
+    return replace(small, name=f"{small.name}-ngrams", architecture=small.architecture | ngrams)
+
+
 @recipe
 def ptb_char() -> Recipe:
     """Penn Treebank, character by character; spaces and line breaks are characters, as in the literature."""
@@ -100,6 +106,18 @@ def text8_lstm() -> Recipe:
 def text8_lstm_plain() -> Recipe:
     """The same for two layers of LSTM alone."""
     return _plain_lstm(text8())
+
+
+@recipe
+def text8_ngrams() -> Recipe:
+    """The same for characters that know those before them."""
+    return _with_ngrams(text8())
+
+
+@recipe
+def text8_ngrams_lstm() -> Recipe:
+    """The same for LSTMs."""
+    return replace(_with_ngrams(text8_lstm()), name="text8-ngrams-lstm")
 
 
 @recipe

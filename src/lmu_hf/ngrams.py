@@ -1,0 +1,73 @@
+"""What the last few tokens are together: vectors of the n-grams that end at each token, found by hashing."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .cache_lmu import LMUCacheLayer
+from .ragged import Packing, Segments
+
+MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
+
+
+class NGramEmbedding(nn.Module):
+    """Hashed n-gram embeddings (arXiv 2412.09871, section 3.2.1), to be added to the embeddings of the tokens.
+
+    Each length of n-grams has a table of its own; an n-gram's row in it is a hash of its token ids, so that rare ones
+    share rows. The rows of all lengths, side by side, are projected to the width of an embedding. Nothing is
+    multiplied but in that projection: most of the parameters are looked up.
+
+    Args:
+        sizes: lengths of n-grams, each at least 2.
+        buckets: rows of each table.
+        width: numbers in a row.
+        d_o: width of the result.
+    """
+
+    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int) -> None:
+        super().__init__()
+        self.sizes, self.buckets = tuple(sizes), buckets
+        self.carried = max(sizes) - 1  # tokens before the first one at hand that matter to it
+        self.tables = nn.Embedding(len(sizes) * buckets, width)
+        self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
+
+    def forward(
+        self, ids: Tensor, packing: Packing | Segments | None = None, layer: LMUCacheLayer | None = None
+    ) -> Tensor:
+        """Vectors (b, n, d_o) of n tokens.
+
+        Args:
+            ids: (b, n) token ids.
+            packing: where rows have masked steps, whose vectors are zero, or hold several sequences.
+            layer: holds the tokens before these, and is to hold the last of these.
+        """
+        numbers = (ids if packing is None else packing.pack(ids)).long() + 1  # 0 is no token
+        before = None if layer is None else layer.tokens
+        numbers = F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
+        if layer is not None:
+            layer.update_tokens(self._last(numbers, packing))
+        ages = packing.ages(ids.device) if isinstance(packing, Segments) else None
+        rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
+        first = torch.arange(len(self.sizes), device=rows.device) * self.buckets
+        vectors = self.projection(self.tables(rows + first).flatten(-2))
+        return vectors if packing is None else packing.unpack(vectors)
+
+    def _rows(self, numbers: Tensor, size: int, ages: Tensor | None) -> Tensor:
+        """(b, n): the row of the n-gram of one length that ends at each token, a polynomial of its ids."""
+        n = numbers.shape[1] - self.carried
+        rows = torch.zeros_like(numbers[:, :n])
+        for back in reversed(range(size)):
+            there = numbers[:, self.carried - back :][:, :n]
+            if ages is not None:
+                there = there.masked_fill(ages < back, 0)
+            rows = (rows * MULTIPLIER + there) % self.buckets
+        return rows
+
+    def _last(self, numbers: Tensor, packing: Packing | Segments | None) -> Tensor:
+        """(b, carried): the last real tokens of each row."""
+        if not isinstance(packing, Packing):
+            return numbers[:, -self.carried :]
+        place = packing.lengths[:, None] + torch.arange(self.carried, device=numbers.device)
+        return numbers.gather(1, place)
