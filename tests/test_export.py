@@ -27,6 +27,7 @@ SIZES = [(b, n) for b in (1, 7) for n in (1, 63, 2048)]
 SMALL = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 2, "order": 6, "theta": 20.0, "num_labels": 3}
 SIGNAL = {"vocab_size": None, "input_size": 2}
 TRANSLATION = {"is_encoder_decoder": True, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+NGRAMS = {"ngram_sizes": [2, 3], "ngram_buckets": 40, "ngram_width": 4}
 HEADS = {
     "sequence": (LMUForSequenceClassification, {"block_type": "residual"}),
     "signal": (LMUForSequenceClassification, {**SIGNAL, "pooling": "max", "block_type": "highway"}),
@@ -34,6 +35,7 @@ HEADS = {
     "image": (LMUForImageClassification, {"vocab_size": None, "input_size": 1, "image_size": 8, "num_channels": 1}),
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
     "attention": (LMUForSequenceClassification, {"readout": "attention", "memory_channels": 16}),
+    "n-grams": (LMUForSequenceClassification, NGRAMS),
 }
 
 
@@ -57,26 +59,28 @@ def test_an_onnx_file_is_the_model_at_any_batch_and_length(kind, changes, tmp_pa
 
 
 @pytest.mark.slow
-def test_prompt_and_step_generate_what_the_model_generates(tmp_path):
-    model = make(LMUForCausalLM)
-    run = exported(model, tmp_path)
+@pytest.mark.parametrize("changes", [{}, NGRAMS], ids=["memories", "n-grams"])
+def test_prompt_and_step_generate_what_the_model_generates(changes, tmp_path):
+    model = make(LMUForCausalLM, **changes)
+    run, names = exported(model, tmp_path), list(graphs(model)["step"].inputs)
+    assert (names[-1] == "last_tokens") == bool(changes)
     assert max(differences(model, tmp_path, SIZES).values()) < 1e-5
     ids = torch.randint(11, (2, 9))
     mask = torch.ones_like(ids)
     mask[1, :4] = 0  # the shorter prompt is padded on the left
     expected = model.generate(ids, attention_mask=mask, max_new_tokens=200, do_sample=False, eos_token_id=None)
-    logits, *memories = run["prompt"]({"input_ids": ids, "attention_mask": mask})
+    logits, *carried = run["prompt"]({"input_ids": ids, "attention_mask": mask})
     tokens = [logits.argmax(-1, keepdim=True)]
     for _ in range(199):
-        given = {f"memory_{number}": memory for number, memory in enumerate(memories)}
-        logits, *memories = run["step"]({"input_ids": tokens[-1], **given})
+        logits, *carried = run["step"](dict(zip(names, [tokens[-1], *carried], strict=True)))
         tokens.append(logits.argmax(-1, keepdim=True))
     assert torch.equal(torch.cat([ids, *tokens], dim=1), expected)
 
 
 @pytest.mark.slow
-def test_a_step_from_memories_of_zeros_is_a_fresh_start(tmp_path):
-    model = make(LMUForCausalLM)
+@pytest.mark.parametrize("changes", [{}, NGRAMS], ids=["memories", "n-grams"])
+def test_a_step_from_memories_of_zeros_is_a_fresh_start(changes):
+    model = make(LMUForCausalLM, **changes)
     graph = graphs(model)["step"]
     ids = torch.randint(11, (2, 1))
     zeros = [memory for name, memory in graph.inputs.items() if name != "input_ids"]
@@ -85,9 +89,9 @@ def test_a_step_from_memories_of_zeros_is_a_fresh_start(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attention", ["dot", "additive"])
-def test_source_and_step_translate_as_the_model_does(attention, tmp_path):
-    model = make(LMUForConditionalGeneration, **TRANSLATION, cross_attention=attention, num_attention_heads=2)
+@pytest.mark.parametrize("changes", [{}, {"cross_attention": "additive"}, NGRAMS], ids=["dot", "additive", "n-grams"])
+def test_source_and_step_translate_as_the_model_does(changes, tmp_path):
+    model = make(LMUForConditionalGeneration, **TRANSLATION, **changes, num_attention_heads=2)
     run = exported(model, tmp_path)
     assert max(differences(model, tmp_path, [(1, 1), (7, 63)]).values()) < 1e-5
     ids = torch.randint(3, 11, (2, 9))
@@ -97,12 +101,14 @@ def test_source_and_step_translate_as_the_model_does(attention, tmp_path):
     step = graphs(model)["step"]
     keys_and_values = run["source"]({"input_ids": ids, "attention_mask": mask})
     read = dict(zip(graphs(model)["source"].outputs, keys_and_values, strict=True))
-    memories = [memory for name, memory in step.inputs.items() if name.startswith("memory")]
+    names = [name.removeprefix("new_") for name in step.outputs[1:]]
+    carried = [step.inputs[name] for name in names]
     tokens = [expected[:, :1]]
     for _ in range(expected.shape[1] - 1):
-        given = {f"memory_{number}": memory for number, memory in enumerate(memories)}
-        logits, *memories = run["step"]({"decoder_input_ids": tokens[-1], "attention_mask": mask, **given, **read})
+        given = dict(zip(names, carried, strict=True))
+        logits, *carried = run["step"]({"decoder_input_ids": tokens[-1], "attention_mask": mask, **given, **read})
         tokens.append(logits.argmax(-1, keepdim=True))
+    assert ("last_tokens" in names) == ("ngram_sizes" in changes)
     assert torch.equal(torch.cat(tokens, dim=1), expected)
 
 

@@ -143,10 +143,9 @@ def test_lengths_that_make_no_sense_are_refused(sizes):
         LMUConfig(ngram_sizes=sizes)
 
 
-@pytest.mark.parametrize("other", [{"vocab_size": None, "input_size": 1}, {"is_encoder_decoder": True}], ids=str)
-def test_stacks_without_ids_of_their_own_are_refused(other):
-    with pytest.raises(StrictDataclassError, match=r"ngram_sizes=\[2\] are for one stack that reads token ids"):
-        LMUConfig(ngram_sizes=[2], **other)
+def test_a_signal_has_no_n_grams():
+    with pytest.raises(StrictDataclassError, match=r"ngram_sizes=\[2\] are of token ids; input_size=1 has none"):
+        LMUConfig(ngram_sizes=[2], vocab_size=None, input_size=1)
 
 
 def test_buckets_beyond_what_a_hash_can_tell_are_refused():

@@ -310,11 +310,8 @@ class LMUConfig(PreTrainedConfig):
         """Fields that speak of one width agree on it."""
         if self.vocab_size is None and self.input_size is None:
             raise ValueError("one of vocab_size (token input) and input_size (real-valued input) must be given")
-        if self.ngram_sizes and (self.vocab_size is None or self.is_encoder_decoder):
-            raise ValueError(
-                f"ngram_sizes={self.ngram_sizes} are for one stack that reads token ids, got "
-                f"vocab_size={self.vocab_size}, is_encoder_decoder={self.is_encoder_decoder}"
-            )
+        if self.ngram_sizes and self.vocab_size is None:
+            raise ValueError(f"ngram_sizes={self.ngram_sizes} are of token ids; input_size={self.input_size} has none")
         if isinstance(self.theta, list) and len(self.theta) != self.num_hidden_layers:
             raise ValueError(f"theta lists {len(self.theta)} windows for num_hidden_layers={self.num_hidden_layers}")
         if self.encoder == "identity" and self.memory_channels is not None:

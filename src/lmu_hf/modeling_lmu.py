@@ -198,11 +198,10 @@ class LMUModel(LMUPreTrainedModel):
         packing = segments if mask is None else Packing.from_mask(mask)
         lengths = packing.lengths if isinstance(packing, Packing) else None
         if self.ngrams is not None:
-            refuse_ranks("n-gram embeddings")
             if input_ids is None:
                 raise ValueError(f"ngram_sizes={self.config.ngram_sizes} are of token ids: give input_ids, not {name}")
             layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
-            hidden = hidden + self.ngrams(input_ids, packing, layer)
+            hidden = hidden + self.ngrams(input_ids, packing, layer, current_ranks())
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         if source is not None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cache_lmu import LMUCacheLayer
+from .distributed import Ranks
 from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
@@ -34,7 +35,11 @@ class NGramEmbedding(nn.Module):
         self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
 
     def forward(
-        self, ids: Tensor, packing: Packing | Segments | None = None, layer: LMUCacheLayer | None = None
+        self,
+        ids: Tensor,
+        packing: Packing | Segments | None = None,
+        layer: LMUCacheLayer | None = None,
+        ranks: Ranks | None = None,
     ) -> Tensor:
         """Vectors (b, n, d_o) of n tokens.
 
@@ -42,12 +47,16 @@ class NGramEmbedding(nn.Module):
             ids: (b, n) token ids.
             packing: where rows have masked steps, whose vectors are zero, or hold several sequences.
             layer: holds the tokens before these, and is to hold the last of these.
+            ranks: who shares the sequences; ``ids`` are then a chunk of them, and what the layer holds is the whole's.
         """
         numbers = (ids if packing is None else packing.pack(ids)).long() + 1  # 0 is no token
         before = None if layer is None else layer.tokens
-        numbers = F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
+        after = None
+        if ranks is not None:
+            before, after = self._across(numbers, packing, before, ranks)
+        numbers = self._behind(before, numbers)
         if layer is not None:
-            layer.update_tokens(self._last(numbers, packing))
+            layer.update_tokens(self._last(numbers, packing) if after is None else after)
         ages = packing.ages(ids.device) if isinstance(packing, Segments) else None
         rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
         first = torch.arange(len(self.sizes), device=rows.device) * self.buckets
@@ -65,9 +74,26 @@ class NGramEmbedding(nn.Module):
             rows = (rows * MULTIPLIER + there) % self.buckets
         return rows
 
+    def _behind(self, before: Tensor | None, numbers: Tensor) -> Tensor:
+        """(b, carried + n): the numbers, behind those carried so far."""
+        return F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
+
     def _last(self, numbers: Tensor, packing: Packing | Segments | None) -> Tensor:
         """(b, carried): the last real tokens of each row."""
         if not isinstance(packing, Packing):
             return numbers[:, -self.carried :]
         place = packing.lengths[:, None] + torch.arange(self.carried, device=numbers.device)
         return numbers.gather(1, place)
+
+    def _across(
+        self, numbers: Tensor, packing: Packing | Segments | None, before: Tensor | None, ranks: Ranks
+    ) -> tuple[Tensor, Tensor]:
+        """(b, carried) each: the last real tokens before this rank's chunk, and those of the whole sequences."""
+        lengths = packing.lengths if isinstance(packing, Packing) else torch.full_like(numbers[:, 0], numbers.shape[1])
+        ends = ranks.gather(self._last(self._behind(None, numbers), packing))
+        places = torch.arange(self.carried, device=numbers.device)
+        entries = [torch.zeros_like(ends[0]) if before is None else before]
+        for end, count in zip(ends, ranks.gather(lengths)[..., None], strict=True):
+            older = entries[-1].gather(1, (places + count).clamp(max=self.carried - 1))
+            entries.append(torch.where(places >= self.carried - count, end, older))
+        return entries[ranks.rank], entries[-1]

@@ -10,6 +10,12 @@ def _lstm(of: Recipe) -> Recipe:
     return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
 
 
+def _with_ngrams(of: Recipe) -> Recipe:
+    """Tokens that know the one or two before them, in both stacks, and branches that start small."""
+    more = {"ngram_sizes": [2, 3], "ngram_buckets": 32_768, "ngram_width": 32, "residual_initializer_scale": 0.05}
+    return replace(of, name=f"{of.name}-ngrams", architecture=of.architecture | more)
+
+
 @recipe
 def multi30k() -> Recipe:
     """English to German captions: bidirectional encoder, attention, one hour on two cores."""
@@ -64,8 +70,7 @@ def evbnews() -> Recipe:
     return replace(
         multi30k(),
         name="evbnews",
-        architecture=multi30k().architecture
-        | {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "residual_initializer_scale": 0.05},
+        architecture=multi30k().architecture | {"embedding_dropout": 0.1, "hidden_dropout": 0.1},
         data={
             "dataset_name": "evbnews-en-vi",
             "test_dataset": "iwslt15-en-vi",
@@ -84,6 +89,18 @@ def evbnews() -> Recipe:
 def evbnews_lstm() -> Recipe:
     """The same for LSTMs."""
     return _lstm(evbnews())
+
+
+@recipe
+def evbnews_ngrams() -> Recipe:
+    """The same for tokens that know those before them."""
+    return _with_ngrams(evbnews())
+
+
+@recipe
+def evbnews_ngrams_lstm() -> Recipe:
+    """The same for LSTMs."""
+    return _lstm(evbnews_ngrams())
 
 
 @recipe
