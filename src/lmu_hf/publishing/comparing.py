@@ -14,8 +14,14 @@ from .figures import ACCENT, FAINT, INK, STYLE, save
 from .table import read_records, read_runs
 
 CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M characters"}
-# What a recipe's name ends in, the cell that it trains, and its colour.
-CELLS = {"": ("LMU", ACCENT), "-lstm": ("LSTM", INK), "-lstm-plain": ("LSTM alone", FAINT)}
+# What a recipe's name ends in, what it trains, and how that is drawn.
+CELLS = {
+    "": ("LMU", ACCENT, "o-"),
+    "-ngrams": ("LMU, n-grams", ACCENT, "s--"),
+    "-lstm": ("LSTM", INK, "o-"),
+    "-ngrams-lstm": ("LSTM, n-grams", INK, "s--"),
+    "-lstm-plain": ("LSTM alone", FAINT, "o-"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,16 @@ def bits_against_time(records: Path, path: Path) -> Path:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(pairs), figsize=(6.5 * len(pairs), 4), squeeze=False)
         for axis, name in zip(axes[0], pairs, strict=True):
-            for end, (cell, colour) in CELLS.items():
+            for end, (cell, colour, style) in CELLS.items():
                 if name + end not in first:
                     continue
                 folder, record = first[name + end]
                 rows = MetricsLog.read(folder)
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
-                told = f"{cell}, {record.parameters['total'] / 1e6:.2f} M parameters: {bits[-1]:.3f}"
-                axis.plot(minutes, bits, "o-", color=colour, markersize=3, label=told)
+                computed = record.parameters["total"] - record.parameters["embeddings"]
+                told = f"{cell}, {computed / 1e6:.2f} M beside embeddings: {bits[-1]:.3f}"
+                axis.plot(minutes, bits, style, color=colour, markersize=3, label=told)
             axis.set(xlabel="minutes of training", ylabel="bits per character, validation")
             axis.set_xlim(left=0)
             axis.set_title(CHARACTERS[name], loc="left", fontsize=10)
