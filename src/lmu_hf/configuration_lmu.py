@@ -107,8 +107,9 @@ class LMUConfig(PreTrainedConfig):
         rms_norm_eps (`float`, defaults to 1e-5): epsilon of either.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
         residual_initializer_scale (`float`, defaults to 1.0): how large the last projections of residual branches
-            (memory, gated MLP, attention) are at first, in units of what they would be. Well below 1, a fresh stack
-            hands on its embeddings little changed, and attention learns sooner. An LSTM in the memory's place has none.
+            (memory, gated MLP, attention, n-grams) are at first, in units of what they would be. Well below 1, a fresh
+            stack hands on its embeddings little changed, and attention learns sooner. An LSTM in the memory's place has
+            none.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
     Raises:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
+from .layers import end_branch
 from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
@@ -33,6 +34,7 @@ class NGramEmbedding(nn.Module):
         self.carried = max(sizes) - 1  # tokens before the first one at hand that matter to it
         self.tables = nn.Embedding(len(sizes) * buckets, width)
         self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
+        end_branch(self.projection)
 
     def forward(
         self,

@@ -7,11 +7,12 @@ from pathlib import Path
 from ..training.record import RunRecord
 
 IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs"]
-TEXT = ["recipe", "parameters", "validation", "test", "gzip", "bz2", "xz", "xz, after the training text", "runs"]
-TRANSLATION = ["recipe", "languages", "parameters", "validation BLEU", "test BLEU", "runs"]
+SIZES = ["parameters", "of them embeddings"]
+COMPRESSORS = ["gzip", "bz2", "xz", "xz, after the training text"]
+TEXT = ["recipe", *SIZES, "validation", "test", *COMPRESSORS, "runs"]
+TRANSLATION = ["recipe", "languages", *SIZES, "validation BLEU", "test BLEU", "runs"]
 SERIES = ["recipe", "series", "parameters", "validation NRMSE", "test NRMSE", "runs"]
-CLASSES = ["recipe", "data", "parameters", "of them embeddings", "trained", "validation, %", "test, %", "test rows"]
-CLASSES += ["runs"]
+CLASSES = ["recipe", "data", *SIZES, "trained", "validation, %", "test, %", "test rows", "runs"]
 BUDGET = ["seconds a run", "command"]
 
 
@@ -48,8 +49,8 @@ def text_table(records: list[RunRecord]) -> str:
     for (recipe, _), group in _groups(records, "bits_per_character", lambda record: ""):
         scores = [_score(group, split, "bits_per_character", 1, 3) for split in ("validation", "test")]
         compressed = group[0].data.get("compressors", {})
-        others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in TEXT[4:8]]
-        rows.append([recipe, _size(group), *scores, *others, _seeds(group), *_budget(group)])
+        others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in COMPRESSORS]
+        rows.append([recipe, *_sizes(group), *scores, *others, _seeds(group), *_budget(group)])
     return markdown(TEXT + BUDGET, rows)
 
 
@@ -58,7 +59,7 @@ def translation_table(records: list[RunRecord]) -> str:
     rows = []
     for (recipe, languages), group in _groups(records, "bleu", lambda record: " → ".join(record.data["languages"])):
         scores = [_score(group, split, "bleu", 1, 1) for split in ("validation", "test")]
-        rows.append([recipe, languages, _size(group), *scores, _seeds(group), *_budget(group)])
+        rows.append([recipe, languages, *_sizes(group), *scores, _seeds(group), *_budget(group)])
     return markdown(TRANSLATION + BUDGET, rows)
 
 
@@ -78,13 +79,18 @@ def classification_table(records: list[RunRecord]) -> str:
     for (recipe, data), group in _groups(texts, "accuracy", lambda record: record.data["name"]):
         scores = [_score(group, split, "accuracy", 100, 1) for split in ("validation", "test")]
         tested = f"{group[0].data['rows']['test']:,}"
-        parts = [f"{group[0].parameters[part]:,}" for part in ("embeddings", "trainable")]
-        rows.append([recipe, data, _size(group), *parts, *scores, tested, _seeds(group), *_budget(group)])
+        trained = f"{group[0].parameters['trainable']:,}"
+        rows.append([recipe, data, *_sizes(group), trained, *scores, tested, _seeds(group), *_budget(group)])
     return markdown(CLASSES + BUDGET, rows)
 
 
 def _size(group: list[RunRecord]) -> str:
     return f"{group[0].parameters['total']:,}"
+
+
+def _sizes(group: list[RunRecord]) -> list[str]:
+    """All parameters, and those that are only looked up."""
+    return [_size(group), f"{group[0].parameters['embeddings']:,}"]
 
 
 def _groups(

@@ -115,6 +115,12 @@ def text8_ngrams() -> Recipe:
 
 
 @recipe
+def text8_ngrams_short() -> Recipe:
+    """The same in about the time that ``text8-lstm-plain`` takes, whose steps are shorter: two thirds of the text."""
+    return replace(text8_ngrams(), name="text8-ngrams-short", max_steps=940)
+
+
+@recipe
 def text8_ngrams_lstm() -> Recipe:
     """The same for LSTMs."""
     return replace(_with_ngrams(text8_lstm()), name="text8-ngrams-lstm")

@@ -10,12 +10,6 @@ def _lstm(of: Recipe) -> Recipe:
     return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
 
 
-def _with_ngrams(of: Recipe) -> Recipe:
-    """Tokens that know the one or two before them, in both stacks, and branches that start small."""
-    more = {"ngram_sizes": [2, 3], "ngram_buckets": 32_768, "ngram_width": 32, "residual_initializer_scale": 0.05}
-    return replace(of, name=f"{of.name}-ngrams", architecture=of.architecture | more)
-
-
 @recipe
 def multi30k() -> Recipe:
     """English to German captions: bidirectional encoder, attention, one hour on two cores."""
@@ -89,18 +83,6 @@ def evbnews() -> Recipe:
 def evbnews_lstm() -> Recipe:
     """The same for LSTMs."""
     return _lstm(evbnews())
-
-
-@recipe
-def evbnews_ngrams() -> Recipe:
-    """The same for tokens that know those before them."""
-    return _with_ngrams(evbnews())
-
-
-@recipe
-def evbnews_ngrams_lstm() -> Recipe:
-    """The same for LSTMs."""
-    return _lstm(evbnews_ngrams())
 
 
 @recipe
