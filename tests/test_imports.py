@@ -29,7 +29,10 @@ LADDER = {
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
-    "modeling_lmu": {"decoding_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
+    "modeling_lmu": {
+        *("decoding_lmu", "blocks_lmu", "ngrams", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"),
+    },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
