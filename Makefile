@@ -119,7 +119,8 @@ reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training 
 		--seed $$seed || exit 1; done
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain wikitext-char wikitext-char-lstm; do \
+	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-lstm-plain-long text8-ngrams \
+		text8-ngrams-short text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 space: install  ## show the family in a browser: a tab for each head, and the memory itself
