@@ -221,9 +221,11 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
 
 def _systems(config: LMUConfig) -> str:
     """What decides the meaning of every number of a memory, layer by layer, and how many tokens are beside it."""
-    rows: list = [
-        [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
-        for layer, theta in enumerate(config.layer_thetas)
-    ]
-    rows = ["lstm", config.hidden_size] if config.cell == "lstm" else rows
-    return json.dumps([*rows, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else rows)
+    if config.cell == "lstm":
+        systems: list = ["lstm", config.hidden_size]
+    else:
+        systems = [
+            [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
+            for layer, theta in enumerate(config.layer_thetas)
+        ]
+    return json.dumps([*systems, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else systems)

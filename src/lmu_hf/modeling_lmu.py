@@ -198,10 +198,7 @@ class LMUModel(LMUPreTrainedModel):
         packing = segments if mask is None else Packing.from_mask(mask)
         lengths = packing.lengths if isinstance(packing, Packing) else None
         if self.ngrams is not None:
-            if input_ids is None:
-                raise ValueError(f"ngram_sizes={self.config.ngram_sizes} are of token ids: give input_ids, not {name}")
-            layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
-            hidden = hidden + self.ngrams(input_ids, packing, layer, current_ranks())
+            hidden = hidden + self._ngram_vectors(self.ngrams, name, given, packing, cache)
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         if source is not None:
@@ -313,6 +310,15 @@ class LMUModel(LMUPreTrainedModel):
             raise ValueError(
                 f"input_ids holds {low if low < 0 else high}, outside 0 … {largest} (vocab_size)"
             ) from None
+
+    def _ngram_vectors(
+        self, ngrams: NGramEmbedding, name: str, given: Tensor, packing: Packing | Segments | None, cache: Cache | None
+    ) -> Tensor:
+        """(b, n, width of an embedding): vectors of the n-grams that end at each token."""
+        if name != "input_ids":
+            raise ValueError(f"ngram_sizes={self.config.ngram_sizes} are of token ids: give input_ids, not {name}")
+        layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
+        return ngrams(given, packing, layer, current_ranks())
 
     def _signal(self, values: Tensor) -> Tensor:
         size = self.config.input_size
