@@ -84,7 +84,7 @@ print(max(held), tokens)
 @pytest.mark.parametrize("suffix", ["txt", "jsonl"])
 def test_the_memory_of_a_pass_does_not_grow_with_the_corpus(suffix, tmp_path):
     held, tokens = [], []
-    for megabytes in (25, 75):
+    for megabytes in (50, 100):  # a reader of JSON lines holds all that it will by then
         path = tmp_path / f"{megabytes}.{suffix}"
         lines = (f"{number:06d} " * 150 for number in range(megabytes * 1000))
         path.write_text("".join(f'{{"text": "{line}"}}\n' if suffix == "jsonl" else f"{line}\n" for line in lines))
@@ -94,7 +94,7 @@ def test_the_memory_of_a_pass_does_not_grow_with_the_corpus(suffix, tmp_path):
         for found, number in zip((held, tokens), done.stdout.split(), strict=True):
             found.append(int(number))
     assert tokens[1] - tokens[0] > 45_000_000
-    assert held[1] - held[0] < 30_000_000  # held as text it would be 50 more; a reader of JSON alone strays by 20
+    assert held[1] - held[0] < 20_000_000
 
 
 def test_what_has_been_encoded_is_found_again(tmp_path, byte_tokenizer, monkeypatch):
