@@ -76,6 +76,8 @@ def main() -> None:
         made = gradients(folder, batch_size=2)
         if accelerator.is_main_process:
             save_file(made, folder / "gradients.safetensors")
+    elif what == "muon":
+        run(folder, replace(PLAIN, optimizer="muon", max_grad_norm=1.0), resume=True)
     elif what == "train":
         run(folder, replace(RECIPE, epochs=int(sys.argv[3])), resume=True, checkpointing_steps=3)
     print(f"rank {accelerator.process_index} is done; newest: {newest(folder / 'checkpoints')}", flush=True)

@@ -22,7 +22,8 @@ from .tasks.base import Task
 
 # Flags that replace a recipe's field: the flag, the field, its type, and what to say of it.
 RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
-    ("learning_rate", "learning_rate", float, "AdamW's"),
+    ("optim", "optimizer", str, "adamw, or muon: Muon for the matrices of the body, AdamW for the rest"),
+    ("learning_rate", "learning_rate", float, "the optimiser's"),
     ("weight_decay", "weight_decay", float, "of matrices"),
     ("num_train_epochs", "epochs", int, "how often every row is read"),
     ("max_train_steps", "max_steps", int, "end after so many steps instead"),

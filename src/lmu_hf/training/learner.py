@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel, get_scheduler
 
+from .muon import Muon
 from .recipes import Recipe
 
 WHOLE = StateDictOptions(full_state_dict=True)
@@ -34,7 +35,7 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, steps: int) -> None:
         self.accelerator, self.recipe = accelerator, recipe
-        optimizer = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+        optimizer = make_optimizer(model, recipe)
         self.model, prepared = accelerator.prepare(model, optimizer)
         self.prepared_optimizer = prepared
         self.schedule = get_scheduler(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)
@@ -122,12 +123,24 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
         target.copy_(source)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices are decayed; embeddings, biases, norms and other vectors are not."""
+def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, or Muon for the matrices of the body and AdamW for the rest: embeddings, heads and vectors.
+
+    Matrices are decayed; embeddings, biases, norms and other vectors are not.
+    """
     embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0},
+    matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+    vectors = {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0}
+    if recipe.optimizer == "adamw":
+        decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
+        return torch.optim.AdamW([decayed, vectors], lr=recipe.learning_rate)
+    body = {id(p) for p in model.base_model.parameters()}
+    gates = {id(p) for module in model.modules() if isinstance(module, nn.LSTM) for p in module.parameters()}
+    kinds: dict[int, list[Tensor]] = {0: [], 1: [], 4: []}
+    for p in matrices:
+        kinds[0 if id(p) not in body else 4 if id(p) in gates else 1].append(p)
+    groups = [
+        {"params": some, "weight_decay": recipe.weight_decay, "matrices": kind} for kind, some in kinds.items() if some
     ]
+    return Muon([vectors, *groups], lr=recipe.learning_rate)

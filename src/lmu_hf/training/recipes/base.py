@@ -7,6 +7,7 @@ from ..augmentation import Augmentation
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Recipe:
         kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
         data: what the task is told beside where its rows lie.
-        learning_rate, weight_decay: AdamW's; biases, norms and other vectors are not decayed.
+        optimizer: ``"adamw"``, or ``"muon"`` for :class:`~lmu_hf.training.muon.Muon` on the matrices of the body.
+        learning_rate, weight_decay: the optimiser's; biases, norms and other vectors are not decayed.
         epochs, batch_size: the budget; ``batch_size`` is per process.
         accumulation: batches whose gradients make one step, as one batch of all their rows would.
         max_steps: end after so many steps instead, however many epochs that is.
@@ -40,6 +42,7 @@ class Recipe:
     kind: str
     architecture: dict
     data: dict = field(default_factory=dict)
+    optimizer: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     epochs: int = 60
@@ -59,6 +62,8 @@ class Recipe:
         for name in POSITIVE:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         for name in ("warmup", "label_smoothing", "averaging"):
