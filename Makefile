@@ -9,7 +9,7 @@ MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-imdb reproduce-characters space table card push docs clean
+	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-imdb reproduce-imdb-lm reproduce-characters space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -117,6 +117,10 @@ reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training 
 	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe imdb-windows $(DATA_FLAG) --word_vectors $< \
 		--seed $$seed || exit 1; done
+
+reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, then tuned (DATA=folder, or the Hub)
+	$(RUN) scripts/pretrain_lm.py $(DATA_FLAG)
+	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-lstm-plain-long text8-ngrams \

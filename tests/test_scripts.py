@@ -220,6 +220,7 @@ def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_pa
         (["--train_file", "a.csv", "--task_name", "rte"], "error: give one of --train_file and --task_name"),
         (["--text_column", "line"], "error: --text_column says how to read a --dataset_name or a --train_file"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
+        (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),
     ],
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from .base import Recipe, recipe
+from .text import imdb_lm
 
 KIND = "classification"
 
@@ -191,6 +192,22 @@ def imdb_windows() -> Recipe:
         },
         weight_decay=0.02,
         epochs=4,
+    )
+
+
+@recipe
+def imdb_tuned() -> Recipe:
+    """IMDB reviews, from the language model of 75,000 of them: give ``--model_name_or_path``, ``imdb-lm``'s model."""
+    return replace(
+        imdb(),
+        name="imdb-tuned",
+        data={"dataset_name": "stanfordnlp/imdb", "max_length": 512, "token_dropout": 0.1, "pretrained": True},
+        architecture=imdb_lm().architecture
+        | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3},
+        learning_rate=1e-3,
+        epochs=2,
+        eval_steps=352,
+        averaging=0.998,
     )
 
 
