@@ -184,8 +184,8 @@ def wikitext_char_lstm() -> Recipe:
 def imdb_lm() -> Recipe:
     """Byte pairs of IMDB's training and unlabelled reviews: a body for ``train_glue.py`` to fine-tune.
 
-    A hundredth of the reviews, drawn at random, validates; the test reviews are not read. Half of the rest is read once,
-    in steps that stay large: the average of the weights calms them, and the run could go on from where it ends.
+    A hundredth of the reviews, drawn at random, validates; the test reviews are not read. Half of the rest is read
+    once, in steps that stay large: the average of the weights calms them.
     """
     return Recipe(
         name="imdb-lm",
