@@ -39,11 +39,11 @@ def parsed(*words: str):
 
 
 def test_every_flag_reaches_its_field():
-    values = {float: 0.125, int: 3, str: "linear"}
-    words = [word for flag, _, kind, _ in RECIPE_FLAGS for word in (f"--{flag}", str(values[kind]))]
-    recipe = asked_recipe(parsed(*words))
-    for _, field, kind, _ in RECIPE_FLAGS:
-        assert getattr(recipe, field) == values[kind], field
+    numbers, names = {float: 0.125, int: 3}, {"optimizer": "muon", "schedule": "linear"}
+    values = {flag: names.get(field, numbers.get(kind)) for flag, field, kind, _ in RECIPE_FLAGS}
+    recipe = asked_recipe(parsed(*(word for flag, value in values.items() for word in (f"--{flag}", str(value)))))
+    for flag, field, _, _ in RECIPE_FLAGS:
+        assert getattr(recipe, field) == values[flag], field
     assert asked_recipe(parsed()) == get_recipe("mackey-glass")
 
 
