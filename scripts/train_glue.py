@@ -24,6 +24,7 @@ import argparse
 
 from lmu_hf.training.cli import run, training_parser
 from lmu_hf.training.loading import add_data_flags, check_sources, load_classification
+from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.record import RunRecord
 
 
@@ -38,6 +39,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(str(error))
     if args.recipe == parser.get_default("recipe") and args.task_name is not None:
         args.recipe = args.task_name.removesuffix("-mm")
+    if get_recipe(args.recipe).data.get("pretrained") and args.model_name_or_path is None:
+        parser.error(f"{args.recipe} goes on from a pre-trained model: give --model_name_or_path")
     return args
 
 

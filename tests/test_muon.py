@@ -83,6 +83,9 @@ def test_what_is_no_matrix_takes_adamw_s_steps():
 def test_what_is_not_as_many_matrices_is_refused(shape, matrices):
     with pytest.raises(ValueError, match=rf"shape \({shape[0]}.*\) is not {matrices} matrices"):
         Muon([{"params": [nn.Parameter(torch.zeros(shape))], "matrices": matrices}], lr=0.1)
+
+
+def test_another_optimizer_is_refused():
     with pytest.raises(ValueError, match="optimizer must be one of adamw, muon, got 'sgd'"):
         replace(RECIPE, optimizer="sgd")
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 from lmu_hf.publishing.speed import speed_summary, speed_table, training_summary, training_table
 from lmu_hf.training.record import RunRecord
@@ -211,6 +212,17 @@ def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_pa
     assert result["data"]["fingerprint"] == record.data["fingerprint"]
     assert json.loads((tmp_path / "scores.json").read_text()) == result
     assert f"test of opinions by rule: accuracy {result['scores']['accuracy']:.4f}" in done.stdout
+
+
+def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
+    words = ["--max_train_steps", 1, "--eval_steps", 1, "--rows", 60, "--quiet", "--skip_test"]
+    assert run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path).returncode == 0
+    labels = AutoConfig.from_pretrained(tmp_path / "runs/opinions-seed0/model").id2label.values()
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"it was good,{label}\n" for label in labels) * 10)
+    words = ["--recipe", "imdb-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
+    done = run(SCRIPTS / "evaluate.py", "runs/opinions-seed0/model", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["scores"]["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -128,19 +128,21 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
 
     Matrices are decayed; embeddings, biases, norms and other vectors are not.
     """
-    embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
+    embeddings, gates = (
+        {id(p) for module in model.modules() if isinstance(module, kind) for p in module.parameters()}
+        for kind in (nn.Embedding, nn.LSTM)
+    )
     matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
     vectors = {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0}
+    decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adamw":
-        decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
         return torch.optim.AdamW([decayed, vectors], lr=recipe.learning_rate)
     body = {id(p) for p in model.base_model.parameters()}
-    gates = {id(p) for module in model.modules() if isinstance(module, nn.LSTM) for p in module.parameters()}
-    kinds: dict[int, list[Tensor]] = {0: [], 1: [], 4: []}
-    for p in matrices:
-        kinds[0 if id(p) not in body else 4 if id(p) in gates else 1].append(p)
-    groups = [
-        {"params": some, "weight_decay": recipe.weight_decay, "matrices": kind} for kind, some in kinds.items() if some
-    ]
+    kinds = {
+        0: [p for p in matrices if id(p) not in body],
+        1: [p for p in matrices if id(p) in body - gates],
+        4: [p for p in matrices if id(p) in body & gates],
+    }
+    groups = [decayed | {"params": some, "matrices": kind} for kind, some in kinds.items() if some]
     return Muon([vectors, *groups], lr=recipe.learning_rate)

@@ -144,13 +144,12 @@ def load_classification(args: argparse.Namespace, recipe: Recipe) -> Classificat
     """
     check_sources(args)
     options = dict(recipe.data)
+    options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up")}
     options |= {"num_proc": args.preprocessing_num_workers, "model_name_or_path": args.model_name_or_path}
     for flag in ("max_length", "freeze_word_vectors"):
         if getattr(args, flag) is not None:
             options[flag] = getattr(args, flag)
-    if options.pop("pretrained", False) and args.model_name_or_path is None:
-        raise ValueError(f"{recipe.name} goes on from a pre-trained model: give --model_name_or_path")
     if options.get("freeze_word_vectors") and args.word_vectors is None:
         raise ValueError(NO_VECTORS)
     if (name := args.tokenizer_name or args.model_name_or_path) is not None:
