@@ -137,7 +137,7 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
     vectors = {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0}
     decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW([decayed, vectors], lr=recipe.learning_rate)
+        return torch.optim.AdamW([decayed, vectors], lr=recipe.learning_rate, fused=True)
     body = {id(p) for p in model.base_model.parameters()}
     kinds = {
         0: [p for p in matrices if id(p) not in body],

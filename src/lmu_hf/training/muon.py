@@ -34,7 +34,7 @@ class Muon(Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
-        self._adamw = AdamW([{"matrices": 0} | group for group in groups], lr=lr)
+        self._adamw = AdamW([{"matrices": 0} | group for group in groups], lr=lr, fused=True)
         super().__init__(self._adamw.param_groups, {"lr": lr})
         for group in self._groups(of_matrices=True):
             for parameter in group["params"]:
