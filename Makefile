@@ -106,6 +106,8 @@ reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WOR
 reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## QQP and SNLI by under 4,000 parameters on vectors that know spelling, beside LSTMs (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt $(DATA_FLAG) \
 		--word_vectors runs/vectors/$$name-spelt.txt --seed $$seed || exit 1; done; done
+	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe snli-spelt-windows $(DATA_FLAG) \
+		--word_vectors runs/vectors/snli-spelt.txt --seed $$seed || exit 1; done
 	for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt-lstm $(DATA_FLAG) \
 		--word_vectors runs/vectors/$$name-spelt.txt || exit 1; done
 
@@ -123,8 +125,8 @@ reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without
 	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-lstm-plain-long text8-ngrams \
-		text8-ngrams-short text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
+	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \
+		text8-ngrams-steep text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 space: install  ## show the family in a browser: a tab for each head, and the memory itself

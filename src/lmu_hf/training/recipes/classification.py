@@ -399,6 +399,18 @@ def snli_spelt_lstm() -> Recipe:
 
 
 @recipe
+def snli_spelt_windows() -> Recipe:
+    """Windows of two of the same frozen word vectors: the mean and the largest of what is read there."""
+    return replace(
+        snli_spelt(),
+        name="snli-spelt-windows",
+        architecture=imdb_windows().architecture | {"embedding_size": snli_spelt().architecture["embedding_size"]},
+        learning_rate=1e-3,
+        max_grad_norm=1.0,
+    )
+
+
+@recipe
 def mnli() -> Recipe:
     """MNLI: SNLI's question over many kinds of text; ``--task_name mnli-mm`` reports the mismatched split."""
     return replace(qqp(), name="mnli", data=qqp().data | {"task_name": "mnli"}, epochs=4)
