@@ -138,8 +138,9 @@ def text8_ngrams_steep() -> Recipe:
 
     The steps stay large, and the average of the weights calms them.
     """
-    steady = replace(_steep(text8_ngrams()), schedule="constant_with_warmup", averaging=0.995)
-    return replace(steady, max_steps=960, eval_steps=320)
+    return replace(
+        _steep(text8_ngrams()), schedule="constant_with_warmup", averaging=0.995, max_steps=960, eval_steps=320
+    )
 
 
 @recipe
