@@ -199,23 +199,27 @@ class LMUModel(LMUPreTrainedModel):
         lengths = packing.lengths if isinstance(packing, Packing) else None
         if self.ngrams is not None:
             hidden = hidden + self._ngram_vectors(self.ngrams, name, given, packing, cache)
-        hidden = hidden if packing is None else packing.pack(hidden)
-        hidden = hidden if self.input_projection is None else self.input_projection(hidden)
-        if source is not None:
-            refuse_ranks("a decoder that attends to a source")
-        ranks = current_ranks()
-        chunk = None if ranks is None else Chunk.of(ranks, hidden, lengths)
+        chunk = _chunk(hidden, lengths, source)
         reading = Reading(segments or lengths, last_only, source, chunk, mean_only)
-        states = self._through_blocks(self.embedding_dropout(hidden), reading, cache)
-        if packing is not None:
-            states = [packing.unpack(state) for state in states[:-1]] + states[-1:]
-            states[-1] = states[-1] if last_only or mean_only else packing.unpack(states[-1])
+        states = self._through_packed_blocks(hidden, packing, reading, cache)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutputWithPast(
             last_hidden_state=states[-1],
             past_key_values=cache,
             hidden_states=tuple(states) if wants_states else None,
         )
+
+    def _through_packed_blocks(
+        self, hidden: Tensor, packing: Segments | Packing | None, reading: Reading, cache: Cache | None
+    ) -> list[Tensor]:
+        """As :meth:`_through_blocks`, from embeddings in rows as they were given, and back to such rows."""
+        hidden = hidden if packing is None else packing.pack(hidden)
+        hidden = hidden if self.input_projection is None else self.input_projection(hidden)
+        states = self._through_blocks(self.embedding_dropout(hidden), reading, cache)
+        if packing is None:
+            return states
+        last = states[-1] if reading.last_only or reading.mean_only else packing.unpack(states[-1])
+        return [packing.unpack(state) for state in states[:-1]] + [last]
 
     def _through_blocks(self, hidden: Tensor, reading: Reading, cache: Cache | None) -> list[Tensor]:
         """What enters the first block, what leaves each, and in the last one's place the model's output.
@@ -337,6 +341,14 @@ class LMUModel(LMUPreTrainedModel):
     @property
     def _embedding_width(self) -> int:
         return self.config.input_size or self.config.embedding_size or self.config.hidden_size
+
+
+def _chunk(hidden: Tensor, lengths: Tensor | None, source: Source | None) -> Chunk | None:
+    """Where these rows stand among other ranks' chunks, if sequences are spread over ranks."""
+    if source is not None:
+        refuse_ranks("a decoder that attends to a source")
+    ranks = current_ranks()
+    return None if ranks is None else Chunk.of(ranks, hidden, lengths)
 
 
 def _check_packed(mask: Tensor | None, past_key_values: Cache | None, use_cache: bool | None) -> None:
