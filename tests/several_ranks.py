@@ -246,6 +246,14 @@ def heads(ranks: Ranks) -> None:
 
         compare(one, ranks, of_one)
         compare(pair, ranks, of_a_pair)
+    for sizes in ([1, 7], [1]):
+        voting = make(LMUForSequenceClassification, num_labels=3, pooling="mean", vote_sizes=sizes, vote_buckets=50)
+        voting.votes.count(ids, labels)
+
+        def of_votes(cut: Cut, _: Cut, model=voting) -> Tensor:
+            return model(cut(ids), attention_mask=cut(holed), labels=labels).loss
+
+        compare(voting, ranks, of_votes)
     unmasked = make(LMUForSequenceClassification, num_labels=3)
     compare(unmasked, ranks, lambda cut, _: unmasked(cut(ids), labels=labels).loss)
     for switches in ({}, {"bidirectional": True}):  # the mean without the states

@@ -20,10 +20,13 @@ OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
     *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
-    *("attention_order", "ngram_buckets", "ngram_width"),
+    *("attention_order", "ngram_buckets", "ngram_width", "vote_buckets"),
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
-PROBABILITIES = ["embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"]
+PROBABILITIES = [
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "vote_dropout"),
+    "label_smoothing",
+]
 ABOVE_ZERO = ["rms_norm_eps", "initializer_range", "residual_initializer_scale"]
 WORDS = sorted(CHOICES)
 SWITCHES = ["deep_representations", "bidirectional", "use_cache", "tie_word_embeddings", "is_encoder_decoder"]
@@ -73,6 +76,7 @@ def legal_fields(draw) -> dict:
     if "vocab_size" in fields and draw(st.booleans()):
         fields["ngram_sizes"] = draw(st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True))
         fields |= {name: draw(st.integers(1, 40)) for name in ("ngram_buckets", "ngram_width")}
+        fields["vote_sizes"] = draw(st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True))
     if fields.get("memory_channels") == fields["hidden_size"]:
         fields["readout"] = draw(st.sampled_from(["dense", "attention"]))
     return fields
@@ -221,7 +225,7 @@ def test_a_wrong_type_is_not_assigned():
 def test_the_tables_of_this_file_speak_of_every_field():
     tables = {*AT_LEAST_ONE, *AT_LEAST_ZERO, *PROBABILITIES, *ABOVE_ZERO, *WORDS, *SWITCHES}
     others = {"theta", "decoder_theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
-    others |= {"decoder_start_token_id", "ngram_sizes"}
+    others |= {"decoder_start_token_id", "ngram_sizes", "vote_sizes"}
     assert tables | others == set(OWN_FIELDS)
 
 
@@ -406,6 +410,7 @@ def test_the_system_and_the_config_agree_on_what_a_window_is():
         {"memory_channels": 10**9},
         {"intermediate_size": 10**10},
         {"ngram_sizes": [2, 3], "ngram_buckets": 10**9},
+        {"vote_sizes": [1, 2, 3], "vote_buckets": 10**9},
         {"num_hidden_layers": 1000, "hidden_size": 8192},
     ],
     ids=str,

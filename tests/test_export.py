@@ -36,12 +36,16 @@ HEADS = {
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
     "attention": (LMUForSequenceClassification, {"readout": "attention", "memory_channels": 16}),
     "n-grams": (LMUForSequenceClassification, NGRAMS),
+    "votes": (LMUForSequenceClassification, {"vote_sizes": [1, 2], "vote_buckets": 40, "pooling": "mean"}),
 }
 
 
 def make(kind, **changes):
     torch.manual_seed(0)
-    return kind(LMUConfig(**{**SMALL, **changes})).eval()
+    model = kind(LMUConfig(**{**SMALL, **changes})).eval()
+    if "vote_sizes" in changes:
+        model.votes.count([torch.tensor([label, 3, 4]) for label in range(3)], range(3))
+    return model
 
 
 def exported(model, folder: Path):

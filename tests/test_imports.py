@@ -35,7 +35,9 @@ LADDER = {
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
-    "heads_lmu": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "heads_lmu": {
+        *("modeling_lmu", "blocks_lmu", "ngrams", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"),
+    },
 }
 TORCH_ONLY = ("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "layers", "lstm")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -26,7 +26,7 @@ CHOICES = {
 PAIR_FEATURES = ("first", "second", "difference", "product")
 POSITIVE = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels", "output_size"),
-    *("ngram_buckets", "ngram_width"),
+    *("ngram_buckets", "ngram_width", "vote_buckets"),
 )
 POSITIVE_OR_NONE = (
     "vocab_size",
@@ -39,10 +39,13 @@ POSITIVE_OR_NONE = (
     "num_decoder_layers",
 )
 NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
-PROBABILITIES = ("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing")
+PROBABILITIES = (
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "vote_dropout"),
+    "label_smoothing",
+)
 MAX_BYTES = 32 * 2**30
 MAX_LAYERS = 10_000
-NGRAMS = set(range(2, 65))
+NGRAMS = {"ngram_sizes": range(2, 65), "vote_sizes": range(1, 65)}
 
 
 @strict
@@ -94,6 +97,10 @@ class LMUConfig(PreTrainedConfig):
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
         head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
+        vote_sizes (`list[int]`, *optional*): lengths of the n-grams, each at least 1, that vote in
+            `LMUForSequenceClassification` for the class of their sequence, beside the stack; see `NGramVotes`.
+        vote_buckets (`int`, defaults to 262144): votes for n-grams of each length; those of one hash share one.
+        vote_dropout (`float`, defaults to 0): the part of the sequences whose votes are not counted in training.
         output_size (`int`, defaults to 1): numbers per step that the forecast head predicts.
         image_size (`int`, *optional*): side of a square image that is read pixel by pixel.
         num_channels (`int`, defaults to 1): colour channels of that image.
@@ -152,6 +159,9 @@ class LMUConfig(PreTrainedConfig):
     pooling: str = "last"
     pair_features: list[str] | tuple[str, ...] = PAIR_FEATURES
     head_hidden_size: int = 0
+    vote_sizes: list[int] | tuple[int, ...] | None = None
+    vote_buckets: int = 262_144
+    vote_dropout: float | int = 0.0
     output_size: int = 1
     image_size: int | None = None
     num_channels: int = 1
@@ -297,13 +307,16 @@ class LMUConfig(PreTrainedConfig):
         for name in ("num_hidden_layers", "num_decoder_layers"):
             if (getattr(self, name) or 0) > MAX_LAYERS:
                 raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(self, name)}")
-        sizes = self.ngram_sizes
-        if sizes is not None and not (sizes and set(sizes) <= NGRAMS and len(set(sizes)) == len(sizes)):
-            raise ValueError(
-                f"ngram_sizes must be a list of lengths from 2 to {max(NGRAMS)}, none twice, or None, got {sizes}"
-            )
-        if self.ngram_buckets >= 2**31:
-            raise ValueError(f"ngram_buckets must be below 2**31, got {self.ngram_buckets}")
+        for name, allowed in NGRAMS.items():
+            sizes = getattr(self, name)
+            if sizes is not None and not (sizes and set(sizes) <= set(allowed) and len(set(sizes)) == len(sizes)):
+                raise ValueError(
+                    f"{name} must be a list of lengths from {allowed[0]} to {allowed[-1]}, none twice, or None, got "
+                    f"{sizes}"
+                )
+        for name in ("ngram_buckets", "vote_buckets"):
+            if getattr(self, name) >= 2**31:
+                raise ValueError(f"{name} must be below 2**31, got {getattr(self, name)}")
         if self.permutation_seed >= 2**63:
             raise ValueError(f"permutation_seed must be below 2**63, got {self.permutation_seed}")
 
@@ -311,8 +324,9 @@ class LMUConfig(PreTrainedConfig):
         """Fields that speak of one width agree on it."""
         if self.vocab_size is None and self.input_size is None:
             raise ValueError("one of vocab_size (token input) and input_size (real-valued input) must be given")
-        if self.ngram_sizes and self.vocab_size is None:
-            raise ValueError(f"ngram_sizes={self.ngram_sizes} are of token ids; input_size={self.input_size} has none")
+        for name in NGRAMS:
+            if (sizes := getattr(self, name)) and self.vocab_size is None:
+                raise ValueError(f"{name}={sizes} are of token ids; input_size={self.input_size} has none")
         if isinstance(self.theta, list) and len(self.theta) != self.num_hidden_layers:
             raise ValueError(f"theta lists {len(self.theta)} windows for num_hidden_layers={self.num_hidden_layers}")
         if self.encoder == "identity" and self.memory_channels is not None:
@@ -392,6 +406,7 @@ class LMUConfig(PreTrainedConfig):
             "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
             "num_decoder_layers x hidden_size": 0,
             "vocab_size x hidden_size": head,
+            "vote_buckets x num_labels": len(self.vote_sizes or ()) * self.vote_buckets * (outputs + 1),
             "head_hidden_size": self.head_hidden_size * (self.pooled_size * len(self.pair_features) + outputs),
             "output_size": outputs * self.pooled_size,
             "image_size": 2 * (self.image_size or 0) ** 2,

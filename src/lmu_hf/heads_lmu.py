@@ -1,5 +1,6 @@
 """What a stack of memories is asked: which class, which pair, which image, what next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,8 @@ from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ragged import Segments, refuse_packing
+from .ngrams import NGramVotes
+from .ragged import Packing, Segments, refuse_packing
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 
@@ -82,20 +84,43 @@ class LMUPooledModel(LMUPreTrainedModel):
             **inputs,
         )
         hidden = outputs.last_hidden_state
-        words = POOLINGS[pooling]
-        if segments is not None and pooling != "last":
-            return torch.cat([segments.pool(hidden, word) for word in words], dim=-1), outputs
         given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
+        reduced = mean_only or pooling == "last"
+        return self._over_time(hidden, POOLINGS[pooling], given, attention_mask, segments, reduced), outputs
+
+    def _over_time(
+        self,
+        steps: Tensor,
+        words: Sequence[str],
+        given: Tensor,
+        attention_mask: Tensor | None,
+        segments: Segments | None,
+        reduced: bool = False,
+    ) -> Tensor:
+        """One vector (b, width · words) of what there is at each step (b, n, width); over all ranks, where there are
+        some.
+
+        Args:
+            steps: whatever is to be pooled, or of each sequence the one step (b, 1, width) that was asked for.
+            words: how.
+            given: (b, n, …) the model's input.
+            attention_mask: where it is real.
+            segments: the sequences that are packed in its rows; b then counts them.
+            reduced: whether there is but that one step.
+
+        Raises:
+            ValueError: a row has no real step.
+        """
+        if segments is not None:
+            return torch.cat([steps[:, 0] if reduced else segments.pool(steps, word) for word in words], dim=-1)
         ranks = current_ranks()
-        real = None
-        if attention_mask is not None:
-            real = _real_steps(attention_mask, given.shape[1], some=ranks is None)
-        parts = [hidden[:, 0]] if mean_only else [_pooled(hidden, real, word) for word in words]
+        n = given.shape[1]
+        real = None if attention_mask is None else _real_steps(attention_mask, n, some=ranks is None)
+        parts = [steps[:, 0] if reduced else _pooled(steps, real, word) for word in words]
         if ranks is not None:
-            n = given.shape[1]
-            steps = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
-            parts = [ranks.pool(part, steps, word) for part, word in zip(parts, words, strict=True)]
-        return torch.cat(parts, dim=-1), outputs
+            counts = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
+            parts = [ranks.pool(part, counts, word) for part, word in zip(parts, words, strict=True)]
+        return torch.cat(parts, dim=-1)
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
@@ -137,8 +162,6 @@ def _given(**inputs) -> Tensor | None:
 
 
 def _pooled(hidden: Tensor, real: Tensor | None, pooling: str) -> Tensor:
-    if pooling == "last":
-        return hidden[:, 0]
     if real is None:
         return hidden.mean(1) if pooling == "mean" else hidden.amax(1)
     if pooling == "mean":
@@ -165,6 +188,9 @@ class LMUForSequenceClassification(LMUPooledModel):
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
+        self.votes: NGramVotes | None = None
+        if config.vote_sizes:
+            self.votes = NGramVotes(config.vote_sizes, config.vote_buckets, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -190,21 +216,40 @@ class LMUForSequenceClassification(LMUPooledModel):
             past_key_values: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
         """
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
+        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, past_key_values, **kwargs)
+        if self.votes is not None and (input_ids is None or past_key_values is not None):
+            raise ValueError(
+                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no "
+                "past_key_values"
+            )
         pooled, outputs = self.pool(
             attention_mask,
-            self.find_segments(_given(**inputs), attention_mask, position_ids, past_key_values, **kwargs),
+            segments,
             **inputs,
             past_key_values=past_key_values,
             use_cache=bool(use_cache) or past_key_values is not None,
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(pooled)
+        if self.votes is not None and input_ids is not None:
+            logits = logits + self._count_votes(self.votes, input_ids, attention_mask, segments)
         return LMUClassifierOutput(
             loss=self.loss(logits, labels),
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
+
+    def _count_votes(
+        self, votes: NGramVotes, ids: Tensor, attention_mask: Tensor | None, segments: Segments | None
+    ) -> Tensor:
+        """(b, num_labels): the mean vote over each sequence; in training, of some sequences none."""
+        packing = segments if attention_mask is None else Packing.from_mask(attention_mask[:, -ids.shape[1] :])
+        steps = votes(ids, packing, current_ranks())
+        total = self._over_time(steps, ("mean",), ids, attention_mask, segments)
+        if not self.training or not self.config.vote_dropout:
+            return total
+        return total * (torch.rand(len(total), 1, device=total.device) >= self.config.vote_dropout)
 
 
 @dataclass

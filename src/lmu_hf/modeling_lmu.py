@@ -19,7 +19,7 @@ from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
-from .ngrams import NGramEmbedding
+from .ngrams import NGramEmbedding, NGramVotes
 from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -65,6 +65,9 @@ class LMUPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
             init.ones_(module.weight)
+        elif isinstance(module, NGramVotes):
+            init.zeros_(module.odds)
+            init.zeros_(module.change)
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
             init.ones_(module.scale)

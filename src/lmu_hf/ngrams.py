@@ -1,10 +1,10 @@
-"""What the last few tokens are together: vectors of the n-grams that end at each token, found by hashing."""
+"""What the last few tokens are together: vectors and votes of the n-grams that end at each token, found by hashing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
@@ -12,42 +12,37 @@ from .layers import end_branch
 from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
+SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
+GAIN = 15.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
 
 
-class NGramEmbedding(nn.Module):
-    """Hashed n-gram embeddings (arXiv 2412.09871, section 3.2.1), to be added to the embeddings of the tokens.
+class NGramRows(nn.Module):
+    """Finds, for each token, the n-grams that end at it in tables, one for each length of n-grams.
 
-    Each length of n-grams has a table of its own; an n-gram's row in it is a hash of its token ids, so that rare ones
-    share rows. The rows of all lengths, side by side, are projected to the width of an embedding. Nothing is
-    multiplied but in that projection: most of the parameters are looked up.
+    An n-gram's row is a hash of its token ids, so that rare ones share rows.
 
     Args:
-        sizes: lengths of n-grams, each at least 2.
+        sizes: lengths of n-grams, each at least 1.
         buckets: rows of each table.
-        width: numbers in a row.
-        d_o: width of the result.
     """
 
-    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int) -> None:
+    def __init__(self, sizes: Sequence[int], buckets: int) -> None:
         super().__init__()
         self.sizes, self.buckets = tuple(sizes), buckets
         self.carried = max(sizes) - 1  # tokens before the first one at hand that matter to it
-        self.tables = nn.Embedding(len(sizes) * buckets, width)
-        self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
-        end_branch(self.projection)
 
-    def forward(
+    def find(
         self,
         ids: Tensor,
         packing: Packing | Segments | None = None,
         layer: LMUCacheLayer | None = None,
         ranks: Ranks | None = None,
     ) -> Tensor:
-        """Vectors (b, n, d_o) of n tokens.
+        """Rows (b, n', lengths) of the n-grams of n' packed tokens, in tables that stand one behind another.
 
         Args:
             ids: (b, n) token ids.
-            packing: where rows have masked steps, whose vectors are zero, or hold several sequences.
+            packing: where rows have masked steps, or hold several sequences.
             layer: holds the tokens before these, and is to hold the last of these.
             ranks: who shares the sequences; ``ids`` are then a chunk of them, and what the layer holds is the whole's.
         """
@@ -61,9 +56,7 @@ class NGramEmbedding(nn.Module):
             layer.update_tokens(self._last(numbers, packing) if after is None else after)
         ages = packing.ages(ids.device) if isinstance(packing, Segments) else None
         rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
-        first = torch.arange(len(self.sizes), device=rows.device) * self.buckets
-        vectors = self.projection(self.tables(rows + first).flatten(-2))
-        return vectors if packing is None else packing.unpack(vectors)
+        return rows + torch.arange(len(self.sizes), device=rows.device) * self.buckets
 
     def _rows(self, numbers: Tensor, size: int, ages: Tensor | None) -> Tensor:
         """(b, n): the row of the n-gram of one length that ends at each token, a polynomial of its ids."""
@@ -78,12 +71,12 @@ class NGramEmbedding(nn.Module):
 
     def _behind(self, before: Tensor | None, numbers: Tensor) -> Tensor:
         """(b, carried + n): the numbers, behind those carried so far."""
-        return F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
+        return functional.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
 
     def _last(self, numbers: Tensor, packing: Packing | Segments | None) -> Tensor:
         """(b, carried): the last real tokens of each row."""
         if not isinstance(packing, Packing):
-            return numbers[:, -self.carried :]
+            return numbers[:, numbers.shape[1] - self.carried :]
         place = packing.lengths[:, None] + torch.arange(self.carried, device=numbers.device)
         return numbers.gather(1, place)
 
@@ -99,3 +92,99 @@ class NGramEmbedding(nn.Module):
             older = entries[-1].gather(1, (places + count).clamp(max=self.carried - 1))
             entries.append(torch.where(places >= self.carried - count, end, older))
         return entries[ranks.rank], entries[-1]
+
+
+class NGramEmbedding(NGramRows):
+    """Hashed n-gram embeddings (arXiv 2412.09871, section 3.2.1), to be added to the embeddings of the tokens.
+
+    The rows of all lengths, side by side, are projected to the width of an embedding. Nothing is multiplied but in that
+    projection: most of the parameters are looked up.
+
+    Args:
+        sizes: lengths of n-grams, each at least 2.
+        buckets: rows of each table.
+        width: numbers in a row.
+        d_o: width of the result.
+    """
+
+    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int) -> None:
+        super().__init__(sizes, buckets)
+        self.tables = nn.Embedding(len(sizes) * buckets, width)
+        self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
+        end_branch(self.projection)
+
+    def forward(
+        self,
+        ids: Tensor,
+        packing: Packing | Segments | None = None,
+        layer: LMUCacheLayer | None = None,
+        ranks: Ranks | None = None,
+    ) -> Tensor:
+        """Vectors (b, n, d_o) of n tokens, zero where they are masked; arguments as for :meth:`find`."""
+        vectors = self.projection(self.tables(self.find(ids, packing, layer, ranks)).flatten(-2))
+        return vectors if packing is None else packing.unpack(vectors)
+
+
+class NGramVotes(NGramRows):
+    """What the n-grams of a sequence say of its class: naive Bayes, whose votes training weighs anew.
+
+    An n-gram votes for a class by the logarithm of how much more often sequences of that class hold it than those of
+    the others, as :meth:`count` finds it, times a weight that is trained and begins at 1. (Wang and Manning, "Baselines
+    and Bigrams", ACL 2012, weigh so the features of an SVM.) Before :meth:`count` nothing votes.
+
+    Args:
+        sizes: lengths of n-grams, each at least 1.
+        buckets: rows of each table.
+        classes: how many classes there are, at least 2.
+
+    Raises:
+        ValueError: there is nothing to choose between.
+    """
+
+    odds: Tensor
+
+    def __init__(self, sizes: Sequence[int], buckets: int, classes: int) -> None:
+        if classes < 2:
+            raise ValueError(f"n-grams vote for one class against others (vote_sizes): num_labels is {classes}")
+        super().__init__(sizes, buckets)
+        self.register_buffer("odds", torch.zeros(len(sizes) * buckets, classes))
+        self.change = nn.Parameter(torch.zeros(len(sizes) * buckets))
+        self._counted = False
+
+    def forward(self, ids: Tensor, packing: Packing | Segments | None = None, ranks: Ranks | None = None) -> Tensor:
+        """Votes (b, n, classes) of the n-grams that end at each of n tokens, zero where they are masked.
+
+        Raises:
+            RuntimeError: weights are to be trained of votes that were never counted.
+        """
+        if self.training and not self._counted and not torch.compiler.is_compiling():
+            self._counted = bool(self.odds.any())
+            if not self._counted:
+                raise RuntimeError("no n-gram has a vote yet: call votes.count(sequences, labels) before training")
+        rows = self.find(ids, packing, ranks=ranks)
+        weights = 1 + GAIN * functional.embedding(rows, self.change[:, None])
+        votes = SHARPNESS * (functional.embedding(rows, self.odds) * weights).mean(-2)
+        return votes if packing is None else packing.unpack(votes)
+
+    @torch.no_grad()
+    def count(self, sequences: Iterable[Tensor], labels: Iterable[int]) -> None:
+        """Find what every n-gram votes for.
+
+        Of each class, c sequences of which hold an n-gram, log(c + 1) less its mean over classes, as if all classes
+        had equally many sequences.
+
+        Args:
+            sequences: (n,) token ids of each.
+            labels: the class of each.
+
+        Raises:
+            ValueError: a class has no sequence, or there is one label more or less than there are sequences.
+        """
+        held, sizes = torch.zeros_like(self.odds), torch.zeros_like(self.odds[0])
+        for ids, label in zip(sequences, labels, strict=True):
+            held[self.find(ids[None]).unique(), label] += 1
+            sizes[label] += 1
+        if not bool(sizes.all()):
+            raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")
+        logs = torch.log1p(held * (sizes.mean() / sizes))
+        self.odds.copy_(logs - logs.mean(1, keepdim=True))

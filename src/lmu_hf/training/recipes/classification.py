@@ -196,6 +196,18 @@ def imdb_windows() -> Recipe:
 
 
 @recipe
+def imdb_votes() -> Recipe:
+    """IMDB reviews, as ``imdb-windows`` of fewer words, and beside it votes of one, two and three words together."""
+    windows = imdb_windows()
+    return replace(
+        windows,
+        name="imdb-votes",
+        data=windows.data | {"vocab_size": 20_000},
+        architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144, "vote_dropout": 0.5},
+    )
+
+
+@recipe
 def imdb_tuned() -> Recipe:
     """IMDB reviews, from the language model of 75,000 of them: give ``--model_name_or_path``, ``imdb-lm``'s model."""
     return replace(

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
@@ -29,6 +30,9 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
+    "vote_sizes",
+    "vote_buckets",
+    "vote_dropout",
 )
 NO_VECTORS = (
     "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
@@ -201,6 +205,9 @@ class ClassificationTask(Task):
             with torch.no_grad():
                 embeddings.copy_(vectors)
         embeddings.requires_grad_(not self.freeze_word_vectors)
+        if isinstance(votes := getattr(model, "votes", None), NGramVotes):
+            rows = self.splits["train"].with_format("torch")
+            votes.count(rows["input_ids"], rows["label"])
         return model
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:

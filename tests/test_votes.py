@@ -1,0 +1,171 @@
+"""Votes of n-grams for the class of their sequence: what they are, who is counted, and what they are refused."""
+
+from collections import Counter
+from itertools import pairwise
+from math import log
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_stacks import draw_ids, tiny
+from transformers import AutoModelForSequenceClassification, set_seed
+
+from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequenceClassification
+from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes
+from lmu_hf.training.transfer import transfer_body
+
+FIELDS = {"vote_sizes": [1, 3], "vote_buckets": 50, "num_labels": 3}
+
+
+def build(**changes) -> LMUForSequenceClassification:
+    """In float64, with votes counted in nine sequences and weights drawn."""
+    set_seed(0)
+    model = LMUForSequenceClassification(tiny(**{"pooling": "mean_max", **FIELDS, **changes})).double().eval()
+    model.votes.count([draw_ids(7, seed=seed) for seed in range(9)], [0, 1, 2] * 3)
+    with torch.no_grad():
+        model.votes.change.normal_(std=0.1)
+    return model
+
+
+def of_the_stack(model: LMUForSequenceClassification, ids: torch.Tensor) -> torch.Tensor:
+    return model.classifier(model.pool(input_ids=ids)[0])
+
+
+# --------------------------------------------------------------------------- what they are
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 5), min_size=1, max_size=6)), max_size=9))
+def test_an_odd_is_how_much_more_often_a_class_holds_the_n_gram(drawn):
+    rows = [*drawn, *((label, [label]) for label in range(3))]  # no class is empty
+    votes = NGramVotes([1, 2], 10_007, 3)
+    votes.count([torch.tensor(ids) for _, ids in rows], [label for label, _ in rows])
+    padded = [(label, [None, *ids]) for label, ids in rows]
+    of_class = Counter(label for label, _ in rows)
+    holding = Counter((label, pair) for label, ids in padded for pair in {*pairwise(ids)})
+    ids = drawn[-1][1] if drawn else [0]
+    for pair, number in zip(pairwise([None, *ids]), votes.find(torch.tensor([ids]))[0, :, 1], strict=True):
+        logs = [log(1 + holding[label, pair] * len(rows) / 3 / of_class[label]) for label in range(3)]
+        assert votes.odds[number].tolist() == pytest.approx([each - sum(logs) / 3 for each in logs], abs=1e-5)
+
+
+def test_a_sequence_is_judged_by_its_stack_and_the_mean_vote():
+    model, ids = build(), draw_ids(2, 9)
+    votes = model.votes
+    rows = votes.find(ids)
+    weighed = votes.odds[rows] * (1 + GAIN * votes.change[rows])[..., None]
+    total = SHARPNESS * weighed.flatten(1, 2).mean(1)
+    assert total.abs().min() > 1e-3
+    torch.testing.assert_close(model(ids).logits, of_the_stack(model, ids) + total)
+
+
+def test_what_no_class_has_votes_for_none():
+    votes = NGramVotes([1], 10_007, 2)
+    votes.count([torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([1, 3])], [0, 0, 1])
+    said = votes.eval()(torch.tensor([[1, 2, 3, 4]]))[0]
+    assert said[3].tolist() == [0.0, 0.0]
+    assert said[0].abs().max() < 1e-6  # both always have it, though one of them is twice as large
+    assert said[1, 0] > 0 > said[1, 1]
+    assert said[2, 1] > 0 > said[2, 0]
+
+
+def test_masked_and_packed_sequences_vote_as_if_alone():
+    model, first, second = build(), draw_ids(1, 9), draw_ids(1, 6, seed=1)
+    alone = torch.cat([model(first).logits, model(second).logits])
+    holed = torch.zeros(1, 9, dtype=torch.long)
+    real = torch.tensor([[0, 1, 1, 0, 1, 1, 0, 1, 1]])
+    holed[real.bool()] = second[0]
+    rows = torch.cat([first, holed])
+    torch.testing.assert_close(model(rows, attention_mask=torch.cat([torch.ones_like(real), real])).logits, alone)
+    packed, places = torch.cat([first, second], dim=1), torch.cat([torch.arange(9), torch.arange(6)])[None]
+    torch.testing.assert_close(model(packed, position_ids=places).logits, alone)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_every_pooling_has_room_for_them(pooling):
+    model, ids = build(pooling=pooling), draw_ids(2, 9)
+    assert not torch.allclose(model(ids).logits, of_the_stack(model, ids))
+
+
+# --------------------------------------------------------------------------- in training
+
+
+def test_training_weighs_them_anew_and_leaves_what_was_counted():
+    model, ids = build().train(), draw_ids(2, 9)
+    odds = model.votes.odds.clone()
+    model(ids, labels=torch.tensor([0, 2])).loss.backward()
+    moved = model.votes.change.grad != 0
+    assert set(moved.nonzero()[:, 0].tolist()) <= set(model.votes.find(ids).flatten().tolist())
+    assert moved.any()
+    torch.optim.SGD(model.parameters(), lr=1.0).step()
+    assert torch.equal(model.votes.odds, odds)
+
+
+def test_votes_that_were_never_counted_are_not_trained():
+    model = LMUForSequenceClassification(tiny(**FIELDS))
+    with pytest.raises(RuntimeError, match=r"no n-gram has a vote yet: call votes\.count"):
+        model.train()(draw_ids(1, 3))
+    assert torch.equal(model.eval()(draw_ids(1, 3)).logits, of_the_stack(model, draw_ids(1, 3)))
+
+
+def test_some_sequences_are_trained_without_their_votes():
+    model, ids = build(vote_dropout=0.5), draw_ids(64, 9)
+    stack, whole = of_the_stack(model, ids), model(ids).logits
+    set_seed(0)
+    drawn = model.train()(ids).logits
+    without = (drawn - stack).abs().amax(1) < 1e-9
+    assert 16 < without.sum() < 48
+    torch.testing.assert_close(drawn[~without], whole[~without])
+
+
+# --------------------------------------------------------------------------- kept and taken over
+
+
+def test_they_are_saved_with_the_model(tmp_path):
+    model, ids = build(), draw_ids(2, 9)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64)
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_a_pre_trained_body_may_be_given_votes(tmp_path):
+    LMUForCausalLM(tiny()).save_pretrained(tmp_path)
+    transfer = transfer_body(str(tmp_path), pooling="mean", **FIELDS)
+    assert {"votes.change", "votes.odds"} <= set(transfer.new)
+    assert not transfer.model.votes.odds.any() and not transfer.model.votes.change.any()
+
+
+# --------------------------------------------------------------------------- refused
+
+
+def test_parts_of_sequences_and_vectors_are_refused():
+    model = build(pooling="last").float()
+    read = model(draw_ids(1, 3), use_cache=True).past_key_values
+    for given_ in {"input_ids": draw_ids(1, 3), "past_key_values": read}, {"inputs_embeds": torch.zeros(1, 3, 6)}:
+        with pytest.raises(ValueError, match=r"vote_sizes=\[1, 3\] are of whole sequences of token ids"):
+            model(**given_)
+
+
+def test_nothing_to_choose_between_is_refused():
+    with pytest.raises(ValueError, match=r"vote for one class against others \(vote_sizes\): num_labels is 1"):
+        LMUForSequenceClassification(tiny(**FIELDS | {"num_labels": 1}))
+
+
+@pytest.mark.parametrize("labels, message", [([0, 1, 1], "class 2 has none"), ([0, 1], "zip"), ([0, 1, 2, 0], "zip")])
+def test_what_cannot_be_counted_is_refused_and_changes_nothing(labels, message):
+    votes = NGramVotes([1], 50, 3)
+    with pytest.raises(ValueError, match=message):
+        votes.count([torch.tensor([token]) for token in range(3)], labels)
+    assert not votes.odds.any()
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [2, 2], [65]], ids=str)
+def test_lengths_that_make_no_sense_are_refused(sizes):
+    with pytest.raises(ValueError, match=r"vote_sizes must be a list of lengths from 1 to 64, none twice, or None"):
+        LMUConfig(vote_sizes=sizes)
+
+
+def test_a_signal_has_no_votes():
+    with pytest.raises(StrictDataclassError, match=r"vote_sizes=\[2\] are of token ids; input_size=1 has none"):
+        LMUConfig(vote_sizes=[2], vocab_size=None, input_size=1)
