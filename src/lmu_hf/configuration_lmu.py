@@ -39,10 +39,7 @@ POSITIVE_OR_NONE = (
     "num_decoder_layers",
 )
 NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
-PROBABILITIES = (
-    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "vote_dropout"),
-    "label_smoothing",
-)
+PROBABILITIES = ("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing")
 MAX_BYTES = 32 * 2**30
 MAX_LAYERS = 10_000
 NGRAMS = {"ngram_sizes": range(2, 65), "vote_sizes": range(1, 65)}
@@ -100,7 +97,6 @@ class LMUConfig(PreTrainedConfig):
         vote_sizes (`list[int]`, *optional*): lengths of the n-grams, each at least 1, that vote in
             `LMUForSequenceClassification` for the class of their sequence, beside the stack; see `NGramVotes`.
         vote_buckets (`int`, defaults to 262144): votes for n-grams of each length; those of one hash share one.
-        vote_dropout (`float`, defaults to 0): the part of the sequences whose votes are not counted in training.
         output_size (`int`, defaults to 1): numbers per step that the forecast head predicts.
         image_size (`int`, *optional*): side of a square image that is read pixel by pixel.
         num_channels (`int`, defaults to 1): colour channels of that image.
@@ -161,7 +157,6 @@ class LMUConfig(PreTrainedConfig):
     head_hidden_size: int = 0
     vote_sizes: list[int] | tuple[int, ...] | None = None
     vote_buckets: int = 262_144
-    vote_dropout: float | int = 0.0
     output_size: int = 1
     image_size: int | None = None
     num_channels: int = 1

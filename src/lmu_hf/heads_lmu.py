@@ -243,13 +243,10 @@ class LMUForSequenceClassification(LMUPooledModel):
     def _count_votes(
         self, votes: NGramVotes, ids: Tensor, attention_mask: Tensor | None, segments: Segments | None
     ) -> Tensor:
-        """(b, num_labels): the mean vote over each sequence; in training, of some sequences none."""
+        """(b, num_labels): the mean vote over each sequence."""
         packing = segments if attention_mask is None else Packing.from_mask(attention_mask[:, -ids.shape[1] :])
         steps = votes(ids, packing, current_ranks())
-        total = self._over_time(steps, ("mean",), ids, attention_mask, segments)
-        if not self.training or not self.config.vote_dropout:
-            return total
-        return total * (torch.rand(len(total), 1, device=total.device) >= self.config.vote_dropout)
+        return self._over_time(steps, ("mean",), ids, attention_mask, segments)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
-GAIN = 15.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
+GAIN = 30.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
 
 
 class NGramRows(nn.Module):

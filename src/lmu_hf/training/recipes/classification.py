@@ -203,7 +203,7 @@ def imdb_votes() -> Recipe:
         windows,
         name="imdb-votes",
         data=windows.data | {"vocab_size": 20_000},
-        architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144, "vote_dropout": 0.5},
+        architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
     )
 
 
@@ -220,6 +220,19 @@ def imdb_tuned() -> Recipe:
         epochs=2,
         eval_steps=352,
         averaging=0.998,
+    )
+
+
+@recipe
+def imdb_tuned_votes() -> Recipe:
+    """``imdb-tuned`` for one epoch of longer reviews, and beside it votes of one, two and three byte pairs together."""
+    tuned = imdb_tuned()
+    return replace(
+        tuned,
+        name="imdb-tuned-votes",
+        data=tuned.data | {"max_length": 1024},
+        architecture=tuned.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 1_048_576},
+        epochs=1,
     )
 
 

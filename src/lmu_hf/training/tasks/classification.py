@@ -32,7 +32,6 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "embedding_dropout",
     "vote_sizes",
     "vote_buckets",
-    "vote_dropout",
 )
 NO_VECTORS = (
     "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
