@@ -405,6 +405,19 @@ def test_the_papers_smallest_classifiers_have_the_papers_parameters(name, make, 
     torch.testing.assert_close(pooled[0], expected, atol=1e-6, rtol=1e-5)
 
 
+def test_votes_are_counted_in_the_training_rows():
+    task = single_task()
+    model = task.make_model({**TINY, "vote_sizes": [1, 2], "vote_buckets": 10_007})
+    rows = task.splits["train"].with_format("torch")
+    ids = torch.cat([model.votes.find(row["input_ids"][None]).flatten() for row in rows]).unique()
+    assert set(model.votes.odds.any(1).nonzero()[:, 0].tolist()) <= set(ids.tolist())
+    decided = [model.votes.eval()(row["input_ids"][None]).mean(1).argmax().item() for row in rows]
+    right = sum(label == row["label"].item() for label, row in zip(decided, rows, strict=True)) / len(rows)
+    assert right > 0.9
+    with pytest.raises(ValueError, match="not of two: vote_sizes"):
+        pair_task().make_model({**TINY, "vote_sizes": [1]})
+
+
 def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
     rows = replace(made_up("paraphrases", rows=60), labels=["a", "b", "c"])
     model = ClassificationTask(rows).make_model(get_recipe("snli-linear").architecture)

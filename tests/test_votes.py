@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_stacks import draw_ids, tiny
 from transformers import AutoModelForSequenceClassification, set_seed
 
-from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequenceClassification
+from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
 from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes
 from lmu_hf.training.transfer import transfer_body
 
@@ -135,6 +135,11 @@ def test_parts_of_sequences_and_vectors_are_refused():
     for given_ in {"input_ids": draw_ids(1, 3), "past_key_values": read}, {"inputs_embeds": torch.zeros(1, 3, 6)}:
         with pytest.raises(ValueError, match=r"vote_sizes=\[1, 3\] are of whole sequences of token ids"):
             model(**given_)
+
+
+def test_pairs_are_refused():
+    with pytest.raises(ValueError, match=r"for the class of one sequence, not of two: vote_sizes=\[1, 3\]"):
+        LMUForSequencePairClassification(tiny(**FIELDS))
 
 
 def test_nothing_to_choose_between_is_refused():

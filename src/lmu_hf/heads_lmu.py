@@ -264,6 +264,8 @@ class LMUForSequencePairClassification(LMUPooledModel):
     """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2."""
 
     def __init__(self, config: LMUConfig) -> None:
+        if config.vote_sizes:
+            raise ValueError(f"n-grams vote for the class of one sequence, not of two: vote_sizes={config.vote_sizes}")
         super().__init__(config, features=len(config.pair_features))
         self.loss_type = "ForSequenceClassification"
         self.post_init()
