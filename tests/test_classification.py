@@ -410,7 +410,7 @@ def test_votes_are_counted_in_the_training_rows():
     model = task.make_model({**TINY, "vote_sizes": [1, 2], "vote_buckets": 10_007})
     rows = task.splits["train"].with_format("torch")
     ids = torch.cat([model.votes.find(row["input_ids"][None]).flatten() for row in rows]).unique()
-    assert set(model.votes.odds.any(1).nonzero()[:, 0].tolist()) <= set(ids.tolist())
+    assert set(model.votes.odds.weight.any(1).nonzero()[:, 0].tolist()) <= set(ids.tolist())
     decided = [model.votes.eval()(row["input_ids"][None]).mean(1).argmax().item() for row in rows]
     right = sum(label == row["label"].item() for label, row in zip(decided, rows, strict=True)) / len(rows)
     assert right > 0.9

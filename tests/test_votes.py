@@ -25,7 +25,7 @@ def build(**changes) -> LMUForSequenceClassification:
     model = LMUForSequenceClassification(tiny(**{"pooling": "mean_max", **FIELDS, **changes})).double().eval()
     model.votes.count([draw_ids(7, seed=seed) for seed in range(9)], [0, 1, 2] * 3)
     with torch.no_grad():
-        model.votes.change.normal_(std=0.1)
+        model.votes.change.weight.normal_(std=0.1)
     return model
 
 
@@ -47,14 +47,14 @@ def test_an_odd_is_how_much_more_often_a_class_holds_the_n_gram(drawn):
     ids = drawn[-1][1] if drawn else [0]
     for pair, number in zip(pairwise([None, *ids]), votes.find(torch.tensor([ids]))[0, :, 1], strict=True):
         logs = [log(1 + holding[label, pair] * len(rows) / 3 / of_class[label]) for label in range(3)]
-        assert votes.odds[number].tolist() == pytest.approx([each - sum(logs) / 3 for each in logs], abs=1e-5)
+        assert votes.odds.weight[number].tolist() == pytest.approx([each - sum(logs) / 3 for each in logs], abs=1e-5)
 
 
 def test_a_sequence_is_judged_by_its_stack_and_the_mean_vote():
     model, ids = build(), draw_ids(2, 9)
     votes = model.votes
     rows = votes.find(ids)
-    weighed = votes.odds[rows] * (1 + GAIN * votes.change[rows])[..., None]
+    weighed = votes.odds.weight[rows] * (1 + GAIN * votes.change.weight[rows])
     total = SHARPNESS * weighed.flatten(1, 2).mean(1)
     assert total.abs().min() > 1e-3
     torch.testing.assert_close(model(ids).logits, of_the_stack(model, ids) + total)
@@ -93,13 +93,13 @@ def test_every_pooling_has_room_for_them(pooling):
 
 def test_training_weighs_them_anew_and_leaves_what_was_counted():
     model, ids = build().train(), draw_ids(2, 9)
-    odds = model.votes.odds.clone()
+    odds = model.votes.odds.weight.clone()
     model(ids, labels=torch.tensor([0, 2])).loss.backward()
-    moved = model.votes.change.grad != 0
+    moved = model.votes.change.weight.grad != 0
     assert set(moved.nonzero()[:, 0].tolist()) <= set(model.votes.find(ids).flatten().tolist())
     assert moved.any()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
-    assert torch.equal(model.votes.odds, odds)
+    assert torch.equal(model.votes.odds.weight, odds)
 
 
 def test_votes_that_were_never_counted_are_not_trained():
@@ -122,8 +122,8 @@ def test_they_are_saved_with_the_model(tmp_path):
 def test_a_pre_trained_body_may_be_given_votes(tmp_path):
     LMUForCausalLM(tiny()).save_pretrained(tmp_path)
     transfer = transfer_body(str(tmp_path), pooling="mean", **FIELDS)
-    assert {"votes.change", "votes.odds"} <= set(transfer.new)
-    assert not transfer.model.votes.odds.any() and not transfer.model.votes.change.any()
+    assert {"votes.change.weight", "votes.odds.weight"} <= set(transfer.new)
+    assert not transfer.model.votes.odds.weight.any() and not transfer.model.votes.change.weight.any()
 
 
 # --------------------------------------------------------------------------- refused
@@ -152,7 +152,7 @@ def test_what_cannot_be_counted_is_refused_and_changes_nothing(labels, message):
     votes = NGramVotes([1], 50, 3)
     with pytest.raises(ValueError, match=message):
         votes.count([torch.tensor([token]) for token in range(3)], labels)
-    assert not votes.odds.any()
+    assert not votes.odds.weight.any()
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [2, 2], [65]], ids=str)

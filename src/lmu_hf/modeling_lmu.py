@@ -19,7 +19,7 @@ from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
-from .ngrams import NGramEmbedding, NGramVotes
+from .ngrams import NGramEmbedding, VoteTable
 from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -61,13 +61,12 @@ class LMUPreTrainedModel(PreTrainedModel):
                 init.uniform_(parameter, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
                 if name.startswith("bias_hh"):
                     init.constant_(parameter[module.hidden_size : 2 * module.hidden_size], 1.0)
+        elif isinstance(module, VoteTable):
+            init.zeros_(module.weight)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
             init.ones_(module.weight)
-        elif isinstance(module, NGramVotes):
-            init.zeros_(module.odds)
-            init.zeros_(module.change)
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
             init.ones_(module.scale)

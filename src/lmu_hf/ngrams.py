@@ -125,6 +125,14 @@ class NGramEmbedding(NGramRows):
         return vectors if packing is None else packing.unpack(vectors)
 
 
+class VoteTable(nn.Embedding):
+    """Rows that are zeros at first."""
+
+    def reset_parameters(self) -> None:
+        """As torch's own, called when the table is made."""
+        nn.init.zeros_(self.weight)
+
+
 class NGramVotes(NGramRows):
     """What the n-grams of a sequence say of its class: naive Bayes, whose votes training weighs anew.
 
@@ -141,14 +149,12 @@ class NGramVotes(NGramRows):
         ValueError: there is nothing to choose between.
     """
 
-    odds: Tensor
-
     def __init__(self, sizes: Sequence[int], buckets: int, classes: int) -> None:
         if classes < 2:
             raise ValueError(f"n-grams vote for one class against others (vote_sizes): num_labels is {classes}")
         super().__init__(sizes, buckets)
-        self.register_buffer("odds", torch.zeros(len(sizes) * buckets, classes))
-        self.change = nn.Parameter(torch.zeros(len(sizes) * buckets))
+        self.odds = VoteTable(len(sizes) * buckets, classes).requires_grad_(False)  # counted, not trained
+        self.change = VoteTable(len(sizes) * buckets, 1)
         self._counted = False
 
     def forward(self, ids: Tensor, packing: Packing | Segments | None = None, ranks: Ranks | None = None) -> Tensor:
@@ -158,12 +164,11 @@ class NGramVotes(NGramRows):
             RuntimeError: weights are to be trained of votes that were never counted.
         """
         if self.training and not self._counted and not torch.compiler.is_compiling():
-            self._counted = bool(self.odds.any())
+            self._counted = bool(self.odds.weight.any())
             if not self._counted:
                 raise RuntimeError("no n-gram has a vote yet: call votes.count(sequences, labels) before training")
         rows = self.find(ids, packing, ranks=ranks)
-        weights = 1 + GAIN * functional.embedding(rows, self.change[:, None])
-        votes = SHARPNESS * (functional.embedding(rows, self.odds) * weights).mean(-2)
+        votes = SHARPNESS * (self.odds(rows) * (1 + GAIN * self.change(rows))).mean(-2)
         return votes if packing is None else packing.unpack(votes)
 
     @torch.no_grad()
@@ -180,11 +185,12 @@ class NGramVotes(NGramRows):
         Raises:
             ValueError: a class has no sequence, or there is one label more or less than there are sequences.
         """
-        held, sizes = torch.zeros_like(self.odds), torch.zeros_like(self.odds[0])
+        held = torch.zeros_like(self.odds.weight)
+        sizes = torch.zeros_like(held[0])
         for ids, label in zip(sequences, labels, strict=True):
             held[self.find(ids[None]).unique(), label] += 1
             sizes[label] += 1
         if not bool(sizes.all()):
             raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")
         logs = torch.log1p(held * (sizes.mean() / sizes))
-        self.odds.copy_(logs - logs.mean(1, keepdim=True))
+        self.odds.weight.copy_(logs - logs.mean(1, keepdim=True))
