@@ -5,6 +5,7 @@ RUN := $(VENV)/bin/python
 DATA ?=
 DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
+JOBS ?= 2
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
@@ -25,10 +26,10 @@ demo: install  ## train on embedded data, save, reload, run step by step, push t
 	$(RUN) scripts/demo.py
 
 test: install  ## run the quick tests
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: install  ## run every test, slow ones too
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile
 
 lint: install  ## check style and types
 	$(RUN) -m ruff check .
@@ -117,15 +118,16 @@ runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 
 reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training reviews, beside an LSTM (DATA=folder, or the Hub)
 	for name in imdb imdb-lstm imdb-ngram; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) || exit 1; done
-	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe imdb-windows $(DATA_FLAG) --word_vectors $< \
-		--seed $$seed || exit 1; done
+	for seed in $(SEEDS); do for name in imdb-windows imdb-votes; do $(RUN) scripts/train_glue.py --recipe $$name \
+		$(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done
 
 reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, then tuned (DATA=folder, or the Hub)
 	$(RUN) scripts/pretrain_lm.py $(DATA_FLAG)
-	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
+	for name in imdb-tuned imdb-tuned-votes; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) \
+		--model_name_or_path runs/imdb-lm-seed0/model || exit 1; done
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \
+	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \
 		text8-ngrams-steep text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
