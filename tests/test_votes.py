@@ -60,6 +60,13 @@ def test_a_sequence_is_judged_by_its_stack_and_the_mean_vote():
     torch.testing.assert_close(model(ids).logits, of_the_stack(model, ids) + total)
 
 
+def test_counts_do_not_stop_where_bfloat16_does():
+    votes = NGramVotes([1], 7, 2).bfloat16()
+    votes.count([torch.tensor([1])] * 400 + [torch.tensor([2])] * 400, [0] * 400 + [1] * 400)
+    [said] = votes.odds.weight[votes.find(torch.tensor([[1]]))[0, :, 0]].float().tolist()
+    assert said == pytest.approx([log(401) / 2, -log(401) / 2], rel=0.01)
+
+
 def test_what_no_class_has_votes_for_none():
     votes = NGramVotes([1], 10_007, 2)
     votes.count([torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([1, 3])], [0, 0, 1])

@@ -97,16 +97,15 @@ class LMUPooledModel(LMUPreTrainedModel):
         segments: Segments | None,
         reduced: bool = False,
     ) -> Tensor:
-        """One vector (b, width · words) of what there is at each step (b, n, width); over all ranks, where there are
-        some.
+        """One vector (b, width · words) per sequence, of all ranks' steps.
 
         Args:
-            steps: whatever is to be pooled, or of each sequence the one step (b, 1, width) that was asked for.
+            steps: (b, n, width) what is to be pooled, or (b, 1, width) the one step that is left of it.
             words: how.
             given: (b, n, …) the model's input.
             attention_mask: where it is real.
             segments: the sequences that are packed in its rows; b then counts them.
-            reduced: whether there is but that one step.
+            reduced: whether one step is left.
 
         Raises:
             ValueError: a row has no real step.

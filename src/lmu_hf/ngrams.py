@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
@@ -71,7 +71,7 @@ class NGramRows(nn.Module):
 
     def _behind(self, before: Tensor | None, numbers: Tensor) -> Tensor:
         """(b, carried + n): the numbers, behind those carried so far."""
-        return functional.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
+        return F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
 
     def _last(self, numbers: Tensor, packing: Packing | Segments | None) -> Tensor:
         """(b, carried): the last real tokens of each row."""
@@ -185,7 +185,7 @@ class NGramVotes(NGramRows):
         Raises:
             ValueError: a class has no sequence, or there is one label more or less than there are sequences.
         """
-        held = torch.zeros_like(self.odds.weight)
+        held = torch.zeros_like(self.odds.weight, dtype=torch.float32)  # bfloat16 cannot count beyond 256
         sizes = torch.zeros_like(held[0])
         for ids, label in zip(sequences, labels, strict=True):
             held[self.find(ids[None]).unique(), label] += 1
