@@ -5,7 +5,6 @@ RUN := $(VENV)/bin/python
 DATA ?=
 DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
-JOBS ?= 2
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
@@ -26,10 +25,10 @@ demo: install  ## train on embedded data, save, reload, run step by step, push t
 	$(RUN) scripts/demo.py
 
 test: install  ## run the quick tests
-	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	$(RUN) -m pytest -m "not slow"
 
 test-all: install  ## run every test, slow ones too
-	$(RUN) -m pytest -n $(JOBS) --dist loadfile
+	$(RUN) -m pytest
 
 lint: install  ## check style and types
 	$(RUN) -m ruff check .
