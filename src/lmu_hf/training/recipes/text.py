@@ -98,10 +98,7 @@ def ptb_char_lstm() -> Recipe:
 
 @recipe
 def ptb_char_ngrams() -> Recipe:
-    """The same for characters that know those before them, in larger steps, with fewer than five million parameters.
-
-    Its four epochs take about the time of the five of ``ptb-char-lstm-plain``.
-    """
+    """The same for characters that know those before them, in larger steps, with fewer than five million parameters."""
     ngrams = _with_ngrams(ptb_char(), buckets=24_576)
     return replace(ngrams, architecture=ngrams.architecture | {"embedding_dropout": 0.1}, learning_rate=8e-3, epochs=4)
 
