@@ -122,8 +122,7 @@ reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training 
 
 reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, then tuned (DATA=folder, or the Hub)
 	$(RUN) scripts/pretrain_lm.py $(DATA_FLAG)
-	for name in imdb-tuned imdb-tuned-votes; do $(RUN) scripts/train_glue.py --recipe $$name $(DATA_FLAG) \
-		--model_name_or_path runs/imdb-lm-seed0/model || exit 1; done
+	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \

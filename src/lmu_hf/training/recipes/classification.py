@@ -224,19 +224,6 @@ def imdb_tuned() -> Recipe:
 
 
 @recipe
-def imdb_tuned_votes() -> Recipe:
-    """``imdb-tuned`` for one epoch of longer reviews, and beside it votes of one, two and three byte pairs together."""
-    tuned = imdb_tuned()
-    return replace(
-        tuned,
-        name="imdb-tuned-votes",
-        data=tuned.data | {"max_length": 1024},
-        architecture=tuned.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 1_048_576},
-        epochs=1,
-    )
-
-
-@recipe
 def imdb_linear() -> Recipe:
     """The paper's classifier of IMDB, 301 parameters beside frozen word vectors: give ``--word_vectors``."""
     return Recipe(
