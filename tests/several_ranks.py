@@ -170,7 +170,8 @@ def compare(model: nn.Module, ranks: Ranks, call: Callable[[Cut, Cut], Tensor], 
     ``call`` makes the loss. It is given what cuts a chunk out of a whole tensor, and what sums over ranks.
     """
     expected = call(lambda x: x, lambda x: x)
-    one = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    one = torch.autograd.grad(expected, trained, allow_unused=True)
     # Some parameters' gradients are zero but for rounding, so all are measured against the largest.
     largest = max(grad.abs().max().item() for grad in one if grad is not None)
     for lengths in cuts(40, ranks):
@@ -179,7 +180,7 @@ def compare(model: nn.Module, ranks: Ranks, call: Callable[[Cut, Cut], Tensor], 
         model.zero_grad()
         loss.backward()
         near(loss, expected, bound)
-        for parameter, grad in zip(model.parameters(), one, strict=True):
+        for parameter, grad in zip(trained, one, strict=True):
             assert (parameter.grad is None) == (grad is None)
             if grad is not None:
                 error = ((summed(parameter.grad) / ranks.size - grad).abs().max() / largest).item()
