@@ -137,17 +137,26 @@ def test_vectors_in_place_of_ids_are_refused():
         build(FIELDS)(inputs_embeds=torch.zeros(1, 3, 6, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("sizes", [[], [1], [2, 2], [65], [0, 3]], ids=str)
-def test_lengths_that_make_no_sense_are_refused(sizes):
-    with pytest.raises(ValueError, match=r"ngram_sizes must be a list of lengths from 2 to 64, none twice, or None"):
-        LMUConfig(ngram_sizes=sizes)
+@pytest.mark.parametrize(
+    "field, least, sizes",
+    [
+        *(("ngram_sizes", 2, sizes) for sizes in ([], [1], [2, 2], [65], [0, 3])),
+        *(("vote_sizes", 1, sizes) for sizes in ([], [0], [2, 2], [65])),
+    ],
+    ids=str,
+)
+def test_lengths_that_make_no_sense_are_refused(field, least, sizes):
+    with pytest.raises(ValueError, match=rf"{field} must be a list of lengths from {least} to 64, none twice, or None"):
+        LMUConfig(**{field: sizes})
 
 
-def test_a_signal_has_no_n_grams():
-    with pytest.raises(StrictDataclassError, match=r"ngram_sizes=\[2\] are of token ids; input_size=1 has none"):
-        LMUConfig(ngram_sizes=[2], vocab_size=None, input_size=1)
+@pytest.mark.parametrize("field", ["ngram_sizes", "vote_sizes"])
+def test_a_signal_has_no_n_grams(field):
+    with pytest.raises(StrictDataclassError, match=rf"{field}=\[2\] are of token ids; input_size=1 has none"):
+        LMUConfig(**{field: [2]}, vocab_size=None, input_size=1)
 
 
-def test_buckets_beyond_what_a_hash_can_tell_are_refused():
-    with pytest.raises(ValueError, match="ngram_buckets must be below 2"):
-        LMUConfig(ngram_sizes=[2], ngram_buckets=2**31, ngram_width=1)
+@pytest.mark.parametrize("kind", ["ngram", "vote"])
+def test_buckets_beyond_what_a_hash_can_tell_are_refused(kind):
+    with pytest.raises(ValueError, match=f"{kind}_buckets must be below 2"):
+        LMUConfig(**{f"{kind}_sizes": [2], f"{kind}_buckets": 2**31}, ngram_width=1)

@@ -6,13 +6,12 @@ from math import log
 
 import pytest
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_stacks import draw_ids, tiny
 from transformers import AutoModelForSequenceClassification, set_seed
 
-from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
+from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
 from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes
 from lmu_hf.training.transfer import transfer_body
 
@@ -160,14 +159,3 @@ def test_what_cannot_be_counted_is_refused_and_changes_nothing(labels, message):
     with pytest.raises(ValueError, match=message):
         votes.count([torch.tensor([token]) for token in range(3)], labels)
     assert not votes.odds.weight.any()
-
-
-@pytest.mark.parametrize("sizes", [[], [0], [2, 2], [65]], ids=str)
-def test_lengths_that_make_no_sense_are_refused(sizes):
-    with pytest.raises(ValueError, match=r"vote_sizes must be a list of lengths from 1 to 64, none twice, or None"):
-        LMUConfig(vote_sizes=sizes)
-
-
-def test_a_signal_has_no_votes():
-    with pytest.raises(StrictDataclassError, match=r"vote_sizes=\[2\] are of token ids; input_size=1 has none"):
-        LMUConfig(vote_sizes=[2], vocab_size=None, input_size=1)
