@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 DATA ?=
 DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
+JOBS ?= 2
+TEST := -m pytest --numprocesses $(JOBS) --dist loadfile
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
@@ -24,11 +26,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on embedded data, save, reload, run step by step, push to a Hub on loopback and load from it
 	$(RUN) scripts/demo.py
 
-test: install  ## run the quick tests
-	$(RUN) -m pytest -m "not slow"
+test: install  ## run the quick tests, two files at a time (JOBS=0: one after another)
+	$(RUN) $(TEST) -m "not slow"
 
 test-all: install  ## run every test, slow ones too
-	$(RUN) -m pytest
+	$(RUN) $(TEST)
 
 lint: install  ## check style and types
 	$(RUN) -m ruff check .

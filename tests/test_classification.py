@@ -157,6 +157,23 @@ def test_rows_in_dispute_are_dropped_and_a_tenth_is_held_out_of_training(tmp_pat
     assert all(label in (0, 1) for part in rows.splits.values() for label in part["label"])
 
 
+def test_neighbouring_rows_are_held_out_together(tmp_path):
+    write(tmp_path / "org/reviews", "train", sentences(103, name="text"))
+    rows = labelled_dataset("org/reviews", tmp_path, validation_block=5)
+    held = sorted(int(text.split()[1]) for text in rows.splits["validation"]["text"])
+    first, second = held[0], held[5]
+    assert first % 5 == second % 5 == 0
+    assert held == [*range(first, first + 5), *range(second, second + 5)]
+    assert len(rows.splits["train"]) == 93
+    assert rows.origin["validation"] == "a tenth of train, drawn with seed 0, in runs of 5"
+    one_by_one = labelled_dataset("org/reviews", tmp_path)
+    assert one_by_one.fingerprint() == labelled_dataset("org/reviews", tmp_path, validation_block=1).fingerprint()
+    with pytest.raises(ValueError, match=r"103 training rows are too few .* for validation, in runs of 12"):
+        labelled_dataset("org/reviews", tmp_path, validation_block=12)
+    with pytest.raises(ValueError, match="validation_block must be at least 1 row, got 0"):
+        labelled_dataset("org/reviews", tmp_path, validation_block=0)
+
+
 # --------------------------------------------------------------------------- files
 
 
@@ -459,7 +476,7 @@ def test_every_recipe_makes_a_model_that_learns(name):
     recipe = get_recipe(name)
     assert sum(source in recipe.data for source in ("task_name", "dataset_name", "made_up")) == 1
     make = single_task if name.split("-")[0] in ("imdb", "sst2", "cola", "opinions") else pair_task
-    elsewhere = ("task_name", "dataset_name", "made_up", "pretrained")
+    elsewhere = ("task_name", "dataset_name", "made_up", "pretrained", "validation_block")
     how = {key: value for key, value in recipe.data.items() if key not in elsewhere}
     if how.get("freeze_word_vectors"):
         width = recipe.architecture["embedding_size"] if recipe.architecture.get("readout") == "memory" else 300

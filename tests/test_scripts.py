@@ -231,6 +231,7 @@ def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
         (["--train_file", "nowhere.csv"], "error: there is no file nowhere.csv: --train_file must name one"),
         (["--train_file", "a.csv", "--task_name", "rte"], "error: give one of --train_file and --task_name"),
         (["--text_column", "line"], "error: --text_column says how to read a --dataset_name or a --train_file"),
+        (["--validation_block", 5], "error: made-up rows come with a validation split: --validation_block says"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
         (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),

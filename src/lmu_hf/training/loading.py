@@ -39,6 +39,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "word_vectors": {"type": Path, "help": "a file of word vectors that the embeddings start from"},
     "freeze_word_vectors": {"action": argparse.BooleanOptionalAction, "help": "and stay at (default: the recipe's)"},
     "preprocessing_num_workers": {"type": int, "help": "processes that tokenise"},
+    "validation_block": {"type": int, "help": "hold out for validation runs of so many neighbouring rows"},
     "rows": {"type": int, "help": "made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "language code (default: the recipe's)"},
     "target_lang": {"help": "language code (default: the recipe's)"},
@@ -61,7 +62,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "classification": (
         *("task_name", "dataset_name", "dataset_config_name", *FILES, "text_column", "text_pair_column"),
         *("label_column", "max_length", "tokenizer_name", "model_name_or_path", "word_vectors"),
-        *("freeze_word_vectors", "preprocessing_num_workers", "rows"),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
     ),
 }
 
@@ -145,7 +146,7 @@ def load_classification(args: argparse.Namespace, recipe: Recipe) -> Classificat
     check_sources(args)
     options = dict(recipe.data)
     options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
-    named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up")}
+    named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= {"num_proc": args.preprocessing_num_workers, "model_name_or_path": args.model_name_or_path}
     for flag in ("max_length", "freeze_word_vectors"):
         if getattr(args, flag) is not None:
@@ -162,26 +163,31 @@ def load_classification(args: argparse.Namespace, recipe: Recipe) -> Classificat
     return task
 
 
-def labelled_rows(args: argparse.Namespace, named: dict[str, str | None]) -> LabelledText:
+def labelled_rows(args: argparse.Namespace, named: dict[str, Any]) -> LabelledText:
     """The rows that the flags ask for; where they name none, those of the recipe.
 
     Args:
         args: the flags.
-        named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them.
+        named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
+            ``dataset_name`` are held out (``validation_block``).
     """
     asked = {"text": args.text_column, "text_pair": args.text_pair_column, "label": args.label_column}
     given = {name: column for name, column in asked.items() if column is not None}
     columns = Columns(**given) if given else None
+    block = {} if args.validation_block is None else {"validation_block": args.validation_block}
     if args.train_file is not None:
-        return labelled_files(_files(args), columns)
+        return labelled_files(_files(args), columns, **block)
     if args.dataset_name is not None:
-        return labelled_dataset(args.dataset_name, args.data_dir, columns, args.dataset_config_name)
+        return labelled_dataset(args.dataset_name, args.data_dir, columns, args.dataset_config_name, **block)
     if given:
         raise ValueError(f"--{next(iter(given))}_column says how to read a --dataset_name or a --train_file: give one")
     if (task_name := args.task_name or named["task_name"]) is not None:
-        return glue(task_name, args.data_dir)
+        return glue(task_name, args.data_dir, **block)
     if named["dataset_name"] is not None:
-        return labelled_dataset(named["dataset_name"], args.data_dir)
+        recipe_block = {} if named["validation_block"] is None else {"validation_block": named["validation_block"]}
+        return labelled_dataset(named["dataset_name"], args.data_dir, **(recipe_block | block))
+    if block:
+        raise ValueError("made-up rows come with a validation split: --validation_block says nothing to them")
     return made_up(named["made_up"] or "opinions", **({} if args.rows is None else {"rows": args.rows}))
 
 

@@ -92,8 +92,13 @@ class LabelledText:
 # --------------------------------------------------------------------------- sources
 
 
-def glue(task_name: str, data_dir: Path | None = None) -> LabelledText:
+def glue(task_name: str, data_dir: Path | None = None, validation_block: int = 1) -> LabelledText:
     """A task of GLUE; ``"mnli-mm"`` is MNLI with its mismatched validation split in the matched one's place.
+
+    Args:
+        task_name: which one.
+        data_dir: as for :func:`labelled_dataset`.
+        validation_block: likewise.
 
     Raises:
         ValueError: GLUE has no such task, or what is there will not do.
@@ -107,11 +112,16 @@ def glue(task_name: str, data_dir: Path | None = None) -> LabelledText:
         names |= {"validation": "validation_mismatched" if task_name == "mnli-mm" else "validation_matched"}
     rows = load_rows(GLUE, data_dir, needed=("train", names["validation"]), config=config)
     there = {split: rows[name] for split, name in names.items() if name in rows}
-    return _labelled(f"{GLUE} {task_name}", there, Columns(*GLUE_COLUMNS[config]), names, GLUE_METRICS.get(config))
+    columns, metrics = Columns(*GLUE_COLUMNS[config]), GLUE_METRICS.get(config)
+    return _labelled(f"{GLUE} {task_name}", there, columns, names, metrics, validation_block=validation_block)
 
 
 def labelled_dataset(
-    name: str, data_dir: Path | None = None, columns: Columns | None = None, config: str | None = None
+    name: str,
+    data_dir: Path | None = None,
+    columns: Columns | None = None,
+    config: str | None = None,
+    validation_block: int = 1,
 ) -> LabelledText:
     """Any data set of labelled text, by Hub name or from a folder of data sets.
 
@@ -120,6 +130,8 @@ def labelled_dataset(
         data_dir: a folder of data sets laid out as on the Hub; None for the Hub.
         columns: its columns; known for SNLI, else ``text`` and ``label``.
         config: which of its configurations.
+        validation_block: without a validation split, training rows are held out in runs of so many neighbours. Where
+            neighbours are about one thing, as IMDB's are about one film, single rows would be known to the rest.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -128,10 +140,11 @@ def labelled_dataset(
     rows = load_rows(name, data_dir, config=config)
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
-    return _labelled(name if config is None else f"{name} {config}", there, columns, {split: split for split in SPLITS})
+    named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
+    return _labelled(named, there, columns, origin, validation_block=validation_block)
 
 
-def labelled_files(files: dict[str, Path], columns: Columns | None = None) -> LabelledText:
+def labelled_files(files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1) -> LabelledText:
     """Files of rows, one per split: CSV, TSV, JSON lines or parquet.
 
     Without a file for validation, a tenth of the training rows is held out. A split is only ever what its file holds:
@@ -143,7 +156,8 @@ def labelled_files(files: dict[str, Path], columns: Columns | None = None) -> La
     """
     rows = {split: _read(split, path) for split, path in files.items()}
     origin = {split: path.name for split, path in files.items()}
-    return _labelled(files["train"].name, rows, columns or Columns(), origin, promote=False)
+    name, columns = files["train"].name, columns or Columns()
+    return _labelled(name, rows, columns, origin, promote=False, validation_block=validation_block)
 
 
 def made_up(kind: str, rows: int = 3000) -> LabelledText:
@@ -228,6 +242,7 @@ def _labelled(
     origin: dict[str, str],
     metrics: tuple[str, ...] | None = None,
     promote: bool = True,
+    validation_block: int = 1,
 ) -> LabelledText:
     """Rows of any source under one form: named columns, checked labels, three splits."""
     rows = {split: _rename(name, split, part, columns) for split, part in rows.items()}
@@ -236,7 +251,7 @@ def _labelled(
     splits = {split: part for split, part in kept.items() if part is not None}
     if "train" not in splits:
         raise ValueError(f"the train split of {name} has no labelled row: there is nothing to learn from")
-    splits, origin = _three_splits(splits, dict(origin), promote)
+    splits, origin = _three_splits(splits, dict(origin), promote, validation_block)
     default = ("pearson", "spearmanr") if labels is None else ("accuracy",)
     return LabelledText(name, splits, labels, origin, metrics or default)
 
@@ -323,24 +338,34 @@ def _numbered(rows: "Dataset") -> Any:
 
 
 def _three_splits(
-    splits: dict[str, "Dataset"], origin: dict[str, str], promote: bool
+    splits: dict[str, "Dataset"], origin: dict[str, str], promote: bool, validation_block: int
 ) -> tuple[dict[str, "Dataset"], dict[str, str]]:
     """Train, validation, and perhaps test.
 
     Where there is no labelled test, the official validation split becomes the test (if ``promote``), so that what is
     reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run.
+
+    Raises:
+        ValueError: the training rows do not make ten blocks.
     """
     splits = dict(splits)
     if promote and "test" not in splits and "validation" in splits:
         splits["test"], origin["test"] = splits.pop("validation"), f"all of {origin['validation']}"
     if "validation" not in splits:
         rows = splits["train"]
-        if len(rows) < 10:
-            raise ValueError(f"{len(rows)} training rows are too few to hold out a tenth of them for validation")
-        held = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)) < len(rows) // 10
+        if validation_block < 1:
+            raise ValueError(f"validation_block must be at least 1 row, got {validation_block}")
+        blocks = -(-len(rows) // validation_block)
+        together = "" if validation_block == 1 else f", in runs of {validation_block}"
+        if blocks < 10:
+            raise ValueError(
+                f"{len(rows)} training rows are too few to hold out a tenth of them for validation{together}"
+            )
+        held = torch.randperm(blocks, generator=torch.Generator().manual_seed(0)) < blocks // 10
+        held = held.repeat_interleave(validation_block)[: len(rows)]
         splits["train"] = rows.select(torch.nonzero(~held)[:, 0].tolist())
         splits["validation"] = rows.select(torch.nonzero(held)[:, 0].tolist())
-        origin["validation"] = f"a tenth of {origin['train']}, drawn with seed 0"
+        origin["validation"] = f"a tenth of {origin['train']}, drawn with seed 0{together}"
         origin["train"] = f"the rest of {origin['train']}"
     ordered = {split: splits[split] for split in SPLITS if split in splits}
     return ordered, {split: origin[split] for split in ordered}
