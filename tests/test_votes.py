@@ -108,6 +108,16 @@ def test_training_weighs_them_anew_and_leaves_what_was_counted():
     assert torch.equal(model.votes.odds.weight, odds)
 
 
+def test_in_training_a_sequence_is_decided_by_its_stack_or_its_votes_alone():
+    model, ids = build(), draw_ids(1, 9).expand(60, -1)
+    stack = of_the_stack(model, ids[:1])[0]
+    votes = model(ids[:1]).logits[0] - stack
+    decided = model.train()(ids).logits
+    by_stack, by_votes = ((decided - alone).abs().amax(1) < 1e-9 for alone in (stack, votes))
+    assert (by_stack ^ by_votes).all()
+    assert 10 < by_stack.sum() < 50
+
+
 def test_votes_that_were_never_counted_are_not_trained():
     model = LMUForSequenceClassification(tiny(**FIELDS))
     with pytest.raises(RuntimeError, match=r"no n-gram has a vote yet: call votes\.count"):

@@ -231,7 +231,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         )
         logits = self.classifier(pooled)
         if self.votes is not None and input_ids is not None:
-            logits = logits + self._count_votes(self.votes, input_ids, attention_mask, segments)
+            logits = self._decide(logits, self._count_votes(self.votes, input_ids, attention_mask, segments))
         return LMUClassifierOutput(
             loss=self.loss(logits, labels),
             logits=logits,
@@ -246,6 +246,18 @@ class LMUForSequenceClassification(LMUPooledModel):
         packing = segments if attention_mask is None else Packing.from_mask(attention_mask[:, -ids.shape[1] :])
         steps = votes(ids, packing, current_ranks())
         return self._over_time(steps, ("mean",), ids, attention_mask, segments)
+
+    def _decide(self, stack: Tensor, votes: Tensor) -> Tensor:
+        """(b, num_labels): both added up; in training, of each sequence one of them alone, drawn at even odds.
+
+        Votes are counted in the very rows that they are trained on, and would leave the stack little to learn.
+        """
+        if not self.training:
+            return stack + votes
+        drawn = torch.rand_like(stack[:, :1])
+        if (ranks := current_ranks()) is not None:
+            drawn = ranks.gather(drawn)[0]
+        return torch.where(drawn < 0.5, stack, votes)
 
 
 @dataclass

@@ -197,12 +197,15 @@ def imdb_windows() -> Recipe:
 
 @recipe
 def imdb_votes() -> Recipe:
-    """IMDB reviews, as ``imdb-windows`` of fewer words, and beside it votes of one, two and three words together."""
+    """IMDB reviews, as ``imdb-windows`` of fewer words, and beside it votes of one, two and three words together.
+
+    Neighbouring reviews are of one film and validate together, as films of the test are not among those trained on.
+    """
     windows = imdb_windows()
     return replace(
         windows,
         name="imdb-votes",
-        data=windows.data | {"vocab_size": 20_000},
+        data=windows.data | {"vocab_size": 20_000, "validation_block": 100},
         architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
     )
 
