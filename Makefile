@@ -73,9 +73,9 @@ reproduce-mackey-glass: install  ## Mackey-Glass, the paper's network and an LST
 	for name in mackey-glass mackey-glass-lstm; do for seed in $(SEEDS); do \
 		$(RUN) scripts/train_mackey_glass.py --recipe $$name --seed $$seed || exit 1; done; done
 
-reproduce-sentences: install  ## SST-2, MRPC, RTE, QQP and SNLI, each beside its LSTM (DATA=folder, or the Hub)
-	for name in sst2 mrpc rte qqp snli; do for twin in "" -lstm; do \
-		$(RUN) scripts/train_glue.py --recipe $$name$$twin $(DATA_FLAG) || exit 1; done; done
+reproduce-sentences: install  ## SST-2, MRPC, RTE, QQP and SNLI, each beside its LSTM, three seeds (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do for name in sst2 mrpc rte qqp snli; do for twin in "" -lstm; do \
+		$(RUN) scripts/train_glue.py --recipe $$name$$twin $(DATA_FLAG) --seed $$seed || exit 1; done; done; done
 
 runs/vectors/imdb-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --train_split train+unsupervised \
@@ -106,12 +106,10 @@ reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WOR
 			--word_vectors runs/vectors/$$name-lsa.txt --seed $$seed || exit 1; done; done
 
 reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## QQP and SNLI by under 4,000 parameters on vectors that know spelling, beside LSTMs (DATA=folder, or the Hub)
-	for seed in $(SEEDS); do for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt $(DATA_FLAG) \
-		--word_vectors runs/vectors/$$name-spelt.txt --seed $$seed || exit 1; done; done
+	for seed in $(SEEDS); do for name in qqp snli; do for twin in "" -lstm; do $(RUN) scripts/train_glue.py \
+		--recipe $$name-spelt$$twin $(DATA_FLAG) --word_vectors runs/vectors/$$name-spelt.txt --seed $$seed || exit 1; done; done; done
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe snli-spelt-windows $(DATA_FLAG) \
 		--word_vectors runs/vectors/snli-spelt.txt --seed $$seed || exit 1; done
-	for name in qqp snli; do $(RUN) scripts/train_glue.py --recipe $$name-spelt-lstm $(DATA_FLAG) \
-		--word_vectors runs/vectors/$$name-spelt.txt || exit 1; done
 
 runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \
