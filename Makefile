@@ -6,7 +6,7 @@ DATA ?=
 DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
 JOBS ?= 2
-TEST := -m pytest --numprocesses $(JOBS) --dist loadfile
+TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on embedded data, save, reload, run step by step, push to a Hub on loopback and load from it
 	$(RUN) scripts/demo.py
 
-test: install  ## run the quick tests, two files at a time (JOBS=0: one after another)
+test: install  ## run the quick tests, two at a time (JOBS=0: one after another)
 	$(RUN) $(TEST) -m "not slow"
 
 test-all: install  ## run every test, slow ones too
