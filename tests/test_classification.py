@@ -1,5 +1,6 @@
 """Sentences and pairs to classify: which split is which, what is refused, and what a batch, a loss and a score are."""
 
+import argparse
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from lmu_hf import LMUConfig, train_tokenizer
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
+from lmu_hf.training.loading import add_data_flags, labelled_rows
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.record import count_parameters
@@ -172,6 +174,26 @@ def test_neighbouring_rows_are_held_out_together(tmp_path):
         labelled_dataset("org/reviews", tmp_path, validation_block=12)
     with pytest.raises(ValueError, match="validation_block must be at least 1 row, got 0"):
         labelled_dataset("org/reviews", tmp_path, validation_block=0)
+
+
+@pytest.mark.parametrize(
+    "words, together",
+    [
+        ([], ", in runs of 2"),
+        (["--dataset_name", "org/own"], ", in runs of 2"),
+        (["--dataset_name", "org/other"], ""),
+        (["--validation_block", "4"], ", in runs of 4"),
+        (["--dataset_name", "org/other", "--validation_block", "4"], ", in runs of 4"),
+    ],
+)
+def test_how_a_recipe_holds_out_is_for_its_own_data_and_a_flag_for_any(words, together, tmp_path):
+    for name in ("own", "other"):
+        write(tmp_path / "org" / name, "train", sentences(40, name="text"))
+    parser = argparse.ArgumentParser()
+    add_data_flags(parser, "classification")
+    args = argparse.Namespace(**vars(parser.parse_args(words)), data_dir=tmp_path)
+    named = {"task_name": None, "dataset_name": "org/own", "made_up": None, "validation_block": 2}
+    assert labelled_rows(args, named).origin["validation"] == f"a tenth of train, drawn with seed 0{together}"
 
 
 # --------------------------------------------------------------------------- files
