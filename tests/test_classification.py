@@ -174,6 +174,10 @@ def test_neighbouring_rows_are_held_out_together(tmp_path):
         labelled_dataset("org/reviews", tmp_path, validation_block=12)
     with pytest.raises(ValueError, match="validation_block must be at least 1 row, got 0"):
         labelled_dataset("org/reviews", tmp_path, validation_block=0)
+    for split in ("validation", "test"):
+        write(tmp_path / "org/reviews", split, sentences(8, name="text"))
+    with pytest.raises(ValueError, match=r"validation_block=5 says .* but validation validates already"):
+        labelled_dataset("org/reviews", tmp_path, validation_block=5)
 
 
 @pytest.mark.parametrize(

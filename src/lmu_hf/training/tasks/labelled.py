@@ -346,15 +346,15 @@ def _three_splits(
     reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run.
 
     Raises:
-        ValueError: the training rows do not make ten blocks.
+        ValueError: the training rows do not make ten blocks, or need not.
     """
+    if validation_block < 1:
+        raise ValueError(f"validation_block must be at least 1 row, got {validation_block}")
     splits = dict(splits)
     if promote and "test" not in splits and "validation" in splits:
         splits["test"], origin["test"] = splits.pop("validation"), f"all of {origin['validation']}"
     if "validation" not in splits:
         rows = splits["train"]
-        if validation_block < 1:
-            raise ValueError(f"validation_block must be at least 1 row, got {validation_block}")
         blocks = -(-len(rows) // validation_block)
         together = "" if validation_block == 1 else f", in runs of {validation_block}"
         if blocks < 10:
@@ -367,5 +367,10 @@ def _three_splits(
         splits["validation"] = rows.select(torch.nonzero(held)[:, 0].tolist())
         origin["validation"] = f"a tenth of {origin['train']}, drawn with seed 0{together}"
         origin["train"] = f"the rest of {origin['train']}"
+    elif validation_block > 1:
+        raise ValueError(
+            f"validation_block={validation_block} says how to hold rows out, but {origin['validation']} validates "
+            "already"
+        )
     ordered = {split: splits[split] for split in SPLITS if split in splits}
     return ordered, {split: origin[split] for split in ordered}
