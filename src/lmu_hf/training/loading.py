@@ -175,19 +175,19 @@ def labelled_rows(args: argparse.Namespace, named: dict[str, Any]) -> LabelledTe
     given = {name: column for name, column in asked.items() if column is not None}
     columns = Columns(**given) if given else None
     own = args.train_file is None and args.task_name is None and args.dataset_name in (None, named["dataset_name"])
-    block = named["validation_block"] if own and args.validation_block is None else args.validation_block
-    held = {} if block is None else {"validation_block": block}
+    flag = args.validation_block
+    block = ((own and named["validation_block"]) or 1) if flag is None else flag
     if args.train_file is not None:
-        return labelled_files(_files(args), columns, **held)
+        return labelled_files(_files(args), columns, block)
     if args.dataset_name is not None:
-        return labelled_dataset(args.dataset_name, args.data_dir, columns, args.dataset_config_name, **held)
+        return labelled_dataset(args.dataset_name, args.data_dir, columns, args.dataset_config_name, block)
     if given:
         raise ValueError(f"--{next(iter(given))}_column says how to read a --dataset_name or a --train_file: give one")
     if (task_name := args.task_name or named["task_name"]) is not None:
-        return glue(task_name, args.data_dir, **held)
+        return glue(task_name, args.data_dir, block)
     if named["dataset_name"] is not None:
-        return labelled_dataset(named["dataset_name"], args.data_dir, **held)
-    if held:
+        return labelled_dataset(named["dataset_name"], args.data_dir, validation_block=block)
+    if flag is not None:
         raise ValueError("made-up rows come with a validation split: --validation_block says nothing to them")
     return made_up(named["made_up"] or "opinions", **({} if args.rows is None else {"rows": args.rows}))
 

@@ -147,8 +147,8 @@ def labelled_dataset(
 def labelled_files(files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1) -> LabelledText:
     """Files of rows, one per split: CSV, TSV, JSON lines or parquet.
 
-    Without a file for validation, a tenth of the training rows is held out. A split is only ever what its file holds:
-    validation does not become the test.
+    Without a file for validation, a tenth of the training rows is held out, in runs of ``validation_block``. A split is
+    only ever what its file holds: validation does not become the test.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -346,7 +346,7 @@ def _three_splits(
     reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run.
 
     Raises:
-        ValueError: the training rows do not make ten blocks, or need not.
+        ValueError: a block is below 1, the training rows do not make ten, or a split validates already.
     """
     if validation_block < 1:
         raise ValueError(f"validation_block must be at least 1 row, got {validation_block}")
