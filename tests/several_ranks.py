@@ -28,7 +28,7 @@ from lmu_hf import (
     LMUModel,
     sequence_parallel,
 )
-from lmu_hf.distributed import Ranks, current_ranks, memory_across
+from lmu_hf.distributed import Ranks, memory_across
 from lmu_hf.memory import memory_chunked
 from lmu_hf.statespace import LegendreSystem, exact
 
@@ -252,7 +252,6 @@ def heads(ranks: Ranks) -> None:
         voting.votes.count(ids, labels)
 
         def of_votes(cut: Cut, _: Cut, model=voting) -> Tensor:
-            torch.manual_seed(ranks.rank if current_ranks() else 0)  # the first rank draws for all who decides
             return model(cut(ids), attention_mask=cut(holed), labels=labels).loss
 
         compare(voting, ranks, of_votes)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_stacks import draw_ids, tiny
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
@@ -108,14 +109,18 @@ def test_training_weighs_them_anew_and_leaves_what_was_counted():
     assert torch.equal(model.votes.odds.weight, odds)
 
 
-def test_in_training_a_sequence_is_decided_by_its_stack_or_its_votes_alone():
-    model, ids = build(), draw_ids(1, 9).expand(60, -1)
-    stack = of_the_stack(model, ids[:1])[0]
-    votes = model(ids[:1]).logits[0] - stack
-    decided = model.train()(ids).logits
-    by_stack, by_votes = ((decided - alone).abs().amax(1) < 1e-9 for alone in (stack, votes))
-    assert (by_stack ^ by_votes).all()
-    assert 10 < by_stack.sum() < 50
+def test_in_training_the_stack_and_the_votes_learn_each_alone():
+    model, ids, labels = build(), draw_ids(4, 9), torch.tensor([0, 2, 1, 1])
+    used = model(ids, labels=labels)
+    assert used.learners is None
+    assert used.loss.item() == pytest.approx(cross_entropy(used.logits, labels).item())
+    stack = of_the_stack(model, ids)
+    trained = model.train()(ids, labels=labels)
+    assert torch.equal(trained.logits, used.logits)
+    for learner, alone in zip(trained.learners, (stack, used.logits - stack), strict=True):
+        assert (learner - alone).abs().max() < 1e-9
+    losses = [cross_entropy(learner, labels).item() for learner in trained.learners]
+    assert trained.loss.item() == pytest.approx(sum(losses) / 2)
 
 
 def test_votes_that_were_never_counted_are_not_trained():

@@ -121,8 +121,9 @@ class LMUPooledModel(LMUPreTrainedModel):
             parts = [ranks.pool(part, counts, word) for part, word in zip(parts, words, strict=True)]
         return torch.cat(parts, dim=-1)
 
-    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
-        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
+    def loss(self, labels: Tensor | None, *logits: Tensor) -> Tensor | None:
+        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set), its mean if
+        several parts of a model learn each alone.
 
         Raises:
             ValueError: the labels have a wrong shape or lie outside the classes.
@@ -130,8 +131,11 @@ class LMUPooledModel(LMUPreTrainedModel):
         """
         if labels is None:
             return None
-        self._check_labels(labels, rows=logits.shape[0])
-        return self.loss_function(labels=labels, pooled_logits=logits, logits=logits, config=self.config)
+        self._check_labels(labels, rows=logits[0].shape[0])
+        losses = [
+            self.loss_function(labels=labels, pooled_logits=each, logits=each, config=self.config) for each in logits
+        ]
+        return torch.stack(losses).mean()
 
     def _check_labels(self, labels: Tensor, rows: int) -> None:
         if labels.ndim == 0 or labels.shape[0] != rows:
@@ -230,11 +234,16 @@ class LMUForSequenceClassification(LMUPooledModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(pooled)
+        learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            logits = self._decide(logits, self._count_votes(self.votes, input_ids, attention_mask, segments))
+            learners = (logits, self._count_votes(self.votes, input_ids, attention_mask, segments))
+            logits = logits + learners[1]
+        if not self.training:
+            learners = None
         return LMUClassifierOutput(
-            loss=self.loss(logits, labels),
+            loss=self.loss(labels, *(learners or [logits])),
             logits=logits,
+            learners=learners,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
@@ -247,18 +256,6 @@ class LMUForSequenceClassification(LMUPooledModel):
         steps = votes(ids, packing, current_ranks())
         return self._over_time(steps, ("mean",), ids, attention_mask, segments)
 
-    def _decide(self, stack: Tensor, votes: Tensor) -> Tensor:
-        """(b, num_labels): both added up; in training, of each sequence one of them alone, drawn at even odds.
-
-        Votes are counted in the very rows that they are trained on, and would leave the stack little to learn.
-        """
-        if not self.training:
-            return stack + votes
-        drawn = torch.rand_like(stack[:, :1])
-        if (ranks := current_ranks()) is not None:
-            drawn = ranks.gather(drawn)[0]
-        return torch.where(drawn < 0.5, stack, votes)
-
 
 @dataclass
 class LMUClassifierOutput(SequenceClassifierOutput):
@@ -266,9 +263,13 @@ class LMUClassifierOutput(SequenceClassifierOutput):
 
     Args:
         past_key_values: the carried memories, if ``use_cache`` asked for them.
+        learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
+            add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
+            trained on, and would leave a stack that learns to add to them little to learn.
     """
 
     past_key_values: Cache | None = None
+    learners: tuple[Tensor, ...] | None = None
 
 
 class LMUForSequencePairClassification(LMUPooledModel):
@@ -334,7 +335,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
         logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
         return SequenceClassifierOutput(
-            loss=self.loss(logits, labels), logits=logits, hidden_states=outputs.hidden_states
+            loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states
         )
 
     def _from_one_row(
@@ -436,7 +437,7 @@ class LMUForImageClassification(LMUPooledModel):
         sequence = sequence if ranks is None else ranks.cut(sequence)
         pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)
-        return ImageClassifierOutput(loss=self.loss(logits, labels), logits=logits, hidden_states=outputs.hidden_states)
+        return ImageClassifierOutput(loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states)
 
 
 @dataclass

@@ -138,8 +138,8 @@ class NGramVotes(NGramRows):
 
     An n-gram votes for a class by the logarithm of how much more often sequences of that class hold it than those of
     the others, as :meth:`count` finds it, times a weight that is trained and begins at 1. (Wang and Manning, "Baselines
-    and Bigrams", ACL 2012, weigh so the features of an SVM.) Before :meth:`count` nothing votes. In
-    training, the head has each sequence decided by its votes alone or by its stack alone.
+    and Bigrams", ACL 2012, weigh so the features of an SVM.) Before :meth:`count` nothing votes. In training, the votes
+    alone and the stack alone are to decide each sequence, in use both together.
 
     Args:
         sizes: lengths of n-grams, each at least 1.

@@ -207,20 +207,31 @@ def imdb_votes() -> Recipe:
         name="imdb-votes",
         data=windows.data | {"vocab_size": 20_000, "validation_block": 100},
         architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
+        epochs=2,
     )
 
 
 @recipe
 def imdb_tuned() -> Recipe:
-    """IMDB reviews, from the language model of 75,000 of them: give ``--model_name_or_path``, ``imdb-lm``'s model."""
+    """IMDB reviews, from the language model of 75,000 of them, beside votes as in ``imdb-votes``.
+
+    Give ``--model_name_or_path``, ``imdb-lm``'s model.
+    """
     return replace(
         imdb(),
         name="imdb-tuned",
-        data={"dataset_name": "stanfordnlp/imdb", "max_length": 512, "token_dropout": 0.1, "pretrained": True},
+        data={
+            "dataset_name": "stanfordnlp/imdb",
+            "max_length": 1024,
+            "token_dropout": 0.1,
+            "pretrained": True,
+            "validation_block": 100,
+        },
         architecture=imdb_lm().architecture
-        | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3},
+        | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3}
+        | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
         learning_rate=1e-3,
-        epochs=2,
+        epochs=1,
         eval_steps=352,
         averaging=0.998,
     )

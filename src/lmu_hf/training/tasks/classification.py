@@ -245,8 +245,16 @@ class ClassificationTask(Task):
         }
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """Cross-entropy, smoothed; squared error where the label is a number, which is never smoothed."""
-        logits, labels = _logits(model, inputs), inputs["labels"]
+        """Cross-entropy, smoothed; squared error where the label is a number, which is never smoothed.
+
+        Of a model whose parts learn each alone, the mean over its parts.
+        """
+        outputs = _outputs(model, inputs)
+        learners = getattr(outputs, "learners", None) or (outputs.logits,)
+        losses = [self._loss(logits.float(), inputs["labels"], label_smoothing) for logits in learners]
+        return torch.stack(losses).mean()
+
+    def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
         if self.rows.labels is None:
             return mse_loss(logits[:, 0], labels)
         if self.single_output:
@@ -262,7 +270,7 @@ class ClassificationTask(Task):
         predictions: list[float] = []
         references: list[float] = []
         for batch in batches:
-            decided, labels = gather((self.decide(_logits(model, batch)), batch["labels"]))
+            decided, labels = gather((self.decide(_outputs(model, batch).logits.float()), batch["labels"]))
             predictions += decided.tolist()
             references += labels.tolist()
         return judge(self.metrics, predictions, references)
@@ -344,8 +352,8 @@ def _digest(values: Tensor) -> str:
     return sha256(values.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-    return model(**{name: value for name, value in inputs.items() if name != "labels"}).logits.float()
+def _outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Any:
+    return model(**{name: value for name, value in inputs.items() if name != "labels"})
 
 
 def _drop(ids: Tensor, part: float, nothing: int, generator: torch.Generator) -> Tensor:
