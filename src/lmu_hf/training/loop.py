@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from .batches import Schedule, training_batches
 from .checkpoint import Checkpoint, CheckpointError, load, newest, save
+from .heap import Heap
 from .learner import Learner
 from .randomness import random_state, restore_random_state
 from .recipes import Recipe
@@ -163,10 +164,12 @@ class _Run:
             disable=self.running.quiet or not main,
             desc=record.recipe,
         )
+        heap = Heap()
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
                 self._step(batches)
+                heap.tidy()
                 bar.update()
                 if self._evaluation_is_due():
                     self._evaluate(bar, log, start)

@@ -230,7 +230,6 @@ def imdb_tuned() -> Recipe:
         architecture=imdb_lm().architecture
         | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3}
         | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
-        learning_rate=1e-3,
         epochs=1,
         eval_steps=352,
         averaging=0.998,
