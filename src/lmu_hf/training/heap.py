@@ -5,7 +5,7 @@ import os
 
 import psutil
 
-GROWTH = 2**30  # bytes: a gibibyte costs a per cent or two of a step's time to hand back
+GROWTH = 2**30  # bytes
 
 
 class Heap:
