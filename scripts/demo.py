@@ -112,7 +112,7 @@ def run_pixel_by_pixel(model: LMUForImageClassification, pixel_values: torch.Ten
 
 
 def training_seconds(
-    model: LMUForImageClassification, inputs: dict[str, torch.Tensor], forms: tuple[str, ...] = ("recurrent", "auto")
+    model: LMUForImageClassification, inputs: dict[str, torch.Tensor], forms: tuple[str, ...]
 ) -> list[float]:
     """Of each form of the memory, the best of three forward and backward passes; the forms take turns."""
     memories = [module for module in model.modules() if isinstance(module, LMULayer)]
@@ -134,7 +134,7 @@ def show_speed(model: LMUForImageClassification, task: ImageTask, digit_inputs: 
     large_inputs = {"pixel_values": torch.rand(100, 1, 28, 28), "labels": torch.randint(10, (100,))}
     sizes = {"these digits, 64 steps": (model, digit_inputs), "psMNIST's size, 784 steps": (large, large_inputs)}
     for name, (network, inputs) in sizes.items():
-        sequential, parallel = training_seconds(network, inputs)
+        sequential, parallel = training_seconds(network, inputs, ("recurrent", "auto"))
         ratio = f"{sequential / parallel:.3g}x"
         print(f"   {name:<27} {1e3 * sequential:8.1f} ms  {1e3 * parallel:6.1f} ms   {ratio:>6} faster")
 

@@ -122,8 +122,11 @@ class LMUPooledModel(LMUPreTrainedModel):
         return torch.cat(parts, dim=-1)
 
     def loss(self, labels: Tensor | None, *logits: Tensor) -> Tensor | None:
-        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set), its mean if
-        several parts of a model learn each alone.
+        """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
+
+        Args:
+            labels: what is to be found; None for no loss.
+            logits: a model's, or those of each of its parts that learn alone, whose losses' mean it then is.
 
         Raises:
             ValueError: the labels have a wrong shape or lie outside the classes.
@@ -236,10 +239,9 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            learners = (logits, self._count_votes(self.votes, input_ids, attention_mask, segments))
-            logits = logits + learners[1]
-        if not self.training:
-            learners = None
+            votes = self._count_votes(self.votes, input_ids, attention_mask, segments)
+            learners = (logits, votes) if self.training else None
+            logits = logits + votes
         return LMUClassifierOutput(
             loss=self.loss(labels, *(learners or [logits])),
             logits=logits,

@@ -176,7 +176,8 @@ def labelled_rows(args: argparse.Namespace, named: dict[str, Any]) -> LabelledTe
     columns = Columns(**given) if given else None
     own = args.train_file is None and args.task_name is None and args.dataset_name in (None, named["dataset_name"])
     flag = args.validation_block
-    block = ((own and named["validation_block"]) or 1) if flag is None else flag
+    blocks = (flag, named["validation_block"] if own else None, 1)
+    block = next(rows for rows in blocks if rows is not None)
     if args.train_file is not None:
         return labelled_files(_files(args), columns, block)
     if args.dataset_name is not None:

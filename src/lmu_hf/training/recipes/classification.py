@@ -7,6 +7,7 @@ from .base import Recipe, recipe
 from .text import imdb_lm
 
 KIND = "classification"
+VOTES = {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144}
 
 
 def _stack(**more: Any) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def imdb_votes() -> Recipe:
         windows,
         name="imdb-votes",
         data=windows.data | {"vocab_size": 20_000, "validation_block": 100},
-        architecture=windows.architecture | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
+        architecture=windows.architecture | VOTES,
         epochs=2,
     )
 
@@ -229,7 +230,7 @@ def imdb_tuned() -> Recipe:
         },
         architecture=imdb_lm().architecture
         | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3}
-        | {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144},
+        | VOTES,
         epochs=1,
         eval_steps=352,
         averaging=0.998,
