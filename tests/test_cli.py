@@ -102,6 +102,16 @@ def test_a_run_is_told_resumed_and_kept(series, tmp_path, capsys):
     assert series.main([*words, "--overwrite_output_dir", "--seed", "1"]).seed == 1
 
 
+def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys):
+    words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir"]
+    at_once = series.main([*words, str(tmp_path / "at_once")])
+    chosen = series.main([*words, str(tmp_path / "later"), "--skip_test"])
+    assert "test" not in chosen.metrics
+    asked = series.main([*words, str(tmp_path / "later")])
+    assert "test nrmse" in capsys.readouterr().out.splitlines()[-1]
+    assert asked.metrics == at_once.metrics and RunRecord.read(tmp_path / "later") == asked
+
+
 def test_a_run_is_tracked_by_tensorboard_unless_told_otherwise(series, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -34,6 +34,15 @@ def test_it_is_handed_back_once_the_process_has_grown(scripted):
     assert scripted.trimmed == 2
 
 
+def test_it_is_looked_at_before_each_batch(scripted):
+    def batches():
+        for scripted.held in (1000, 1101, 500):
+            yield scripted.held
+
+    assert list(scripted.tidied(batches())) == [1000, 1101, 500]
+    assert scripted.trimmed == 1
+
+
 def test_without_a_trim_nothing_is_done(scripted):
     scripted.trim = None
     for scripted.held in (0, 10**12):

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, SchedulerType
 
 from ..publishing.figures import learning_curve
 from .checkpoint import CheckpointError
+from .evaluation import read_test
 from .launch import check_processes
 from .loop import train
 from .recipes import RECIPES, Recipe, get_recipe
@@ -66,7 +67,8 @@ def training_parser(manual: str | None, kind: str, default: str) -> argparse.Arg
     add("--dataloader_num_workers", type=int, default=0, help="processes that make batches")
     add("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
     add("--report_to", default="tensorboard", help="a tracker: tensorboard, wandb, trackio, … or none")
-    add("--skip_test", action="store_true", help="never read the test split: for choosing hyper-parameters")
+    skip = "do not read the test split, for choosing hyper-parameters: resumed without this flag, a finished run does"
+    add("--skip_test", action="store_true", help=skip)
     add("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -93,12 +95,15 @@ def run(
         recipe = asked_recipe(args)
         how = asked_running(args)
         folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
-        if how["resume"] is True and (folder / "run.json").exists():
-            return _tell(folder, RunRecord.read(folder), "is complete already; ")
+        finished = RunRecord.read(folder) if how["resume"] is True and (folder / "run.json").exists() else None
+        if finished is not None and (args.skip_test or "test" in finished.metrics):
+            return _tell(folder, finished, "is complete already; ")
         if args.quiet:
             _hide_progress_of_datasets()
         with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
             task = load_task(args, recipe)
+        if finished is not None:
+            return _tell(folder, read_test(folder, finished, task), "is complete already; ")
         set_seed(args.seed)
         model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
         record = train(model, recipe, task, args.seed, folder, **how)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .heap import Heap
 from .recipes import Recipe, get_recipe
 from .record import RunRecord, count_parameters
 from .tasks.base import Task
@@ -84,8 +85,19 @@ def evaluate(
     """
     _check_split(task, split)
     accelerator = Accelerator()
-    batches = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
-    return task.scores(model.eval().to(accelerator.device), split, batches, accelerator.gather_for_metrics, final=True)
+    loader = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
+    model, batches = model.eval().to(accelerator.device), Heap().tidied(loader)
+    return task.scores(model, split, batches, accelerator.gather_for_metrics, final=True)
+
+
+def read_test(folder: Path, record: RunRecord, task: Task) -> RunRecord:
+    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record."""
+    if "test" in task.splits:
+        record.metrics["test"] = evaluate(load_model(str(folder / "model"), task), task, "test")
+        if PartialState().is_main_process:
+            record.data |= task.extras()
+            record.write(folder)
+    return record
 
 
 def evaluate_by_length(

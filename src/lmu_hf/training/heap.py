@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterable, Iterator
 
 import psutil
 
@@ -37,3 +38,9 @@ class Heap:
         self.trim(0)
         self.level = None
         return True
+
+    def tidied(self, batches: Iterable) -> Iterator:
+        """The same batches, with a look at the heap before each."""
+        for batch in batches:
+            self.tidy()
+            yield batch

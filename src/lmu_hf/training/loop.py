@@ -140,6 +140,7 @@ class _Run:
         self.steps = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.progress = Progress()
+        self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
         self.loaders: dict[str, DataLoader] = {}
         self.best_weights: dict[str, Tensor] = {}
@@ -164,12 +165,11 @@ class _Run:
             disable=self.running.quiet or not main,
             desc=record.recipe,
         )
-        heap = Heap()
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
                 self._step(batches)
-                heap.tidy()
+                self.heap.tidy()
                 bar.update()
                 if self._evaluation_is_due():
                     self._evaluate(bar, log, start)
@@ -264,8 +264,8 @@ class _Run:
         if split not in self.loaders:
             loader = self.task.loader(split, self.task.evaluation_batch, self.running.workers)
             self.loaders[split] = self.accelerator.prepare_data_loader(loader)
-        model = self.learner.plain.eval()
-        return self.task.scores(model, split, self.loaders[split], self.accelerator.gather_for_metrics, final)
+        model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
+        return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
     # ------------------------------------------------------------------ saving and going on
 
