@@ -63,7 +63,7 @@ reproduce-dates: install  ## English to German dates and quantities (no download
 	$(RUN) scripts/train_translation.py
 
 reproduce-multi30k: install  ## English to German captions, beside LSTMs with attention (DATA=folder, or the Hub)
-	for twin in "" -lstm; do $(RUN) scripts/train_translation.py --recipe multi30k$$twin \
+	for twin in "" -lstm -lstm-plain; do $(RUN) scripts/train_translation.py --recipe multi30k$$twin \
 		$(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k) || exit 1; done
 
 reproduce-evbnews: install  ## English to Vietnamese news, beside LSTMs with attention (DATA=folder: it is not on the Hub)

@@ -10,6 +10,12 @@ def _lstm(of: Recipe) -> Recipe:
     return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
 
 
+def _plain_lstm(of: Recipe, width: int) -> Recipe:
+    """LSTMs and the same attention alone, as in most published comparisons: no MLPs, no skips but attention's."""
+    architecture = of.architecture | {"block_type": "lmu", "cell": "lstm", "hidden_size": width}
+    return replace(of, name=f"{of.name}-lstm-plain", architecture=architecture)
+
+
 @recipe
 def multi30k() -> Recipe:
     """English to German captions: bidirectional encoder, attention, one hour on two cores."""
@@ -53,6 +59,12 @@ def multi30k() -> Recipe:
 def multi30k_lstm() -> Recipe:
     """The same for LSTMs."""
     return _lstm(multi30k())
+
+
+@recipe
+def multi30k_lstm_plain() -> Recipe:
+    """Two layers of LSTM on either side, attention, and as many parameters as ``multi30k``."""
+    return _plain_lstm(multi30k(), width=288)
 
 
 @recipe
