@@ -102,13 +102,15 @@ def test_a_run_is_told_resumed_and_kept(series, tmp_path, capsys):
     assert series.main([*words, "--overwrite_output_dir", "--seed", "1"]).seed == 1
 
 
-def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys):
+def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys, monkeypatch):
     words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir"]
     at_once = series.main([*words, str(tmp_path / "at_once")])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--skip_test"])
     chosen = series.main([*words, str(tmp_path / "later"), "--skip_test"])
-    assert "test" not in chosen.metrics
+    assert "test" not in chosen.metrics and "--skip_test" in chosen.command
+    monkeypatch.setattr(sys, "argv", sys.argv[:-1])
     asked = series.main([*words, str(tmp_path / "later")])
-    assert "test nrmse" in capsys.readouterr().out.splitlines()[-1]
+    assert "test nrmse" in capsys.readouterr().out.splitlines()[-1] and "--skip_test" not in asked.command
     assert asked.metrics == at_once.metrics and RunRecord.read(tmp_path / "later") == asked
 
 

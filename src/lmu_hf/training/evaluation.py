@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, Pre
 
 from .heap import Heap
 from .recipes import Recipe, get_recipe
-from .record import RunRecord, count_parameters
+from .record import RunRecord, command_line, count_parameters
 from .tasks.base import Task
 from .tasks.classification import load_tokenizer
 
@@ -91,9 +91,13 @@ def evaluate(
 
 
 def read_test(folder: Path, record: RunRecord, task: Task) -> RunRecord:
-    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record."""
+    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record.
+
+    The record's command is then the one that runs: alone it would have trained and scored the same.
+    """
     if "test" in task.splits:
         record.metrics["test"] = evaluate(load_model(str(folder / "model"), task), task, "test")
+        record.command = command_line()
         if PartialState().is_main_process:
             record.data |= task.extras()
             record.write(folder)
