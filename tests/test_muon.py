@@ -1,5 +1,6 @@
 """Muon: what its steps are, who takes them, and that it can be stopped and sharded."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from lmu_hf import LMUForCausalLM, LMUForConditionalGeneration
 from lmu_hf.training.learner import make_optimizer
 from lmu_hf.training.muon import Muon, equalized
 from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.recipes.base import OPTIMIZERS
 from lmu_hf.training.record import RunRecord
 
 MUON = replace(RECIPE, optimizer="muon")
@@ -113,11 +115,38 @@ def check_groups(model) -> None:
         assert group["weight_decay"] == (0.0 if p.ndim < 2 or id(p) in embeddings else 0.1), name
 
 
-def test_a_run_with_muon_is_resumed_bit_for_bit(tmp_path):
-    run(tmp_path / "whole", MUON, checkpointing_steps=3, checkpoints=99)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        LMUForCausalLM(tiny_stacks.tiny(num_hidden_layers=3, theta=[2, 4, 8], ngram_sizes=[2])),
+        LMUForConditionalGeneration(tiny_translators.tiny(num_hidden_layers=3, theta=[2, 4, 8])),
+    ],
+    ids=["one stack", "two stacks"],
+)
+def test_the_deeper_a_block_the_slower_it_learns(model, optimizer):
+    recipe = Recipe("tiny", "text", {}, optimizer=optimizer, learning_rate=0.01, weight_decay=0.1)
+    even, slower = (make_optimizer(model, replace(recipe, layer_decay=decay)) for decay in (1.0, 0.5))
+    assert {group["lr"] for group in even.param_groups} == {0.01}
+    assert of_each_parameter(slower, "weight_decay") == of_each_parameter(even, "weight_decay")
+    rates = of_each_parameter(slower, "lr")
+    for name, p in model.named_parameters():
+        block = re.search(r"layers\.(\d)\.", name)
+        enters = "embed_tokens" in name or "ngrams" in name
+        depth = 3 - int(block[1]) if block else 4 if enters else 0
+        assert rates[id(p)] == 0.01 * 0.5**depth, name
+
+
+def of_each_parameter(optimizer, field: str) -> dict[int, float]:
+    return {id(p): group[field] for group in optimizer.param_groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("recipe", [MUON, replace(MUON, layer_decay=0.5)], ids=["even", "slower below"])
+def test_a_run_with_muon_is_resumed_bit_for_bit(tmp_path, recipe):
+    run(tmp_path / "whole", recipe, checkpointing_steps=3, checkpoints=99)
     for checkpoint in sorted((tmp_path / "whole" / "checkpoints").iterdir()):
         again = tmp_path / f"again-{checkpoint.name}"
-        run(again, MUON, resume=checkpoint)
+        run(again, recipe, resume=checkpoint)
         assert_same_run(tmp_path / "whole", again)
 
 

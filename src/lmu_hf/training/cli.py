@@ -26,6 +26,7 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("optim", "optimizer", str, "adamw, or muon: Muon for the matrices of the body, AdamW for the rest"),
     ("learning_rate", "learning_rate", float, "the optimiser's"),
     ("weight_decay", "weight_decay", float, "of matrices"),
+    ("layer_decay", "layer_decay", float, "a block's learning rate in units of that of the block above it"),
     ("num_train_epochs", "epochs", int, "how often every row is read"),
     ("max_train_steps", "max_steps", int, "end after so many steps instead"),
     ("eval_steps", "eval_steps", int, "evaluate every so many steps (default: once an epoch)"),

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel, get_scheduler
 
+from ..modeling_lmu import LMUModel
 from .muon import Muon
 from .recipes import Recipe
 
@@ -137,7 +138,7 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
     vectors = {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0}
     decayed = {"params": matrices, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW([decayed, vectors], lr=recipe.learning_rate, fused=True)
+        return torch.optim.AdamW(_slower_below([decayed, vectors], model, recipe), lr=recipe.learning_rate, fused=True)
     body = {id(p) for p in model.base_model.parameters()}
     kinds = {
         0: [p for p in matrices if id(p) not in body],
@@ -145,4 +146,29 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
         4: [p for p in matrices if id(p) in body & gates],
     }
     groups = [decayed | {"params": some, "matrices": kind} for kind, some in kinds.items() if some]
-    return Muon([vectors, *groups], lr=recipe.learning_rate)
+    return Muon(_slower_below([vectors, *groups], model, recipe), lr=recipe.learning_rate)
+
+
+def _slower_below(groups: list[dict[str, Any]], model: PreTrainedModel, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups of parameters, parted by depth, each with the learning rate that ``layer_decay`` leaves it there."""
+    if recipe.layer_decay == 1:
+        return groups
+    depths, parted = _depths(model), []
+    for group in groups:
+        at: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            at.setdefault(depths.get(id(parameter), 0), []).append(parameter)
+        for depth, some in sorted(at.items()):
+            parted.append(group | {"params": some, "lr": recipe.learning_rate * recipe.layer_decay**depth})
+    return parted
+
+
+def _depths(model: PreTrainedModel) -> dict[int, int]:
+    """How far below the head each parameter of a block lies, by its id: 1 in the top block, most in what enters."""
+    depths: dict[int, int] = {}
+    for stack in model.modules():
+        if isinstance(stack, LMUModel):
+            entry = [part for part in (stack.embed_tokens, stack.ngrams, stack.input_projection) if part is not None]
+            for depth, part in enumerate([*reversed(stack.layers), nn.ModuleList(entry)], start=1):
+                depths |= {id(parameter): depth for parameter in part.parameters()}
+    return depths

@@ -21,6 +21,9 @@ class Recipe:
         data: what the task is told beside where its rows lie.
         optimizer: ``"adamw"``, or ``"muon"`` for :class:`~lmu_hf.training.muon.Muon` on the matrices of the body.
         learning_rate, weight_decay: the optimiser's; biases, norms and other vectors are not decayed.
+        layer_decay: a block's learning rate in units of that of the block above it, and so on from the head down to the
+            embeddings, so that what was learnt before is changed less the deeper it lies (Howard and Ruder, arXiv
+            1801.06146, section 3.2); 1 for one learning rate.
         epochs, batch_size: the budget; ``batch_size`` is per process.
         accumulation: batches whose gradients make one step, as one batch of all their rows would.
         max_steps: end after so many steps instead, however many epochs that is.
@@ -45,6 +48,7 @@ class Recipe:
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
+    layer_decay: float = 1.0
     epochs: int = 60
     batch_size: int = 128
     accumulation: int = 1
@@ -66,6 +70,8 @@ class Recipe:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be a fraction in (0, 1], got {self.layer_decay}")
         for name in ("warmup", "label_smoothing", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a fraction in [0, 1), got {getattr(self, name)}")

@@ -223,7 +223,7 @@ def imdb_tuned() -> Recipe:
         name="imdb-tuned",
         data={
             "dataset_name": "stanfordnlp/imdb",
-            "max_length": 1536,
+            "max_length": 1024,
             "token_dropout": 0.1,
             "pretrained": True,
             "validation_block": 100,
