@@ -114,6 +114,22 @@ def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys, m
     assert asked.metrics == at_once.metrics and RunRecord.read(tmp_path / "later") == asked
 
 
+def test_the_test_of_other_data_is_not_read_for_a_finished_run(series, tmp_path):
+    words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir", str(tmp_path)]
+    chosen = series.main([*words, "--skip_test"])
+    with pytest.raises(SystemExit, match=r"run.json was made with horizon=15; this run has horizon=5"):
+        series.main([*words, "--horizon", "5"])
+    assert RunRecord.read(tmp_path) == chosen
+
+
+def test_a_test_that_is_read_later_leaves_the_command_that_trained(series, tmp_path, monkeypatch):
+    words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py", "--learning_rate", "0.001", "--skip_test"])
+    series.main([*words, "--learning_rate", "0.001", "--skip_test"])
+    monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
+    assert series.main(words).command == "python train_mackey_glass.py --learning_rate 0.001"
+
+
 def test_a_run_is_tracked_by_tensorboard_unless_told_otherwise(series, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -14,9 +14,8 @@ from transformers import PreTrainedModel, SchedulerType
 
 from ..publishing.figures import learning_curve
 from .checkpoint import CheckpointError
-from .evaluation import read_test
 from .launch import check_processes
-from .loop import train
+from .loop import read_test, train
 from .recipes import RECIPES, Recipe, get_recipe
 from .record import RunRecord
 from .tasks.base import Task
@@ -104,15 +103,16 @@ def run(
         with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
             task = load_task(args, recipe)
         if finished is not None:
-            return _tell(folder, read_test(folder, finished, task), "is complete already; ")
-        set_seed(args.seed)
-        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
-        record = train(model, recipe, task, args.seed, folder, **how)
+            record = read_test(folder, finished, task)
+        else:
+            set_seed(args.seed)
+            model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+            record = train(model, recipe, task, args.seed, folder, **how)
     except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
     if PartialState().is_main_process:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
-    _tell(folder, record)
+    _tell(folder, record, "" if finished is None else "is complete already; ")
     PartialState().destroy_process_group()
     return record
 

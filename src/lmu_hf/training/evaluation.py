@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .heap import Heap
 from .recipes import Recipe, get_recipe
-from .record import RunRecord, command_line, count_parameters
+from .record import RunRecord, count_parameters
 from .tasks.base import Task
 from .tasks.classification import load_tokenizer
 
@@ -88,20 +88,6 @@ def evaluate(
     loader = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
     model, batches = model.eval().to(accelerator.device), Heap().tidied(loader)
     return task.scores(model, split, batches, accelerator.gather_for_metrics, final=True)
-
-
-def read_test(folder: Path, record: RunRecord, task: Task) -> RunRecord:
-    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record.
-
-    The record's command is then the one that runs: alone it would have trained and scored the same.
-    """
-    if "test" in task.splits:
-        record.metrics["test"] = evaluate(load_model(str(folder / "model"), task), task, "test")
-        record.command = command_line()
-        if PartialState().is_main_process:
-            record.data |= task.extras()
-            record.write(folder)
-    return record
 
 
 def evaluate_by_length(

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import send_to_device, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -22,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from .batches import Schedule, training_batches
 from .checkpoint import Checkpoint, CheckpointError, load, newest, save
+from .evaluation import evaluate, load_model
 from .heap import Heap
 from .learner import Learner
 from .randomness import random_state, restore_random_state
@@ -114,6 +116,29 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     return record
 
 
+def read_test(folder: Path, record: RunRecord, task: Task) -> RunRecord:
+    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record.
+
+    The record's command is then the one that trained it, less the flag that left the test unread.
+
+    Args:
+        folder: the run folder.
+        record: as it stands there.
+        task: the run's data.
+
+    Raises:
+        CheckpointError: the data is not that of the run.
+    """
+    _check_identity(folder / "run.json", _identity(record.data), _identity(task.describe()))
+    if "test" in task.splits:
+        record.metrics["test"] = evaluate(load_model(str(folder / "model"), task), task, "test")
+        record.command = shlex.join(word for word in shlex.split(record.command) if word != "--skip_test")
+        if PartialState().is_main_process:
+            record.data |= task.extras()
+            record.write(folder)
+    return record
+
+
 @dataclass
 class Progress:
     """How far a run has come: what a checkpoint says beside its tensors."""
@@ -151,7 +176,7 @@ class _Run:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         identity = {name: getattr(record, name) for name in ("recipe", "seed", "processes", "hyperparameters")}
         identity |= {"architecture": record.architecture, "data": record.data}
-        identity = _flat(json.loads(json.dumps(identity)))
+        identity = _identity(identity)
         self._resume(folder, identity)
         progress, main = self.progress, self.accelerator.is_main_process
         log = MetricsLog(folder, progress.rows) if main else None
@@ -365,7 +390,7 @@ def _make_room(folder: Path, running: Running) -> None:
 
 
 def _check_identity(path: Path, theirs: dict, ours: dict) -> None:
-    """Refuse a checkpoint of another run.
+    """Refuse what another run has left.
 
     Raises:
         CheckpointError: something that decides the run differs; the message names it.
@@ -377,8 +402,13 @@ def _check_identity(path: Path, theirs: dict, ours: dict) -> None:
             )
 
 
+def _identity(nested: dict[str, Any]) -> dict[str, Any]:
+    """What a run is told by, flat, as JSON gives it back."""
+    return _flat(json.loads(json.dumps(nested)))
+
+
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary as one of numbers and words, as JSON would give it back."""
+    """A nested dictionary as one of numbers and words."""
     flat: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, dict):

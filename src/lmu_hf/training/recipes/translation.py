@@ -10,12 +10,6 @@ def _lstm(of: Recipe) -> Recipe:
     return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
 
 
-def _plain_lstm(of: Recipe, width: int) -> Recipe:
-    """LSTMs and the same attention alone, as in most published comparisons: no MLPs, no skips but attention's."""
-    architecture = of.architecture | {"block_type": "lmu", "cell": "lstm", "hidden_size": width}
-    return replace(of, name=f"{of.name}-lstm-plain", architecture=architecture)
-
-
 @recipe
 def multi30k() -> Recipe:
     """English to German captions: bidirectional encoder, attention, one hour on two cores."""
@@ -63,8 +57,12 @@ def multi30k_lstm() -> Recipe:
 
 @recipe
 def multi30k_lstm_plain() -> Recipe:
-    """Two layers of LSTM on either side, attention, and as many parameters as ``multi30k``."""
-    return _plain_lstm(multi30k(), width=288)
+    """Two layers of LSTM on either side and the same attention alone, with as many parameters as ``multi30k``.
+
+    So most published comparisons have it: no MLPs, no skips but attention's.
+    """
+    plain = {"block_type": "lmu", "cell": "lstm", "hidden_size": 288}
+    return replace(multi30k(), name="multi30k-lstm-plain", architecture=multi30k().architecture | plain)
 
 
 @recipe
