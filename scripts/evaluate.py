@@ -24,7 +24,12 @@ from lmu_hf.training.recipes import RECIPES
 from lmu_hf.training.record import publish
 from lmu_hf.training.tasks.base import SPLITS
 
-OF_TRAINING = {"model_name_or_path": None, "word_vectors": None, "freeze_word_vectors": False}
+OF_TRAINING = {
+    "model_name_or_path": None,
+    "word_vectors": None,
+    "freeze_word_vectors": False,
+    "extra_train_file": None,
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

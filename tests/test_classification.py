@@ -18,12 +18,21 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from lmu_hf import LMUConfig, train_tokenizer
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
+from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loading import add_data_flags, labelled_rows
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.record import count_parameters
 from lmu_hf.training.tasks.classification import ClassificationTask, load_tokenizer
-from lmu_hf.training.tasks.labelled import Columns, LabelledText, glue, labelled_dataset, labelled_files, made_up
+from lmu_hf.training.tasks.labelled import (
+    Columns,
+    LabelledText,
+    glue,
+    labelled_dataset,
+    labelled_files,
+    made_up,
+    with_more,
+)
 from lmu_hf.training.tasks.sentences import opinions, paraphrases
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 8}
@@ -266,6 +275,50 @@ def test_files_that_will_not_do_are_refused_by_name(train, validation, message, 
             (tmp_path / f"{split}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         labelled_files(paths)
+
+
+def test_more_rows_are_trained_on_and_none_of_them_held_out(tmp_path):
+    rows = labelled_files({"train": write_file(tmp_path / "rows.csv", GOOD)})
+    text = "label,text,probability\n" + "b,and on,0.9\na,so,0.6\n" * 20
+    more = with_more(rows, write_file(tmp_path / "more.csv", text))
+    assert len(more.splits["train"]) == len(rows.splits["train"]) + 40
+    assert more.splits["train"][-2:] == {"text": ["and on", "so"], "label": [1, 0]}
+    assert more.splits["validation"].to_list() == rows.splits["validation"].to_list()
+    assert more.origin["train"] == f"{rows.origin['train']}, and more.csv"
+    assert more.fingerprint() != rows.fingerprint()
+    with pytest.raises(ValueError, match=r"other.csv has labels \['b', 'c'\]; rows.csv has \['a', 'b'\]"):
+        with_more(rows, write_file(tmp_path / "other.csv", "text,label\nso,b\nso,c\n"))
+    with pytest.raises(ValueError, match=r"more\.csv has no column 'text_pair' in train"):
+        with_more(made_up("paraphrases", 12), tmp_path / "more.csv")
+    with pytest.raises(FileNotFoundError, match="--extra_train_file must name one"):
+        with_more(rows, tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("make", [single_task, pair_task])
+def test_rows_are_labelled_as_the_model_decides_each_alone(make):
+    task = make()
+    model = task.make_model(TINY).eval()
+    rows = task.rows.splits["train"]
+    texts = [name for name in ("text", "text_pair") if name in rows.column_names]
+    labelled = label_rows(model, task.tokenizer, rows, batch_size=7)
+    assert labelled.select_columns(texts).to_list() == rows.select_columns(texts).to_list()
+    assert labelled.features["label"].names == task.rows.labels
+    encoded = task.splits["train"]
+    for row in (0, 3, len(rows) - 1):
+        batch = task.collate("train")([encoded[row]])
+        batch.pop("labels")
+        likely = model(**batch).logits.softmax(-1)[0]
+        assert labelled[row]["label"] == likely.argmax()
+        assert labelled[row]["probability"] == pytest.approx(likely.max().item(), abs=1e-5)
+    others = made_up("opinions" if len(texts) == 2 else "paraphrases", 12).splits["train"]
+    with pytest.raises(ValueError, match="Classification does not read rows of text, "):
+        label_rows(model, task.tokenizer, others)
+
+
+def test_grades_are_no_labels():
+    task = single_task(single_output=True)
+    with pytest.raises(ValueError, match="a choice of one class, not from multi_label_classification"):
+        label_rows(task.make_model(TINY), task.tokenizer, task.rows.splits["train"])
 
 
 def test_data_sets_that_will_not_do_are_refused_by_name(tmp_path):

@@ -161,7 +161,9 @@ def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
     series.main([*SHORT, "--report_to", "none", "--mixed_precision", "bf16", "--output_dir", str(tmp_path)])
     assert seen == {(torch.float32, torch.float32, False)}
     series.main([*SHORT, "--report_to", "none", "--output_dir", str(tmp_path / "whole")])
-    half_way, whole = (RunRecord.read(path).metrics["validation"]["nrmse"] for path in (tmp_path, tmp_path / "whole"))
+    records = [RunRecord.read(path) for path in (tmp_path, tmp_path / "whole")]
+    assert [record.mixed_precision for record in records] == ["bf16", "no"]
+    half_way, whole = (record.metrics["validation"]["nrmse"] for record in records)
     assert half_way == pytest.approx(whole, rel=0.02) and half_way != whole
 
 

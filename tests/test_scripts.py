@@ -214,6 +214,26 @@ def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_pa
     assert f"test of opinions by rule: accuracy {result['scores']['accuracy']:.4f}" in done.stdout
 
 
+def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
+    words = ["--max_train_steps", 1, "--eval_steps", 1, "--rows", 60, "--quiet", "--skip_test"]
+    assert run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path).returncode == 0
+    (tmp_path / "texts.csv").write_text("line\n" + "it was good\nso it was\n" * 10)
+    label = [SCRIPTS / "label.py", "runs/opinions-seed0/model", "--train_file", "texts.csv"]
+    done = run(*label, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "label.py: error: texts.csv has no column 'text' in train: --text_column must" in done.stderr
+    assert not (tmp_path / "labels.parquet").exists()
+    done = run(*label, "--text_column", "line", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("labels.parquet: 20 texts; negative ")
+    words += ["--extra_train_file", "labels.parquet", "--output_dir", "more"]
+    done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(tmp_path / "more")
+    assert record.data["rows"]["train"] == RunRecord.read(tmp_path / "runs/opinions-seed0").data["rows"]["train"] + 20
+    assert record.data["splits"]["train"] == "made up, and labels.parquet"
+
+
 def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
     words = ["--max_train_steps", 1, "--eval_steps", 1, "--rows", 60, "--quiet", "--skip_test"]
     assert run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path).returncode == 0

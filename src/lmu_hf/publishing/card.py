@@ -255,6 +255,7 @@ def _training(record: RunRecord) -> str:
     }
     threads, processes = record.hardware["threads"], record.processes
     on = record.hardware.get("accelerator") or f"{threads} thread{'s' * (threads > 1)} of {record.hardware['machine']}"
+    precision = "" if record.mixed_precision == "no" else f", products in {record.mixed_precision}"
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     lines = [
         f"Data: {record.data['name']} ({rows}; fingerprint `{record.data.get('fingerprint', 'none')}`)",
@@ -264,7 +265,7 @@ def _training(record: RunRecord) -> str:
         lines.append(f"Deformed training images: {'yes' if record.hyperparameters.get('augmentation') else 'no'}")
     lines += [
         f"{record.steps:,} steps in {record.wall_seconds:,.0f} seconds, {processes} process{'es' * (processes > 1)}, "
-        f"{on}; at most {record.peak_memory_bytes / 2**20:,.0f} MiB. Best after epoch {record.best_epoch:g}",
+        f"{on}{precision}; at most {record.peak_memory_bytes / 2**20:,.0f} MiB. Best after epoch {record.best_epoch:g}",
         f"Seed {record.seed}; code at commit `{record.commit}`; {versions}",
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -9,7 +9,16 @@ from .recipes import Recipe
 from .tasks.base import Task
 from .tasks.classification import NO_VECTORS, ClassificationTask, load_tokenizer
 from .tasks.images import ImageTask, digits, mnist
-from .tasks.labelled import GLUE_COLUMNS, Columns, LabelledText, glue, labelled_dataset, labelled_files, made_up
+from .tasks.labelled import (
+    GLUE_COLUMNS,
+    Columns,
+    LabelledText,
+    glue,
+    labelled_dataset,
+    labelled_files,
+    made_up,
+    with_more,
+)
 from .tasks.series import MackeyGlassTask
 from .tasks.text import TextTask, python_sources, text_dataset, text_files
 from .tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
@@ -27,6 +36,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "train_file": {"type": Path, "help": "a file of one's own, in place of a data set"},
     "validation_file": {"type": Path, "help": "default: held out of the training file"},
     "test_file": {"type": Path, "help": "default: as the script's manual says"},
+    "extra_train_file": {"type": Path, "help": "more rows to train on, none held out: such as label.py writes"},
     "text_column": {"help": "the column that holds the text (default: text)"},
     "text_pair_column": {"help": "the column that holds the second text of a pair"},
     "label_column": {"help": "the column that holds the label (default: label)"},
@@ -60,8 +70,16 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "series": ("horizon", "series_seed"),
     "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
     "classification": (
-        *("task_name", "dataset_name", "dataset_config_name", *FILES, "text_column", "text_pair_column"),
-        *("label_column", "max_length", "tokenizer_name", "model_name_or_path", "word_vectors"),
+        *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
+        *(
+            "text_column",
+            "text_pair_column",
+            "label_column",
+            "max_length",
+            "tokenizer_name",
+            "model_name_or_path",
+            "word_vectors",
+        ),
         *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
     ),
 }
@@ -155,7 +173,10 @@ def load_classification(args: argparse.Namespace, recipe: Recipe) -> Classificat
         raise ValueError(NO_VECTORS)
     if (name := args.tokenizer_name or args.model_name_or_path) is not None:
         options["tokenizer"] = load_tokenizer(name)
-    task = ClassificationTask(labelled_rows(args, named), **options)
+    rows = labelled_rows(args, named)
+    if args.extra_train_file is not None:
+        rows = with_more(rows, args.extra_train_file)
+    task = ClassificationTask(rows, **options)
     if args.word_vectors is not None:
         # A word that the file lacks adds nothing to a sum of frozen vectors.
         missing: Missing = "zero" if task.freeze_word_vectors else "random"

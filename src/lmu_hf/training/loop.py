@@ -107,6 +107,7 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
         architecture=describe_architecture(model.config),
         parameters=count_parameters(model),
         processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
     )
     if accelerator.is_main_process:
         _make_room(output_dir, running)

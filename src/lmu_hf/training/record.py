@@ -35,6 +35,7 @@ class RunRecord:
     architecture: dict
     parameters: dict[str, int]
     processes: int = 1
+    mixed_precision: str = "no"
     metric: str = "accuracy"
     scorer: str = ""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -216,7 +216,8 @@ def imdb_votes() -> Recipe:
 def imdb_tuned() -> Recipe:
     """IMDB reviews, from the language model of 75,000 of them, beside votes as in ``imdb-votes``.
 
-    Give ``--model_name_or_path``, ``imdb-lm``'s model.
+    Deeper blocks learn more slowly, so that what was read is not undone. Give ``--model_name_or_path``, ``imdb-lm``'s
+    model.
     """
     return replace(
         imdb(),
@@ -231,6 +232,7 @@ def imdb_tuned() -> Recipe:
         architecture=imdb_lm().architecture
         | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3}
         | VOTES,
+        layer_decay=0.7,
         epochs=1,
         eval_steps=352,
         averaging=0.998,

@@ -208,8 +208,8 @@ def wikitext_char_lstm() -> Recipe:
 def imdb_lm() -> Recipe:
     """Byte pairs of IMDB's training and unlabelled reviews: a body for ``train_glue.py`` to fine-tune.
 
-    A hundredth of the reviews, drawn at random, validates; the test reviews are not read. Half of the rest is read
-    once, in steps that stay large: the average of the weights calms them.
+    A hundredth of the reviews, drawn at random, validates; the test reviews are not read. The rest is read once, in
+    steps that stay large: the average of the weights calms them.
     """
     return Recipe(
         name="imdb-lm",
@@ -243,8 +243,8 @@ def imdb_lm() -> Recipe:
         weight_decay=0.1,
         epochs=1,
         batch_size=16,
-        max_steps=3000,
-        eval_steps=300,
+        max_steps=6000,
+        eval_steps=500,
         schedule="constant_with_warmup",
         warmup=0.05,
         averaging=0.999,

@@ -5,7 +5,7 @@ and ``label``.
 """
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,11 @@ FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".pa
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold the text, its pair (if there is one) and the label."""
+    """Which columns hold the text, its pair and the label, if there are such."""
 
     text: str = "text"
     text_pair: str | None = None
-    label: str = "label"
+    label: str | None = "label"
 
     @property
     def flags(self) -> dict[str, str]:
@@ -158,6 +158,55 @@ def labelled_files(files: dict[str, Path], columns: Columns | None = None, valid
     origin = {split: path.name for split, path in files.items()}
     name, columns = files["train"].name, columns or Columns()
     return _labelled(name, rows, columns, origin, promote=False, validation_block=validation_block)
+
+
+def with_more(rows: LabelledText, path: Path) -> LabelledText:
+    """The same splits with a file's rows, as ``label.py`` writes them, behind those to train on; none is held out.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it cannot be read, lacks a column, or has other classes.
+    """
+    from datasets import concatenate_datasets
+
+    train = rows.splits["train"]
+    more = _rename(
+        path.name, "train", _read("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
+    )
+    labels, values = _classes(path.name, more)
+    if labels != rows.labels:
+        raise ValueError(
+            f"{path} has labels {labels or 'that are numbers'}; {rows.name} has {rows.labels or 'numbers'}"
+        )
+    labelled = _with_labels(path.name, "train", more, values)
+    if labelled is None:
+        raise ValueError(f"{path} has no labelled row")
+    train = concatenate_datasets([train, labelled.select_columns(train.column_names).cast(train.features)])
+    origin = rows.origin | {"train": f"{rows.origin['train']}, and {path.name}"}
+    return replace(rows, splits=rows.splits | {"train": train}, origin=origin)
+
+
+def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
+    """Texts of a file, labelled or not, as ``text`` and perhaps ``text_pair``.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it cannot be read, holds no row, or lacks a column or a text.
+    """
+    return _rename(path.name, "train", _read("train", path), replace(columns, label=None))
+
+
+def unlabelled_dataset(
+    name: str, split: str, data_dir: Path | None, columns: Columns, config: str | None = None
+) -> "Dataset":
+    """Texts of one split of a data set, likewise; the other arguments as for :func:`labelled_dataset`.
+
+    Raises:
+        FileNotFoundError: the folder does not hold it.
+        ValueError: it has no such split, or that holds no row, or lacks a column or a text.
+    """
+    rows = load_rows(name, data_dir, needed=(split,), config=config)[split]
+    return _rename(name, split, rows, replace(columns, label=None))
 
 
 def made_up(kind: str, rows: int = 3000) -> LabelledText:

@@ -1,0 +1,73 @@
+"""Let a trained classifier label texts that have none, as a file of rows that another can learn from.
+
+    python scripts/label.py runs/imdb-tuned-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
+    python scripts/label.py runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
+    python scripts/label.py ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
+    python scripts/train_glue.py --recipe imdb-tuned --extra_train_file labels.parquet ...     # what they are for
+
+Writes the texts, the class of each and how probable the model holds it to be (--output_file, default labels.parquet),
+and prints how many texts each class has.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+from transformers import AutoModelForSequenceClassification
+
+from lmu_hf.training.labelling import label_rows
+from lmu_hf.training.loading import FLAGS
+from lmu_hf.training.tasks.classification import load_tokenizer
+from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabelled_file
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("model", help="a saved classifier's folder, or its name on the Hub")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset_name", **FLAGS["dataset_name"])
+    source.add_argument("--train_file", **FLAGS["train_file"])
+    for flag in ("dataset_config_name", "text_column", "text_pair_column"):
+        parser.add_argument(f"--{flag}", **FLAGS[flag])
+    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
+    parser.add_argument("--split", default="unsupervised", help="of the data set (default: %(default)s)")
+    parser.add_argument("--per_device_eval_batch_size", type=int, default=128, help="(default: %(default)s)")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
+    parser.add_argument("--output_file", type=Path, default=Path("labels.parquet"), help="(default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.output_file.suffix != ".parquet":
+        parser.error(f"--output_file must end in .parquet, got {args.output_file}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> dict[str, int]:
+    """Read, label and write; how many texts each class has."""
+    args = parse_args(argv)
+    columns = Columns(args.text_column or "text", args.text_pair_column)
+    try:
+        if args.train_file is not None:
+            rows = unlabelled_file(args.train_file, columns)
+        else:
+            rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
+        tokenizer = load_tokenizer(args.model)
+        model = AutoModelForSequenceClassification.from_pretrained(args.model)
+        labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
+    names = labelled.features["label"].names
+    counts = {name: labelled["label"][:].count(number) for number, name in enumerate(names)}
+    if PartialState().is_main_process:
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        staged = args.output_file.with_suffix(".partial")
+        labelled.to_parquet(staged)
+        staged.replace(args.output_file)
+        print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
+    return counts
+
+
+if __name__ == "__main__":
+    main()
