@@ -1,6 +1,7 @@
 """The layer against equations (18) to (20) written as loops; ragged batches against each row alone; the small parts."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import expit, ndtr, softmax
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmu_hf.layers import DeepRepresentation, GatedMLP, Highway, LMULayer
+from lmu_hf.layers import NORMS, DeepRepresentation, GatedMLP, Highway, LMULayer
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.ragged import Packing, last_step, reverse_time
 from lmu_hf.readout import TILE_NUMBERS
@@ -381,6 +382,24 @@ def test_a_highway_mixes_its_transform_with_its_input(act):
         t = expit(affine(highway.gate, x_t))
         expected = t * ACTIVATIONS[act](affine(highway.transform, x_t)) + (1 - t) * x_t
         assert np.abs(o[place].detach().numpy() - expected).max() < 1e-14
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_half_precision_is_normed_with_a_weight_of_its_own_dtype(kind):
+    norm, x = NORMS[kind](8, eps=1e-5), noise(3, 8)
+    torch.nn.init.normal_(norm.weight)
+    centred = x - x.mean(-1, keepdim=True) * (kind == "layer")
+    expected = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+    assert (norm(x.float()) - expected).abs().max() < 1e-5
+    torch.set_warn_always(True)  # torch says only once that two dtypes have no kernel in common
+    try:
+        with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16):
+            warnings.simplefilter("error")
+            half = norm(x.bfloat16())
+    finally:
+        torch.set_warn_always(False)
+    assert half.dtype == torch.bfloat16
+    assert (half - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 def test_a_highway_with_a_closed_gate_is_a_straight_road():

@@ -22,10 +22,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
-NORMS: dict[str, Callable[..., nn.Module]] = {
-    "rms": nn.RMSNorm,
-    "layer": partial(nn.LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
-}
 FORMS = {**MEMORY_FORMS, "scanned": memory_scanned}
 SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
@@ -344,6 +340,20 @@ def _without_autocast(device: str) -> AbstractContextManager:
 
 
 # --------------------------------------------------------------------------- small parts of a block
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, whose weight follows its input's dtype: of two dtypes, as under autocast, torch has no fused kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "rms": RMSNorm,
+    "layer": partial(nn.LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
+}
 
 
 class Dropout(nn.Dropout):

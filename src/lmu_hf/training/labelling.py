@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import tqdm
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -47,7 +48,7 @@ def label_rows(
     if pairs is not any("Pair" in name for name in config.architectures):
         raise ValueError(f"{config.architectures[0]} does not read rows of {', '.join(rows.column_names)}")
     how = {"tokenizer": tokenizer, "max_length": tokenizer.model_max_length, "pairs": pairs}
-    encoded = rows.map(encode_rows, batched=True, fn_kwargs=how, remove_columns=rows.column_names)
+    encoded = rows.map(encode_rows, batched=True, fn_kwargs=how, remove_columns=rows.column_names, desc="Tokenising")
     encoded = encoded.add_column("label", list(range(len(rows))))  # which row it is: a batch's labels say that here
     encoded = encoded.select(np.argsort(encoded.with_format("numpy")["length"][:], kind="stable"))
     accelerator = Accelerator(mixed_precision=mixed_precision)
@@ -58,7 +59,7 @@ def label_rows(
     loader: Any = accelerator.prepare_data_loader(DataLoader(cast(Any, encoded), batch_size, collate_fn=padded))
     model = model.eval().to(accelerator.device)
     labels, probabilities = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
-    for batch in Heap().tidied(loader):
+    for batch in tqdm(Heap().tidied(loader), total=len(loader), desc="Labelling", unit="batch"):
         places = batch.pop("labels")
         with accelerator.autocast():
             logits = model(**batch).logits

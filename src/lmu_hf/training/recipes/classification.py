@@ -240,6 +240,15 @@ def imdb_tuned() -> Recipe:
 
 
 @recipe
+def imdb_student() -> Recipe:
+    """The same, learning also from 50,000 reviews without labels as ``imdb-tuned`` labels them.
+
+    Give ``--model_name_or_path``, ``imdb-lm``'s model, and ``--extra_train_file``, the file that ``label.py`` wrote.
+    """
+    return replace(imdb_tuned(), name="imdb-student", eval_steps=755)
+
+
+@recipe
 def imdb_linear() -> Recipe:
     """The paper's classifier of IMDB, 301 parameters beside frozen word vectors: give ``--word_vectors``."""
     return Recipe(
