@@ -67,7 +67,8 @@ reproduce-multi30k: install  ## English to German captions, beside LSTMs with at
 		$(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k) || exit 1; done
 
 reproduce-evbnews: install  ## English to Vietnamese news, beside LSTMs with attention (DATA=folder: it is not on the Hub)
-	for twin in "" -lstm; do $(RUN) scripts/train_translation.py --recipe evbnews$$twin $(DATA_FLAG) || exit 1; done
+	for twin in "" -lstm; do $(RUN) scripts/train_translation.py --recipe evbnews$$twin $(DATA_FLAG) --mixed_precision bf16 \
+		|| exit 1; done
 
 reproduce-mackey-glass: install  ## Mackey-Glass, the paper's network and an LSTM of its size, three seeds (no download)
 	for name in mackey-glass mackey-glass-lstm; do for seed in $(SEEDS); do \
@@ -123,6 +124,10 @@ reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training 
 reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, then tuned (DATA=folder, or the Hub)
 	$(RUN) scripts/pretrain_lm.py $(DATA_FLAG)
 	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
+	$(RUN) scripts/label.py runs/imdb-tuned-seed0/model --dataset_name stanfordnlp/imdb $(DATA_FLAG) --mixed_precision bf16 \
+		--output_file runs/labels/imdb.parquet
+	$(RUN) scripts/train_glue.py --recipe imdb-student $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model \
+		--extra_train_file runs/labels/imdb.parquet --mixed_precision bf16
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \

@@ -6,7 +6,7 @@
     python scripts/train_glue.py --recipe imdb-tuned --extra_train_file labels.parquet ...     # what they are for
 
 Writes the texts, the class of each and how probable the model holds it to be (--output_file, default labels.parquet),
-and prints how many texts each class has.
+and beside it a .json with what was done, where, and how many texts each class has.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loading import FLAGS
+from lmu_hf.training.record import publish
 from lmu_hf.training.tasks.classification import load_tokenizer
 from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabelled_file
 
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> dict[str, int]:
         labelled.to_parquet(staged)
         staged.replace(args.output_file)
         print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
+        made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
+        publish(made, args.output_file.with_suffix(".json"))
     return counts
 
 

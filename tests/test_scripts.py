@@ -226,6 +226,7 @@ def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
     done = run(*label, "--text_column", "line", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("labels.parquet: 20 texts; negative ")
+    assert sum(json.loads((tmp_path / "labels.json").read_text())["labels"].values()) == 20
     words += ["--extra_train_file", "labels.parquet", "--output_dir", "more"]
     done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
