@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("model", help="a saved classifier's folder, or its name on the Hub")
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--dataset_name", **FLAGS["dataset_name"])
     source.add_argument("--train_file", **FLAGS["train_file"])
     for flag in ("dataset_config_name", "text_column", "text_pair_column"):
@@ -40,6 +40,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
     parser.add_argument("--output_file", type=Path, default=Path("labels.parquet"), help="(default: %(default)s)")
     args = parser.parse_args(argv)
+    if args.dataset_name is None and args.train_file is None:
+        parser.error("one of --dataset_name and --train_file says what to read")
     if args.output_file.suffix != ".parquet":
         parser.error(f"--output_file must end in .parquet, got {args.output_file}")
     return args
