@@ -121,7 +121,7 @@ reproduce-imdb: runs/vectors/imdb-own-lsa.txt  ## IMDB from its 25,000 training 
 	for seed in $(SEEDS); do for name in imdb-windows imdb-votes; do $(RUN) scripts/train_glue.py --recipe $$name \
 		$(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done
 
-reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, then tuned (DATA=folder, or the Hub)
+reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without test text, tuned, and its student (DATA=folder, or the Hub)
 	$(RUN) scripts/pretrain_lm.py $(DATA_FLAG)
 	$(RUN) scripts/train_glue.py --recipe imdb-tuned $(DATA_FLAG) --model_name_or_path runs/imdb-lm-seed0/model
 	$(RUN) scripts/label.py runs/imdb-tuned-seed0/model --dataset_name stanfordnlp/imdb $(DATA_FLAG) --mixed_precision bf16 \

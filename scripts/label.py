@@ -11,6 +11,7 @@ and beside it a .json with what was done, where, and how many texts each class h
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from accelerate import PartialState
@@ -61,8 +62,8 @@ def main(argv: list[str] | None = None) -> dict[str, int]:
         labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
-    names = labelled.features["label"].names
-    counts = {name: labelled["label"][:].count(number) for number, name in enumerate(names)}
+    given = Counter(labelled["label"][:])
+    counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         staged = args.output_file.with_suffix(".partial")

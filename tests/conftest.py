@@ -14,3 +14,12 @@ settings.load_profile("lmu")
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> None:
+    """What `datasets` keeps, it keeps in the test's own folder; and no bar is drawn."""
+    import datasets  # half a second that most tests need not wait for
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()

@@ -72,11 +72,12 @@ def evbnews() -> Recipe:
     Three epochs are what an hour and a half holds, so batches are smaller, dropout is less than for captions, residual
     branches start small and Muon takes the steps: attention is found sooner.
     """
-    small = {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "residual_initializer_scale": 0.05}
     return replace(
         multi30k(),
         name="evbnews",
-        architecture=multi30k().architecture | {"theta": [4, 16], "memory_channels": 160, "norm": "layer"} | small,
+        architecture=multi30k().architecture
+        | {"theta": [4, 16], "memory_channels": 160, "norm": "layer", "residual_initializer_scale": 0.05}
+        | {"embedding_dropout": 0.1, "hidden_dropout": 0.1},
         optimizer="muon",
         data={
             "dataset_name": "evbnews-en-vi",

@@ -87,12 +87,12 @@ class ClassificationTask(Task):
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.model_name_or_path = model_name_or_path
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
-        encoded = {split: self._encode(split, part, num_proc) for split, part in rows.splits.items()}
-        # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
-        self.splits = {
-            split: part if split == "train" else part.select(np.argsort(_lengths(part), kind="stable"))
-            for split, part in encoded.items()
+        encoded = {
+            split: tokenised(f"the {split} split of {self.name}", part, self.tokenizer, max_length, num_proc)
+            for split, part in rows.splits.items()
         }
+        # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
+        self.splits = {split: part if split == "train" else by_length(part) for split, part in encoded.items()}
         self.lengths = {split: _lengths(part) for split, part in self.splits.items()}
 
     def _tokenizer(
@@ -113,28 +113,6 @@ class ClassificationTask(Task):
         if self.rows.pairs and "token_type_ids" not in kind.model_input_names:
             kind.model_input_names = [*kind.model_input_names, "token_type_ids"]
         return kind
-
-    def _encode(self, split: str, rows: "Dataset", num_proc: int | None) -> "Dataset":
-        """A split as token ids, kept on disk by `datasets` where its texts are."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
-        backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
-        encoded = rows.map(
-            encode_rows,
-            batched=True,
-            fn_kwargs={"tokenizer": self.tokenizer, "max_length": self.max_length, "pairs": self.rows.pairs},
-            remove_columns=[name for name in rows.column_names if name != "label"],
-            num_proc=num_proc,
-            desc=f"Tokenising {split}",
-        )
-        shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
-        if not shortest.all():
-            row = int((shortest == 0).argmax())
-            raise ValueError(
-                f"row {row} of the {split} split of {self.name} has a text without a token: drop such rows, or use a "
-                "tokenizer that adds <bos>"
-            )
-        return encoded.remove_columns("shortest")
 
     @cached_property
     def description(self) -> dict:
@@ -299,6 +277,47 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
+
+
+def tokenised(
+    what: str, rows: "Dataset", tokenizer: PreTrainedTokenizerFast, max_length: int, num_proc: int | None = None
+) -> "Dataset":
+    """Texts and pairs of texts as token ids beside their labels, kept on disk by `datasets` where the texts are.
+
+    Args:
+        what: what to call them in a complaint.
+        rows: with ``text``, perhaps ``text_pair``, and ``label``.
+        tokenizer: of the model that reads them.
+        max_length: tokens of a row beyond which its longer text is cut.
+        num_proc: processes that tokenise.
+
+    Raises:
+        ValueError: a text has no token.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
+    backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
+    how = {"tokenizer": tokenizer, "max_length": max_length, "pairs": "text_pair" in rows.column_names}
+    encoded = rows.map(
+        encode_rows,
+        batched=True,
+        fn_kwargs=how,
+        remove_columns=[name for name in rows.column_names if name != "label"],
+        num_proc=num_proc,
+        desc=f"Tokenising {what}",
+    )
+    shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
+    if not shortest.all():
+        row = int((shortest == 0).argmax())
+        raise ValueError(
+            f"row {row} of {what} has a text without a token: drop such rows, or use a tokenizer that adds <bos>"
+        )
+    return encoded.remove_columns("shortest")
+
+
+def by_length(rows: "Dataset") -> "Dataset":
+    """Tokenised rows, the shortest first."""
+    return rows.select(np.argsort(_lengths(rows), kind="stable"))
 
 
 def _lengths(rows: "Dataset") -> np.ndarray:
