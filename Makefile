@@ -131,7 +131,7 @@ reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
 	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \
-		text8-ngrams-steep text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
+		text8-ngrams-steep-long text8-windows text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
 
 space: install  ## show the family in a browser: a tab for each head, and the memory itself

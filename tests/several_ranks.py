@@ -152,6 +152,7 @@ ARCHITECTURES = [
     {"block_type": "sandwich", "readout": "attention", "memory_channels": 8},
     {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
     {"block_type": "residual", "memory_form": "fft", "theta": [3.0, 40.0]},
+    {"block_type": "residual", "bidirectional": True, "theta": [[3.0, 40.0], 9.0], "pooling": "mean"},
     {"block_type": "residual", "ngram_sizes": [2, 7], "ngram_buckets": 50, "ngram_width": 3},
 ]
 

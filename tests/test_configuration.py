@@ -122,6 +122,25 @@ def test_theta_is_one_window_or_one_per_layer():
     assert LMUConfig(num_hidden_layers=3, theta=[4, 8.5, 16]).layer_thetas == [4.0, 8.5, 16.0]
 
 
+def test_a_layer_may_have_several_windows():
+    config = LMUConfig(num_hidden_layers=2, theta=[[4, 8.5], 16], memory_channels=6, order=3, basis="unit")
+    assert config.layer_thetas == [[4.0, 8.5], 16.0]
+    assert config.layer_systems(0) == [LegendreSystem(3, theta, "zoh", "unit") for theta in (4.0, 8.5)]
+    assert config.layer_systems(1) == [LegendreSystem(3, 16.0, "zoh", "unit")]
+    assert LMUConfig(**json.loads(config.to_json_string())).layer_thetas == config.layer_thetas
+
+
+@pytest.mark.parametrize("windows", [[], [4.0, 8.0, 16.0]], ids=str)
+def test_windows_that_a_layers_channels_cannot_share_are_refused(windows):
+    message = refusal(num_hidden_layers=2, theta=[16.0, windows], memory_channels=4)
+    assert f"theta lists {len(windows)} windows for layer 1" in message and "4 channels (memory_channels)" in message
+
+
+def test_each_of_a_layers_windows_must_be_one():
+    message = refusal(num_hidden_layers=1, theta=[[4.0, 0.5]], memory_channels=4)
+    assert "theta must be a number of time steps" in message and "got 0.5" in message
+
+
 @pytest.mark.parametrize("layers", [1, 3])
 def test_every_layer_is_of_the_type_that_the_caches_know(layers):
     assert LMUConfig(num_hidden_layers=layers).layer_types == ["lmu"] * layers

@@ -36,6 +36,7 @@ HEADS = {
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
     "attention": (LMUForSequenceClassification, {"readout": "attention", "memory_channels": 16}),
     "n-grams": (LMUForSequenceClassification, NGRAMS),
+    "windows": (LMUForSequenceClassification, {"theta": [[20.0, 5.0], [4.0, 90.0]]}),
     "votes": (LMUForSequenceClassification, {"vote_sizes": [1, 2], "vote_buckets": 40, "pooling": "mean"}),
 }
 

@@ -21,12 +21,13 @@ LADDER = {
     "scanned": {"memory", "statespace"},
     "readout": {"memory", "ragged", "statespace"},
     "pooled": {"memory", "ragged", "statespace"},
-    "layers": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
+    "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
+    "layers": {"distributed", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "memory", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
@@ -39,7 +40,9 @@ LADDER = {
         *("modeling_lmu", "blocks_lmu", "ngrams", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"),
     },
 }
-TORCH_ONLY = ("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "layers", "lstm")
+TORCH_ONLY = (
+    *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+)
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 

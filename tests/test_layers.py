@@ -20,6 +20,7 @@ from lmu_hf.readout import TILE_NUMBERS
 from lmu_hf.statespace import LegendreSystem, discrete_system
 
 SYSTEM = LegendreSystem(4, 9.0)
+TWO = (LegendreSystem(4, 3.0), LegendreSystem(4, 40.0))
 STATEFUL_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
@@ -47,12 +48,14 @@ def affine(linear: torch.nn.Linear, x: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------- equations (18) to (20)
 
 
-def states_as_written(u: np.ndarray, system: LegendreSystem, memory: np.ndarray) -> list[np.ndarray]:
+def states_as_written(u: np.ndarray, layer: LMULayer, memory: np.ndarray) -> list[np.ndarray]:
     """Eq. (19): for u (n, d_u) and memory (d_u, d), the n states that follow."""
-    A_bar, B_bar = (constant.numpy() for constant in discrete_system(system))
+    group = layer.d_u // len(layer.windows.systems)
+    systems = [[constant.numpy() for constant in discrete_system(system)] for system in layer.windows.systems]
     states = []
     for u_t in u:
-        memory = np.stack([A_bar @ m + B_bar * u_tc for m, u_tc in zip(memory, u_t, strict=True)])
+        channels = enumerate(zip(memory, u_t, strict=True))
+        memory = np.stack([systems[c // group][0] @ m + systems[c // group][1] * u_tc for c, (m, u_tc) in channels])
         states.append(memory)
     return states
 
@@ -61,9 +64,9 @@ def layer_as_written(layer: LMULayer, x: np.ndarray, memory: np.ndarray) -> np.n
     """Equations (18) to (20), one row (n, d_x) at a time, one step at a time."""
     f1, f2 = ACTIVATIONS[layer.encoder_activation], ACTIVATIONS[layer.hidden_act]
     u = np.stack([x_t if layer.encoder is None else f1(affine(layer.encoder, x_t)) for x_t in x])
-    states = [m.flatten() for m in states_as_written(u, layer.system, memory)]
+    states = [m.flatten() for m in states_as_written(u, layer, memory)]
     if layer.bidirectional:
-        backwards = states_as_written(u[::-1], layer.system, np.zeros_like(memory))[::-1]
+        backwards = states_as_written(u[::-1], layer, np.zeros_like(memory))[::-1]
         states = [np.concatenate([m, back.flatten()]) for m, back in zip(states, backwards, strict=True)]
     if layer.memory_readout is None:
         return np.stack(states)
@@ -81,6 +84,9 @@ SWITCHES = [
     {"bidirectional": True, "encoder": "identity", "readout": "memory", "d_u": 3, "d_o": 24},
     {"system": LegendreSystem(6, 20.5, basis="unit"), "hidden_act": "relu"},
     {"system": LegendreSystem(1, 30.0, "euler", "orthonormal")},
+    {"system": TWO},
+    {"system": [*TWO, SYSTEM], "d_u": 6, "bidirectional": True, "hidden_act": "gelu"},
+    {"system": TWO, "readout": "memory", "d_u": 4, "d_o": 32, "bidirectional": True},
 ]
 
 
@@ -89,7 +95,7 @@ SWITCHES = [
 def test_the_layer_is_equations_18_to_20(switches, carried):
     layer = layer_of(**switches)
     x = noise(2, 45, 3)
-    memory = torch.zeros(2, layer.d_u, layer.system.order, dtype=torch.float64)
+    memory = torch.zeros(2, layer.d_u, layer.windows.order, dtype=torch.float64)
     memory = torch.randn_like(memory) if carried else memory
     o, _ = layer(x, initial=memory if carried else None)
     for row in range(2):
@@ -104,6 +110,15 @@ def test_the_layer_counts_what_it_carries_and_says_what_it_is():
     assert all(word in repr(layer) for word in ("d_u=7", "order=4", "theta=9.0", "memory_form='fft'"))
 
 
+def test_windows_that_cannot_share_a_layers_channels_are_refused():
+    with pytest.raises(ValueError, match=r"one order, got orders \[4, 5\]"):
+        layer_of(system=[SYSTEM, LegendreSystem(5, 9.0)])
+    with pytest.raises(ValueError, match="3 channels do not fall into 2 equal groups"):
+        layer_of(system=TWO, d_u=3)
+    with pytest.raises(ValueError, match=r"got orders \[\]"):
+        layer_of(system=[])
+
+
 def test_the_dynamics_are_neither_trained_nor_stored():
     names = {name for name, _ in (*layer_of().named_parameters(), *layer_of().named_buffers())}
     readouts = {"memory_readout.weight", "input_readout.weight", "input_readout.bias"}
@@ -115,8 +130,10 @@ def test_the_dynamics_are_neither_trained_nor_stored():
 
 @pytest.mark.parametrize("form", STATEFUL_FORMS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_memory_form_gives_the_same_output_and_gradient(form, bidirectional):
-    layer, x, initial = layer_of(bidirectional=bidirectional), noise(2, 70, 3).requires_grad_(), noise(2, 2, 4)
+@pytest.mark.parametrize("system", [SYSTEM, TWO], ids=["one window", "two"])
+def test_every_memory_form_gives_the_same_output_and_gradient(form, bidirectional, system):
+    layer, x = layer_of(bidirectional=bidirectional, system=system), noise(2, 70, 3).requires_grad_()
+    initial = noise(2, 2, 4)
 
     def run(form: str) -> tuple[Tensor, ...]:
         layer.memory_form = form
@@ -141,7 +158,8 @@ def test_the_last_output_alone_is_the_last_of_all_outputs(form, lengths):
 @given(n=st.integers(1, 40), seed=st.integers(0, 2**20))
 def test_one_step_at_a_time_is_the_parallel_pass(n, seed):
     torch.manual_seed(seed)
-    layer, x, memory = layer_of(encoder_activation="relu"), noise(2, n, 3), noise(2, 2, 4)
+    layer, x = layer_of(encoder_activation="relu", system=SYSTEM if seed % 2 else TWO), noise(2, n, 3)
+    memory = noise(2, 2, 4)
     o, final = layer(x, memory, return_final=True)
     for x_t, o_t in zip(x.split(1, dim=1), o.split(1, dim=1), strict=True):
         step, memory = layer(x_t, memory, return_final=True)
@@ -207,6 +225,7 @@ def masks(draw) -> Tensor:
 garbage = st.sampled_from([math.nan, math.inf, -math.inf, 1e30, 0.0])
 switches = st.sampled_from(
     [{}, {"hidden_act": "gelu"}, {"bidirectional": True}, {"readout": "memory", "d_o": 8}, {"memory_form": "fft"}]
+    + [{"system": TWO, "bidirectional": both} for both in (False, True)]
     + [{"readout": "attention", "bidirectional": both} for both in (False, True)]
 )
 

@@ -439,7 +439,7 @@ def test_the_memory_stays_float32_whatever_the_models_dtype(cast, piece):
     u, memory = written_and_carried(model, draw_ids(2, 300), piece)
     assert u.dtype == model.dtype
     assert memory.dtype == torch.float32
-    _, expected = memory_recurrent(u.double(), model.layers[0].memory.system)
+    _, expected = memory_recurrent(u.double(), model.layers[0].memory.windows.systems[0])
     assert (memory - expected).norm() < 1e-5 * expected.norm()
 
 
@@ -448,7 +448,7 @@ def test_autocast_leaves_the_memory_alone():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         u, memory = written_and_carried(model, ids, 300)
     assert (u.dtype, memory.dtype) == (torch.bfloat16, torch.float32)
-    _, expected = memory_recurrent(u.double(), model.layers[0].memory.system)
+    _, expected = memory_recurrent(u.double(), model.layers[0].memory.windows.systems[0])
     assert (memory - expected).norm() < 1e-5 * expected.norm()
 
 

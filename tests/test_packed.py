@@ -161,6 +161,8 @@ SWITCHES = [
     {"readout": "attention", "d_o": 2},
     {"readout": "attention", "d_o": 2, "bidirectional": True},
     {"encoder_activation": "tanh", "system": LegendreSystem(40, 60.0)},
+    {"system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
+    {"system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)], "bidirectional": True, "memory_form": "scanned"},
     *({"memory_form": form, "bidirectional": True} for form in ("recurrent", "chunked", "scanned", "fft", "toeplitz")),
 ]
 

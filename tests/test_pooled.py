@@ -94,6 +94,8 @@ LINEAR = [
     {"hidden_act": "identity", "encoder_activation": "tanh", "memory_form": "chunked"},
     {"hidden_act": "identity", "bidirectional": True},
     {"readout": "memory", "d_o": 16, "bidirectional": True},
+    {"hidden_act": "identity", "bidirectional": True, "system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
+    {"readout": "memory", "d_o": 8, "system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
 ]
 
 

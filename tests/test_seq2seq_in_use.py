@@ -304,6 +304,7 @@ def test_the_bytes_asked_for_are_a_models_bytes(changes):
         ({"num_decoder_layers": 10**6, "decoder_theta": 4.0}, "num_decoder_layers must be at most"),
         ({"decoder_theta": [4.0, 9.0]}, "decoder_theta lists 2 windows for 3 decoder layers"),
         ({"decoder_theta": None}, "theta lists 2 windows for 3 decoder layers"),
+        ({"decoder_theta": [[], 9.0, 9.0]}, "decoder_theta lists 0 windows for layer 0"),
         ({"decoder_theta": 0.5}, "theta"),
         ({"decoder_theta": float("nan")}, "theta"),
         ({"decoder_theta": [4.0, 0.0, 2.0]}, "theta"),

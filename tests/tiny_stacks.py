@@ -19,6 +19,7 @@ CAUSAL = {
     "memory": {**MEMORY_READOUT, "embedding_size": 2},
     "highway": {"block_type": "highway", "embedding_size": 4},
     "residual": {"block_type": "residual", "basis": "unit"},
+    "windows": {"block_type": "residual", "theta": [[3.0, 20.0], 9.0]},
     "sandwich": {"block_type": "sandwich", "embedding_size": 4},
     "attention": ATTENTION,
     "attention alone": {"block_type": "lmu", "readout": "attention", "attention_order": 3, "encoder": "identity"},
@@ -33,6 +34,7 @@ BOTH_WAYS = {
     "both ways lmu": {"block_type": "lmu", "bidirectional": True, "pooling": "mean"},
     "both ways deep": {"block_type": "highway", "bidirectional": True, "pooling": "max", "deep_representations": True},
     "both ways residual": {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
+    "both ways windows": {"theta": [[3.0, 20.0], [5.0, 9.0, 30.0]], "bidirectional": True, "pooling": "mean"},
     "both ways attention": {**ATTENTION, "bidirectional": True, "pooling": "mean"},
 }
 EVERY = CAUSAL | BOTH_WAYS

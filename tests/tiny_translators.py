@@ -25,6 +25,7 @@ KINDS = {
     "tied": {"tie_word_embeddings": True, "basis": "orthonormal"},
     "order attention": {"readout": "attention", "block_type": "sandwich", "encoder": "identity"},
     "lstm": {"cell": "lstm"},
+    "windows": {"decoder_theta": [[2.0, 20.0], 9.0, [4.0, 5.0]], "bidirectional": True},
     "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
 }
 each_kind = pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)

@@ -11,7 +11,6 @@ from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
 from .lstm import LSTMLayer
 from .ragged import Segments, last_step
-from .statespace import LegendreSystem
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
         d_x=d_x,
         d_o=config.hidden_size,
         d_u=config.layer_channels(layer_idx),
-        system=LegendreSystem(config.order, config.layer_thetas[layer_idx], config.discretization, config.basis),
+        system=config.layer_systems(layer_idx),
         encoder=config.encoder,
         readout=config.readout,
         encoder_activation=config.encoder_activation,

@@ -63,7 +63,8 @@ class LMUConfig(PreTrainedConfig):
         cell (`str`, defaults to `"lmu"`): what remembers in every block. `"lstm"` is torch's LSTM in its place, to
             compare with; the fields that describe an LMU's memory and its projections then say nothing.
         order (`int`, defaults to 4): number of Legendre coefficients d.
-        theta (`float` or a list with one per layer, defaults to 16): window θ in time steps, at least 1.
+        theta (`float` or a list with one per layer, defaults to 16): window θ in time steps, at least 1. Where a list
+            has a list for a layer, that layer's channels fall into as many equal groups, each with its own window.
         memory_channels (`int`, *optional*): channels written to each memory, d_u; what the layer reads if not given.
         discretization (`str`, defaults to `"zoh"`): `"zoh"` or `"euler"`.
         basis (`str`, defaults to `"legendre"`): `"legendre"`, `"orthonormal"` or `"unit"`; see `LegendreSystem`.
@@ -83,7 +84,7 @@ class LMUConfig(PreTrainedConfig):
         is_encoder_decoder (`bool`, defaults to `False`): for translation: the fields above then describe the encoder,
             and the decoder too but for its depth and its windows.
         num_decoder_layers (`int`, *optional*): number of decoder blocks; `num_hidden_layers` if not given.
-        decoder_theta (`float` or a list with one per decoder layer, *optional*): `theta` if not given.
+        decoder_theta (as `theta`, with one per decoder layer, *optional*): `theta` if not given.
         cross_attention (`str`, defaults to `"dot"`): how a decoder scores the encoder's steps: `"dot"`, scaled dot
             products, or `"additive"`, v·tanh(q + k).
         num_attention_heads (`int`, defaults to 1): heads of that attention.
@@ -132,7 +133,7 @@ class LMUConfig(PreTrainedConfig):
     num_hidden_layers: int = 4
     cell: str = "lmu"
     order: int = 4
-    theta: float | int | list[float | int] = 16
+    theta: float | int | list[float | int | list[float | int]] = 16
     memory_channels: int | None = None
     discretization: str = "zoh"
     basis: str = "legendre"
@@ -147,7 +148,7 @@ class LMUConfig(PreTrainedConfig):
     deep_representations: bool = False
     bidirectional: bool = False
     num_decoder_layers: int | None = None
-    decoder_theta: float | int | list[float | int] | None = None
+    decoder_theta: float | int | list[float | int | list[float | int]] | None = None
     cross_attention: str = "dot"
     num_attention_heads: int = 1
     attention_dropout: float | int = 0.0
@@ -201,11 +202,16 @@ class LMUConfig(PreTrainedConfig):
         return ["lmu"] * self.num_hidden_layers
 
     @property
-    def layer_thetas(self) -> list[float]:
-        """θ of each layer."""
-        return [
-            float(t) for t in (self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers)
-        ]
+    def layer_thetas(self) -> list[float | list[float]]:
+        """θ of each layer, or those of its groups of channels."""
+        thetas = self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers
+        return [[float(t) for t in theta] if isinstance(theta, list) else float(theta) for theta in thetas]
+
+    def layer_systems(self, layer: int) -> list[LegendreSystem]:
+        """The Legendre systems of a layer's groups of channels."""
+        theta = self.theta[layer] if isinstance(self.theta, list) else self.theta
+        thetas = theta if isinstance(theta, list) else [theta]
+        return [LegendreSystem(self.order, theta, self.discretization, self.basis) for theta in thetas]
 
     @property
     def has_residual_stream(self) -> bool:
@@ -365,15 +371,33 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError("readout='memory' hands on one width in the encoder and another in the decoder")
 
     def validate_size(self) -> None:
-        """What the config asks for fits a machine, and each layer's system is well defined."""
+        """What the config asks for fits a machine."""
         asked = self.asked_bytes()
         total, largest = sum(asked.values()), max(asked, key=lambda part: asked[part])
         if total > MAX_BYTES:
             raise ValueError(f"{largest} asks for {total / 2**30:.0f} GiB; the limit is {MAX_BYTES >> 30} GiB")
-        for theta in {*self.layer_thetas, *(self.decoder_config().layer_thetas if self.is_encoder_decoder else [])}:
-            system = LegendreSystem(self.order, theta, self.discretization, self.basis)
-            if self.discretization == "euler":
-                exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
+
+    def validate_windows(self) -> None:
+        """Each layer's channels fall into as many groups as it has windows, and every window is well defined."""
+        systems = self._checked_systems("theta")
+        if self.is_encoder_decoder:
+            name = "theta" if self.decoder_theta is None else "decoder_theta"
+            systems |= self.decoder_config()._checked_systems(name)
+        for system in systems if self.discretization == "euler" else ():
+            exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
+
+    def _checked_systems(self, name: str) -> set[LegendreSystem]:
+        """All layers' systems, where the field that is called so lists windows for them."""
+        systems: set[LegendreSystem] = set()
+        for layer in range(self.num_hidden_layers):
+            windows, channels = self.layer_systems(layer), self.layer_channels(layer)
+            if not windows or channels % len(windows):
+                raise ValueError(
+                    f"{name} lists {len(windows)} windows for layer {layer}; they must be one or more, and divide its "
+                    f"{channels} channels (memory_channels)"
+                )
+            systems |= set(windows)
+        return systems
 
     def asked_bytes(self) -> dict[str, int]:
         """Bytes of a model's float32 weights and of its system, by the fields that decide them."""

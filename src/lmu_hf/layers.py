@@ -1,6 +1,6 @@
 """A memory inside its learned projections, and the small parts that a block is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -8,12 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
-from .memory import MEMORY_FORMS, advance, memory_final, memory_packed, memory_packed_final
-from .pooled import memory_mean
-from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time, to_the_right
-from .readout import read_states
-from .scanned import memory_scanned
+from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time
 from .statespace import LegendreSystem
+from .windows import SEQUENCE_FORMS, Windows
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -22,8 +19,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
-FORMS = {**MEMORY_FORMS, "scanned": memory_scanned}
-SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("linear", "identity"),
     "readout": ("dense", "memory", "attention"),
@@ -97,7 +92,8 @@ class LMULayer(nn.Module):
         d_x: input width.
         d_o: output width.
         d_u: channels written to the memory.
-        system: the Legendre system, shared by all channels.
+        system: the Legendre system of all channels; or a list of several of one order, each for one of as many equal
+            groups of neighbouring channels, so that the layer looks through several windows at once.
         encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
         readout: ``"dense"`` (eq. 20), ``"memory"`` (o = m, flattened; needs d_o = memory width) or ``"attention"``
             (:class:`OrderAttention`, over both directions' coefficients if there are two; needs d_o = d_u).
@@ -109,7 +105,8 @@ class LMULayer(nn.Module):
         attention_order: q' of the attention readout; :func:`reduced_order` decides if not given.
 
     Raises:
-        ValueError: a word is not one of those that its argument allows, or ``attention_order`` does not fit.
+        ValueError: a word is not one of those that its argument allows, or ``attention_order`` or ``system`` does not
+            fit.
     """
 
     def __init__(
@@ -117,7 +114,7 @@ class LMULayer(nn.Module):
         d_x: int,
         d_o: int,
         d_u: int,
-        system: LegendreSystem,
+        system: LegendreSystem | Sequence[LegendreSystem],
         encoder: str = "linear",
         readout: str = "dense",
         encoder_activation: str = "identity",
@@ -133,24 +130,24 @@ class LMULayer(nn.Module):
             if word not in LAYER_WORDS[name]:
                 raise ValueError(f"{name} must be one of {LAYER_WORDS[name]}, got {word!r}")
         self.d_u = d_u
-        self.system = system
+        self.windows = Windows([system] if isinstance(system, LegendreSystem) else system, d_u)
         self.bidirectional = bidirectional
         self.memory_form = memory_form
         self.encoder_activation = encoder_activation
         self.hidden_act = hidden_act
-        coefficients = system.order * (2 if bidirectional else 1)
+        coefficients = self.windows.order * (2 if bidirectional else 1)
         self.encoder = SignalEncoder(d_x, d_u) if encoder == "linear" else None
         self.memory_readout = nn.Linear(d_u * coefficients, d_o, bias=False) if readout == "dense" else None
         self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
         self.order_attention: OrderAttention | None = None
         if readout == "attention":
-            reduced = reduced_order(system.order) if attention_order is None else attention_order
+            reduced = reduced_order(self.windows.order) if attention_order is None else attention_order
             self.order_attention = OrderAttention(coefficients, reduced, hidden_act)
 
     @property
     def state_size(self) -> int:
         """How many numbers one row carries from step to step: d_u·d."""
-        return self.d_u * self.system.order
+        return self.d_u * self.windows.order
 
     @property
     def last_projections(self) -> tuple[nn.Linear, ...]:
@@ -179,8 +176,9 @@ class LMULayer(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """What a print of the layer adds: the system and the switches."""
-        return f"d_u={self.d_u}, {self.system}, bidirectional={self.bidirectional}, memory_form={self.memory_form!r}"
+        """What a print of the layer adds: its systems and the switches."""
+        systems = ", ".join(map(str, self.windows.systems))
+        return f"d_u={self.d_u}, {systems}, bidirectional={self.bidirectional}, memory_form={self.memory_form!r}"
 
     def forward(
         self,
@@ -225,22 +223,22 @@ class LMULayer(nn.Module):
         ends = lengths if isinstance(lengths, Tensor) else None
         weights = None if last_only or mean_only or x.shape[1] == 1 else self._readout_weights(x)
         segments = lengths if isinstance(lengths, Segments) else None
+        windows, form = self.windows, self.memory_form
         with _without_autocast(u.device.type):
             whole = None
             if chunk is not None:
-                initial, whole = chunk.enter(self._final(u, None, lengths), self.system, initial)
+                initial, whole = windows.enter(chunk, windows.final(form, u, None, lengths), initial)
             if last_only:
-                final = self._final(u, initial, lengths)
+                final = windows.final(form, u, initial, lengths)
                 m = final[:, None]
             elif mean_only:
-                m, final = memory_mean(u, self.system, initial, ends)
+                m, final = windows.mean(u, initial, ends)
                 if self.bidirectional:
-                    backwards, entry = self._backwards(u, lengths, chunk)
-                    m = torch.cat([m, memory_mean(backwards, self.system, entry, ends)[0]], dim=2)
+                    m = torch.cat([m, windows.mean(*self._backwards(u, lengths, chunk), ends)[0]], dim=2)
             else:
-                m, final = self._states(u, initial, None if weights is None else weights[0], segments)
+                m, final = windows.states(form, u, initial, None if weights is None else weights[0], segments)
                 if return_final and ends is not None:
-                    final = self._final(u, initial, lengths)
+                    final = windows.final(form, u, initial, lengths)
                 if self.bidirectional:
                     m = self._both_ways(m, u, lengths, chunk, None if weights is None else weights[1])
         if mean_only or last_only:
@@ -271,7 +269,7 @@ class LMULayer(nn.Module):
         """The states or outputs of reading forwards, joined with those of reading backwards."""
         u, entry = self._backwards(u, lengths, chunk)
         segments = lengths if isinstance(lengths, Segments) else None
-        backwards = reverse_time(self._states(u, entry, weight, segments)[0], lengths)
+        backwards = reverse_time(self.windows.states(self.memory_form, u, entry, weight, segments)[0], lengths)
         if weight is not None:
             return forwards + backwards
         return torch.cat([forwards, backwards], dim=2 if self.order_attention is None else 3)
@@ -283,39 +281,8 @@ class LMULayer(nn.Module):
         u = reverse_time(u, lengths)
         if chunk is None:
             return u, None
-        return u, chunk.enter(self._final(u, None, lengths), self.system, backwards=True)[0]
-
-    def _states(
-        self, u: Tensor, initial: Tensor | None, weight: Tensor | None = None, segments: Segments | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Every state and the last; or, given W_m, W_m times every state."""
-        if segments is not None:
-            return self._packed_states(u, segments, weight)
-        if weight is not None:
-            return read_states(u, self.system, weight, initial)
-        form = "step" if u.shape[1] == 1 else "chunked" if self.memory_form == "auto" else self.memory_form
-        return FORMS[form](u, self.system, initial)
-
-    @torch.compiler.disable  # where sequences start is data: a graph would serve one batch
-    def _packed_states(self, u: Tensor, segments: Segments, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As :meth:`_states`, for every sequence of a packed row."""
-        if weight is not None:
-            return read_states(u, self.system, weight, segments=segments)
-        if self.memory_form in ("auto", "chunked"):
-            return memory_packed(u, self.system, segments)
-        runs = [FORMS[self.memory_form](part, self.system) for part in u.split(segments.lengths, dim=1)]
-        return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
-
-    def _final(self, u: Tensor, initial: Tensor | None, lengths: Tensor | Segments | None) -> Tensor:
-        if lengths is None:
-            if u.shape[1] == 1 or self.memory_form not in ("auto", "chunked"):
-                return self._states(u, initial)[1]
-            return memory_final(u, self.system, initial)[1]
-        if isinstance(lengths, Segments):
-            return memory_packed_final(u, self.system, lengths)[1]
-        form = memory_scanned if self.memory_form == "scanned" else memory_final
-        final = form(to_the_right(u, lengths), self.system)[1]
-        return final if initial is None else final + advance(initial, self.system, lengths)
+        end = self.windows.final(self.memory_form, u, None, lengths)
+        return u, self.windows.enter(chunk, end, backwards=True)[0]
 
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
         if is_read and self.input_readout is not None:

@@ -140,20 +140,21 @@ def text8_ngrams() -> Recipe:
 
 
 @recipe
-def text8_ngrams_steep() -> Recipe:
-    """``text8-ngrams`` in larger steps and about the time of ``text8-lstm-plain-steep``: two thirds of the text.
-
-    The steps stay large, and the average of the weights calms them.
-    """
-    return replace(
-        _steep(text8_ngrams()), schedule="constant_with_warmup", averaging=0.995, max_steps=960, eval_steps=320
-    )
+def text8_ngrams_steep_long() -> Recipe:
+    """The same in larger steps, which stay large: the average of the weights calms them."""
+    steep = replace(_steep(text8_ngrams()), name="text8-ngrams-steep-long", schedule="constant_with_warmup")
+    return replace(steep, averaging=0.995, max_steps=1465, eval_steps=500)
 
 
 @recipe
-def text8_ngrams_steep_long() -> Recipe:
-    """The same for the whole of the text, as ``text8-lstm-plain-steep`` has it."""
-    return replace(text8_ngrams_steep(), name="text8-ngrams-steep-long", max_steps=1465, eval_steps=500)
+def text8_windows() -> Recipe:
+    """Fewer, wider blocks with two windows each, and longer n-grams, in the time of ``text8-lstm-plain-steep``."""
+    wide = {"hidden_size": 240, "num_hidden_layers": 3, "memory_channels": 60, "norm": "layer"}
+    windows = {"theta": [[4, 16], [4, 16], [8, 64]], "ngram_sizes": [2, 3, 4, 5, 6, 8], "ngram_buckets": 32_768}
+    steep = text8_ngrams_steep_long()
+    return replace(
+        steep, name="text8-windows", architecture=steep.architecture | wide | windows, max_steps=1410, eval_steps=470
+    )
 
 
 @recipe

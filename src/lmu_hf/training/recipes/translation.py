@@ -4,10 +4,13 @@ from dataclasses import replace
 
 from .base import Recipe, recipe
 
+WINDOWS = ("order", "theta", "memory_channels", "basis")  # what only memories have
 
-def _lstm(of: Recipe) -> Recipe:
+
+def _lstm(of: Recipe, **architecture) -> Recipe:
     """LSTMs in the memories' place, under the same attention, in the same blocks and loop."""
-    return replace(of, name=f"{of.name}-lstm", architecture=of.architecture | {"cell": "lstm"})
+    shared = {name: value for name, value in of.architecture.items() if name not in WINDOWS}
+    return replace(of, name=f"{of.name}-lstm", architecture=shared | {"cell": "lstm"} | architecture)
 
 
 @recipe
@@ -28,8 +31,8 @@ def multi30k() -> Recipe:
             "num_hidden_layers": 2,
             "num_decoder_layers": 2,
             "order": 4,
-            "theta": [4, 12],
-            "memory_channels": 96,
+            "theta": [[4, 48], [4, 48]],
+            "memory_channels": 160,
             "basis": "unit",
             "bidirectional": True,
             "num_attention_heads": 4,
@@ -39,10 +42,13 @@ def multi30k() -> Recipe:
             "attention_dropout": 0.1,
             "label_smoothing": 0.1,
             "tie_word_embeddings": True,
+            "norm": "layer",
             "initializer_range": 0.06,
+            "residual_initializer_scale": 0.05,
         },
+        optimizer="muon",
         learning_rate=2e-3,
-        epochs=12,
+        epochs=10,
         batch_size=64,
         averaging=0.999,
         max_grad_norm=1.0,
@@ -61,8 +67,7 @@ def multi30k_lstm_plain() -> Recipe:
 
     So most published comparisons have it: no MLPs, no skips but attention's.
     """
-    plain = {"block_type": "lmu", "cell": "lstm", "hidden_size": 288}
-    return replace(multi30k(), name="multi30k-lstm-plain", architecture=multi30k().architecture | plain)
+    return replace(_lstm(multi30k(), block_type="lmu", hidden_size=288), name="multi30k-lstm-plain")
 
 
 @recipe
@@ -75,10 +80,7 @@ def evbnews() -> Recipe:
     return replace(
         multi30k(),
         name="evbnews",
-        architecture=multi30k().architecture
-        | {"theta": [4, 16], "memory_channels": 160, "norm": "layer", "residual_initializer_scale": 0.05}
-        | {"embedding_dropout": 0.1, "hidden_dropout": 0.1},
-        optimizer="muon",
+        architecture=multi30k().architecture | {"embedding_dropout": 0.1, "hidden_dropout": 0.1},
         data={
             "dataset_name": "evbnews-en-vi",
             "test_dataset": "iwslt15-en-vi",

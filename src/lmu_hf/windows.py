@@ -1,0 +1,132 @@
+"""A layer's memory in whatever form it is asked for: one window for all channels, or groups of them with one each."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .distributed import Chunk
+from .memory import MEMORY_FORMS, advance, memory_final, memory_packed, memory_packed_final
+from .pooled import memory_mean
+from .ragged import Segments, to_the_right
+from .readout import read_states
+from .scanned import memory_scanned
+from .statespace import LegendreSystem
+
+FORMS = {**MEMORY_FORMS, "scanned": memory_scanned}
+SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
+
+
+class Windows:
+    """The Legendre systems of a layer's d_u channels: equal groups of neighbours, each with a window of its own.
+
+    What goes in and comes out is of all channels: u (b, n, d_u), memories (b, d_u, d), m (b, n, d_u, d). A ``form`` is
+    one of ``SEQUENCE_FORMS``; ``"auto"`` is the fastest for what is asked.
+
+    Args:
+        systems: one for each group, all of one order d.
+        channels: d_u.
+
+    Raises:
+        ValueError: the systems differ in their orders, or the channels do not fall into so many equal groups.
+    """
+
+    def __init__(self, systems: Sequence[LegendreSystem], channels: int) -> None:
+        self.systems = tuple(systems)
+        orders = [system.order for system in systems]
+        if len(set(orders)) != 1:
+            raise ValueError(f"the systems of one layer must be of one order, got orders {orders}")
+        if channels % len(orders):
+            raise ValueError(f"{channels} channels do not fall into {len(orders)} equal groups, one for each window")
+
+    @property
+    def order(self) -> int:
+        """How many coefficients each channel has, d."""
+        return self.systems[0].order
+
+    def states(
+        self,
+        form: str,
+        u: Tensor,
+        initial: Tensor | None = None,
+        weight: Tensor | None = None,
+        segments: Segments | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Every state and the last; or, given W_m (d_o, d_u·d), W_m times every state (b, n, d_o), and the last."""
+        groups = zip(self.systems, self._cut(u, 2), self._cut(initial, 1), self._cut(weight, 1), strict=True)
+        states, finals = zip(*(_states(form, *group, segments) for group in groups), strict=True)
+        return _join(states, 2) if weight is None else reduce(torch.add, states), _join(finals, 1)
+
+    def final(
+        self, form: str, u: Tensor, initial: Tensor | None = None, lengths: Tensor | Segments | None = None
+    ) -> Tensor:
+        """The last state alone, of rows that end at ``lengths`` or of each of the sequences that are packed in one."""
+        groups = zip(self.systems, self._cut(u, 2), self._cut(initial, 1), strict=True)
+        return _join([_final(form, *group, lengths) for group in groups], 1)
+
+    def mean(self, u: Tensor, initial: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The mean of all states, (b, 1, d_u, d), and the last one."""
+        groups = zip(self._cut(u, 2), self.systems, self._cut(initial, 1), strict=True)
+        means, finals = zip(*(memory_mean(*group, lengths) for group in groups), strict=True)
+        return _join(means, 2), _join(finals, 1)
+
+    def enter(
+        self, chunk: Chunk, end: Tensor, initial: Tensor | None = None, backwards: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`Chunk.enter`."""
+        groups = zip(self._cut(end, 1), self.systems, self._cut(initial, 1), strict=True)
+        entries, wholes = zip(*(chunk.enter(*group, backwards) for group in groups), strict=True)
+        return _join(entries, 1), _join(wholes, 1)
+
+    def _cut(self, tensor: Tensor | None, dim: int) -> Sequence:
+        """Each group's part of it."""
+        count = len(self.systems)
+        return [tensor] * count if tensor is None or count == 1 else tensor.chunk(count, dim)
+
+
+def _join(parts: Sequence[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(cast(list[Tensor], list(parts)), dim)
+
+
+def _states(
+    form: str,
+    system: LegendreSystem,
+    u: Tensor,
+    initial: Tensor | None,
+    weight: Tensor | None = None,
+    segments: Segments | None = None,
+) -> tuple[Tensor, Tensor]:
+    if segments is not None:
+        return _packed_states(form, system, u, weight, segments)
+    if weight is not None:
+        return read_states(u, system, weight, initial)
+    form = "step" if u.shape[1] == 1 else "chunked" if form == "auto" else form
+    return FORMS[form](u, system, initial)
+
+
+@torch.compiler.disable  # where sequences start is data: a graph would serve one batch
+def _packed_states(
+    form: str, system: LegendreSystem, u: Tensor, weight: Tensor | None, segments: Segments
+) -> tuple[Tensor, Tensor]:
+    if weight is not None:
+        return read_states(u, system, weight, segments=segments)
+    if form in ("auto", "chunked"):
+        return memory_packed(u, system, segments)
+    runs = [FORMS[form](part, system) for part in u.split(segments.lengths, dim=1)]
+    return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
+
+
+def _final(
+    form: str, system: LegendreSystem, u: Tensor, initial: Tensor | None, lengths: Tensor | Segments | None
+) -> Tensor:
+    if lengths is None:
+        if u.shape[1] == 1 or form not in ("auto", "chunked"):
+            return _states(form, system, u, initial)[1]
+        return memory_final(u, system, initial)[1]
+    if isinstance(lengths, Segments):
+        return memory_packed_final(u, system, lengths)[1]
+    to_end = memory_scanned if form == "scanned" else memory_final
+    final = to_end(to_the_right(u, lengths), system)[1]
+    return final if initial is None else final + advance(initial, system, lengths)
