@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmu_hf.layers import LMULayer
 from lmu_hf.training import cli
 from lmu_hf.training.cli import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.series import MackeyGlassTask
+from lmu_hf.windows import Windows
 
 SHORT = ["--max_train_steps", "4", "--eval_steps", "2", "--quiet", "--per_device_train_batch_size", "8"]
 
@@ -149,14 +149,14 @@ def test_a_tracker_that_is_none_is_named(series, tmp_path):
 
 def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
     seen = set()
-    states = LMULayer._states
+    states = Windows.states
 
-    def watched(self, u, *how):
-        m, final = states(self, u, *how)
+    def watched(self, form, u, *how):
+        m, final = states(self, form, u, *how)
         seen.add((u.dtype, final.dtype, torch.is_autocast_enabled("cpu")))
         return m, final
 
-    monkeypatch.setattr(LMULayer, "_states", watched)
+    monkeypatch.setattr(Windows, "states", watched)
     monkeypatch.setattr(cli, "train", half(cli.train))
     series.main([*SHORT, "--report_to", "none", "--mixed_precision", "bf16", "--output_dir", str(tmp_path)])
     assert seen == {(torch.float32, torch.float32, False)}
