@@ -109,12 +109,12 @@ def evbnews_lstm() -> Recipe:
 def dates() -> Recipe:
     """Dates and quantities in two languages: what ``train_translation.py`` trains with nothing to download."""
     small = {"hidden_size": 128, "intermediate_size": 256, "hidden_dropout": 0.05}
-    small |= {"theta": [4, 12], "memory_channels": 96}
+    windows = {"theta": [4, 12], "memory_channels": 96}
     return replace(
         multi30k(),
         name="dates",
         data={"source_lang": "en", "target_lang": "de", "vocab_size": 1000},
-        architecture=multi30k().architecture | small | {"norm": "rms", "residual_initializer_scale": 1.0},
+        architecture=multi30k().architecture | small | windows | {"norm": "rms", "residual_initializer_scale": 1.0},
         optimizer="adamw",
         epochs=6,
         averaging=0.99,
