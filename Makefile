@@ -63,7 +63,8 @@ reproduce-dates: install  ## English to German dates and quantities (no download
 	$(RUN) scripts/train_translation.py
 
 reproduce-multi30k: install  ## English to German captions, beside LSTMs with attention (DATA=folder, or the Hub)
-	for twin in "" -lstm -lstm-plain; do $(RUN) scripts/train_translation.py --recipe multi30k$$twin \
+	for how in " --mixed_precision bf16" "-lstm --mixed_precision bf16" -lstm-plain; do \
+		$(RUN) scripts/train_translation.py --recipe multi30k$$how \
 		$(if $(DATA),$(DATA_FLAG),--dataset_name bentrevett/multi30k) || exit 1; done
 
 reproduce-evbnews: install  ## English to Vietnamese news, beside LSTMs with attention (DATA=folder: it is not on the Hub)
@@ -130,9 +131,11 @@ reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without
 		--extra_train_file runs/labels/imdb.parquet --mixed_precision bf16
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-lstm-plain-steep text8-ngrams \
-		text8-ngrams-steep-long text8-windows text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
+	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-ngrams \
+		text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
+	for seed in $(SEEDS); do for name in text8-windows text8-lstm-plain-steep; do $(RUN) scripts/train_char_lm.py \
+		--recipe $$name $(DATA_FLAG) --mixed_precision bf16 --seed $$seed || exit 1; done; done
 
 space: install  ## show the family in a browser: a tab for each head, and the memory itself
 	$(RUN) scripts/space.py

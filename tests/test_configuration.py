@@ -125,8 +125,8 @@ def test_theta_is_one_window_or_one_per_layer():
 def test_a_layer_may_have_several_windows():
     config = LMUConfig(num_hidden_layers=2, theta=[[4, 8.5], 16], memory_channels=6, order=3, basis="unit")
     assert config.layer_thetas == [[4.0, 8.5], 16.0]
-    assert config.layer_systems(0) == [LegendreSystem(3, theta, "zoh", "unit") for theta in (4.0, 8.5)]
-    assert config.layer_systems(1) == [LegendreSystem(3, 16.0, "zoh", "unit")]
+    assert config.layer_systems[0] == [LegendreSystem(3, theta, "zoh", "unit") for theta in (4.0, 8.5)]
+    assert config.layer_systems[1] == [LegendreSystem(3, 16.0, "zoh", "unit")]
     assert LMUConfig(**json.loads(config.to_json_string())).layer_thetas == config.layer_thetas
 
 

@@ -31,6 +31,7 @@ from lmu_hf.readout import COLUMNS, Plan, Shape, plan_readout, read_states, read
 from lmu_hf.statespace import LegendreSystem
 
 SYSTEM = LegendreSystem(4, 9.0)
+TWO = (SYSTEM, LegendreSystem(SYSTEM.order, 40.0))
 LENGTHS = (5, 1, 70, 33, 1, 2, 140)
 lengths_drawn = st.lists(st.integers(1, 90), min_size=1, max_size=12).map(tuple)
 
@@ -161,8 +162,8 @@ SWITCHES = [
     {"readout": "attention", "d_o": 2},
     {"readout": "attention", "d_o": 2, "bidirectional": True},
     {"encoder_activation": "tanh", "system": LegendreSystem(40, 60.0)},
-    {"system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
-    {"system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)], "bidirectional": True, "memory_form": "scanned"},
+    {"system": TWO},
+    {"system": TWO, "bidirectional": True, "memory_form": "scanned"},
     *({"memory_form": form, "bidirectional": True} for form in ("recurrent", "chunked", "scanned", "fft", "toeplitz")),
 ]
 

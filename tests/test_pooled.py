@@ -16,6 +16,7 @@ from lmu_hf.ragged import Segments, mean_step
 from lmu_hf.statespace import LegendreSystem, discrete_system, exact
 
 SYSTEM = LegendreSystem(4, 9.0)
+TWO = (SYSTEM, LegendreSystem(SYSTEM.order, 40.0))
 
 
 def noise(*shape: int) -> Tensor:
@@ -94,8 +95,8 @@ LINEAR = [
     {"hidden_act": "identity", "encoder_activation": "tanh", "memory_form": "chunked"},
     {"hidden_act": "identity", "bidirectional": True},
     {"readout": "memory", "d_o": 16, "bidirectional": True},
-    {"hidden_act": "identity", "bidirectional": True, "system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
-    {"readout": "memory", "d_o": 8, "system": [SYSTEM, LegendreSystem(SYSTEM.order, 40.0)]},
+    {"hidden_act": "identity", "bidirectional": True, "system": TWO},
+    {"readout": "memory", "d_o": 8, "system": TWO},
 ]
 
 

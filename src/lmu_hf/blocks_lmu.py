@@ -52,7 +52,7 @@ def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
         d_x=d_x,
         d_o=config.hidden_size,
         d_u=config.layer_channels(layer_idx),
-        system=config.layer_systems(layer_idx),
+        system=config.layer_systems[layer_idx],
         encoder=config.encoder,
         readout=config.readout,
         encoder_activation=config.encoder_activation,

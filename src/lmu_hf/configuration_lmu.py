@@ -207,11 +207,16 @@ class LMUConfig(PreTrainedConfig):
         thetas = self.theta if isinstance(self.theta, list) else [self.theta] * self.num_hidden_layers
         return [[float(t) for t in theta] if isinstance(theta, list) else float(theta) for theta in thetas]
 
-    def layer_systems(self, layer: int) -> list[LegendreSystem]:
-        """The Legendre systems of a layer's groups of channels."""
-        theta = self.theta[layer] if isinstance(self.theta, list) else self.theta
-        thetas = theta if isinstance(theta, list) else [theta]
-        return [LegendreSystem(self.order, theta, self.discretization, self.basis) for theta in thetas]
+    @property
+    def layer_systems(self) -> list[list[LegendreSystem]]:
+        """The Legendre systems of each layer's groups of channels."""
+        return [
+            [
+                LegendreSystem(self.order, window, self.discretization, self.basis)
+                for window in (theta if isinstance(theta, list) else [theta])
+            ]
+            for theta in self.layer_thetas
+        ]
 
     @property
     def has_residual_stream(self) -> bool:
@@ -389,8 +394,8 @@ class LMUConfig(PreTrainedConfig):
     def _checked_systems(self, name: str) -> set[LegendreSystem]:
         """All layers' systems, where the field that is called so lists windows for them."""
         systems: set[LegendreSystem] = set()
-        for layer in range(self.num_hidden_layers):
-            windows, channels = self.layer_systems(layer), self.layer_channels(layer)
+        for layer, windows in enumerate(self.layer_systems):
+            channels = self.layer_channels(layer)
             if not windows or channels % len(windows):
                 raise ValueError(
                     f"{name} lists {len(windows)} windows for layer {layer}; they must be one or more, and divide its "

@@ -1,8 +1,7 @@
 """A layer's memory in whatever form it is asked for: one window for all channels, or groups of them with one each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -55,51 +54,55 @@ class Windows:
         segments: Segments | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Every state and the last; or, given W_m (d_o, d_u·d), W_m times every state (b, n, d_o), and the last."""
-        groups = zip(self.systems, self._cut(u, 2), self._cut(initial, 1), self._cut(weight, 1), strict=True)
-        states, finals = zip(*(_states(form, *group, segments) for group in groups), strict=True)
+        groups = zip(self._groups(u, 2, initial), self._cut(weight, 1), strict=True)
+        states, finals = zip(*(_states(form, *group, part, segments) for group, part in groups), strict=True)
         return _join(states, 2) if weight is None else reduce(torch.add, states), _join(finals, 1)
 
     def final(
         self, form: str, u: Tensor, initial: Tensor | None = None, lengths: Tensor | Segments | None = None
     ) -> Tensor:
         """The last state alone, of rows that end at ``lengths`` or of each of the sequences that are packed in one."""
-        groups = zip(self.systems, self._cut(u, 2), self._cut(initial, 1), strict=True)
-        return _join([_final(form, *group, lengths) for group in groups], 1)
+        return _join([_final(form, *group, lengths) for group in self._groups(u, 2, initial)], 1)
 
     def mean(self, u: Tensor, initial: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The mean of all states, (b, 1, d_u, d), and the last one."""
-        groups = zip(self._cut(u, 2), self.systems, self._cut(initial, 1), strict=True)
-        means, finals = zip(*(memory_mean(*group, lengths) for group in groups), strict=True)
+        means, finals = zip(*(memory_mean(*group, lengths) for group in self._groups(u, 2, initial)), strict=True)
         return _join(means, 2), _join(finals, 1)
 
     def enter(
         self, chunk: Chunk, end: Tensor, initial: Tensor | None = None, backwards: bool = False
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`Chunk.enter`."""
-        groups = zip(self._cut(end, 1), self.systems, self._cut(initial, 1), strict=True)
+        groups = self._groups(end, 1, initial)
         entries, wholes = zip(*(chunk.enter(*group, backwards) for group in groups), strict=True)
         return _join(entries, 1), _join(wholes, 1)
 
+    def _groups(
+        self, signal: Tensor, dim: int, initial: Tensor | None
+    ) -> Iterator[tuple[Tensor, LegendreSystem, Tensor | None]]:
+        """Each group's part of a tensor with channels along one dimension, its system, and its carried memory."""
+        return zip(self._cut(signal, dim), self.systems, self._cut(initial, 1), strict=True)
+
     def _cut(self, tensor: Tensor | None, dim: int) -> Sequence:
-        """Each group's part of it."""
+        """Each group's part, along the dimension that channels lie along."""
         count = len(self.systems)
         return [tensor] * count if tensor is None or count == 1 else tensor.chunk(count, dim)
 
 
-def _join(parts: Sequence[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(cast(list[Tensor], list(parts)), dim)
+def _join(parts: tuple[Tensor, ...] | list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _states(
     form: str,
-    system: LegendreSystem,
     u: Tensor,
+    system: LegendreSystem,
     initial: Tensor | None,
     weight: Tensor | None = None,
     segments: Segments | None = None,
 ) -> tuple[Tensor, Tensor]:
     if segments is not None:
-        return _packed_states(form, system, u, weight, segments)
+        return _packed_states(form, u, system, weight, segments)
     if weight is not None:
         return read_states(u, system, weight, initial)
     form = "step" if u.shape[1] == 1 else "chunked" if form == "auto" else form
@@ -108,7 +111,7 @@ def _states(
 
 @torch.compiler.disable  # where sequences start is data: a graph would serve one batch
 def _packed_states(
-    form: str, system: LegendreSystem, u: Tensor, weight: Tensor | None, segments: Segments
+    form: str, u: Tensor, system: LegendreSystem, weight: Tensor | None, segments: Segments
 ) -> tuple[Tensor, Tensor]:
     if weight is not None:
         return read_states(u, system, weight, segments=segments)
@@ -119,11 +122,11 @@ def _packed_states(
 
 
 def _final(
-    form: str, system: LegendreSystem, u: Tensor, initial: Tensor | None, lengths: Tensor | Segments | None
+    form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None, lengths: Tensor | Segments | None
 ) -> Tensor:
     if lengths is None:
         if u.shape[1] == 1 or form not in ("auto", "chunked"):
-            return _states(form, system, u, initial)[1]
+            return _states(form, u, system, initial)[1]
         return memory_final(u, system, initial)[1]
     if isinstance(lengths, Segments):
         return memory_packed_final(u, system, lengths)[1]
