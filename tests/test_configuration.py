@@ -23,7 +23,10 @@ AT_LEAST_ONE = [
     *("attention_order", "ngram_buckets", "ngram_width", "vote_buckets"),
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
-PROBABILITIES = ["embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing"]
+PROBABILITIES = [
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
+    "label_smoothing",
+]
 ABOVE_ZERO = ["rms_norm_eps", "initializer_range", "residual_initializer_scale"]
 WORDS = sorted(CHOICES)
 SWITCHES = ["deep_representations", "bidirectional", "use_cache", "tie_word_embeddings", "is_encoder_decoder"]

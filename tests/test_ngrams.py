@@ -65,6 +65,17 @@ def test_lengths_have_tables_of_their_own():
     torch.testing.assert_close(ngrams.tables.weight.shape, torch.Size([16, 4]))
 
 
+def test_in_training_whole_n_grams_drop_out_and_the_rest_make_up_for_them():
+    torch.manual_seed(0)
+    ngrams, ids = NGramEmbedding([2, 3], 50, 4, 8, dropout=0.25), draw_ids(3, 400)
+    ngrams.projection = torch.nn.Identity()
+    kept = ngrams(ids).unflatten(-1, (2, 4)) / ngrams.eval()(ids).unflatten(-1, (2, 4))
+    assert kept.round(decimals=4).unique().tolist() == pytest.approx([0, 4 / 3], abs=1e-4)
+    assert bool((kept == kept[..., :1]).all())  # a row goes as a whole
+    assert not torch.equal(kept[..., 0, 0], kept[..., 1, 0])  # and each length by itself
+    assert float(kept.mean()) == pytest.approx(1, abs=0.05)
+
+
 def test_a_pair_is_two_sequences():
     torch.manual_seed(0)
     model = LMUForSequencePairClassification(tiny(**FIELDS, pooling="mean", num_labels=2)).eval()

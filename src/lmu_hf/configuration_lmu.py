@@ -39,7 +39,10 @@ POSITIVE_OR_NONE = (
     "num_decoder_layers",
 )
 NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
-PROBABILITIES = ("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "label_smoothing")
+PROBABILITIES = (
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
+    "label_smoothing",
+)
 MAX_BYTES = 32 * 2**30
 MAX_LAYERS = 10_000
 NGRAMS = {"ngram_sizes": range(2, 65), "vote_sizes": range(1, 65)}
@@ -58,6 +61,7 @@ class LMUConfig(PreTrainedConfig):
             embedding of the token that they end at; see `NGramEmbedding`. The model then reads `input_ids` only.
         ngram_buckets (`int`, defaults to 32768): vectors for n-grams of each length; those of one hash share one.
         ngram_width (`int`, defaults to 64): numbers in each, before they are projected to an embedding.
+        ngram_dropout (`float`, defaults to 0): how often, in training, a token goes without its n-gram of a length.
         hidden_size (`int`, defaults to 256): width of every block's output, d_o of eq. (20).
         num_hidden_layers (`int`, defaults to 4): number of blocks.
         cell (`str`, defaults to `"lmu"`): what remembers in every block. `"lstm"` is torch's LSTM in its place, to
@@ -129,6 +133,7 @@ class LMUConfig(PreTrainedConfig):
     ngram_sizes: list[int] | tuple[int, ...] | None = None
     ngram_buckets: int = 32_768
     ngram_width: int = 64
+    ngram_dropout: float | int = 0.0
     hidden_size: int = 256
     num_hidden_layers: int = 4
     cell: str = "lmu"

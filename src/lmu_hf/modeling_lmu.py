@@ -118,7 +118,9 @@ class LMUModel(LMUPreTrainedModel):
         width, wanted = self._embedding_width, config.stack_input_size
         self.ngrams: NGramEmbedding | None = None
         if config.ngram_sizes:
-            self.ngrams = NGramEmbedding(config.ngram_sizes, config.ngram_buckets, config.ngram_width, width)
+            self.ngrams = NGramEmbedding(
+                config.ngram_sizes, config.ngram_buckets, config.ngram_width, width, config.ngram_dropout
+            )
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])

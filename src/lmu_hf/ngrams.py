@@ -105,10 +105,13 @@ class NGramEmbedding(NGramRows):
         buckets: rows of each table.
         width: numbers in a row.
         d_o: width of the result.
+        dropout: how often a token goes without its n-gram of a length in training. Of a text that is read more than
+            once, rows learn what does not come again: so a stack learns to do without any of them.
     """
 
-    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int) -> None:
+    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int, dropout: float = 0.0) -> None:
         super().__init__(sizes, buckets)
+        self.dropout = dropout
         self.tables = nn.Embedding(len(sizes) * buckets, width)
         self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
         end_branch(self.projection)
@@ -121,7 +124,10 @@ class NGramEmbedding(NGramRows):
         ranks: Ranks | None = None,
     ) -> Tensor:
         """Vectors (b, n, d_o) of n tokens, zero where they are masked; arguments as for :meth:`find`."""
-        vectors = self.projection(self.tables(self.find(ids, packing, layer, ranks)).flatten(-2))
+        vectors = self.tables(self.find(ids, packing, layer, ranks))
+        if self.training and self.dropout:
+            vectors = F.dropout1d(vectors.flatten(0, 1), self.dropout).view_as(vectors)
+        vectors = self.projection(vectors.flatten(-2))
         return vectors if packing is None else packing.unpack(vectors)
 
 

@@ -15,7 +15,7 @@ FREE_FIELDS = frozenset(
     (
         *("deep_representations", "pooling", "pair_features", "head_hidden_size", "label_smoothing"),
         *("vote_sizes", "vote_buckets"),
-        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
+        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
         *("memory_form", "use_cache", "tie_word_embeddings", "output_size"),
         *("initializer_range", "residual_initializer_scale"),
     )

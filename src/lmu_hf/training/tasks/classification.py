@@ -30,6 +30,7 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
+    "ngram_dropout",
     "vote_sizes",
     "vote_buckets",
 )
