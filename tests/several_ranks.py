@@ -342,6 +342,9 @@ def refusals(ranks: Ranks) -> None:
         translator = make(LMUForConditionalGeneration, is_encoder_decoder=True, pad_token_id=0, bos_token_id=1)
         with pytest.raises(ValueError, match="attends to a source cannot be spread"):
             translator(ids, decoder_input_ids=ids)
+        pair = make(LMUForSequencePairClassification, pooling="mean", alignment_size=2)
+        with pytest.raises(ValueError, match="steps are aligned cannot be spread"):
+            pair(ids, pair_input_ids=ids)
         with pytest.raises(ValueError, match="no real step in row 1"):
             mask = torch.ones(2, 40)
             mask[1] = 0

@@ -22,7 +22,7 @@ AT_LEAST_ONE = [
     *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
     *("attention_order", "ngram_buckets", "ngram_width", "vote_buckets"),
 ]
-AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size", "permutation_seed"]
+AT_LEAST_ZERO = ["num_highway_layers", "alignment_size", "head_hidden_size", "permutation_seed"]
 PROBABILITIES = [
     *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
     "label_smoothing",
@@ -389,6 +389,11 @@ def test_the_last_state_is_no_summary_of_a_bidirectional_model():
     message = refusal(bidirectional=True)
     assert "pooling='last'" in message
     assert "bidirectional=True" in message
+
+
+def test_steps_that_are_compared_are_all_pooled():
+    assert "alignment_size=3" in (message := refusal(alignment_size=3))
+    assert "choose pooling 'mean', 'max' or 'mean_max'" in message
 
 
 @given(st.integers(1, 12), st.floats(1, 200))

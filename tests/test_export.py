@@ -32,6 +32,7 @@ HEADS = {
     "sequence": (LMUForSequenceClassification, {"block_type": "residual"}),
     "signal": (LMUForSequenceClassification, {**SIGNAL, "pooling": "max", "block_type": "highway"}),
     "pair": (LMUForSequencePairClassification, {"pooling": "mean_max", "bidirectional": True}),
+    "aligned pair": (LMUForSequencePairClassification, {"pooling": "mean_max", "alignment_size": 4}),
     "image": (LMUForImageClassification, {"vocab_size": None, "input_size": 1, "image_size": 8, "num_channels": 1}),
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
     "attention": (LMUForSequenceClassification, {"readout": "attention", "memory_channels": 16}),

@@ -325,7 +325,11 @@ def test_checkpointing_leaves_the_gradients_of_a_classifier_alone(changes):
 # --------------------------------------------------------------------------- pairs
 
 
-@pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
+ALIGNED = {"pooling": "mean_max", "alignment_size": 3}
+OF_PAIRS = POOLINGS | {"aligned": ALIGNED, "aligned both ways": ALIGNED | {"bidirectional": True}}
+
+
+@pytest.mark.parametrize("changes", OF_PAIRS.values(), ids=OF_PAIRS)
 @FEW
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 5))
 def test_one_row_or_two_is_the_same_pair(changes, n1, n2, seed):
@@ -334,10 +338,11 @@ def test_one_row_or_two_is_the_same_pair(changes, n1, n2, seed):
     assert_near(model(**in_one_row(first, second)).logits, model(first, pair_input_ids=second).logits)
 
 
+@pytest.mark.parametrize("changes", [{}, ALIGNED], ids=["memories", "aligned"])
 @FEW
 @given(masks(), st.integers(0, 9))
-def test_a_padded_row_of_two_is_the_pair_without_padding(mask, seed):
-    model = build(LMUForSequencePairClassification)
+def test_a_padded_row_of_two_is_the_pair_without_padding(changes, mask, seed):
+    model = build(LMUForSequencePairClassification, **changes)
     ids, types = draw_ids(*mask.shape, seed=seed), (torch.arange(mask.shape[1]) % 2).repeat(mask.shape[0], 1)
     ends = {"attention_mask": torch.cat([mask, torch.ones(len(mask), 2, dtype=torch.bool)], 1)}
     ids, types = torch.cat([ids, ids[:, :1], ids[:, :1]], 1), torch.cat([types, types[:, :1], types[:, :1] + 1], 1)
@@ -345,6 +350,46 @@ def test_a_padded_row_of_two_is_the_pair_without_padding(mask, seed):
     for row, real in enumerate(ends["attention_mask"]):
         parts = [ids[row, real & (types[row] == kind)][None] for kind in (0, 1)]
         assert_near(logits[row], model(parts[0], pair_input_ids=parts[1]).logits[0])
+
+
+def test_aligned_steps_are_compared_with_their_counterparts_before_they_are_pooled():
+    model = build(LMUForSequencePairClassification, **ALIGNED)
+    first, second = draw_ids(2, 5), draw_ids(2, 7, seed=1)
+    x, y = (model.model(ids).last_hidden_state for ids in (first, second))
+    weight, bias = model.alignment.comparison.weight, model.alignment.comparison.bias
+
+    def compared(these: Tensor, those: Tensor) -> Tensor:
+        rows = []
+        for step in these:
+            cosines = [step @ other / (step.norm() * other.norm()) for other in those]
+            found = (model.alignment.sharpness * torch.stack(cosines)).softmax(0) @ those
+            read = torch.cat([step, found, (step - found).abs(), step * found])
+            rows.append(torch.nn.functional.gelu(weight @ read + bias))
+        return torch.cat([torch.stack(rows).mean(0), torch.stack(rows).amax(0)])
+
+    m1 = torch.stack([compared(*pair) for pair in zip(x, y, strict=True)])
+    m2 = torch.stack([compared(*pair) for pair in zip(y, x, strict=True)])
+    expected = model.classifier(torch.cat([m1, m2, (m1 - m2).abs(), m1 * m2], -1))
+    assert_near(model(first, pair_input_ids=second).logits, expected)
+
+
+def test_what_is_masked_in_one_sequence_stands_for_nothing_in_the_other():
+    model = build(LMUForSequencePairClassification, **ALIGNED)
+    first, second = draw_ids(1, 5), draw_ids(1, 7, seed=1)
+    expected = model(first, pair_input_ids=second).logits
+    masks = torch.tensor([[0, 1, 1, 1, 1, 1, 0]]), torch.tensor([[1, 0, 1, 1, 1, 1, 1, 1]])
+    first = torch.cat([first[:, :1], first, first[:, :1]], 1)
+    second = torch.cat([second[:, :1], second[:, :1], second[:, 1:]], 1)
+    masked = model(first, attention_mask=masks[0], pair_input_ids=second, pair_attention_mask=masks[1])
+    assert_near(masked.logits, expected)
+    with pytest.raises(ValueError, match="no real step in row 0"):
+        model(first, pair_input_ids=second, pair_attention_mask=masks[1] * 0)
+
+
+def test_everything_of_an_alignment_learns():
+    model = build(LMUForSequencePairClassification, **ALIGNED).train()
+    model(draw_ids(2, 5), pair_input_ids=draw_ids(2, 7, seed=1), labels=torch.tensor([0, 1])).loss.backward()
+    assert all(bool(parameter.grad.any()) for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("features", [list(PAIR_FEATURES), ["product", "first"], ["difference"]], ids=str)

@@ -24,6 +24,7 @@ LADDER = {
     "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
     "layers": {"distributed", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
+    "alignment": {"layers"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
@@ -32,12 +33,14 @@ LADDER = {
     "decoding_lmu": {"recording", "cache_lmu"},
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
     "modeling_lmu": {
-        *("decoding_lmu", "blocks_lmu", "ngrams", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"),
+        *("decoding_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("configuration_lmu", "cache_lmu"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
     "heads_lmu": {
-        *("modeling_lmu", "blocks_lmu", "ngrams", "layers", "ragged", "distributed", "configuration_lmu", "cache_lmu"),
+        *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("configuration_lmu", "cache_lmu"),
     },
 }
 TORCH_ONLY = (

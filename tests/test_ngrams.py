@@ -69,8 +69,8 @@ def test_in_training_whole_n_grams_drop_out_and_the_rest_make_up_for_them():
     torch.manual_seed(0)
     ngrams, ids = NGramEmbedding([2, 3], 50, 4, 8, dropout=0.25), draw_ids(3, 400)
     ngrams.projection = torch.nn.Identity()
-    kept = ngrams(ids).unflatten(-1, (2, 4)) / ngrams.eval()(ids).unflatten(-1, (2, 4))
-    assert kept.round(decimals=4).unique().tolist() == pytest.approx([0, 4 / 3], abs=1e-4)
+    kept = (ngrams(ids) / ngrams.eval()(ids)).unflatten(-1, (2, 4)).round(decimals=4)
+    assert kept.unique().tolist() == pytest.approx([0, 4 / 3], abs=1e-4)
     assert bool((kept == kept[..., :1]).all())  # a row goes as a whole
     assert not torch.equal(kept[..., 0, 0], kept[..., 1, 0])  # and each length by itself
     assert float(kept.mean()) == pytest.approx(1, abs=0.05)

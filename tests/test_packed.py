@@ -364,9 +364,13 @@ def test_every_packed_sequence_has_its_class(pooling, name):
         model(batch["input_ids"], position_ids=batch["position_ids"], labels=labels[:3])
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "mean_max"])
-def test_every_packed_pair_has_its_class(pooling):
-    model, sequences = build(LMUForSequencePairClassification, pooling=pooling, num_labels=2), draw((5, 2, 40, 33))
+@pytest.mark.parametrize(
+    "changes",
+    [{"pooling": "last"}, {"pooling": "mean"}, {"pooling": "mean_max"}, {"pooling": "mean_max", "alignment_size": 3}],
+    ids=str,
+)
+def test_every_packed_pair_has_its_class(changes):
+    model, sequences = build(LMUForSequencePairClassification, **changes, num_labels=2), draw((5, 2, 40, 33))
     batch, labels = flatten(sequences), torch.tensor([0, 1, 1, 0])
     types = [(torch.arange(len(sequence)) >= len(sequence) // 2).long() for sequence in sequences]
     told = {"token_type_ids": torch.cat(types)[None], "position_ids": batch["position_ids"]}

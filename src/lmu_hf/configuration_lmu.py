@@ -38,7 +38,7 @@ POSITIVE_OR_NONE = (
     "image_size",
     "num_decoder_layers",
 )
-NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size", "permutation_seed")
+NOT_NEGATIVE = ("num_highway_layers", "alignment_size", "head_hidden_size", "permutation_seed")
 PROBABILITIES = (
     *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
     "label_smoothing",
@@ -98,6 +98,9 @@ class LMUConfig(PreTrainedConfig):
             or `"mean_max"`, both side by side.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
+        alignment_size (`int`, defaults to 0): width of what a pair classifier's steps become when each is compared with
+            its counterpart in the other sequence, before they are pooled by mean or maximum; see `Alignment`. 0 to
+            pool each sequence by itself.
         head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
         vote_sizes (`list[int]`, *optional*): lengths of the n-grams, each at least 1, that vote in
             `LMUForSequenceClassification` for the class of their sequence, beside the stack; see `NGramVotes`.
@@ -160,6 +163,7 @@ class LMUConfig(PreTrainedConfig):
     label_smoothing: float | int = 0.0
     pooling: str = "last"
     pair_features: list[str] | tuple[str, ...] = PAIR_FEATURES
+    alignment_size: int = 0
     head_hidden_size: int = 0
     vote_sizes: list[int] | tuple[int, ...] | None = None
     vote_buckets: int = 262_144
@@ -247,6 +251,11 @@ class LMUConfig(PreTrainedConfig):
     def pooled_size(self) -> int:
         """Width of what a classifier reads of one sequence."""
         return self.hidden_size * len(POOLINGS[self.pooling])
+
+    @property
+    def pair_size(self) -> int:
+        """Width of what a pair classifier reads of one sequence."""
+        return (self.alignment_size or self.hidden_size) * len(POOLINGS[self.pooling])
 
     def layer_channels(self, layer: int) -> int:
         """d_u of a layer."""
@@ -364,6 +373,10 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_attention_heads must divide hidden_size={self.hidden_size}, got {self.num_attention_heads}"
             )
+        if self.alignment_size and self.pooling == "last":
+            raise ValueError(
+                f"alignment_size={self.alignment_size} compares all steps: choose pooling 'mean', 'max' or 'mean_max'"
+            )
         if self.bidirectional and self.pooling == "last" and not self.is_encoder_decoder:
             raise ValueError(
                 "pooling='last' reads a causal state; with bidirectional=True choose 'mean', 'max' or 'mean_max'"
@@ -436,7 +449,9 @@ class LMUConfig(PreTrainedConfig):
             "num_decoder_layers x hidden_size": 0,
             "vocab_size x hidden_size": head,
             "vote_buckets x num_labels": len(self.vote_sizes or ()) * self.vote_buckets * (outputs + 1),
-            "head_hidden_size": self.head_hidden_size * (self.pooled_size * len(self.pair_features) + outputs),
+            "alignment_size": 4 * width * self.alignment_size,
+            "head_hidden_size": self.head_hidden_size
+            * (max(self.pooled_size, self.pair_size) * len(self.pair_features) + outputs),
             "output_size": outputs * self.pooled_size,
             "image_size": 2 * (self.image_size or 0) ** 2,
         }

@@ -15,8 +15,9 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
+from .alignment import Alignment
 from .configuration_lmu import POOLINGS, LMUConfig
-from .distributed import current_ranks
+from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ngrams import NGramVotes
@@ -49,11 +50,11 @@ class LMUPooledModel(LMUPreTrainedModel):
     # The losses below average over the batch they see; the Trainer must keep dividing by its accumulation steps.
     accepts_loss_kwargs = False
 
-    def __init__(self, config: LMUConfig, features: int = 1) -> None:
+    def __init__(self, config: LMUConfig, width: int | None = None) -> None:
         super().__init__(config)
         self.num_labels: int = config.num_labels or 1
         self.model = LMUModel(config)
-        self.classifier = LMUHead(config, config.pooled_size * features, self.num_labels)
+        self.classifier = LMUHead(config, width or config.pooled_size, self.num_labels)
 
     def pool(
         self, attention_mask: Tensor | None = None, segments: Segments | None = None, **inputs
@@ -275,12 +276,19 @@ class LMUClassifierOutput(SequenceClassifierOutput):
 
 
 class LMUForSequencePairClassification(LMUPooledModel):
-    """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2."""
+    """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2.
+
+    m1 and m2 are each sequence's steps, pooled; with ``alignment_size``, the pooled comparisons of its steps with what
+    stands for them in the other sequence.
+    """
 
     def __init__(self, config: LMUConfig) -> None:
         if config.vote_sizes:
             raise ValueError(f"n-grams vote for the class of one sequence, not of two: vote_sizes={config.vote_sizes}")
-        super().__init__(config, features=len(config.pair_features))
+        super().__init__(config, config.pair_size * len(config.pair_features))
+        self.alignment: Alignment | None = None
+        if config.alignment_size:
+            self.alignment = Alignment(config.hidden_size, config.alignment_size, config.hidden_act)
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
@@ -332,13 +340,34 @@ class LMUForSequencePairClassification(LMUPooledModel):
             given = input_ids if input_ids is not None else inputs_embeds
             if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
                 raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
-        m1, outputs = self.pool(**first, output_hidden_states=output_hidden_states, use_cache=False)
-        m2, _ = self.pool(**second, use_cache=False)
+        first["output_hidden_states"] = output_hidden_states
+        if self.alignment is None:
+            m1, outputs = self.pool(**first, use_cache=False)
+            m2, _ = self.pool(**second, use_cache=False)
+        else:
+            m1, m2, outputs = self._pool_aligned(self.alignment, first, second)
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
         logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
         return SequenceClassifierOutput(
             loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states
         )
+
+    def _pool_aligned(
+        self, alignment: Alignment, first: dict, second: dict
+    ) -> tuple[Tensor, Tensor, BaseModelOutputWithPast]:
+        """As :meth:`pool` twice, but that steps are compared with those of the other before they are pooled."""
+        refuse_ranks("a pair whose steps are aligned")
+        outputs, others = (self.model(**inputs, use_cache=False, return_dict=True) for inputs in (first, second))
+        x, y = outputs.last_hidden_state, others.last_hidden_state
+        m1 = self._pool_compared(alignment(x, y, _seen(first, second, x.device)), first)
+        m2 = self._pool_compared(alignment(y, x, _seen(second, first, x.device)), second)
+        return m1, m2, outputs
+
+    def _pool_compared(self, steps: Tensor, inputs: dict) -> Tensor:
+        mask, segments = inputs.get("attention_mask"), inputs.get("segments")
+        if mask is not None:  # a mean counts on zeros there
+            steps = steps.masked_fill(~mask.bool()[..., None], 0)
+        return self._over_time(steps, POOLINGS[self.config.pooling], steps, mask, segments)
 
     def _from_one_row(
         self, input_ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, types: Tensor
@@ -355,6 +384,14 @@ class LMUForSequencePairClassification(LMUPooledModel):
         real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
         inputs = {"input_ids": input_ids, "inputs_embeds": embeds}
         return {**inputs, "attention_mask": real & (types == 0)}, {**inputs, "attention_mask": real & (types == 1)}
+
+
+def _seen(this: dict, that: dict, device: torch.device) -> Tensor | None:
+    """(b, n or 1, n'): which steps of that sequence may stand for a step of this one; None if all may."""
+    if "segments" in this:
+        return this["segments"].owners(device)[:, None] == that["segments"].owners(device)
+    mask = that.get("attention_mask")
+    return None if mask is None else mask.bool()[:, None]
 
 
 def _unmasked(segments: Segments, attention_mask: Tensor, **inputs: Tensor | None) -> dict:

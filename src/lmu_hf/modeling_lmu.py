@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
+from .alignment import SHARPNESS, Alignment
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
@@ -70,6 +71,8 @@ class LMUPreTrainedModel(PreTrainedModel):
         elif isinstance(module, DeepRepresentation):
             init.zeros_(module.scores)
             init.ones_(module.scale)
+        elif isinstance(module, Alignment):
+            init.constant_(module.sharpness, SHARPNESS)
 
     @staticmethod
     def find_segments(

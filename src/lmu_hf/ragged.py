@@ -154,11 +154,15 @@ class Segments:
         """(sequences,): where each ends."""
         return torch.tensor(list(accumulate(self.lengths)), device=device) - 1
 
+    def owners(self, device: torch.device | str | None = None) -> Tensor:
+        """(steps,): which sequence each is of, counted from 0."""
+        lengths = torch.tensor(self.lengths, device=device)
+        return torch.arange(len(self), device=device).repeat_interleave(lengths, output_size=sum(self.lengths))
+
     def ages(self, device: torch.device | str | None = None) -> Tensor:
         """(steps,): how many steps of its own sequence stand before each."""
-        lengths = torch.tensor(self.lengths, device=device)
-        first = self.first_steps(device).repeat_interleave(lengths, output_size=sum(self.lengths))
-        return torch.arange(len(first), device=device) - first
+        owners = self.owners(device)
+        return torch.arange(len(owners), device=device) - self.first_steps(device)[owners]
 
     def pack(self, x: Tensor) -> Tensor:
         """(b, n, …) to the one row (1, b·n, …)."""

@@ -13,14 +13,14 @@ logger = get_logger(__name__)
 # Fields that say nothing about what the body computes with its weights, or only add to it.
 FREE_FIELDS = frozenset(
     (
-        *("deep_representations", "pooling", "pair_features", "head_hidden_size", "label_smoothing"),
-        *("vote_sizes", "vote_buckets"),
+        *("deep_representations", "pooling", "pair_features", "alignment_size", "head_hidden_size"),
+        *("vote_sizes", "vote_buckets", "label_smoothing"),
         *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
         *("memory_form", "use_cache", "tie_word_embeddings", "output_size"),
         *("initializer_range", "residual_initializer_scale"),
     )
 )
-MADE_ANEW = ("classifier.", "votes.", "model.mixture.", "model.mixture_highways.")
+MADE_ANEW = ("classifier.", "alignment.", "votes.", "model.mixture.", "model.mixture_highways.")
 
 
 @dataclass(frozen=True)

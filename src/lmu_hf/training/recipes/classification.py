@@ -54,6 +54,24 @@ def _small_lstm(of: Recipe) -> Recipe:
     return replace(lstm, architecture=lstm.architecture | {"hidden_size": 300})
 
 
+def _aligned(of: Recipe, size: int, dropout: float) -> Recipe:
+    """Frozen vectors of 90 numbers of meaning and 60 of spelling, compared word by word: memories of one step.
+
+    A window of one step, by Euler's rule, forgets all but the word at hand.
+    """
+    words = _paper(theta=1, width=150) | {"discretization": "euler", "hidden_act": "relu", "pooling": "mean_max"}
+    return replace(
+        of,
+        architecture=words | {"alignment_size": size, "classifier_dropout": dropout},
+        learning_rate=5e-3,
+        weight_decay=0.01,
+        label_smoothing=0.05,
+        epochs=8,
+        batch_size=64,
+        max_grad_norm=1.0,
+    )
+
+
 def _own_words(task_name: str) -> Recipe:
     """1,201 parameters on the mean of frozen vectors, which is small: hence the large steps."""
     return replace(
@@ -348,6 +366,24 @@ def qqp_spelt_lstm() -> Recipe:
 
 
 @recipe
+def qqp_aligned() -> Recipe:
+    """A classifier of question pairs of 3,723 parameters, which compares every word with its counterpart."""
+    return replace(_aligned(qqp_linear(), size=6, dropout=0.1), name="qqp-aligned")
+
+
+@recipe
+def qqp_aligned_wide() -> Recipe:
+    """The same with ten times as many parameters."""
+    return replace(_aligned(qqp_linear(), size=64, dropout=0.4), name="qqp-aligned-wide")
+
+
+@recipe
+def qqp_aligned_wide_lstm() -> Recipe:
+    """An LSTM of 300 units beside ``qqp-aligned-wide``, on the same frozen word vectors."""
+    return replace(_small_lstm(qqp_aligned_wide()), name="qqp-aligned-wide-lstm", learning_rate=1e-3)
+
+
+@recipe
 def mrpc() -> Recipe:
     """MRPC, news sentences that say the same or do not."""
     return replace(qqp(), name="mrpc", data=qqp().data | {"task_name": "mrpc"}, epochs=15, batch_size=32)
@@ -445,6 +481,24 @@ def snli_spelt_windows() -> Recipe:
         learning_rate=1e-3,
         max_grad_norm=1.0,
     )
+
+
+@recipe
+def snli_aligned() -> Recipe:
+    """A classifier of SNLI of 3,754 parameters, which compares every word with its counterpart."""
+    return replace(_aligned(snli_linear(), size=6, dropout=0.1), name="snli-aligned")
+
+
+@recipe
+def snli_aligned_wide() -> Recipe:
+    """The same with ten times as many parameters."""
+    return replace(_aligned(snli_linear(), size=64, dropout=0.4), name="snli-aligned-wide")
+
+
+@recipe
+def snli_aligned_wide_lstm() -> Recipe:
+    """An LSTM of 300 units beside ``snli-aligned-wide``, on the same frozen word vectors."""
+    return replace(_small_lstm(snli_aligned_wide()), name="snli-aligned-wide-lstm", learning_rate=1e-3)
 
 
 @recipe

@@ -26,6 +26,7 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "deep_representations",
     "pooling",
     "pair_features",
+    "alignment_size",
     "head_hidden_size",
     "classifier_dropout",
     "hidden_dropout",

@@ -1,0 +1,48 @@
+"""Two sequences side by side: what of one stands for each step of the other."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import ACTIVATIONS
+
+SHARPNESS = 8.0  # at first, of a choice among cosines
+
+
+class Alignment(nn.Module):
+    """Compares every step of a sequence with what stands for it in another.
+
+    Beside step x of one sequence, c = Σ_j softmax_j(s · cos(x, y_j)) y_j is its counterpart among the steps y of the
+    other, and f(W [x, c, |x − c|, x ⊙ c] + b) says how they differ: decomposable attention (Parikh et al. 2016,
+    equations (1) to (3)), but that the weights follow from cosines of the steps themselves, with one number s to train
+    in place of a network: frozen vectors say by themselves which words are alike. All pairs of steps are looked at, so
+    that time and memory grow with the product of both lengths.
+
+    Args:
+        width: of a step.
+        size: width of what comes out.
+        hidden_act: f, a key of ``ACTIVATIONS``.
+    """
+
+    def __init__(self, width: int, size: int, hidden_act: str) -> None:
+        super().__init__()
+        self.hidden_act = hidden_act
+        self.comparison = nn.Linear(4 * width, size)
+        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
+
+    def forward(self, x: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Comparisons (b, n, size) of the steps x (b, n, width) with their counterparts in ``other`` (b, n', width).
+
+        Args:
+            x: one sequence.
+            other: the other one.
+            seen: (b, n or 1, n'), true where a step of the other one may stand for a step of x, at least once for each;
+                None if all may.
+        """
+        scores = self.sharpness * (F.normalize(x, dim=-1) @ F.normalize(other, dim=-1).mT)
+        if seen is not None:
+            scores = scores.masked_fill(~seen, -torch.inf)
+        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+        counterpart = weights.to(other.dtype) @ other
+        pairs = torch.cat([x, counterpart, (x - counterpart).abs(), x * counterpart], dim=-1)
+        return ACTIVATIONS[self.hidden_act](self.comparison(pairs))
