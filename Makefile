@@ -11,7 +11,7 @@ MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
-	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-imdb reproduce-imdb-lm reproduce-characters space table card push docs clean
+	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-aligned reproduce-imdb reproduce-imdb-lm reproduce-characters space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -90,7 +90,8 @@ PAIRS_TEXT := --dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext s
 runs/vectors/pairs-lsa.txt: SIZES := --size 300
 runs/vectors/qqp-spelt.txt: SIZES := --size 300 --spelling 600
 runs/vectors/snli-spelt.txt: SIZES := --size 144 --spelling 300
-runs/vectors/pairs-lsa.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
+runs/vectors/pairs-small.txt: SIZES := --size 90 --spelling 60
+runs/vectors/pairs-lsa.txt runs/vectors/pairs-small.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
 
 OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
@@ -112,6 +113,10 @@ reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## Q
 		--recipe $$name-spelt$$twin $(DATA_FLAG) --word_vectors runs/vectors/$$name-spelt.txt --seed $$seed || exit 1; done; done; done
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe snli-spelt-windows $(DATA_FLAG) \
 		--word_vectors runs/vectors/snli-spelt.txt --seed $$seed || exit 1; done
+
+reproduce-aligned: runs/vectors/pairs-small.txt  ## QQP and SNLI word by word, by under 4,000 parameters and by more, beside LSTMs (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do for name in qqp snli; do for size in "" -wide -wide-lstm; do $(RUN) scripts/train_glue.py \
+		--recipe $$name-aligned$$size $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done; done
 
 runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \

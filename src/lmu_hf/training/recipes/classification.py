@@ -367,20 +367,24 @@ def qqp_spelt_lstm() -> Recipe:
 
 @recipe
 def qqp_aligned() -> Recipe:
-    """A classifier of question pairs of 3,723 parameters, which compares every word with its counterpart."""
+    """A classifier of question pairs of 3,656 parameters, which compares every word with its counterpart."""
     return replace(_aligned(qqp_linear(), size=6, dropout=0.1), name="qqp-aligned")
 
 
 @recipe
 def qqp_aligned_wide() -> Recipe:
-    """The same with ten times as many parameters."""
-    return replace(_aligned(qqp_linear(), size=64, dropout=0.4), name="qqp-aligned-wide")
+    """The same for what windows of four words are read as, with 257,678 parameters."""
+    words = _aligned(qqp_linear(), size=64, dropout=0.4)
+    windows = {"order": 3, "theta": 4, "discretization": "zoh", "readout": "dense", "hidden_size": 300}
+    return replace(
+        words, name="qqp-aligned-wide", architecture=words.architecture | windows, learning_rate=1e-3, epochs=5
+    )
 
 
 @recipe
 def qqp_aligned_wide_lstm() -> Recipe:
     """An LSTM of 300 units beside ``qqp-aligned-wide``, on the same frozen word vectors."""
-    return replace(_small_lstm(qqp_aligned_wide()), name="qqp-aligned-wide-lstm", learning_rate=1e-3)
+    return _small_lstm(qqp_aligned_wide())
 
 
 @recipe
@@ -497,8 +501,8 @@ def snli_aligned_wide() -> Recipe:
 
 @recipe
 def snli_aligned_wide_lstm() -> Recipe:
-    """An LSTM of 300 units beside ``snli-aligned-wide``, on the same frozen word vectors."""
-    return replace(_small_lstm(snli_aligned_wide()), name="snli-aligned-wide-lstm", learning_rate=1e-3)
+    """An LSTM of 300 units beside ``snli-aligned-wide``, on the same frozen word vectors, in smaller steps."""
+    return replace(_small_lstm(snli_aligned_wide()), learning_rate=1e-3)
 
 
 @recipe
