@@ -83,6 +83,7 @@ runs/vectors/imdb-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --train_split train+unsupervised \
 		--algorithm lsa --sif 1e-3 --output_file $@
 
+SMALL := --size 90 --spelling 60
 PAIRS_TEXT := --dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext stanfordnlp/imdb \
 	--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised \
 	--text_column question1+question2 premise+hypothesis text text
@@ -90,9 +91,13 @@ PAIRS_TEXT := --dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext s
 runs/vectors/pairs-lsa.txt: SIZES := --size 300
 runs/vectors/qqp-spelt.txt: SIZES := --size 300 --spelling 600
 runs/vectors/snli-spelt.txt: SIZES := --size 144 --spelling 300
-runs/vectors/pairs-small.txt: SIZES := --size 90 --spelling 60
+runs/vectors/pairs-small.txt: SIZES := $(SMALL)
 runs/vectors/pairs-lsa.txt runs/vectors/pairs-small.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
+
+runs/vectors/mrpc-small.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 1 --sif 1e-3 $(SMALL) --output_file $@ \
+		--dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column sentence1+sentence2
 
 OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
 
@@ -114,9 +119,11 @@ reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## Q
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe snli-spelt-windows $(DATA_FLAG) \
 		--word_vectors runs/vectors/snli-spelt.txt --seed $$seed || exit 1; done
 
-reproduce-aligned: runs/vectors/pairs-small.txt  ## QQP and SNLI word by word, by under 4,000 parameters and by more, beside LSTMs (DATA=folder, or the Hub)
+reproduce-aligned: runs/vectors/pairs-small.txt runs/vectors/mrpc-small.txt  ## QQP, SNLI and MRPC word by word, by under 4,000 parameters and by more, beside LSTMs (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do for name in qqp snli; do for size in "" -wide -wide-lstm; do $(RUN) scripts/train_glue.py \
 		--recipe $$name-aligned$$size $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done; done
+	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe mrpc-aligned $(DATA_FLAG) \
+		--word_vectors runs/vectors/mrpc-small.txt --seed $$seed || exit 1; done
 
 runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \

@@ -18,6 +18,7 @@ from lmu_hf import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
+from lmu_hf.alignment import Alignment
 from lmu_hf.configuration_lmu import CHOICES, PAIR_FEATURES
 
 ARCHITECTURES = {
@@ -390,6 +391,17 @@ def test_everything_of_an_alignment_learns():
     model = build(LMUForSequencePairClassification, **ALIGNED).train()
     model(draw_ids(2, 5), pair_input_ids=draw_ids(2, 7, seed=1), labels=torch.tensor([0, 1])).loss.backward()
     assert all(bool(parameter.grad.any()) for parameter in model.parameters())
+
+
+def test_a_step_of_zeros_has_no_counterpart_of_its_own_and_a_finite_gradient():
+    alignment = Alignment(4, 3, "gelu").double()
+    x, others = draw(1, 5, 4), draw(1, 6, 4)
+    x[0, 2] = 0
+    x.requires_grad_()
+    gradient = torch.autograd.grad(alignment(x, others).sum(), x)[0][0]
+    assert float(gradient[2].norm()) < 1e3 * float(gradient[[0, 1, 3, 4]].norm())
+    found = torch.cat([x[0, 2], others[0].mean(0), others[0].mean(0).abs(), x[0, 2]])
+    assert_near(alignment(x, others)[0, 2], torch.nn.functional.gelu(alignment.comparison(found)))
 
 
 @pytest.mark.parametrize("features", [list(PAIR_FEATURES), ["product", "first"], ["difference"]], ids=str)

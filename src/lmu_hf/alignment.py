@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from .layers import ACTIVATIONS
 
 SHARPNESS = 8.0  # at first, of a choice among cosines
+SHORTEST = 1e-2  # a step that is shorter, as of a word without a vector, has no direction; so gradients stay finite
 
 
 class Alignment(nn.Module):
@@ -39,10 +40,14 @@ class Alignment(nn.Module):
             seen: (b, n or 1, n'), true where a step of the other one may stand for a step of x, at least once for each;
                 None if all may.
         """
-        scores = self.sharpness * (F.normalize(x, dim=-1) @ F.normalize(other, dim=-1).mT)
+        scores = self.sharpness * (_directions(x) @ _directions(other).mT)
         if seen is not None:
             scores = scores.masked_fill(~seen, -torch.inf)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         counterpart = weights.to(other.dtype) @ other
         pairs = torch.cat([x, counterpart, (x - counterpart).abs(), x * counterpart], dim=-1)
         return ACTIVATIONS[self.hidden_act](self.comparison(pairs))
+
+
+def _directions(steps: Tensor) -> Tensor:
+    return F.normalize(steps, dim=-1, eps=SHORTEST)

@@ -367,8 +367,12 @@ def qqp_spelt_lstm() -> Recipe:
 
 @recipe
 def qqp_aligned() -> Recipe:
-    """A classifier of question pairs of 3,656 parameters, which compares every word with its counterpart."""
-    return replace(_aligned(qqp_linear(), size=6, dropout=0.1), name="qqp-aligned")
+    """A classifier of question pairs of 3,656 parameters, which compares every word with its counterpart.
+
+    Beside the word itself stand the letters of the last few, which a window of eight steps remembers.
+    """
+    words = _aligned(qqp_linear(), size=6, dropout=0.1)
+    return replace(words, name="qqp-aligned", architecture=words.architecture | {"theta": [[1, 8]]})
 
 
 @recipe
@@ -403,6 +407,14 @@ def mrpc_lstm() -> Recipe:
 def mrpc_linear() -> Recipe:
     """The paper's kind of classifier on MRPC, beside vectors learnt from its own training sentences."""
     return _own_words("mrpc")
+
+
+@recipe
+def mrpc_aligned() -> Recipe:
+    """MRPC word by word, beside vectors learnt from its own training sentences."""
+    data = {"task_name": "mrpc", "max_length": 256}
+    words = _aligned(mrpc_linear(), size=6, dropout=0.1)
+    return replace(words, name="mrpc-aligned", data=qqp_aligned().data | data, epochs=10, batch_size=32)
 
 
 @recipe
