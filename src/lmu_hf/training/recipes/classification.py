@@ -72,6 +72,13 @@ def _aligned(of: Recipe, size: int, dropout: float) -> Recipe:
     )
 
 
+def _aligned_windows(of: Recipe, order: int, theta: int, epochs: int) -> Recipe:
+    """What windows of those words are read as, compared in 64 numbers."""
+    words = _aligned(of, size=64, dropout=0.4)
+    windows = {"order": order, "theta": theta, "discretization": "zoh", "readout": "dense", "hidden_size": 300}
+    return replace(words, architecture=words.architecture | windows, learning_rate=1e-3, epochs=epochs)
+
+
 def _own_words(task_name: str) -> Recipe:
     """1,201 parameters on the mean of frozen vectors, which is small: hence the large steps."""
     return replace(
@@ -378,11 +385,7 @@ def qqp_aligned() -> Recipe:
 @recipe
 def qqp_aligned_wide() -> Recipe:
     """The same for what windows of four words are read as, with 257,678 parameters."""
-    words = _aligned(qqp_linear(), size=64, dropout=0.4)
-    windows = {"order": 3, "theta": 4, "discretization": "zoh", "readout": "dense", "hidden_size": 300}
-    return replace(
-        words, name="qqp-aligned-wide", architecture=words.architecture | windows, learning_rate=1e-3, epochs=5
-    )
+    return replace(_aligned_windows(qqp_linear(), order=3, theta=4, epochs=5), name="qqp-aligned-wide")
 
 
 @recipe
@@ -507,14 +510,14 @@ def snli_aligned() -> Recipe:
 
 @recipe
 def snli_aligned_wide() -> Recipe:
-    """The same with ten times as many parameters."""
-    return replace(_aligned(snli_linear(), size=64, dropout=0.4), name="snli-aligned-wide")
+    """The same for what windows of eight words are read as, with 303,704 parameters."""
+    return replace(_aligned_windows(snli_linear(), order=4, theta=8, epochs=8), name="snli-aligned-wide")
 
 
 @recipe
 def snli_aligned_wide_lstm() -> Recipe:
-    """An LSTM of 300 units beside ``snli-aligned-wide``, on the same frozen word vectors, in smaller steps."""
-    return replace(_small_lstm(snli_aligned_wide()), learning_rate=1e-3)
+    """An LSTM of 300 units beside ``snli-aligned-wide``, on the same frozen word vectors."""
+    return _small_lstm(snli_aligned_wide())
 
 
 @recipe
