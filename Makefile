@@ -143,9 +143,11 @@ reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without
 		--extra_train_file runs/labels/imdb.parquet --mixed_precision bf16
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm ptb-char-lstm-plain text8 text8-lstm text8-lstm-plain text8-ngrams \
+	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-ngrams \
 		text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
+	for name in ptb-char-windows ptb-char-lstm-plain; do \
+		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) --mixed_precision bf16 || exit 1; done
 	for seed in $(SEEDS); do for name in text8-windows text8-lstm-plain-steep; do $(RUN) scripts/train_char_lm.py \
 		--recipe $$name $(DATA_FLAG) --mixed_precision bf16 --seed $$seed || exit 1; done; done
 
