@@ -376,7 +376,8 @@ def qqp_spelt_lstm() -> Recipe:
 def qqp_aligned() -> Recipe:
     """A classifier of question pairs of 3,656 parameters, which compares every word with its counterpart.
 
-    Beside the word itself stand the letters of the last few, which a window of eight steps remembers.
+    Half of a word's numbers, most of its meaning, are its own; the others, most of its spelling, are those of the last
+    few words, as a window of eight steps and one coefficient remembers them.
     """
     words = _aligned(qqp_linear(), size=6, dropout=0.1)
     return replace(words, name="qqp-aligned", architecture=words.architecture | {"theta": [[1, 8]]})

@@ -6,6 +6,13 @@ from .base import Recipe, recipe
 
 LSTM_SIZE = 152
 PLAIN_LSTM_SIZE = 320
+WIDE = {  # fewer, wider blocks, and two windows in each
+    "hidden_size": 240,
+    "num_hidden_layers": 3,
+    "memory_channels": 60,
+    "theta": [[4, 16], [4, 16], [8, 64]],
+    "norm": "layer",
+}
 
 
 @recipe
@@ -106,12 +113,11 @@ def ptb_char_ngrams() -> Recipe:
 @recipe
 def ptb_char_windows() -> Recipe:
     """Fewer, wider blocks with two windows each, whose n-grams drop out; fewer than five million parameters, too."""
-    wide = {"hidden_size": 240, "num_hidden_layers": 3, "memory_channels": 60, "norm": "layer"}
-    windows = {"theta": [[4, 16], [4, 16], [8, 64]], "ngram_sizes": [2, 3, 4, 5, 6], "ngram_buckets": 20_480}
+    longer = {"ngram_sizes": [2, 3, 4, 5, 6], "ngram_buckets": 20_480}
     dropout = {"embedding_dropout": 0.0, "ngram_dropout": 0.25}
     ngrams = ptb_char_ngrams()
     return replace(
-        ngrams, name="ptb-char-windows", architecture=ngrams.architecture | wide | windows | dropout, epochs=5
+        ngrams, name="ptb-char-windows", architecture=ngrams.architecture | WIDE | longer | dropout, epochs=5
     )
 
 
@@ -161,11 +167,10 @@ def text8_ngrams_steep_long() -> Recipe:
 @recipe
 def text8_windows() -> Recipe:
     """Fewer, wider blocks with two windows each, and longer n-grams, in the time of ``text8-lstm-plain-steep``."""
-    wide = {"hidden_size": 240, "num_hidden_layers": 3, "memory_channels": 60, "norm": "layer"}
-    windows = {"theta": [[4, 16], [4, 16], [8, 64]], "ngram_sizes": [2, 3, 4, 5, 6, 8], "ngram_buckets": 32_768}
+    longer = {"ngram_sizes": [2, 3, 4, 5, 6, 8], "ngram_buckets": 32_768}
     steep = text8_ngrams_steep_long()
     return replace(
-        steep, name="text8-windows", architecture=steep.architecture | wide | windows, max_steps=1410, eval_steps=470
+        steep, name="text8-windows", architecture=steep.architecture | WIDE | longer, max_steps=1410, eval_steps=470
     )
 
 
