@@ -18,6 +18,7 @@ CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M char
 CELLS = {
     "": ("LMU", ACCENT, "o-"),
     "-ngrams": ("LMU, n-grams", ACCENT, "s--"),
+    "-windows": ("LMU, windows, n-grams", ACCENT, "^:"),
     "-lstm": ("LSTM", INK, "o-"),
     "-ngrams-lstm": ("LSTM, n-grams", INK, "s--"),
     "-lstm-plain": ("LSTM alone", FAINT, "o-"),
@@ -91,7 +92,7 @@ def bits_against_time(records: Path, path: Path) -> Path:
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
                 computed = record.parameters["total"] - record.parameters["embeddings"]
-                told = f"{cell}, {computed / 1e6:.2f} M beside embeddings: {bits[-1]:.3f}"
+                told = f"{cell}, {computed / 1e6:.2f} M: {bits[-1]:.3f}"
                 axis.plot(minutes, bits, style, color=colour, markersize=3, label=told)
             axis.set(xlabel="minutes of training", ylabel="bits per character, validation")
             axis.set_xlim(left=0)
