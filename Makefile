@@ -95,15 +95,12 @@ runs/vectors/pairs-small.txt: SIZES := $(SMALL)
 runs/vectors/pairs-lsa.txt runs/vectors/pairs-small.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
 
-runs/vectors/mrpc-small.txt: | $(VENV)/.installed
-	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 1 --sif 1e-3 $(SMALL) --output_file $@ \
-		--dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column sentence1+sentence2
-
 OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
 
-$(OWN_WORDS): runs/vectors/%-lsa.txt: | $(VENV)/.installed
-	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 1 --sif 1e-3 --output_file $@ \
-		--dataset_name nyu-mll/glue --dataset_config_name $* --text_column sentence1+sentence2
+runs/vectors/mrpc-small.txt: SIZES := $(SMALL)
+$(OWN_WORDS) runs/vectors/mrpc-small.txt: runs/vectors/%.txt: | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 1 --sif 1e-3 $(SIZES) --output_file $@ \
+		--dataset_name nyu-mll/glue --dataset_config_name $(firstword $(subst -, ,$*)) --text_column sentence1+sentence2
 
 reproduce-linear: runs/vectors/imdb-lsa.txt runs/vectors/pairs-lsa.txt $(OWN_WORDS)  ## IMDB and pairs by linear classifiers on frozen vectors, QQP and SNLI beside LSTMs (DATA=folder, or the Hub)
 	for seed in $(SEEDS); do \

@@ -1,6 +1,8 @@
 """Small heads with every parameter drawn anew; and what they read."""
 
 import torch
+from hypothesis import settings
+from hypothesis import strategies as st
 from tiny_stacks import TINY, draw_ids, randomised
 from torch import Tensor
 
@@ -14,6 +16,7 @@ POOLINGS = {
     **{pooling: {"pooling": pooling} for pooling in CHOICES["pooling"]},
     **{f"{pooling} both ways": {"pooling": pooling, "bidirectional": True} for pooling in CHOICES["pooling"][1:]},
 }
+FEW = settings(max_examples=20, deadline=None)
 
 
 def tiny(**changes) -> LMUConfig:
@@ -34,3 +37,11 @@ def in_one_row(first: Tensor, second: Tensor) -> dict[str, Tensor]:
 
 
 IDS = draw_ids(2, 5)
+
+
+@st.composite
+def masks(draw_from, longest: int = 10) -> Tensor:
+    """Any mask that leaves every row a real step."""
+    b, n = draw_from(st.integers(1, 3)), draw_from(st.integers(1, longest))
+    row = st.lists(st.booleans(), min_size=n, max_size=n).filter(any)
+    return torch.tensor(draw_from(st.lists(row, min_size=b, max_size=b)))

@@ -416,9 +416,7 @@ def mrpc_linear() -> Recipe:
 @recipe
 def mrpc_aligned() -> Recipe:
     """MRPC word by word, beside vectors learnt from its own training sentences."""
-    data = {"task_name": "mrpc", "max_length": 256}
-    words = _aligned(mrpc_linear(), size=6, dropout=0.1)
-    return replace(words, name="mrpc-aligned", data=qqp_aligned().data | data, epochs=10, batch_size=32)
+    return replace(_aligned(mrpc_linear(), size=6, dropout=0.1), name="mrpc-aligned", epochs=10, batch_size=32)
 
 
 @recipe
