@@ -92,8 +92,12 @@ runs/vectors/pairs-lsa.txt: SIZES := --size 300
 runs/vectors/qqp-spelt.txt: SIZES := --size 300 --spelling 600
 runs/vectors/snli-spelt.txt: SIZES := --size 144 --spelling 300
 runs/vectors/pairs-small.txt: SIZES := $(SMALL)
-runs/vectors/pairs-lsa.txt runs/vectors/pairs-small.txt runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt: | $(VENV)/.installed
-	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm lsa --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
+runs/vectors/pairs-both.txt: SIZES := $(SMALL)
+runs/vectors/pairs-both.txt: ALGORITHM := lsa word2vec --num_train_epochs 3
+ALGORITHM := lsa
+PAIRS_VECTORS := $(patsubst %,runs/vectors/%.txt,pairs-lsa pairs-small pairs-both qqp-spelt snli-spelt)
+$(PAIRS_VECTORS): | $(VENV)/.installed
+	$(RUN) scripts/train_word_vectors.py $(DATA_FLAG) --algorithm $(ALGORITHM) --min_count 3 --sif 1e-3 $(PAIRS_TEXT) $(SIZES) --output_file $@
 
 OWN_WORDS := runs/vectors/mrpc-lsa.txt runs/vectors/rte-lsa.txt
 

@@ -4,12 +4,14 @@
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb --data_dir data --algorithm lsa --sif 1e-3
     python scripts/train_word_vectors.py --dataset_name stanfordnlp/snli --text_column premise+hypothesis
     python scripts/train_word_vectors.py --train_file notes.txt --algorithm fasttext --output_file vectors.txt
+    python scripts/train_word_vectors.py --train_file notes.txt --algorithm lsa word2vec --size 90
     python scripts/train_glue.py --recipe imdb-linear --word_vectors vectors.txt       # what they are for
 
 A file is text, or CSV, JSON lines or parquet with columns of it. Texts are cut into words as this project's word
 tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
 --train_split names. Several data sets are one corpus; a flag that says more of them has one word for all, or one for
-each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. --sif weighs every
+each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. Of several algorithms
+the vectors stand side by side and their principal components, --size of them, are what is written. --sif weighs every
 vector by how rare its word is, so that a plain sum of words becomes a weighted one. --spelling gives every vector so
 many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes the file
 (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a .json with what was done and
@@ -43,7 +45,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     }
     for flag, (default, text) in of_each.items():
         parser.add_argument(f"--{flag}", nargs="+", default=[default], help=text)
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="word2vec")
+    parser.add_argument(
+        "--algorithm", nargs="+", choices=ALGORITHMS, default=["word2vec"], help="one, or several in one"
+    )
     parser.add_argument("--size", type=int, default=300, help="numbers a vector (default: %(default)s)")
     parser.add_argument("--window", type=int, default=5, help="words to either side (default: %(default)s)")
     parser.add_argument("--min_count", type=int, default=5, help="leave out rarer words (default: %(default)s)")

@@ -13,6 +13,7 @@ from lmu_hf.training.word_vectors import (
     Sentences,
     latent_semantic_vectors,
     load_word_vectors,
+    principal_components,
     read_word_vectors,
     smooth_inverse_frequency,
     spelling_vectors,
@@ -114,14 +115,14 @@ def test_a_tokenizer_is_made_of_the_files_words(tmp_path):
         tokenizer_of_vectors(path, word_pattern=r"\d+")
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, ("lsa", "word2vec")], ids=str)
 def test_words_that_stand_in_the_same_places_come_out_alike(algorithm, words, tmp_path):
     draw = np.random.default_rng(0)
     animals, tools = ("cat", "dog", "cow"), ("axe", "saw", "pin")
     texts = [f"The {draw.choice(animals)} eats and sleeps." for _ in range(300)]
     texts += [f"A {draw.choice(tools)} cuts or breaks!" for _ in range(300)]
     paths = [tmp_path / "first.txt", tmp_path / "again.txt"]
-    how = {"size": 2 if algorithm == "lsa" else 8, "window": 2, "min_count": 2, "epochs": 20}
+    how = {"size": 2 if "lsa" in algorithm else 8, "window": 2, "min_count": 2, "epochs": 20}
     for path in paths:
         counts = train_word_vectors(Sentences(texts, words), path, algorithm, **how)
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -143,8 +144,11 @@ def test_a_corpus_without_frequent_words_is_refused(words, tmp_path):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", sif=0)
     with pytest.raises(ValueError, match="spelling must not be negative, got -1"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", spelling=-1)
-    with pytest.raises(ValueError, match="algorithm must be one of word2vec, fasttext, lsa, got 'glove'"):
+    with pytest.raises(ValueError, match="one of word2vec, fasttext, lsa or several of them, got 'glove'"):
         train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", "glove")
+    for several in ([], ["lsa", "lsa"], ["lsa", "glove"]):
+        with pytest.raises(ValueError, match="algorithm must be one of"):
+            train_word_vectors(Sentences(["one two"], words), tmp_path / "v.txt", several)
     assert not (tmp_path / "v.txt").exists()
 
 
@@ -173,6 +177,32 @@ def test_a_vector_is_as_long_as_its_word_is_rare(words, tmp_path):
     train_word_vectors(Sentences(texts, words), tmp_path / "v.txt", size=2, min_count=1, sif=0.5)
     sizes = {word: np.sqrt((vector**2).mean()) for word, vector in read_word_vectors(tmp_path / "v.txt")}
     assert sizes == pytest.approx({"three": 0.5, "two": 0.6, "one": 0.75}, rel=1e-5)
+
+
+def test_components_keep_most_of_what_a_text_shows():
+    draw = np.random.default_rng(0)
+    told, probability = [draw.normal(size=(50, 3)), draw.normal(size=(50, 4))], draw.dirichlet(np.ones(50))
+    unit = np.hstack([vectors / np.sqrt((vectors**2).mean(1, keepdims=True)) for vectors in told])
+    whole = principal_components(told, probability, size=7)
+    np.testing.assert_allclose(whole @ whole.T, unit @ unit.T, atol=1e-5)  # all of them: nothing is lost
+    weight = 0.01 / (0.01 + probability)
+    shown = unit * (weight * np.sqrt(probability))[:, None]
+    kept = (shown**2).sum() - (np.linalg.svd(shown, compute_uv=False)[2:] ** 2).sum()  # no two directions hold more
+    found = principal_components(told, probability, size=2, sif=0.01) * (weight * np.sqrt(probability))[:, None]
+    assert (found**2).sum() == pytest.approx(kept, rel=1e-5)
+
+
+def test_vectors_of_several_algorithms_belong_to_their_words(words, tmp_path):
+    texts = ["one two", "two one", "three four", "four three", "one two two"] * 3  # three and four are as frequent
+    how = {"size": 2, "min_count": 1, "epochs": 3, "window": 2}
+    for algorithm in ("lsa", "word2vec", ["lsa", "word2vec"]):
+        train_word_vectors(Sentences(texts, words), tmp_path / f"{len(algorithm)}.txt", algorithm, **how)
+    lsa, predicted, both = (dict(read_word_vectors(tmp_path / f"{name}.txt")) for name in (3, 8, 2))
+    counts = {"one": 9, "two": 12, "three": 6, "four": 6}
+    told = [np.stack([vectors[word] for word in counts]) for vectors in (lsa, predicted)]
+    expected = principal_components(told, np.array(list(counts.values())) / 33, size=2)
+    rows = np.stack([both[word] for word in counts])
+    np.testing.assert_allclose(rows @ rows.T, expected @ expected.T, atol=1e-4)
 
 
 def test_words_are_alike_that_are_spelt_alike(words, tmp_path):

@@ -4,7 +4,7 @@ import gzip
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -193,7 +193,7 @@ class Sentences:
 def train_word_vectors(
     sentences: Iterable[list[str]],
     path: Path,
-    algorithm: Algorithm = "word2vec",
+    algorithm: Algorithm | Sequence[Algorithm] = "word2vec",
     size: int = 300,
     window: int = 5,
     min_count: int = 5,
@@ -211,7 +211,8 @@ def train_word_vectors(
         path: the file to write.
         algorithm: ``"word2vec"`` (skip-gram, Mikolov et al. 2013); ``"fasttext"``, whose vectors are sums over a word's
             character strings (Bojanowski et al. 2017); or ``"lsa"``, latent semantic analysis, as
-            :func:`latent_semantic_vectors` has it, where each list of words is a document.
+            :func:`latent_semantic_vectors` has it, where each list of words is a document. Of several, what each says
+            is put together as :func:`principal_components` has it.
         size: numbers a vector.
         window: words to either side that a word is to foretell; nothing to ``"lsa"``, nor are the next two.
         min_count: words that are seen less often get no vector.
@@ -236,15 +237,23 @@ def train_word_vectors(
         raise ValueError(f"sif must be positive, got {sif}")
     if spelling < 0:
         raise ValueError(f"spelling must not be negative, got {spelling}")
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-    if algorithm == "lsa":
-        counts, vectors, read = latent_semantic_vectors(sentences, size, min_count, seed)
-    else:
-        how = {"window": window, "negative": negative, "epochs": epochs, "seed": seed, "workers": workers}
-        counts, vectors, read = _predictive_vectors(sentences, algorithm, size, min_count, **how)
+    algorithms = [algorithm] if isinstance(algorithm, str) else list(algorithm)
+    if not algorithms or not set(algorithms) <= set(ALGORITHMS) or len(set(algorithms)) < len(algorithms):
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)} or several of them, got {algorithm!r}")
+    how = {"window": window, "negative": negative, "epochs": epochs, "seed": seed, "workers": workers}
+    learnt = [
+        latent_semantic_vectors(sentences, size, min_count, seed)
+        if name == "lsa"
+        else _predictive_vectors(sentences, name, size, min_count, **how)
+        for name in algorithms
+    ]
+    counts, vectors, read = learnt[0]
+    probability = np.array(list(counts.values())) / read
+    if len(learnt) > 1:
+        told = [_in_order(counts, own, found) for own, found, _ in learnt]
+        vectors = principal_components(told, probability, size, sif)
     if sif is not None:
-        vectors = smooth_inverse_frequency(vectors, np.array(list(counts.values())) / read, sif)
+        vectors = smooth_inverse_frequency(vectors, probability, sif)
     if spelling:
         vectors = np.hstack([vectors, spelling_vectors(counts, spelling)])
     with path.open("w", encoding="utf-8") as file:
@@ -252,6 +261,12 @@ def train_word_vectors(
         for word, vector in zip(counts, vectors.tolist(), strict=True):
             file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")
     return {"read": read, "words": len(counts)}
+
+
+def _in_order(words: Iterable[str], counts: dict[str, int], vectors: np.ndarray) -> np.ndarray:
+    """Vectors in the order of ``words``, out of those in the order of ``counts``: equally frequent words have none."""
+    place = {word: number for number, word in enumerate(counts)}
+    return vectors[[place[word] for word in words]]
 
 
 def _predictive_vectors(
@@ -341,6 +356,29 @@ def smooth_inverse_frequency(vectors: np.ndarray, probability: np.ndarray, a: fl
     """
     rms = np.sqrt((vectors.astype(np.float64) ** 2).mean(1))
     return (vectors * (a / (a + probability) / np.maximum(rms, 1e-12))[:, None]).astype(np.float32)
+
+
+def principal_components(
+    told: Sequence[np.ndarray], probability: np.ndarray, size: int, sif: float | None = None
+) -> np.ndarray:
+    """What several tell of the same words, in as few numbers: their vectors side by side, each of one length.
+
+    The components are the largest of the second moment, not centred, of the vectors as a text shows them: a word counts
+    as often as it is seen and by the square of its weight.
+
+    Args:
+        told: (words, any size) each.
+        probability: (words,), how much of the text each word is.
+        size: numbers a vector, at most all of them together.
+        sif: a of :func:`smooth_inverse_frequency`, whose weights these are; None for 1.
+
+    Returns:
+        (words, size) float32.
+    """
+    rows = np.hstack([smooth_inverse_frequency(vectors, np.zeros(len(vectors)), 1.0) for vectors in told])
+    weight = np.ones(len(probability)) if sif is None else sif / (sif + probability)
+    moment = (rows.T * (probability * weight**2)) @ rows
+    return (rows @ np.linalg.eigh(moment).eigenvectors[:, : -size - 1 : -1]).astype(np.float32)
 
 
 def spelling_vectors(words: Iterable[str], size: int, lengths: tuple[int, ...] = (3, 4)) -> np.ndarray:
