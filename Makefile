@@ -120,11 +120,13 @@ reproduce-spelling: runs/vectors/qqp-spelt.txt runs/vectors/snli-spelt.txt  ## Q
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe snli-spelt-windows $(DATA_FLAG) \
 		--word_vectors runs/vectors/snli-spelt.txt --seed $$seed || exit 1; done
 
-reproduce-aligned: runs/vectors/pairs-small.txt runs/vectors/mrpc-small.txt  ## QQP, SNLI and MRPC word by word, by under 4,000 parameters and by more, beside LSTMs (DATA=folder, or the Hub)
-	for seed in $(SEEDS); do for name in qqp snli; do for size in "" -wide -wide-lstm; do $(RUN) scripts/train_glue.py \
-		--recipe $$name-aligned$$size $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done; done
+reproduce-aligned: runs/vectors/pairs-both.txt runs/vectors/pairs-small.txt runs/vectors/mrpc-small.txt  ## QQP, SNLI and MRPC word by word, by under 4,000 parameters and by more, beside LSTMs (DATA=folder, or the Hub)
+	for seed in $(SEEDS); do for name in qqp snli; do for kind in aligned lstm-narrow; do $(RUN) scripts/train_glue.py \
+		--recipe $$name-$$kind $(DATA_FLAG) --word_vectors $< --seed $$seed || exit 1; done; done; done
+	for seed in $(SEEDS); do for name in qqp snli; do for twin in "" -lstm; do $(RUN) scripts/train_glue.py \
+		--recipe $$name-aligned-wide$$twin $(DATA_FLAG) --word_vectors $(word 2,$^) --seed $$seed || exit 1; done; done; done
 	for seed in $(SEEDS); do $(RUN) scripts/train_glue.py --recipe mrpc-aligned $(DATA_FLAG) \
-		--word_vectors runs/vectors/mrpc-small.txt --seed $$seed || exit 1; done
+		--word_vectors $(lastword $^) --seed $$seed || exit 1; done
 
 runs/vectors/imdb-own-lsa.txt: | $(VENV)/.installed
 	$(RUN) scripts/train_word_vectors.py --dataset_name stanfordnlp/imdb $(DATA_FLAG) --algorithm lsa --sif 1e-3 \

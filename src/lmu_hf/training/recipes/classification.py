@@ -7,6 +7,7 @@ from .base import Recipe, recipe
 from .text import imdb_lm
 
 KIND = "classification"
+NARROW = 150  # numbers of a word vector: 90 of its meaning and 60 of its spelling
 VOTES = {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144}
 
 
@@ -59,7 +60,7 @@ def _aligned(of: Recipe, size: int, dropout: float) -> Recipe:
 
     A window of one step, by Euler's rule, forgets all but the word at hand.
     """
-    words = _paper(theta=1, width=150) | {"discretization": "euler", "hidden_act": "relu", "pooling": "mean_max"}
+    words = _paper(theta=1, width=NARROW) | {"discretization": "euler", "hidden_act": "relu", "pooling": "mean_max"}
     return replace(
         of,
         architecture=words | {"alignment_size": size, "classifier_dropout": dropout},
@@ -70,6 +71,11 @@ def _aligned(of: Recipe, size: int, dropout: float) -> Recipe:
         batch_size=64,
         max_grad_norm=1.0,
     )
+
+
+def _narrow(name: str, of: Recipe) -> Recipe:
+    """The same on vectors as wide as those that are compared word by word."""
+    return replace(of, name=name, architecture=of.architecture | {"embedding_size": NARROW})
 
 
 def _aligned_windows(of: Recipe, order: int, theta: int, epochs: int) -> Recipe:
@@ -377,10 +383,16 @@ def qqp_aligned() -> Recipe:
     """A classifier of question pairs of 3,656 parameters, which compares every word with its counterpart.
 
     Half of a word's numbers, most of its meaning, are its own; the others, most of its spelling, are those of the last
-    few words, as a window of eight steps and one coefficient remembers them.
+    few words, as a window of four steps and one coefficient remembers them.
     """
     words = _aligned(qqp_linear(), size=6, dropout=0.1)
-    return replace(words, name="qqp-aligned", architecture=words.architecture | {"theta": [[1, 8]]})
+    return replace(words, name="qqp-aligned", weight_decay=0.1, architecture=words.architecture | {"theta": [[1, 4]]})
+
+
+@recipe
+def qqp_lstm_narrow() -> Recipe:
+    """An LSTM of 300 units beside ``qqp-aligned``, on the same frozen vectors, that reads each question by itself."""
+    return _narrow("qqp-lstm-narrow", qqp_spelt_lstm())
 
 
 @recipe
@@ -504,7 +516,13 @@ def snli_spelt_windows() -> Recipe:
 @recipe
 def snli_aligned() -> Recipe:
     """A classifier of SNLI of 3,754 parameters, which compares every word with its counterpart."""
-    return replace(_aligned(snli_linear(), size=6, dropout=0.1), name="snli-aligned")
+    return replace(_aligned(snli_linear(), size=6, dropout=0.1), name="snli-aligned", weight_decay=0.1)
+
+
+@recipe
+def snli_lstm_narrow() -> Recipe:
+    """An LSTM of 300 units beside ``snli-aligned``, on the same frozen vectors, that reads each sentence by itself."""
+    return _narrow("snli-lstm-narrow", snli_spelt_lstm())
 
 
 @recipe
