@@ -231,16 +231,24 @@ def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
     assert counts["total"] - counts["embeddings"] == 3603
 
 
-@pytest.mark.parametrize("name, labels, parameters", [("qqp", ["a", "b"], 723_601), ("snli", ["a", "b", "c"], 726_003)])
-def test_the_lstms_beside_them_train_a_hundred_times_as_many(name, labels, parameters):
-    rows = replace(made_up("paraphrases", rows=60), labels=labels)
-    vectors = torch.randn(len(ClassificationTask(rows).tokenizer), 300)
-    how = {"word_vectors": vectors, "freeze_word_vectors": True, "single_output": len(labels) == 2}
-    ours, theirs = (
-        count_parameters(ClassificationTask(rows, **how).make_model(get_recipe(f"{name}-linear{twin}").architecture))
-        for twin in ("", "-lstm")
-    )
-    assert theirs["trainable"] == parameters > 100 * ours["trainable"]
+@pytest.mark.parametrize(
+    "name, theirs, width, parameters",
+    [
+        ("qqp-linear", "qqp-linear-lstm", 300, 723_601),
+        ("qqp-aligned", "qqp-lstm-narrow", 150, 543_601),
+        ("snli-linear", "snli-linear-lstm", 300, 726_003),
+        ("snli-aligned", "snli-lstm-narrow", 150, 545_103),
+    ],
+)
+def test_the_lstms_beside_them_train_a_hundred_times_as_many(name, theirs, width, parameters):
+    rows = replace(made_up("paraphrases", rows=60), labels=["a", "b"] if name.startswith("qqp") else ["a", "b", "c"])
+    vectors = torch.randn(len(ClassificationTask(rows).tokenizer), width)
+    how = {"word_vectors": vectors, "freeze_word_vectors": True, "single_output": len(rows.labels) == 2}
+    trained = [
+        count_parameters(ClassificationTask(rows, **how).make_model(get_recipe(of).architecture))["trainable"]
+        for of in (name, theirs)
+    ]
+    assert trained[1] == parameters > 100 * trained[0]
 
 
 def test_a_stack_is_taken_over_with_its_tokenizer(tmp_path):
