@@ -165,7 +165,8 @@ def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
     (tmp_path / "org/notes").mkdir()
     (tmp_path / "org/notes/train.csv").write_text("text\n" + "so it goes\n" * 5)
     words = ["--dataset_name", "org/pairs", "org/notes", "--data_dir", ".", "--text_column", "one+other", "text"]
-    words += ["--algorithm", "lsa", "--size", 2, "--min_count", 5, "--sif", 0.01, "--output_file", "made/vectors.txt"]
+    words += ["--algorithm", "lsa", "word2vec", "--size", 2, "--min_count", 5, "--sif", 0.01]
+    words += ["--output_file", "made/vectors.txt"]
     done = run(SCRIPTS / "train_word_vectors.py", *words, cwd=tmp_path, HF_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "made/vectors.json").read_text())["words"] == {"read": 5 * 16, "words": 9}
