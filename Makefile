@@ -52,9 +52,10 @@ reproduce-psmnist-large: install  ## psMNIST, at most 400,000 parameters
 reproduce-psmnist-plain: install  ## psMNIST, the paper's model on images as they are
 	$(RUN) scripts/train_psmnist.py --recipe psmnist-plain $(DATA_FLAG)
 
-reproduce-smnist: install  ## sMNIST: the same pixels in raster order, at two sizes
-	for name in smnist smnist-wide; do \
-		$(RUN) scripts/train_psmnist.py --recipe $$name --permutation_seed none $(DATA_FLAG) || exit 1; done
+reproduce-smnist: install  ## sMNIST: the same pixels in raster order, three seeds, and one of a larger model
+	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe smnist --permutation_seed none $(DATA_FLAG) --seed $$seed \
+		|| exit 1; done
+	$(RUN) scripts/train_psmnist.py --recipe smnist-wide --permutation_seed none $(DATA_FLAG)
 
 reproduce-python-sources: install  ## a next-byte model of the standard library's sources (no download)
 	$(RUN) scripts/train_char_lm.py
