@@ -264,7 +264,7 @@ def train_word_vectors(
 
 
 def _in_order(words: Iterable[str], counts: dict[str, int], vectors: np.ndarray) -> np.ndarray:
-    """Vectors in the order of ``words``: that of ``counts``, but that equally frequent words may have changed places."""
+    """Vectors in the order of ``words``: that of ``counts``, but equally frequent words may have changed places."""
     place = {word: number for number, word in enumerate(counts)}
     return vectors[[place[word] for word in words]]
 
