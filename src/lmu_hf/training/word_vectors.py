@@ -4,7 +4,7 @@ import gzip
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -256,11 +256,16 @@ def train_word_vectors(
         vectors = smooth_inverse_frequency(vectors, probability, sif)
     if spelling:
         vectors = np.hstack([vectors, spelling_vectors(counts, spelling)])
-    with path.open("w", encoding="utf-8") as file:
-        file.write(f"{len(counts)} {vectors.shape[1]}\n")
-        for word, vector in zip(counts, vectors.tolist(), strict=True):
-            file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")
+    _write_word_vectors(path, counts, vectors)
     return {"read": read, "words": len(counts)}
+
+
+def _write_word_vectors(path: Path, words: Collection[str], vectors: np.ndarray) -> None:
+    """What :func:`read_word_vectors` reads, in word2vec's text format."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{len(words)} {vectors.shape[1]}\n")
+        for word, vector in zip(words, vectors.tolist(), strict=True):
+            file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")
 
 
 def _in_order(words: Iterable[str], counts: dict[str, int], vectors: np.ndarray) -> np.ndarray:
