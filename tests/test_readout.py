@@ -12,6 +12,7 @@ from torch import Tensor
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import (
     COLUMNS,
+    FEWEST_OUTPUTS,
     LARGEST_WHOLE,
     LENGTHS,
     TILE_NUMBERS,
@@ -29,6 +30,7 @@ SYSTEM = LegendreSystem(4, 9.0)
 WAYS = [(True, False), (False, False), (False, True)]  # fused, tiled, kept
 PLANS = [Plan(fused, L, kept) for fused, kept in WAYS for L in (1, 4, 7)]
 CHANNELS = (1, 3, COLUMNS)
+OUTPUTS = (5, FEWEST_OUTPUTS)
 
 
 def noise(*shape: int) -> Tensor:
@@ -66,8 +68,9 @@ def question(b: int, n: int, d_u: int, system: LegendreSystem, d_o: int, carried
 @pytest.mark.parametrize("d_u", CHANNELS)
 @pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
 @pytest.mark.parametrize("n", [1, 3, 4, 70])
-def test_it_is_the_recurrence_read_out_and_so_are_its_gradients(plan, d_u, carried, n):
-    case = question(2, n, d_u, SYSTEM, 5, carried)
+@pytest.mark.parametrize("d_o", OUTPUTS)
+def test_it_is_the_recurrence_read_out_and_so_are_its_gradients(plan, d_u, carried, n, d_o):
+    case = question(2, n, d_u, SYSTEM, d_o, carried)
     assert_same(outcome(partial(read_states, plan=plan), *case), outcome(as_written, *case))
 
 
@@ -81,19 +84,25 @@ def test_high_orders_and_long_sequences_agree_to_rounding(order, theta, n, d_u, 
         assert_same(got, outcome(as_written, *case))
 
 
-@given(n=st.integers(1, 700), L=st.sampled_from(LENGTHS), d_u=st.sampled_from(CHANNELS), way=st.sampled_from(WAYS))
-def test_no_length_and_no_block_matters(n, L, d_u, way):
-    u, system, weight, initial = question(1, n, d_u, SYSTEM, 2, True)
+@given(
+    n=st.integers(1, 700),
+    L=st.sampled_from(LENGTHS),
+    d_u=st.sampled_from(CHANNELS),
+    d_o=st.sampled_from(OUTPUTS),
+    way=st.sampled_from(WAYS),
+)
+def test_no_length_and_no_block_matters(n, L, d_u, d_o, way):
+    u, system, weight, initial = question(1, n, d_u, SYSTEM, d_o, True)
     got = read_states(u, system, weight, initial, Plan(way[0], L, way[1]))
     for a, b in zip(got, as_written(u, system, weight, initial), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("plan", [Plan(True, 2), Plan(False, 2), Plan(False, 2, kept=True)], ids=str)
-@pytest.mark.parametrize("d_u", [1, COLUMNS])
-def test_it_differentiates_twice(plan, d_u):
+@pytest.mark.parametrize("d_u, d_o", [(1, 2), (COLUMNS, 2), (2, FEWEST_OUTPUTS)])
+def test_it_differentiates_twice(plan, d_u, d_o):
     system = LegendreSystem(2, 4.0)
-    inputs = [noise(1, 5, d_u), noise(2, d_u * 2), noise(1, d_u, 2)]
+    inputs = [noise(1, 5, d_u), noise(d_o, d_u * 2), noise(1, d_u, 2)]
     for x in inputs:
         x.requires_grad_()
 

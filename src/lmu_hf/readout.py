@@ -38,10 +38,11 @@ LARGEST_KEPT = 2**23  # numbers of m
 MOVED = 22.0  # a number written and read again, through main memory
 CACHED = 4.0  # the same through the cache
 TURNED = 5.0  # how often a joined number counts as moved where it changes places with channels
-CALL = 0.8e6  # a call of PyTorch, however small
+CALL = 1.5e6  # a call of PyTorch, however small
 THIN = 40.0  # what a product costs beside its multiply-adds, for each number of its result
 NARROW = 40.0  # what the last product costs more, for each number of its result, if it sums fewer than NARROWEST
 NARROWEST = 4
+FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
 
 
 class Plan(NamedTuple):
@@ -80,8 +81,8 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     with N = b·n, n rounded up to whole blocks, or half a block more for packed sequences, which end anywhere. Every
     number of a thin product's result counts as ``THIN`` more, and every output as ``NARROW`` more that is the sum of
     next to nothing; what is fused from several channels counts as moved ``TURNED`` times more, since time and channels
-    change places. A length that is not whole blocks moves the outputs twice more, unless m is kept, and cut in their
-    place.
+    change places. C is read for every product with it, which counts half of being moved. A length that is not whole
+    blocks moves the outputs twice more, unless m is kept, and cut in their place.
     """
     (fused, L, kept), (b, n, d, d_u, d_o, packed) = plan, shape
     steps = b * (n + L / 2) if packed else b * -(-n // L) * L
@@ -99,6 +100,7 @@ def readout_cost(plan: Plan, shape: Shape) -> float:
     else:
         frozen, trained = states * (d + L + THIN), states * d_o
         moved = 2 * joined + states * (1 if kept else 2 * CACHED / MOVED)
+    moved += (d + L) * L * d / 2
     again = 2 if kept else 3
     return again * (frozen + entering + MOVED * moved + CALL * calls) + 3 * (trained + narrow) + MOVED * ragged
 
@@ -351,10 +353,25 @@ class _ReadStates(torch.autograd.Function):
 
 def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
     """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
-    rows, width = C.shape
-    by_channel = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
-    taps = C.view(-1, by_channel.shape[1]).expand(d_u, -1, -1)  # (d_u, (d + L)·L, d)
-    return torch.bmm(taps, by_channel).view(d_u * rows, width // by_channel.shape[1] * weight.shape[0])
+    rows, d_o = len(C), len(weight)
+    matrices = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
+    taps = C.view(-1, matrices.shape[1])  # ((d + L)·L, d)
+    if d_o < FEWEST_OUTPUTS:
+        constant = (taps @ matrices.transpose(0, 1).flatten(1)).view(rows, -1, d_u, d_o).permute(2, 0, 1, 3)
+    else:
+        constant = torch.bmm(taps.expand(d_u, -1, -1), matrices)
+    return constant.reshape(d_u * rows, -1)
+
+
+def _pull_constant(gradient: Tensor, C: Tensor, weight: Tensor, d_u: int) -> Tensor:
+    """The gradient of W_m from that of :func:`_fused_constant`."""
+    d_o = len(weight)
+    taps, gradient = C.view(-1, weight.shape[1] // d_u), gradient.view(d_u, -1, d_o).mT
+    if d_o < FEWEST_OUTPUTS:
+        d_weight = (gradient.flatten(0, 1) @ taps).view(d_u, d_o, -1)
+    else:
+        d_weight = torch.bmm(gradient, taps.expand(d_u, -1, -1))
+    return d_weight.transpose(0, 1).flatten(1)
 
 
 def _pull_fused(
@@ -363,10 +380,8 @@ def _pull_fused(
     blocks, d_u = joined.shape[:2]
     gradient = gradient.reshape(blocks, -1)
     d_joined = gradient @ _fused_constant(C, weight, d_u).T
-    d_constant = (joined.flatten(1).T @ gradient).view(d_u, -1, weight.shape[0])
-    taps = C.view(-1, weight.shape[1] // d_u).expand(d_u, -1, -1)
-    d_weight = torch.bmm(d_constant.mT, taps)  # (d_u, d_o, d)
-    return d_joined.view(joined.shape), d_weight.transpose(0, 1).flatten(1)
+    d_weight = _pull_constant(joined.flatten(1).T @ gradient, C, weight, d_u)
+    return d_joined.view(joined.shape), d_weight
 
 
 def _pull_tiled(
