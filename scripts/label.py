@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loading import FLAGS
 from lmu_hf.training.record import publish
+from lmu_hf.training.staging import written_whole
 from lmu_hf.training.tasks.classification import load_tokenizer
 from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabelled_file
 
@@ -66,9 +67,8 @@ def main(argv: list[str] | None = None) -> dict[str, int]:
     counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
-        staged = args.output_file.with_suffix(".partial")
-        labelled.to_parquet(staged)
-        staged.replace(args.output_file)
+        with written_whole(args.output_file) as staged:
+            labelled.to_parquet(staged)
         print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
         publish(made, args.output_file.with_suffix(".json"))

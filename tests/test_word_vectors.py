@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -85,12 +87,26 @@ def test_words_with_spaces_and_gzipped_files_are_read(tmp_path):
         ("word\n", r"line 1 must hold a word and its numbers"),
         ("", "holds no word vector"),
         ("5 2\n", "holds no word vector"),
+        ("3 2\nthe 1 2\ncat 1 2\n", "ends early: it holds 2 of the 3 word vectors that its first line promises"),
         ("dog 1 2\n", "holds none of the 8 tokens"),
     ],
 )
 def test_a_file_that_will_not_do_is_refused_by_its_line(text, message, words, tmp_path):
     with pytest.raises(ValueError, match=message):
         load_word_vectors(write(tmp_path, text), words)
+
+
+def test_vectors_that_cannot_be_written_to_their_end_leave_what_was_there(tmp_path, monkeypatch):
+    path = write(tmp_path, GLOVE)
+    train = partial(train_word_vectors, [["a", "b"]], path, "lsa", size=1, min_count=1)
+    full = Mock(side_effect=OSError("no space left"))
+    monkeypatch.setattr("lmu_hf.training.word_vectors.format", full, raising=False)
+    with pytest.raises(OSError, match="no space left"):
+        train()
+    assert path.read_text() == GLOVE and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    train()
+    assert dict(read_word_vectors(path)).keys() == {"a", "b"} and list(tmp_path.iterdir()) == [path]
 
 
 def test_other_bytes_and_missing_files_are_refused(words, tmp_path):

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..configuration_lmu import LMUConfig
+from .staging import written_whole
 
 RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
 
@@ -52,9 +53,8 @@ class RunRecord:
     def write(self, folder: Path) -> Path:
         """Write ``run.json``, whole or not at all."""
         path = folder / "run.json"
-        staged = path.with_suffix(".json.partial")
-        staged.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        staged.replace(path)
+        with written_whole(path) as staged:
+            staged.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
         return path
 
     @classmethod
@@ -175,7 +175,8 @@ def publish(measured: dict, output: Path | None = None) -> dict:
     }
     print(json.dumps(result))
     if output is not None:
-        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        with written_whole(output) as staged:
+            staged.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

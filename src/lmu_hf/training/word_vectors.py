@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import get_logger
 
 from ..tokenization_lmu import WORD_PATTERN, train_tokenizer
+from .staging import written_whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -86,16 +87,17 @@ def read_word_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is no word with as many finite numbers as the first line has; the message has its number.
+        ValueError: a line is no word with as many finite numbers as the first line has; the message has its number. Or
+            there are fewer lines than the first one says.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of word vectors {path}")
-    width, rows = None, 0
+    width, rows, said = None, 0, None
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             line = _decoded(path, number, raw)
             if number == 1 and (counts := _header(line)) is not None:
-                width = counts[1]
+                said, width = counts
                 continue
             if width is None:
                 width = line.count(" ")
@@ -103,6 +105,8 @@ def read_word_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             yield _word_and_vector(path, number, line, width)
     if not rows:
         raise ValueError(f"{path} holds no word vector")
+    if said is not None and rows < said:
+        raise ValueError(f"{path} ends early: it holds {rows} of the {said} word vectors that its first line promises")
 
 
 def _decoded(path: Path, number: int, raw: bytes) -> str:
@@ -208,7 +212,7 @@ def train_word_vectors(
 
     Args:
         sentences: lists of words, gone through several times, never held in memory.
-        path: the file to write.
+        path: the file to write, whole or not at all.
         algorithm: ``"word2vec"`` (skip-gram, Mikolov et al. 2013); ``"fasttext"``, whose vectors are sums over a word's
             character strings (Bojanowski et al. 2017); or ``"lsa"``, latent semantic analysis, as
             :func:`latent_semantic_vectors` has it, where each list of words is a document. Of several, what each says
@@ -262,7 +266,7 @@ def train_word_vectors(
 
 def _write_word_vectors(path: Path, words: Collection[str], vectors: np.ndarray) -> None:
     """What :func:`read_word_vectors` reads, in word2vec's text format."""
-    with path.open("w", encoding="utf-8") as file:
+    with written_whole(path) as staged, staged.open("w", encoding="utf-8") as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n")
         for word, vector in zip(words, vectors.tolist(), strict=True):
             file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")

@@ -1,0 +1,19 @@
+"""Files that are there whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Where to write what shall become the file ``path`` once all of it is there, in place of an earlier one.
+
+    If writing fails, the earlier file stays as it was and what was written so far is removed.
+    """
+    staged = path.with_name(f"{path.name}.partial")
+    try:
+        yield staged
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
