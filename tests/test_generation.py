@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
 
 from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep
 
 VOCABULARY = 29
 BLOCKS = {
@@ -108,6 +109,40 @@ HOWS = {
 def test_how_the_past_is_kept_changes_nothing(how):
     model, ids = build(), draw(2, 7)
     assert torch.equal(greedy(model, ids, **how), greedy(model, ids))
+
+
+@pytest.mark.parametrize("padding", [None, [37, 0, 3]], ids=["whole", "left-padded"])
+@pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)
+def test_a_long_prompt_is_read_in_pieces(changes, padding, monkeypatch):
+    model, ids, lengths = build(changes), draw(3, 50), []
+    how = {} if padding is None else {"attention_mask": (torch.arange(50) >= torch.tensor(padding)[:, None]).long()}
+    whole = greedy(model, ids, **how)
+    monkeypatch.setitem(PROMPT_TOKENS, "cpu", 3 * 24)
+    model.model.register_forward_pre_hook(
+        lambda module, args, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    assert torch.equal(greedy(model, ids, **how), whole)
+    assert lengths == [24, 24, 2] + 11 * [1]
+
+
+def test_a_stream_reads_its_prompt_in_pieces(monkeypatch):
+    model, ids = build(), draw(50)
+    whole = list(model.stream(ids, max_new_tokens=12))
+    monkeypatch.setitem(PROMPT_TOKENS, "cpu", 24)
+    with monkeypatch.context() as patch:
+        lengths, call = [], TokenStep.logits
+        patch.setattr(TokenStep, "logits", lambda step, *args: (lengths.append(args[0].shape[1]), call(step, *args))[1])
+        assert list(model.stream(ids, max_new_tokens=12)) == whole
+    assert lengths == [24, 24, 2] + 11 * [1]
+
+
+def test_states_of_the_whole_prompt_are_given_where_they_are_asked_for(monkeypatch):
+    model, ids = build(), draw(1, 50)
+    monkeypatch.setitem(PROMPT_TOKENS, "cpu", 16)
+    made = model.generate(
+        ids, max_new_tokens=2, pad_token_id=0, return_dict_in_generate=True, output_hidden_states=True
+    )
+    assert made.hidden_states[0][0].shape[1] == 50
 
 
 def test_a_left_padded_batch_generates_what_each_prompt_alone_does():

@@ -1,4 +1,4 @@
-"""A causal model's call for one more token, recorded once and then played back."""
+"""A causal model's prompt, read in pieces, and its call for one more token, recorded once and then played back."""
 
 from operator import is_
 from typing import cast
@@ -14,7 +14,18 @@ from .cache_lmu import LMUCacheLayer
 from .recording import CannotRecordError, Recording
 
 PLAIN_INPUTS = {"input_ids", "past_key_values", "use_cache", "logits_to_keep", "return_dict"}
+PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
+SHORTEST_PIECE = 16
 logger = logging.get_logger(__name__)
+
+
+def piece_length(prompt: Tensor) -> int:
+    """How many tokens of each sequence of a prompt (b, n) to read in one call.
+
+    The memories carry all that was read before, so that pieces change nothing but what a long prompt costs: time that
+    went through main memory, and memory that grew with the length.
+    """
+    return max(PROMPT_TOKENS.get(prompt.device.type, 2**12) // max(prompt.shape[0], 1), SHORTEST_PIECE)
 
 
 class TokenStep:

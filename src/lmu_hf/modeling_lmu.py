@@ -17,7 +17,7 @@ from .alignment import SHARPNESS, Alignment
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
-from .decoding_lmu import TokenStep
+from .decoding_lmu import TokenStep, piece_length
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .ngrams import NGramEmbedding, VoteTable
@@ -459,6 +459,17 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
         return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)  # type: ignore[misc, arg-type]
 
+    def _prefill(
+        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
+    ) -> CausalLMOutputWithPast:
+        """A long prompt of tokens is read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
+        carried = model_kwargs.get("past_key_values") is not None and model_kwargs.get("inputs_embeds") is None
+        free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
+        if carried and free and input_ids.shape[1] > piece_length(input_ids):
+            generation_config.prefill_chunk_size = piece_length(input_ids)  # the config is this call's own
+        inherited: Any = super()
+        return inherited._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
+
     def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
         """Whether ``generate`` takes its step from :meth:`get_compiled_call`: on the CPU by default, too."""
         plain = generation_config.compile_config is None and not generation_config.disable_compile
@@ -507,6 +518,9 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
             raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
         cache = DynamicCache(config=self.config) if past_key_values is None else past_key_values
         step = TokenStep(self)
+        *read, ids = ids.split(piece_length(ids), dim=1)
+        for piece in read:
+            step.logits(piece, cache)
         ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
         made = 0
         while max_new_tokens is None or made < max_new_tokens:
