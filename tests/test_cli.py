@@ -10,6 +10,7 @@ import torch
 
 from lmu_hf.training import cli
 from lmu_hf.training.cli import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
+from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.series import MackeyGlassTask
@@ -165,6 +166,11 @@ def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
     assert [record.mixed_precision for record in records] == ["bf16", "no"]
     half_way, whole = (record.metrics["validation"]["nrmse"] for record in records)
     assert half_way == pytest.approx(whole, rel=0.02) and half_way != whole
+    logged = min(row["validation_nrmse"] for row in MetricsLog.read(tmp_path))
+    assert half_way == pytest.approx(logged, rel=0.02) and half_way != logged
+    task = MackeyGlassTask(15, 200, window=50)
+    saved = evaluate(load_model(str(tmp_path / "model"), task), task, "validation")
+    assert saved == records[0].metrics["validation"]
 
 
 def half(train):

@@ -52,6 +52,13 @@ class Learner:
         """Its parameters, as tensors that can be written to."""
         return [parameter.detach() for parameter in self.plain.parameters()]
 
+    def end_autocast(self) -> None:
+        """Compute in the weights' own precision from now on, as whoever loads the saved model will."""
+        # Accelerate's unwrap_model would take the forward's own decorators off with autocast's.
+        autocast = vars(self.plain)
+        if "_original_forward" in autocast:
+            autocast["forward"] = autocast.pop("_original_forward")
+
     def update(self) -> None:
         """Take one step along the gradients that have gathered, and forget them."""
         if self.recipe.max_grad_norm is not None:

@@ -347,9 +347,10 @@ class _Run:
             logger.warning("going on from %s", path)
 
     def finish(self, folder: Path, record: RunRecord) -> None:
-        """Score the chosen weights, save them, and write the record."""
+        """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress = self.progress
         self.learner.set_weights(self.best_weights)
+        self.learner.end_autocast()
         record.best_step, record.steps = progress.best_step, progress.step
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
         record.wall_seconds = round(progress.seconds, 1)
