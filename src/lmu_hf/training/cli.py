@@ -65,7 +65,7 @@ def training_parser(manual: str | None, kind: str, default: str) -> argparse.Arg
     add("--save_total_limit", type=int, default=2, help="checkpoints that are kept (default: %(default)s)")
     add("--resume_from_checkpoint", help="'auto': go on from the newest good one in the run folder; or its path")
     add("--dataloader_num_workers", type=int, default=0, help="processes that make batches")
-    add("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
+    add("--mixed_precision", choices=("no", "bf16"), help="autocast; memory and final scores stay float32")
     add("--report_to", default="tensorboard", help="a tracker: tensorboard, wandb, trackio, … or none")
     skip = "do not read the test split, for choosing hyper-parameters: resumed without this flag, a finished run does"
     add("--skip_test", action="store_true", help=skip)

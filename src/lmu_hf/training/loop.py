@@ -53,7 +53,8 @@ class Running:
         checkpoints: how many are kept.
         workers: processes that make batches.
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
-        mixed_precision: ``"no"`` or ``"bf16"``, the memory staying float32; None for what accelerate was launched with.
+        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
+            accelerate was launched with.
     """
 
     quiet: bool = False
