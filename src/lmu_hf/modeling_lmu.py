@@ -462,7 +462,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
     def _prefill(
         self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
     ) -> CausalLMOutputWithPast:
-        """A long prompt of tokens is read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
+        """Long prompts are read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
         carried = model_kwargs.get("past_key_values") is not None and model_kwargs.get("inputs_embeds") is None
         free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
         if carried and free and input_ids.shape[1] > piece_length(input_ids):
