@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmu_hf.training import cli
+from lmu_hf.training import cli, loop
 from lmu_hf.training.cli import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
 from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
@@ -113,6 +113,15 @@ def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys, m
     asked = series.main([*words, str(tmp_path / "later")])
     assert "test nrmse" in capsys.readouterr().out.splitlines()[-1] and "--skip_test" not in asked.command
     assert asked.metrics == at_once.metrics and RunRecord.read(tmp_path / "later") == asked
+
+
+def test_a_resumed_run_remembers_how_much_memory_it_took(series, tmp_path, monkeypatch):
+    words = [*SHORT, "--report_to", "none", "--checkpointing_steps", "2", "--output_dir", str(tmp_path)]
+    whole = series.main(words)
+    (tmp_path / "run.json").unlink()
+    monkeypatch.setattr(loop, "peak_memory_bytes", lambda: 1)
+    resumed = series.main([*words, "--resume_from_checkpoint", "auto"])
+    assert resumed.peak_memory_bytes > 1 and resumed.metrics == whole.metrics
 
 
 def test_the_test_of_other_data_is_not_read_for_a_finished_run(series, tmp_path):

@@ -151,6 +151,7 @@ class Progress:
     worse: int = 0
     loss_steps: int = 0
     seconds: float = 0.0
+    memory_bytes: int = 0  # the most that any of its processes has held
     rows: list[dict] = field(default_factory=list)
 
 
@@ -304,6 +305,7 @@ class _Run:
 
     def _save(self, folder: Path, identity: dict) -> None:
         """Write a checkpoint of all that decides how the run goes on."""
+        self._measure_memory()
         tensors, state = self.learner.state()
         own = random_state(variations=self.variations) | {"loss": self.loss.cpu()}
         tensors["processes"] = self._of_every_process(own)
@@ -318,6 +320,9 @@ class _Run:
                 failure = error
         if any(self._any(failure is not None)):
             raise failure or CheckpointError("the main process could not write a checkpoint")
+
+    def _measure_memory(self) -> None:
+        self.progress.memory_bytes = max(self.progress.memory_bytes, peak_memory_bytes())
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of each process, under its rank."""
@@ -359,7 +364,8 @@ class _Run:
         read_test = self.running.read_test and "test" in self.task.splits
         if read_test:
             record.metrics["test"] = self.scores("test", final=True)
-        record.peak_memory_bytes = peak_memory_bytes()
+        self._measure_memory()
+        record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()
         for tied in self.learner.plain.all_tied_weights_keys:  # saved once, under their source's name
             weights.pop(tied, None)
