@@ -140,6 +140,7 @@ def score_by_length(report: Path, metric: str, path: Path) -> Path:
         axis.bar_label(bars, labels=[f"{score:.1f}" for score in scores], padding=2)
         rows = [f"{group['rows']} rows" for group in groups]
         axis.bar_label(bars, labels=rows, label_type="center", color="white", fontsize=8)
+        axis.margins(y=0.1)  # room for the scores above the bars
         axis.set(xlabel=told["by_length"]["unit"], ylabel={"bleu": "BLEU"}.get(metric, metric))
         axis.set_title(f"{told['task']}, {told['split']}: {whole:.1f} over all rows", loc="left", fontsize=10)
         return save(figure, path)
