@@ -46,11 +46,11 @@ reproduce-psmnist: install  ## psMNIST, the paper's model: three seeds, and two 
 	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --seed $$seed || exit 1; done
 	for order in 1 2; do $(RUN) scripts/train_psmnist.py $(DATA_FLAG) --permutation_seed $$order || exit 1; done
 
-reproduce-psmnist-large: install  ## psMNIST, at most 400,000 parameters
-	$(RUN) scripts/train_psmnist.py --recipe psmnist-large $(DATA_FLAG)
+reproduce-psmnist-large: install  ## psMNIST, at most 400,000 parameters, three seeds
+	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe psmnist-large $(DATA_FLAG) --seed $$seed || exit 1; done
 
-reproduce-psmnist-plain: install  ## psMNIST, the paper's model on images as they are
-	$(RUN) scripts/train_psmnist.py --recipe psmnist-plain $(DATA_FLAG)
+reproduce-psmnist-plain: install  ## psMNIST, the paper's model on images as they are, three seeds
+	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe psmnist-plain $(DATA_FLAG) --seed $$seed || exit 1; done
 
 reproduce-smnist: install  ## sMNIST: the same pixels in raster order, three seeds, and one of a larger model
 	for seed in $(SEEDS); do $(RUN) scripts/train_psmnist.py --recipe smnist --permutation_seed none $(DATA_FLAG) --seed $$seed \
@@ -144,9 +144,11 @@ reproduce-imdb-lm: install  ## a language model of IMDB's 75,000 reviews without
 		--extra_train_file runs/labels/imdb.parquet --mixed_precision bf16
 
 reproduce-characters: install  ## PTB, text8 and WikiText by characters, each beside its LSTM (DATA=folder, or the Hub)
-	for name in ptb-char ptb-char-lstm text8 text8-lstm text8-lstm-plain text8-ngrams \
-		text8-ngrams-steep-long text8-ngrams-lstm ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
+	for name in ptb-char ptb-char-lstm text8-lstm text8-ngrams text8-ngrams-steep-long text8-ngrams-lstm \
+		ptb-char-ngrams wikitext-char wikitext-char-lstm; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) || exit 1; done
+	for seed in $(SEEDS); do for name in text8 text8-lstm-plain; do \
+		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) --seed $$seed || exit 1; done; done
 	for name in ptb-char-windows ptb-char-lstm-plain; do \
 		$(RUN) scripts/train_char_lm.py --recipe $$name $(DATA_FLAG) --mixed_precision bf16 || exit 1; done
 	for seed in $(SEEDS); do for name in text8-windows text8-lstm-plain-steep; do $(RUN) scripts/train_char_lm.py \
