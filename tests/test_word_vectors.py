@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import os
 from functools import partial
 from unittest.mock import Mock
 
@@ -107,6 +108,19 @@ def test_vectors_that_cannot_be_written_to_their_end_leave_what_was_there(tmp_pa
     monkeypatch.undo()
     train()
     assert dict(read_word_vectors(path)).keys() == {"a", "b"} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_and_what_is_no_file_stay_what_they_are(tmp_path):
+    path, link, pipe = write(tmp_path, GLOVE), tmp_path / "link.txt", tmp_path / "pipe"
+    link.symlink_to(path)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for place in (link, pipe):
+        train_word_vectors([["a", "b"]], place, "lsa", size=1, min_count=1)
+    assert link.is_symlink() and path.read_text().startswith("2 1\na ")
+    assert pipe.is_fifo() and os.read(reader, 1000) == path.read_bytes()
+    os.close(reader)
+    assert {found.name for found in tmp_path.iterdir()} == {"vectors.txt", "link.txt", "pipe"}
 
 
 def test_other_bytes_and_missing_files_are_refused(words, tmp_path):

@@ -9,8 +9,13 @@ from pathlib import Path
 def written_whole(path: Path) -> Iterator[Path]:
     """Where to write what shall become the file ``path`` once all of it is there, in place of an earlier one.
 
-    If writing fails, the earlier file stays as it was and what was written so far is removed.
+    If writing fails, the earlier file stays as it was and what was written so far is removed. A link goes on pointing
+    where it did. What is there and is no file, ``/dev/stdout`` say, is written to as it comes.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
     staged = path.with_name(f"{path.name}.partial")
     try:
         yield staged
