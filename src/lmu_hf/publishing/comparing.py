@@ -53,7 +53,7 @@ PANELS = (
         ("psmnist", "psmnist-large", "psmnist-plain"),
         (
             Mark("LMU of 2019", 102_000, 97.15),
-            Mark("the paper's LMU", 165_000, 98.49, (6, -12)),
+            Mark("the paper's LMU", 165_000, 98.49),
             Mark("SMPConv", 370_000, 99.10, (6, -12)),
             Mark("CKConv", 1_000_000, 98.54),
         ),
@@ -151,7 +151,7 @@ def _mark(records: list[RunRecord], recipe: str) -> Mark:
     group = [record for record in records if record.recipe == recipe]
     group = [record for record in group if record.architecture.get("permutation_seed", 0) == 0]
     accuracy = 100 * mean(record.metrics["test"]["accuracy"] for record in group)
-    return Mark(recipe, group[0].parameters["trainable"], accuracy, (-6, 4))
+    return Mark(recipe, group[0].parameters["trainable"], accuracy, (-6, 0))
 
 
 def _scatter(axis: Axes, marks: Sequence[Mark], colour: str, marker: str) -> None:
