@@ -25,7 +25,7 @@ def piece_length(prompt: Tensor) -> int:
     The memories carry all that was read before, so that pieces change nothing but what a long prompt costs: time that
     went through main memory, and memory that grew with the length.
     """
-    return max(PROMPT_TOKENS.get(prompt.device.type, 2**12) // max(prompt.shape[0], 1), SHORTEST_PIECE)
+    return max(PROMPT_TOKENS.get(prompt.device.type, PROMPT_TOKENS["cpu"]) // max(prompt.shape[0], 1), SHORTEST_PIECE)
 
 
 class TokenStep:

@@ -465,8 +465,9 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         """Long prompts are read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
         carried = model_kwargs.get("past_key_values") is not None and model_kwargs.get("inputs_embeds") is None
         free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
-        if carried and free and input_ids.shape[1] > piece_length(input_ids):
-            generation_config.prefill_chunk_size = piece_length(input_ids)  # the config is this call's own
+        piece = piece_length(input_ids)
+        if carried and free and input_ids.shape[1] > piece:
+            generation_config.prefill_chunk_size = piece  # the config is this call's own
         inherited: Any = super()
         return inherited._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
 

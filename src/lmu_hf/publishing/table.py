@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..training.record import RunRecord
-from ..training.staging import written_whole
+from ..training.staging import write_text
 
 IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs"]
 SIZES = ["parameters", "of them embeddings"]
@@ -158,8 +158,7 @@ def write_into(page: Path, tables: dict[str, str], script: str = "results_table.
             raise ValueError(f"{page} must hold the lines {begin!r} and {end!r}")
         before, rest = text.split(begin, 1)
         text = f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
-    with written_whole(page) as staged:
-        staged.write_text(text, encoding="utf-8")
+    write_text(page, text)
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -55,9 +55,9 @@ class Learner:
     def end_autocast(self) -> None:
         """Compute in the weights' own precision from now on, as whoever loads the saved model will."""
         # Accelerate's unwrap_model would take the forward's own decorators off with autocast's.
-        autocast = vars(self.plain)
-        if "_original_forward" in autocast:
-            autocast["forward"] = autocast.pop("_original_forward")
+        attributes = vars(self.plain)
+        if "_original_forward" in attributes:
+            attributes["forward"] = attributes.pop("_original_forward")
 
     def update(self) -> None:
         """Take one step along the gradients that have gathered, and forget them."""

@@ -151,7 +151,7 @@ class Progress:
     worse: int = 0
     loss_steps: int = 0
     seconds: float = 0.0
-    memory_bytes: int = 0  # the most that any of its processes has held
+    memory_bytes: int = 0  # the most held by the main process, or by one before it that was interrupted
     rows: list[dict] = field(default_factory=list)
 
 

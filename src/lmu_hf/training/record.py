@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..configuration_lmu import LMUConfig
-from .staging import written_whole
+from .staging import write_text
 
 RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
 
@@ -53,8 +53,7 @@ class RunRecord:
     def write(self, folder: Path) -> Path:
         """Write ``run.json``, whole or not at all."""
         path = folder / "run.json"
-        with written_whole(path) as staged:
-            staged.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
         return path
 
     @classmethod
@@ -175,8 +174,7 @@ def publish(measured: dict, output: Path | None = None) -> dict:
     }
     print(json.dumps(result))
     if output is not None:
-        with written_whole(output) as staged:
-            staged.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_text(output, json.dumps(result, indent=2) + "\n")
     return result
 
 

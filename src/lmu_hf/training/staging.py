@@ -22,3 +22,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, in UTF-8, as :func:`written_whole` has it."""
+    with written_whole(path) as staged:
+        staged.write_text(text, encoding="utf-8")
