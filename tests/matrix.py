@@ -1,0 +1,145 @@
+"""Run the tests, the README's code and the demo with the oldest, the pinned and the newest releases of what we build on.
+
+python tests/matrix.py                              # every environment, everything: `make matrix`, about an hour
+python tests/matrix.py newest --keep torch -- -k generation   # one environment, torch as pinned, and words for pytest
+
+An environment is made anew below build/matrix, from pyproject.toml's lower bounds, from constraints.txt, or from
+whatever pip finds newest. What was installed and how it went is printed, and written to a record with --output.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).parent.parent
+TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
+ENVIRONMENTS = ("floor", "pinned", "newest")
+README = ["tests/test_readme.py", "-k", "python or example"]
+
+
+def requirements(tools: bool = False) -> list[Requirement]:
+    """What pyproject.toml asks for: of a user, or of a developer."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    chosen = extras[TOOLS] if tools else [*project["dependencies"], *(w for e in extras if e != TOOLS for w in extras[e])]
+    return [requirement for requirement in map(Requirement, chosen) if requirement.name != project["name"]]
+
+
+def pins() -> dict[str, str]:
+    """constraints.txt, by names in lower case."""
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {line.split("==")[0].lower(): line for line in lines if line and not line.startswith("#")}
+
+
+def floor(requirement: Requirement) -> str:
+    """The oldest release that a requirement allows, as a constraint.
+
+    Raises:
+        ValueError: it has no lower bound.
+    """
+    bounds = [part.version for part in requirement.specifier if part.operator == ">="]
+    if not bounds:
+        raise ValueError(f"pyproject.toml: {requirement} needs a lower bound, as in {requirement.name}>=1.0")
+    return f"{requirement.name}=={bounds[0]}"
+
+
+def constraints(environment: str, keep: list[str]) -> list[str]:
+    """What pip is held to in an environment; ``keep`` names packages that are as constraints.txt has them."""
+    if environment == "pinned":
+        return list(pins().values())
+    kept = [pins()[name.lower()] for name in keep]
+    if environment == "newest":
+        return kept
+    tools = [pins()[tool.name.lower()] for tool in requirements(tools=True)]
+    return kept + tools + [floor(found) for found in requirements() if found.name not in keep]
+
+
+def build(environment: str, keep: list[str]) -> Path:
+    """Make an environment and install the package into it, with everything that its tests need; its Python."""
+    folder = PROJECT / "build" / "matrix" / environment
+    venv.create(folder, with_pip=True, clear=True)
+    held = folder / "constraints.txt"
+    held.write_text("\n".join(constraints(environment, keep)) + "\n", encoding="utf-8")
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", held]
+    subprocess.run([*install, "--editable", f"{PROJECT}[{TOOLS}]"], check=True)
+    return python
+
+
+def versions(python: Path) -> dict[str, str]:
+    """The releases of what pyproject.toml asks of a user, and of Python, as they are installed."""
+    [packages] = python.parent.parent.glob("lib/python*/site-packages")
+    found = {distribution.name.lower(): distribution.version for distribution in Distribution.discover(path=[str(packages)])}
+    said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    return {"python": said} | {name: found[name.lower()] for name in sorted({each.name for each in requirements()})}
+
+
+def run_tests(python: Path, words: list[str]) -> dict[str, int]:
+    """Run pytest and count how its tests ended."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [python, "-m", "pytest", *words]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        last = ""
+        for line in running.stdout or ():
+            print(line, end="", flush=True)
+            last = line if re.search(r"\d+ (passed|failed|error)", line) else last
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
+    if running.returncode not in (0, 1) or not counts:
+        raise SystemExit(f"pytest ended with status {running.returncode} before it could count its tests")
+    return counts
+
+
+def run(environment: str, keep: list[str], words: list[str]) -> dict:
+    """Everything in one environment: what is installed there, and how tests, README and demo went."""
+    python = build(environment, keep)
+    result: dict = {"environment": environment, "versions": versions(python), "kept": keep}
+    print(f"{environment}: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()), flush=True)
+    if words:
+        return result | {"tests": run_tests(python, words)}
+    result["tests"] = run_tests(python, ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow"])
+    result["readme"] = run_tests(python, README)
+    result["demo"] = subprocess.run([python, PROJECT / "scripts" / "demo.py"], cwd=PROJECT, check=False).returncode
+    return result
+
+
+def is_good(result: dict) -> bool:
+    """Whether nothing failed."""
+    counts = [result["tests"], result.get("readme", {})]
+    return not any(count.get(word) for count in counts for word in ("failed", "error", "errors")) and not result.get("demo")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, print, write; 0 if everything passed everywhere."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
+    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
+    parser.add_argument("--keep", nargs="+", default=[], metavar="PACKAGE", help="packages as constraints.txt pins them")
+    parser.add_argument("--output", type=Path, help="write the result to this JSON file")
+    argv = sys.argv[1:] if argv is None else argv
+    ours, words = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    args = parser.parse_args(ours)
+    for name in args.environments:
+        if name not in ENVIRONMENTS:
+            parser.error(f"unknown environment {name!r}: choose from {', '.join(ENVIRONMENTS)}")
+    for name in args.keep:
+        if name.lower() not in pins():
+            parser.error(f"--keep {name}: constraints.txt pins no such package")
+    results = [run(environment, args.keep, words) for environment in args.environments or ENVIRONMENTS]
+    if args.output:
+        args.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for result in results:
+        print(result["environment"], "passed" if is_good(result) else "FAILED", json.dumps(result["tests"]))
+    return 0 if all(map(is_good, results)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
