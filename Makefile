@@ -7,10 +7,11 @@ DATA_FLAG := $(if $(DATA),--data_dir $(DATA),)
 SEEDS ?= 0 1 2
 JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
+NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
+.PHONY: help install demo test test-slow test-all newest matrix lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
 	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-aligned reproduce-imdb reproduce-imdb-lm reproduce-characters space table card push docs clean
 
 help:  ## list the verbs
@@ -29,8 +30,16 @@ demo: install  ## train on embedded data, save, reload, run step by step, push t
 test: install  ## run the quick tests, two at a time (JOBS=0: one after another)
 	$(RUN) $(TEST) -m "not slow"
 
-test-all: install  ## run every test, slow ones too
-	$(RUN) $(TEST)
+test-slow: install  ## run the slow tests
+	$(RUN) $(TEST) -m slow
+
+test-all: test test-slow  ## run every test
+
+newest: install  ## test generation, heads, caches, pipelines and the Hub with the newest transformers, torch as pinned
+	$(RUN) tests/matrix.py newest --keep torch -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
+
+matrix: install  ## run the tests, the README's code and the demo with the oldest, the pinned and the newest releases
+	$(RUN) tests/matrix.py --output records/matrix.json
 
 lint: install  ## check style and types
 	$(RUN) -m ruff check .

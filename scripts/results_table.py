@@ -1,4 +1,4 @@
-"""Render the tables of the README and of docs/speed.md from the run records and the benchmarks, or write them there.
+"""Render the tables of the README, docs/speed.md and docs/versions.md from records/, or write them there.
 
 python scripts/results_table.py            # print them
 python scripts/results_table.py --write    # put them between their pages' markers
@@ -7,7 +7,7 @@ python scripts/results_table.py --write    # put them between their pages' marke
 import argparse
 from pathlib import Path
 
-from lmu_hf.publishing import speed, table
+from lmu_hf.publishing import speed, table, versions
 
 PROJECT = Path(__file__).parent.parent
 
@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     pages = {
         PROJECT / "README.md": table.render(args.records) | speed.render_summaries(args.records),
         PROJECT / "docs" / "speed.md": speed.render(args.records),
+        PROJECT / "docs" / "versions.md": versions.render(args.records),
     }
     for page, tables in pages.items():
         if args.write:

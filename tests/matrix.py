@@ -1,4 +1,4 @@
-"""Run the tests, the README's code and the demo with the oldest, the pinned and the newest releases of what we build on.
+"""Run the tests, the README's code and the demo with the oldest, pinned and newest releases of our requirements.
 
 python tests/matrix.py                              # every environment, everything: `make matrix`, about an hour
 python tests/matrix.py newest --keep torch -- -k generation   # one environment, torch as pinned, and words for pytest
@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parent.parent
 TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
+# What this folder says of the matrix's own record is not a question to an environment.
+TESTS = ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow", "--ignore", "tests/test_matrix.py"]
 ENVIRONMENTS = ("floor", "pinned", "newest")
 README = ["tests/test_readme.py", "-k", "python or example"]
 
@@ -30,7 +32,9 @@ def requirements(tools: bool = False) -> list[Requirement]:
     """What pyproject.toml asks for: of a user, or of a developer."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    chosen = extras[TOOLS] if tools else [*project["dependencies"], *(w for e in extras if e != TOOLS for w in extras[e])]
+    chosen = (
+        extras[TOOLS] if tools else [*project["dependencies"], *(w for e in extras if e != TOOLS for w in extras[e])]
+    )
     return [requirement for requirement in map(Requirement, chosen) if requirement.name != project["name"]]
 
 
@@ -78,9 +82,11 @@ def build(environment: str, keep: list[str]) -> Path:
 def versions(python: Path) -> dict[str, str]:
     """The releases of what pyproject.toml asks of a user, and of Python, as they are installed."""
     [packages] = python.parent.parent.glob("lib/python*/site-packages")
-    found = {distribution.name.lower(): distribution.version for distribution in Distribution.discover(path=[str(packages)])}
+    found = {
+        distribution.name.lower(): distribution.version for distribution in Distribution.discover(path=[str(packages)])
+    }
     said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    return {"python": said} | {name: found[name.lower()] for name in sorted({each.name for each in requirements()})}
+    return {"python": said} | {name: found[name.lower()] for name in sorted({needed.name for needed in requirements()})}
 
 
 def run_tests(python: Path, words: list[str]) -> dict[str, int]:
@@ -102,10 +108,12 @@ def run(environment: str, keep: list[str], words: list[str]) -> dict:
     """Everything in one environment: what is installed there, and how tests, README and demo went."""
     python = build(environment, keep)
     result: dict = {"environment": environment, "versions": versions(python), "kept": keep}
-    print(f"{environment}: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()), flush=True)
+    print(
+        f"{environment}: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()), flush=True
+    )
     if words:
         return result | {"tests": run_tests(python, words)}
-    result["tests"] = run_tests(python, ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow"])
+    result["tests"] = run_tests(python, TESTS)
     result["readme"] = run_tests(python, README)
     result["demo"] = subprocess.run([python, PROJECT / "scripts" / "demo.py"], cwd=PROJECT, check=False).returncode
     return result
@@ -114,15 +122,21 @@ def run(environment: str, keep: list[str], words: list[str]) -> dict:
 def is_good(result: dict) -> bool:
     """Whether nothing failed."""
     counts = [result["tests"], result.get("readme", {})]
-    return not any(count.get(word) for count in counts for word in ("failed", "error", "errors")) and not result.get("demo")
+    return not any(count.get(word) for count in counts for word in ("failed", "error", "errors")) and not result.get(
+        "demo"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print, write; 0 if everything passed everywhere."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
-    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
-    parser.add_argument("--keep", nargs="+", default=[], metavar="PACKAGE", help="packages as constraints.txt pins them")
+    parser.add_argument(
+        "environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)"
+    )
+    parser.add_argument(
+        "--keep", nargs="+", default=[], metavar="PACKAGE", help="packages as constraints.txt pins them"
+    )
     parser.add_argument("--output", type=Path, help="write the result to this JSON file")
     argv = sys.argv[1:] if argv is None else argv
     ours, words = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])

@@ -1,0 +1,68 @@
+"""The bounds of pyproject.toml are those that the matrix of environments ran."""
+
+import json
+from pathlib import Path
+
+import matrix
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+PROJECT = Path(__file__).parent.parent
+RECORD = json.loads((PROJECT / "records" / "matrix.json").read_text(encoding="utf-8"))
+RUNS = {run["environment"]: run for run in RECORD}
+
+
+def test_every_environment_was_run_and_passed():
+    assert tuple(RUNS) == matrix.ENVIRONMENTS
+    for run in RUNS.values():
+        assert matrix.is_good(run) and run["tests"]["passed"] > 4000 and run["readme"]["passed"] > 5
+        assert not run["kept"]
+
+
+def test_the_lower_bounds_are_the_releases_of_the_floor():
+    for requirement in matrix.requirements():
+        bound, ran = matrix.floor(requirement).split("==")[1], RUNS["floor"]["versions"][requirement.name]
+        assert Version(ran) == Version(bound), requirement
+
+
+def test_the_pinned_releases_are_those_of_the_constraints():
+    pins = matrix.pins()
+    for requirement in matrix.requirements():
+        pinned = pins[requirement.name.lower()].split("==")[1]
+        assert Version(RUNS["pinned"]["versions"][requirement.name].split("+")[0]) == Version(pinned), requirement
+
+
+def test_no_pin_lies_outside_the_bounds():
+    for requirement in matrix.requirements():
+        assert matrix.pins()[requirement.name.lower()].split("==")[1] in requirement.specifier, requirement
+
+
+def test_what_is_held_in_every_environment():
+    assert matrix.constraints("newest", []) == []
+    assert matrix.constraints("newest", ["torch"]) == ["torch==2.13.0"]
+    floor = matrix.constraints("floor", [])
+    assert matrix.floor(Requirement("transformers>=5.21,<6")) == "transformers==5.21" and "transformers==5.21" in floor
+    assert "torch==2.7" not in matrix.constraints("floor", ["torch"])
+
+
+def test_a_requirement_without_a_lower_bound_is_named():
+    with pytest.raises(ValueError, match="torch<3 needs a lower bound"):
+        matrix.floor(Requirement("torch<3"))
+
+
+@pytest.mark.parametrize(
+    "words, message", [(["oldest"], "unknown environment 'oldest'"), (["--keep", "torhc"], "torhc")]
+)
+def test_what_does_not_exist_is_named(words, message, capsys):
+    with pytest.raises(SystemExit):
+        matrix.main(words)
+    assert message in capsys.readouterr().err
+
+
+def test_failures_anywhere_are_failures():
+    run = {"tests": {"passed": 3}, "readme": {"passed": 1}, "demo": 0}
+    assert matrix.is_good(run)
+    assert not matrix.is_good(run | {"tests": {"passed": 3, "failed": 1}})
+    assert not matrix.is_good(run | {"readme": {"errors": 1}})
+    assert not matrix.is_good(run | {"demo": 1})
