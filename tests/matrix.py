@@ -82,9 +82,7 @@ def build(environment: str, keep: list[str]) -> Path:
 def versions(python: Path) -> dict[str, str]:
     """The releases of what pyproject.toml asks of a user, and of Python, as they are installed."""
     [packages] = python.parent.parent.glob("lib/python*/site-packages")
-    found = {
-        distribution.name.lower(): distribution.version for distribution in Distribution.discover(path=[str(packages)])
-    }
+    found = {package.name.lower(): package.version for package in Distribution.discover(path=[str(packages)])}
     said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     return {"python": said} | {name: found[name.lower()] for name in sorted({needed.name for needed in requirements()})}
 
@@ -108,9 +106,7 @@ def run(environment: str, keep: list[str], words: list[str]) -> dict:
     """Everything in one environment: what is installed there, and how tests, README and demo went."""
     python = build(environment, keep)
     result: dict = {"environment": environment, "versions": versions(python), "kept": keep}
-    print(
-        f"{environment}: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()), flush=True
-    )
+    print(environment, *(f"{name} {version}" for name, version in result["versions"].items()), sep=", ", flush=True)
     if words:
         return result | {"tests": run_tests(python, words)}
     result["tests"] = run_tests(python, TESTS)
@@ -122,20 +118,17 @@ def run(environment: str, keep: list[str], words: list[str]) -> dict:
 def is_good(result: dict) -> bool:
     """Whether nothing failed."""
     counts = [result["tests"], result.get("readme", {})]
-    return not any(count.get(word) for count in counts for word in ("failed", "error", "errors")) and not result.get(
-        "demo"
-    )
+    failures = [count[word] for count in counts for word in ("failed", "error", "errors") if word in count]
+    return not any(failures) and not result.get("demo")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print, write; 0 if everything passed everywhere."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
+    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=", ".join(ENVIRONMENTS))
     parser.add_argument(
-        "environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)"
-    )
-    parser.add_argument(
-        "--keep", nargs="+", default=[], metavar="PACKAGE", help="packages as constraints.txt pins them"
+        "--keep", nargs="+", default=[], metavar="PACKAGE", help="take these as constraints.txt pins them"
     )
     parser.add_argument("--output", type=Path, help="write the result to this JSON file")
     argv = sys.argv[1:] if argv is None else argv
