@@ -32,10 +32,9 @@ def requirements(tools: bool = False) -> list[Requirement]:
     """What pyproject.toml asks for: of a user, or of a developer."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    chosen = (
-        extras[TOOLS] if tools else [*project["dependencies"], *(w for e in extras if e != TOOLS for w in extras[e])]
-    )
-    return [requirement for requirement in map(Requirement, chosen) if requirement.name != project["name"]]
+    used = [project["dependencies"], *(extras[name] for name in extras if name != TOOLS)]
+    lines = extras[TOOLS] if tools else [line for group in used for line in group]
+    return [requirement for requirement in map(Requirement, lines) if requirement.name != project["name"]]
 
 
 def pins() -> dict[str, str]:
@@ -67,13 +66,15 @@ def constraints(environment: str, keep: list[str]) -> list[str]:
     return kept + tools + [floor(found) for found in requirements() if found.name not in keep]
 
 
-def build(environment: str, keep: list[str]) -> Path:
+def build(environment: str, keep: list[str], reuse: bool) -> Path:
     """Make an environment and install the package into it, with everything that its tests need; its Python."""
     folder = PROJECT / "build" / "matrix" / environment
+    python = folder / "bin" / "python"
+    if reuse and python.exists():
+        return python
     venv.create(folder, with_pip=True, clear=True)
     held = folder / "constraints.txt"
     held.write_text("\n".join(constraints(environment, keep)) + "\n", encoding="utf-8")
-    python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", held]
     subprocess.run([*install, "--editable", f"{PROJECT}[{TOOLS}]"], check=True)
     return python
@@ -102,9 +103,9 @@ def run_tests(python: Path, words: list[str]) -> dict[str, int]:
     return counts
 
 
-def run(environment: str, keep: list[str], words: list[str]) -> dict:
+def run(environment: str, keep: list[str], reuse: bool, words: list[str]) -> dict:
     """Everything in one environment: what is installed there, and how tests, README and demo went."""
-    python = build(environment, keep)
+    python = build(environment, keep, reuse)
     result: dict = {"environment": environment, "versions": versions(python), "kept": keep}
     print(environment, *(f"{name} {version}" for name, version in result["versions"].items()), sep=", ", flush=True)
     if words:
@@ -130,6 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep", nargs="+", default=[], metavar="PACKAGE", help="take these as constraints.txt pins them"
     )
+    parser.add_argument("--reuse", action="store_true", help="use an environment that is there as it is")
     parser.add_argument("--output", type=Path, help="write the result to this JSON file")
     argv = sys.argv[1:] if argv is None else argv
     ours, words = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
@@ -140,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.keep:
         if name.lower() not in pins():
             parser.error(f"--keep {name}: constraints.txt pins no such package")
-    results = [run(environment, args.keep, words) for environment in args.environments or ENVIRONMENTS]
+    results = [run(environment, args.keep, args.reuse, words) for environment in args.environments or ENVIRONMENTS]
     if args.output:
         args.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for result in results:
