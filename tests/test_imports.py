@@ -29,22 +29,29 @@ LADDER = {
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "cache_names": set(),
+    "checking": set(),
     "recording": set(),
-    "decoding_lmu": {"recording", "cache_lmu"},
+    "decoding_lmu": {"recording", "cache_lmu", "cache_names"},
+    "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
     "modeling_lmu": {
-        *("decoding_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu"),
+        *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("configuration_lmu", "cache_lmu", "cache_names", "checking"),
     },
     "pipeline_lmu": set(),
-    "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
+    "modeling_lmu_seq2seq": {
+        *("modeling_lmu", "generation_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu"),
+        *("cache_lmu", "cache_names", "checking"),
+    },
     "heads_lmu": {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu"),
+        *("configuration_lmu", "cache_lmu", "cache_names", "checking"),
     },
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+    "checking",
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

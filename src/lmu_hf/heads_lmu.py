@@ -1,7 +1,6 @@
 """What a stack of memories is asked: which class, which pair, which image, what next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,8 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment
+from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_caches
+from .checking import check_steps, check_tensors
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
@@ -69,10 +70,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
         """
         pooling = self.config.pooling
-        if pooling != "last" and inputs.get("past_key_values") is not None:
-            raise ValueError(
-                f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from past_key_values"
-            )
+        if pooling != "last" and inputs.get("cache") is not None:
+            raise ValueError(f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from a cache")
         wants_states = inputs.get("output_hidden_states") or self.config.output_hidden_states
         mean_only = pooling == "mean" and segments is None and not wants_states and self.model.can_skip_to_mean
         mean_only = mean_only and not torch.compiler.is_exporting()  # a fixed response has a length
@@ -208,10 +207,11 @@ class LMUForSequenceClassification(LMUPooledModel):
         inputs_embeds: Tensor | None = None,
         input_values: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> SequenceClassifierOutput:
         """Classify sequences; inputs as for :class:`LMUModel`.
@@ -220,21 +220,22 @@ class LMUForSequenceClassification(LMUPooledModel):
 
         Args:
             labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats.
-            past_key_values: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
+            cache: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
+            past_key_values: another name of ``cache``.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
-        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, past_key_values, **kwargs)
-        if self.votes is not None and (input_ids is None or past_key_values is not None):
+        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
+        if self.votes is not None and (input_ids is None or cache is not None):
             raise ValueError(
-                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no "
-                "past_key_values"
+                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no cache"
             )
         pooled, outputs = self.pool(
             attention_mask,
             segments,
             **inputs,
-            past_key_values=past_key_values,
-            use_cache=bool(use_cache) or past_key_values is not None,
+            cache=cache,
+            use_cache=bool(use_cache) or cache is not None,
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(pooled)
@@ -247,7 +248,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             loss=self.loss(labels, *(learners or [logits])),
             logits=logits,
             learners=learners,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
@@ -260,18 +261,19 @@ class LMUForSequenceClassification(LMUPooledModel):
         return self._over_time(steps, ("mean",), ids, attention_mask, segments)
 
 
-@dataclass
+@output_with_cache
 class LMUClassifierOutput(SequenceClassifierOutput):
     """A classifier's output and the memories behind it.
 
     Args:
-        past_key_values: the carried memories, if ``use_cache`` asked for them.
+        cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` where transformers is older than
+            5.24).
         learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
             add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
             trained on, and would leave a stack that learns to add to them little to learn.
     """
 
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     learners: tuple[Tensor, ...] | None = None
 
 
@@ -323,6 +325,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
             ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, a row or packed pair has
                 no step of one of its sequences, or packed pairs come with ``pair_input_ids``.
         """
+        refuse_caches(kwargs)
+        check_steps(input_ids=input_ids, inputs_embeds=inputs_embeds, pair_input_ids=pair_input_ids)
+        check_tensors(attention_mask=attention_mask, token_type_ids=token_type_ids)
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
         pairs = self.find_segments(
@@ -469,6 +474,8 @@ class LMUForImageClassification(LMUPooledModel):
             labels: (b,) class ids.
         """
         refuse_packing(kwargs)
+        refuse_caches(kwargs)
+        check_tensors(pixel_values=pixel_values)
         if pixel_values is None:
             raise ValueError("pixel_values (batch, channels, height, width) must be given")
         sequence = self.pixel_sequence(pixel_values)
@@ -479,20 +486,20 @@ class LMUForImageClassification(LMUPooledModel):
         return ImageClassifierOutput(loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states)
 
 
-@dataclass
+@output_with_cache
 class LMUForecastOutput(ModelOutput):
     """What the forecast head returns.
 
     Args:
         loss: mean squared error over real steps, if labels were given.
         predictions: (b, n, output_size).
-        past_key_values: the carried memories.
+        cache: the carried memories (``past_key_values`` where transformers is older than 5.24).
         hidden_states: as :class:`LMUModel` returns them.
     """
 
     loss: Tensor | None = None
     predictions: Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -517,10 +524,11 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> LMUForecastOutput:
         """Predict at every step.
@@ -529,23 +537,25 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1.
             attention_mask: (b, n), zero where a step does not exist.
             position_ids: (b, n), of several series packed in a row: one starts at every 0.
-            past_key_values: carried memories of the series so far.
+            cache: carried memories of the series so far.
             labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict.
+            past_key_values: another name of ``cache``.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
             input_values=input_values,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
-            segments=self.find_segments(input_values, attention_mask, position_ids, past_key_values, **kwargs),
+            segments=self.find_segments(input_values, attention_mask, position_ids, cache, **kwargs),
             return_dict=True,
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(
             loss=None if labels is None else self._loss(predictions, labels, attention_mask),
             predictions=predictions,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
