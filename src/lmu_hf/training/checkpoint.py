@@ -17,9 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FORMAT = "lmu checkpoint 1"
+from .finite import first_not_finite
+
+FORMAT = "lmu checkpoint 2"
 MANIFEST = "manifest.json"
 STATE = "state.json"
+TENSORS = ".safetensors"
 STAGING = ".staging-"
 
 logger = logging.getLogger(__name__)
@@ -43,21 +46,25 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Write a checkpoint, whole or not at all, and delete what is older than the newest ``keep``.
+    """Write a checkpoint, whole or not at all, read it back, and delete what is older than the newest ``keep``.
 
     Raises:
+        FloatingPointError: a tensor holds NaN or an infinity; nothing is written.
         CheckpointError: a file could not be written; earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{STAGING}*"):  # what an interrupted save left behind
-        shutil.rmtree(left)
+    for group, tensors in checkpoint.tensors.items():
+        if (name := first_not_finite(tensors)) is not None:
+            raise FloatingPointError(f"{name} ({group}) is not finite")
     final = folder / f"step-{step:08d}"
     staging = folder / f"{STAGING}{final.name}"
-    staging.mkdir()
     path = staging
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{STAGING}*"):  # what an interrupted save left behind
+            shutil.rmtree(left)
+        staging.mkdir()
         for name, tensors in checkpoint.tensors.items():
-            path = staging / f"{name}.safetensors"
+            path = staging / f"{name}{TENSORS}"
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
         path = staging / STATE
         path.write_text(json.dumps(checkpoint.state), encoding="utf-8")
@@ -74,54 +81,102 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise CheckpointError(f"{path.name} of {final} could not be written: {error}") from error
-    for old in _steps(folder)[keep:]:
-        shutil.rmtree(old)
+    verify(final)
+    _delete_old(folder, final, keep)
     return final
 
 
-def verify(path: Path) -> None:
-    """Compare every file of a checkpoint with its manifest.
+def verify(path: Path) -> dict[str, dict]:
+    """Compare every file of a checkpoint with its manifest, which is given back.
 
     Raises:
-        CheckpointError: a file is missing, cut short or changed.
+        CheckpointError: a file is missing, cannot be read, is cut short or changed.
     """
-    for name, expected in _read_manifest(path).items():
+    files = _read_manifest(path)
+    for name, expected in files.items():
         file = path / name
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing")
-        if file.stat().st_size != expected["bytes"]:
-            raise CheckpointError(f"{file} has {file.stat().st_size:,} bytes in place of {expected['bytes']:,}")
-        with file.open("rb") as stream:
-            if file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
-                raise CheckpointError(f"{file} is not what was written: its sha256 differs from the manifest's")
+        try:
+            size = file.stat().st_size
+            if size != expected["bytes"]:
+                raise CheckpointError(f"{file} has {size:,} bytes in place of {expected['bytes']:,}")
+            with file.open("rb") as stream:
+                if file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
+                    raise CheckpointError(f"{file} is not what was written: its sha256 differs from the manifest's")
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{file} is missing") from error
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read: {error}") from error
+    return files
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint after verifying every byte of it.
+    """Read the files that a checkpoint's manifest lists, and no others, after verifying every byte of them.
 
     Raises:
-        CheckpointError: it is damaged, or not a checkpoint.
+        CheckpointError: the folder is no checkpoint, or damaged.
     """
-    verify(path)
-    tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    return Checkpoint(tensors, json.loads((path / STATE).read_text(encoding="utf-8")))
+    files = verify(path)
+    tensors, state = {}, None
+    for name in files:
+        try:
+            if name == STATE:
+                state = json.loads((path / name).read_text(encoding="utf-8"))
+            else:
+                tensors[name.removesuffix(TENSORS)] = load_file(path / name)
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            raise CheckpointError(f"{path / name} cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} lacks a {STATE} that says how far its run had come")
+    return Checkpoint(tensors, state)
 
 
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is as it was written; damaged ones are named in a warning and passed over."""
-    for path in _steps(folder):
+    for path in steps(folder):
         try:
             verify(path)
         except CheckpointError as error:
-            logger.warning("checkpoint %s is damaged and passed over: %s", path.name, error)
+            pass_over(path, error)
         else:
             return path
     return None
 
 
-def _steps(folder: Path) -> list[Path]:
-    """Checkpoints, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+def steps(folder: Path) -> list[Path]:
+    """What lies there under a checkpoint's name, good or damaged, the newest first."""
+    return sorted(folder.glob("step-" + 8 * "[0-9]"), reverse=True)
+
+
+def pass_over(path: Path, error: CheckpointError) -> None:
+    """Warn of a damaged checkpoint, which is left where it is."""
+    logger.warning("checkpoint %s is damaged and passed over: %s", path.name, error)
+
+
+def _delete_old(folder: Path, final: Path, keep: int) -> None:
+    """Delete what is older than the newest ``keep`` good checkpoints, of which the one just written is one.
+
+    A damaged checkpoint counts for nothing: it is deleted once enough good ones are newer, and no good one makes way
+    for it.
+    """
+    kept = [final]
+    for path in steps(folder):
+        if path == final:
+            continue
+        try:
+            if len(kept) >= keep:
+                shutil.rmtree(path)
+            elif _is_good(path):
+                kept.append(path)
+        except OSError as error:
+            logger.warning("checkpoint %s is no longer needed and could not be deleted: %s", path, error)
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _manifest(folder: Path) -> dict:
@@ -133,19 +188,32 @@ def _manifest(folder: Path) -> dict:
 
 
 def _read_manifest(path: Path) -> dict[str, dict]:
+    """The files that a checkpoint is made of: of each its size and its sha256.
+
+    Raises:
+        CheckpointError: there is no such list, or it is not one that :func:`save` wrote.
+    """
     file = path / MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} is missing: {path} is not a checkpoint, or not a whole one") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{file} is not the manifest of a {FORMAT!r}")
     files = manifest.get("files")
     if not isinstance(files, dict) or manifest.get("seal") != _seal(files):
         raise CheckpointError(f"{file} is not what was written: its seal does not fit its list of files")
+    if not all(_is_entry(name, expected) for name, expected in files.items()):
+        raise CheckpointError(f"{file} does not list files of its own folder with their size and sha256")
     return files
+
+
+def _is_entry(name: str, expected: object) -> bool:
+    """Whether a manifest's line names a file beside it, of a kind that :func:`save` writes, and says what it holds."""
+    plain = Path(name).name == name and (name == STATE or name.endswith(TENSORS))
+    return plain and isinstance(expected, dict) and expected.keys() == {"bytes", "sha256"}
 
 
 def _seal(files: object) -> str:

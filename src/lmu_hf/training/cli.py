@@ -2,22 +2,28 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
-from transformers import PreTrainedModel, SchedulerType
+from transformers import PreTrainedModel
 
 from ..publishing.figures import learning_curve
-from .checkpoint import CheckpointError
-from .launch import check_processes
-from .loop import read_test, train
+from .finished import is_complete
+from .launch import check_processes, typed_command
+from .loop import train
+from .processes import on_main
 from .recipes import RECIPES, Recipe, get_recipe
 from .record import RunRecord
+from .run_folder import owned
+from .schedules import schedule_names
+from .signals import Interrupted
 from .tasks.base import Task
 
 # Flags that replace a recipe's field: the flag, the field, its type, and what to say of it.
@@ -31,7 +37,7 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("eval_steps", "eval_steps", int, "evaluate every so many steps (default: once an epoch)"),
     ("per_device_train_batch_size", "batch_size", int, "rows a process reads at once"),
     ("gradient_accumulation_steps", "accumulation", int, "batches whose gradients make one step"),
-    ("lr_scheduler_type", "schedule", str, "one of " + ", ".join(kind.value for kind in SchedulerType)),
+    ("lr_scheduler_type", "schedule", str, "one of " + ", ".join(schedule_names())),
     ("warmup_ratio", "warmup", float, "part of all steps over which the learning rate rises"),
     ("max_grad_norm", "max_grad_norm", float, "gradients are clipped to this norm"),
     ("label_smoothing_factor", "label_smoothing", float, "of a classifier's cross-entropy"),
@@ -95,26 +101,35 @@ def run(
         recipe = asked_recipe(args)
         how = asked_running(args)
         folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
-        finished = RunRecord.read(folder) if how["resume"] is True and (folder / "run.json").exists() else None
-        if finished is not None and (args.skip_test or "test" in finished.metrics):
-            return _tell(folder, finished, "is complete already; ")
         if args.quiet:
             _hide_progress_of_datasets()
         with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
             task = load_task(args, recipe)
-        if finished is not None:
-            record = read_test(folder, finished, task)
-        else:
-            set_seed(args.seed)
-            model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+        set_seed(args.seed)
+        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+        complete = bool(how["resume"]) and is_complete(folder)
+        with ExitStack() as held:
+            if not complete:
+                on_main(lambda: held.enter_context(owned(folder)))
             record = train(model, recipe, task, args.seed, folder, **how)
-    except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
+            if not complete:
+                on_main(lambda: learning_curve(folder, folder / "figures" / "learning_curve.png"))
+    except Interrupted as interruption:
+        _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
+        raise
+    except KeyboardInterrupt:
+        _say(f"interrupted; this goes on from the last checkpoint: {typed_command(resume_from_checkpoint='auto')}")
+        raise SystemExit(128 + signal.SIGINT) from None
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
-    if PartialState().is_main_process:
-        learning_curve(folder, folder / "figures" / "learning_curve.png")
-    _tell(folder, record, "" if finished is None else "is complete already; ")
+    _tell(folder, record, "is complete already; " if complete else "")
     PartialState().destroy_process_group()
     return record
+
+
+def _say(text: str) -> None:
+    if PartialState().is_main_process:
+        print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
 
 
 def _hide_progress_of_datasets() -> None:

@@ -1,6 +1,7 @@
 """Whether as many processes run as were asked for: on a CPU, accelerate starts a single one in place of two."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -24,6 +25,31 @@ def asked_processes(command: list[str]) -> int | None:
             number = match.group(1) or following
             return int(number) if number.isdigit() else None
     return None
+
+
+def typed_command(**flags: str) -> str:
+    """The command that started this process, its launcher's if it has one, with flags of it set to other values.
+
+    ``--overwrite_output_dir``, which would lose what there is to go on from, is left out.
+    """
+    words = list(sys.orig_argv)
+    for parent in psutil.Process().parents():
+        try:
+            command = parent.cmdline()
+        except psutil.Error:  # it has ended, or belongs to someone else
+            continue
+        if asked_processes(command) is not None:
+            words = command
+    kept, skip = [], False
+    for word in words:
+        name, sign, _ = word.removeprefix("--").partition("=")
+        if skip or word == "--overwrite_output_dir":
+            skip = False
+        elif word.startswith("--") and name in flags:
+            skip = not sign
+        else:
+            kept.append(word)
+    return shlex.join([*kept, *(word for name, value in flags.items() for word in (f"--{name}", value))])
 
 
 def check_processes() -> None:

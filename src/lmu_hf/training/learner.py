@@ -15,11 +15,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 
 from ..modeling_lmu import LMUModel
+from .finite import first_not_finite
 from .muon import Muon
 from .recipes import Recipe
+from .schedules import make_schedule
 
 WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -39,7 +41,7 @@ class Learner:
         optimizer = make_optimizer(model, recipe)
         self.model, prepared = accelerator.prepare(model, optimizer)
         self.prepared_optimizer = prepared
-        self.schedule = get_scheduler(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)
+        self.schedule = make_schedule(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)
         self.average: list[Tensor] = []
 
     @property
@@ -51,6 +53,12 @@ class Learner:
     def parameters(self) -> list[Tensor]:
         """Its parameters, as tensors that can be written to."""
         return [parameter.detach() for parameter in self.plain.parameters()]
+
+    def first_not_finite(self) -> str | None:
+        """The name of a weight, or of the average of one, that is not finite on this process; None if all are."""
+        named = dict(self.plain.named_parameters())
+        averages = zip(named, self.average, strict=True) if self.average else ()
+        return first_not_finite(named | {f"{name} (averaged)": average for name, average in averages})
 
     def end_autocast(self) -> None:
         """Compute in the weights' own precision from now on, as whoever loads the saved model will."""

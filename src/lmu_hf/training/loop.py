@@ -1,19 +1,16 @@
 """The one training loop, on accelerate: a recipe and a task in; checkpoints, a model and a run record out."""
 
-import json
 import logging
 import math
-import shlex
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -22,14 +19,19 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from .batches import Schedule, training_batches
-from .checkpoint import Checkpoint, CheckpointError, load, newest, save
-from .evaluation import evaluate, load_model
+from .checkpoint import Checkpoint, CheckpointError, newest, save
+from .finished import finished, is_complete
+from .finite import first_not_finite, watched_outputs
 from .heap import Heap
+from .identity import describe_run, identity
 from .learner import Learner
+from .processes import on_main
 from .randomness import random_state, restore_random_state
 from .recipes import Recipe
-from .record import MetricsLog, RunRecord, count_parameters, describe_architecture, peak_memory_bytes
-from .signals import Interruption
+from .record import MetricsLog, RunRecord, peak_memory_bytes
+from .resuming import Progress, find_checkpoint, load_run
+from .run_folder import delete, earlier_files, folder_written_whole, owned
+from .signals import Interrupted, Interruption
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0
@@ -40,14 +42,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``.
+    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``, which its record holds.
 
     Args:
         quiet: no progress bar.
         read_test: read the test split, once, with the chosen weights (if the task has one).
         resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
             checkpoint at a path.
-        overwrite: begin anew in a folder that holds an earlier run, which is then lost.
+        overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
         checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
             seldom where saving is slow.
         checkpoints: how many are kept.
@@ -55,6 +57,9 @@ class Running:
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
         mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
             accelerate was launched with.
+
+    Raises:
+        ValueError: the run is to be gone on with and to be begun anew.
     """
 
     quiet: bool = False
@@ -67,9 +72,16 @@ class Running:
     report_to: str = "none"
     mixed_precision: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
+
 
 def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_dir: Path, **how: Any) -> RunRecord:
     """Train a model, keep the weights that are best on validation, and leave a complete run folder.
+
+    Asked to resume a run that is complete, it trains nothing: the model takes on the saved weights, and the test split
+    is read if that is still to be done.
 
     Args:
         model: a fresh model; on return it holds the chosen weights.
@@ -83,10 +95,13 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
         The record, as written to ``run.json`` (last of all, so a folder that has one is complete).
 
     Raises:
-        FloatingPointError: the training loss is no longer a number.
-        FileExistsError: the folder holds an earlier run, and nothing was said of resuming or overwriting it.
-        CheckpointError: a checkpoint cannot be written, is damaged, or belongs to another run.
-        SystemExit: the process was told to end (SIGTERM, SIGINT); a checkpoint was saved first.
+        FloatingPointError: training has diverged: a loss, a score or a weight is no longer finite.
+        FileExistsError: the folder holds an earlier run, and nothing was said of resuming or overwriting it, or what is
+            not a run's.
+        RunFolderError: another process writes to the folder, or nobody can.
+        CheckpointError: a checkpoint cannot be written, or none is good.
+        AnotherRunError: the folder or the checkpoint is of another run.
+        Interrupted: the process was told to end (SIGTERM, SIGINT); a checkpoint was saved first.
     """
     running = Running(**how)
     tracker = None if running.report_to == "none" else running.report_to
@@ -96,73 +111,33 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     if running.quiet:
         disable_progress_bar()
     set_seed(seed, device_specific=True)
-    run = _Run(accelerator, model, recipe, task, seed, running)
-    record = RunRecord(
-        recipe=recipe.name,
-        task=task.name,
-        data=task.describe(),
-        metric=task.metric,
-        scorer=task.scorer,
-        seed=seed,
-        hyperparameters=recipe.hyperparameters(),
-        architecture=describe_architecture(model.config),
-        parameters=count_parameters(model),
-        processes=accelerator.num_processes,
-        mixed_precision=accelerator.mixed_precision,
-    )
-    if accelerator.is_main_process:
-        _make_room(output_dir, running)
-    accelerator.wait_for_everyone()
-    run.fit(output_dir, record)
-    run.finish(output_dir, record)
+    record = describe_run(model, recipe, task, seed, accelerator)
+    if running.resume and is_complete(output_dir):
+        return finished(output_dir, record, model, task, running.read_test)
+    run = _Run(accelerator, model, recipe, task, record, output_dir, running)
+    with ExitStack() as held:
+        on_main(lambda: held.enter_context(owned(output_dir)))
+        run.fit()
+        run.finish()
     return record
-
-
-def read_test(folder: Path, record: RunRecord, task: Task) -> RunRecord:
-    """Score the test split, if there is one, for a finished run that has not read it, and write that to its record.
-
-    The record's command is then the one that trained it, less the flag that left the test unread.
-
-    Args:
-        folder: the run folder.
-        record: as it stands there.
-        task: the run's data.
-
-    Raises:
-        CheckpointError: the data is not that of the run.
-    """
-    _check_identity(folder / "run.json", _identity(record.data), _identity(task.describe()))
-    if "test" in task.splits:
-        record.metrics["test"] = evaluate(load_model(str(folder / "model"), task), task, "test")
-        record.command = shlex.join(word for word in shlex.split(record.command) if word != "--skip_test")
-        if PartialState().is_main_process:
-            record.data |= task.extras()
-            record.write(folder)
-    return record
-
-
-@dataclass
-class Progress:
-    """How far a run has come: what a checkpoint says beside its tensors."""
-
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    loss_steps: int = 0
-    seconds: float = 0.0
-    memory_bytes: int = 0  # the most held by the main process, or by one before it that was interrupted
-    rows: list[dict] = field(default_factory=list)
 
 
 class _Run:
     """What one run holds while it trains: what learns, how far it has come, and the best weights on the way."""
 
     def __init__(
-        self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, running: Running
+        self,
+        accelerator: Accelerator,
+        model: PreTrainedModel,
+        recipe: Recipe,
+        task: Task,
+        record: RunRecord,
+        folder: Path,
+        running: Running,
     ) -> None:
-        self.accelerator, self.recipe, self.task, self.running = accelerator, recipe, task, running
-        processes, rank = accelerator.num_processes, accelerator.process_index
+        self.accelerator, self.recipe, self.task = accelerator, recipe, task
+        self.record, self.folder, self.running = record, folder, running
+        processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
         self.steps = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
@@ -172,46 +147,58 @@ class _Run:
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
         self.loaders: dict[str, DataLoader] = {}
         self.best_weights: dict[str, Tensor] = {}
+        self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
+        self.resumed = self.begun = False
 
     # ------------------------------------------------------------------ training
 
-    def fit(self, folder: Path, record: RunRecord) -> None:
+    def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
-        identity = {name: getattr(record, name) for name in ("recipe", "seed", "processes", "hyperparameters")}
-        identity |= {"architecture": record.architecture, "data": record.data}
-        identity = _identity(identity)
-        self._resume(folder, identity)
-        progress, main = self.progress, self.accelerator.is_main_process
-        log = MetricsLog(folder, progress.rows) if main else None
-        if self.running.report_to != "none":
-            self.accelerator.init_trackers(record.recipe, config=identity)
+        self._resume()
+        progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
-        bar = tqdm(
-            total=self.steps,
-            initial=progress.step,
-            unit="step",
-            disable=self.running.quiet or not main,
-            desc=record.recipe,
-        )
+        quiet = self.running.quiet or not self.accelerator.is_main_process
+        bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.recipe)
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
                 self._step(batches)
+                self._begin()
                 self.heap.tidy()
                 bar.update()
                 if self._evaluation_is_due():
-                    self._evaluate(bar, log, start)
+                    self._evaluate(bar, start)
                 told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
                 if told or self._save_is_due(late):
                     began = time.perf_counter()
                     progress.seconds = began - start
-                    self._save(folder, identity)
+                    path = self._save()
                     saved = time.perf_counter()
                     next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)
-                if told:
-                    raise SystemExit(128 + (interruption.signal or 0))
+                    if told:
+                        raise Interrupted(interruption.signal or 0, progress.step, path)
+        self._begin()
         bar.close()
         progress.seconds = time.perf_counter() - start
+
+    def _begin(self) -> None:
+        """Take the folder, once: what an earlier run left is deleted only now that this one has taken a step."""
+        if self.begun:
+            return
+        self.begun = True
+        earlier = [] if self.resumed else on_main(lambda: earlier_files(self.folder))
+        if self.running.report_to != "none":
+            config = {
+                name: value if isinstance(value, int | float | str) else str(value)
+                for name, value in identity(self.record).items()
+            }
+            self.accelerator.init_trackers(self.record.recipe, config=config)
+        on_main(lambda: self._take_folder(earlier))
+
+    def _take_folder(self, earlier: list[Path]) -> None:
+        for path in earlier:
+            delete(path)
+        self.log = MetricsLog(self.folder, self.progress.rows)
 
     def _step(self, batches: Iterator) -> None:
         """One step of the optimiser: the gradient of the mean over all terms of all turns of all processes."""
@@ -255,12 +242,15 @@ class _Run:
     def _patience_is_over(self) -> bool:
         return self.recipe.patience is not None and self.progress.worse >= self.recipe.patience
 
-    def _evaluate(self, bar: tqdm, log: MetricsLog | None, start: float) -> None:
+    def _evaluate(self, bar: tqdm, start: float) -> None:
         """Score the validation split, log it, and keep the weights if they are the best so far."""
         progress, metric = self.progress, self.task.metric
         loss = self._mean_loss()
-        with self.learner.averaged():
+        with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:
+            self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
             scores = self.scores("validation")
+            self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
+            self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1
             if progress.best is None or goodness > progress.best:
@@ -271,20 +261,38 @@ class _Run:
         bar.set_postfix(loss=f"{loss:.3f}", **{metric: f"{scores[metric]:.4f}"})
         self.accelerator.log({name: value for name, value in row.items() if name != "step"}, step=progress.step)
         progress.rows.append({**row, "seconds": time.perf_counter() - start})
-        if log is not None:
-            log.add(progress.rows[-1])
+        if self.log is not None:
+            self.log.add(progress.rows[-1])
 
     def _mean_loss(self) -> float:
         """The mean training loss of the steps since the last evaluation."""
         progress = self.progress
         mean = cast(Tensor, self.accelerator.reduce(self.loss / progress.loss_steps)).item()
         self.loss, progress.loss_steps = torch.zeros_like(self.loss), 0
-        if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the training loss before step {progress.step} is {mean}; lower "
-                f"learning_rate={self.recipe.learning_rate}"
-            )
+        self._refuse_divergence("the training loss is {}", None if math.isfinite(mean) else str(mean))
         return mean
+
+    def _refuse_divergence(self, what: str, name: str | None) -> None:
+        """End the run on every process if something is not finite on any.
+
+        Args:
+            what: was found, with ``{}`` for what it is called.
+            name: what is not finite on this process; None if all is.
+
+        Raises:
+            FloatingPointError: so it is.
+        """
+        if not any(self._any(name is not None)):
+            return
+        good = on_main(lambda: newest(self.folder / "checkpoints"))
+        found = what.format(name or "(in another process)")
+        kept = f"the last good checkpoint is {good}" if good else "no checkpoint had been saved"
+        clipped = "" if self.recipe.max_grad_norm else ", or with --max_grad_norm 1"
+        raise FloatingPointError(
+            f"training has diverged: after step {self.progress.step} {found}; {kept}, and the same flags lead here "
+            f"again: begin anew with --overwrite_output_dir and a --learning_rate below {self.recipe.learning_rate:g}"
+            f"{clipped}"
+        )
 
     @torch.no_grad()
     def scores(self, split: str, final: bool = False) -> dict[str, float]:
@@ -303,23 +311,21 @@ class _Run:
             return late
         return self.progress.step % (self.rows.steps_per_epoch if every == "epoch" else int(every)) == 0
 
-    def _save(self, folder: Path, identity: dict) -> None:
-        """Write a checkpoint of all that decides how the run goes on."""
+    def _save(self) -> Path:
+        """Write a checkpoint of all that decides how the run goes on; where it lies."""
         self._measure_memory()
         tensors, state = self.learner.state()
         own = random_state(variations=self.variations) | {"loss": self.loss.cpu()}
         tensors["processes"] = self._of_every_process(own)
         if self.progress.best is not None:
             tensors["best"] = self.best_weights
-        failure = None
-        if self.accelerator.is_main_process:
-            state |= {"identity": identity, "progress": vars(self.progress)}
-            try:
-                save(folder / "checkpoints", self.progress.step, Checkpoint(tensors, state), self.running.checkpoints)
-            except CheckpointError as error:
-                failure = error
-        if any(self._any(failure is not None)):
-            raise failure or CheckpointError("the main process could not write a checkpoint")
+        checkpoint = Checkpoint(tensors, state | {"record": asdict(self.record), "progress": vars(self.progress)})
+        folder, keep = self.folder / "checkpoints", self.running.checkpoints
+        try:
+            return on_main(lambda: save(folder, self.progress.step, checkpoint, keep))
+        except FloatingPointError as error:
+            self._refuse_divergence("{}", str(error))
+            raise
 
     def _measure_memory(self) -> None:
         self.progress.memory_bytes = max(self.progress.memory_bytes, peak_memory_bytes())
@@ -332,96 +338,66 @@ class _Run:
             every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}
         return every
 
-    def _resume(self, folder: Path, identity: dict) -> None:
+    def _resume(self) -> None:
         """Go on from a checkpoint, if the run is to and there is one."""
-        if not self.running.resume:
-            return
-        path = newest(folder / "checkpoints") if self.running.resume is True else Path(self.running.resume)
+        running = self.running
+        path = on_main(lambda: find_checkpoint(self.folder, running.resume, running.overwrite, self.record))
         if path is None:
             return
-        checkpoint = load(path)
-        _check_identity(path, checkpoint.state["identity"], identity)
-        state, tensors = checkpoint.state, checkpoint.tensors
-        self.progress = Progress(**state["progress"])
-        self.learner.load_state(tensors, state)
-        self.best_weights = tensors.get("best", {})
+        saved, failure = None, None
+        try:
+            saved = load_run(path)
+        except CheckpointError as error:  # of this process alone: the main one has read it
+            failure = error
+        if any(self._any(failure is not None)) or saved is None:
+            raise failure or CheckpointError(f"{path} could not be read by every process")
+        self.progress, self.resumed = saved.progress, True
+        self.learner.load_state(saved.tensors, saved.state)
+        self.best_weights = saved.tensors.get("best", {})
         rank = f"{self.accelerator.process_index}."
-        own = {name.removeprefix(rank): part for name, part in tensors["processes"].items() if name.startswith(rank)}
+        every = saved.tensors["processes"].items()
+        own = {name.removeprefix(rank): part for name, part in every if name.startswith(rank)}
         self.loss = own.pop("loss").to(self.loss.device)
         restore_random_state(own, variations=self.variations)
         if self.accelerator.is_main_process:
             logger.warning("going on from %s", path)
 
-    def finish(self, folder: Path, record: RunRecord) -> None:
+    # ------------------------------------------------------------------ the end
+
+    def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
-        progress = self.progress
+        progress, record = self.progress, self.record
         self.learner.set_weights(self.best_weights)
         self.learner.end_autocast()
         record.best_step, record.steps = progress.best_step, progress.step
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
         record.wall_seconds = round(progress.seconds, 1)
-        record.metrics = {"validation": self.scores("validation", final=True)}
-        read_test = self.running.read_test and "test" in self.task.splits
-        if read_test:
-            record.metrics["test"] = self.scores("test", final=True)
+        splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
+        for split in splits:
+            record.metrics[split] = self.scores(split, final=True)
+            unfit = _first_not_finite(record.metrics[split])
+            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", unfit)
         self._measure_memory()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()
-        for tied in self.learner.plain.all_tied_weights_keys:  # saved once, under their source's name
-            weights.pop(tied, None)
-        if self.accelerator.is_main_process:
-            record.data |= self.task.extras() if read_test else {}
-            self.learner.plain.save_pretrained(folder / "model", state_dict=weights)
-            if (processor := self.task.processor()) is not None:
-                processor.save_pretrained(folder / "model")
-            record.write(folder)
+        self._refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
+        on_main(lambda: self._write(weights, splits))
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.accelerator.wait_for_everyone()
 
-
-def _make_room(folder: Path, running: Running) -> None:
-    """Make the run folder; an earlier run in it is gone on with, deleted, or in the way.
-
-    Raises:
-        FileExistsError: it is in the way.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if running.resume:
-        return
-    earlier = [path for path in (folder / "run.json", folder / "checkpoints") if path.exists()]
-    if earlier and not running.overwrite:
-        raise FileExistsError(
-            f"{folder} holds an earlier run ({earlier[0].name}): resume it, overwrite it, or choose another folder"
-        )
-    if (folder / "checkpoints").exists():
-        shutil.rmtree(folder / "checkpoints")
+    def _write(self, weights: dict[str, Tensor], splits: tuple[str, ...]) -> None:
+        """Write the model and then, since it says that all is there, the record."""
+        model = self.learner.plain
+        for tied in model.all_tied_weights_keys:  # saved once, under their source's name
+            weights.pop(tied, None)
+        self.record.data |= self.task.extras() if "test" in splits else {}
+        with folder_written_whole(self.folder / "model") as staged:
+            model.save_pretrained(staged, state_dict=weights)
+            if (processor := self.task.processor()) is not None:
+                processor.save_pretrained(staged)
+        self.record.write(self.folder)
 
 
-def _check_identity(path: Path, theirs: dict, ours: dict) -> None:
-    """Refuse what another run has left.
-
-    Raises:
-        CheckpointError: something that decides the run differs; the message names it.
-    """
-    for name in sorted({*ours, *theirs}):
-        if ours.get(name) != theirs.get(name):
-            raise CheckpointError(
-                f"{path} was made with {name}={theirs.get(name)!r}; this run has {name}={ours.get(name)!r}"
-            )
-
-
-def _identity(nested: dict[str, Any]) -> dict[str, Any]:
-    """What a run is told by, flat, as JSON gives it back."""
-    return _flat(json.loads(json.dumps(nested)))
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary as one of numbers and words."""
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, int | float | str) else str(value)
-    return flat
+def _first_not_finite(scores: dict[str, float]) -> str | None:
+    return next((name for name, score in scores.items() if not math.isfinite(score)), None)

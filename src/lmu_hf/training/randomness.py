@@ -14,7 +14,7 @@ def random_state(**generators: torch.Generator) -> dict[str, Tensor]:
     states: dict[str, Tensor] = {
         "torch": torch.get_rng_state(),
         "python": torch.tensor([version, *words], dtype=torch.int64),
-        "python_gauss": torch.tensor([float("nan") if gauss is None else gauss], dtype=torch.float64),
+        "python_gauss": torch.tensor([gauss is not None, gauss or 0.0], dtype=torch.float64),
         "numpy": torch.from_numpy(np.append(keys, [place, has_gauss]).astype(np.int64)),
         "numpy_gauss": torch.tensor([cached], dtype=torch.float64),
     }
@@ -26,8 +26,8 @@ def restore_random_state(states: dict[str, Tensor], **generators: torch.Generato
     """Put every generator back to where :func:`random_state` found it."""
     torch.set_rng_state(states["torch"])
     version, *words = states["python"].tolist()
-    gauss = states["python_gauss"].item()
-    random.setstate((version, tuple(words), None if gauss != gauss else gauss))
+    has_gauss, gauss = states["python_gauss"].tolist()
+    random.setstate((version, tuple(words), gauss if has_gauss else None))
     *keys, place, has_gauss = states["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), place, has_gauss, states["numpy_gauss"].item()))
     for number in range(len(_cuda_states())):

@@ -21,12 +21,19 @@ from transformers import PreTrainedConfig
 from ..configuration_lmu import LMUConfig
 from .staging import write_text
 
+OUTCOME = {"outcome": True}  # of a field: what came of a run, or where it ran; every other field decides its numbers
 RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
 
 
 @dataclass
 class RunRecord:
-    """One training run, as its ``run.json`` holds it."""
+    """One training run, as its ``run.json`` holds it.
+
+    What identifies a run is every field that is not an outcome (:mod:`lmu_hf.training.identity`). Three of them are
+    taken from the task and the model themselves: ``options``, the task's plain attributes; ``inputs``, a digest of the
+    first rows as the model gets them; ``initial_model``, a digest of the config and the weights that training begins
+    with. Records of earlier versions lack them.
+    """
 
     recipe: str
     task: str
@@ -39,16 +46,19 @@ class RunRecord:
     mixed_precision: str = "no"
     metric: str = "accuracy"
     scorer: str = ""
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    best_step: int = 0
-    best_epoch: float = 0
-    steps: int = 0
-    wall_seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    command: str = field(default_factory=lambda: command_line())
-    commit: str | None = field(default_factory=lambda: current_commit())
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
-    hardware: dict = field(default_factory=lambda: describe_hardware())
+    options: dict | None = None
+    inputs: str | None = None
+    initial_model: str | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict, metadata=OUTCOME)
+    best_step: int = field(default=0, metadata=OUTCOME)
+    best_epoch: float = field(default=0, metadata=OUTCOME)
+    steps: int = field(default=0, metadata=OUTCOME)
+    wall_seconds: float = field(default=0.0, metadata=OUTCOME)
+    peak_memory_bytes: int = field(default=0, metadata=OUTCOME)
+    command: str = field(default_factory=lambda: command_line(), metadata=OUTCOME)
+    commit: str | None = field(default_factory=lambda: current_commit(), metadata=OUTCOME)
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions(), metadata=OUTCOME)
+    hardware: dict = field(default_factory=lambda: describe_hardware(), metadata=OUTCOME)
 
     def write(self, folder: Path) -> Path:
         """Write ``run.json``, whole or not at all."""

@@ -2,7 +2,23 @@
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
+
+
+class Interrupted(SystemExit):
+    """A run was told to end, and has saved a checkpoint; ends the process with the shell's status for that signal.
+
+    Args:
+        number: the signal's; 0 if another process of the run was told.
+        step: the run had come to.
+        checkpoint: what it saved.
+    """
+
+    def __init__(self, number: int, step: int, checkpoint: Path) -> None:
+        name = signal.Signals(number).name if number else "a signal to another process"
+        super().__init__(f"{name} ended training after step {step}, which is saved in {checkpoint}")
+        self.code = 128 + number
 
 
 class Interruption:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from ..augmentation import Augmentation
+from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")
@@ -29,7 +30,7 @@ class Recipe:
         max_steps: end after so many steps instead, however many epochs that is.
         eval_steps: evaluate every so many steps; None for once an epoch.
         patience: end after so many evaluations in a row that were no better than the best; None to go on.
-        schedule: a scheduler's name in transformers.
+        schedule: one of :func:`~lmu_hf.training.schedules.schedule_names`.
         warmup: the fraction of all steps over which the learning rate rises.
         label_smoothing: of the cross-entropy in training.
         averaging: decay per step of the exponential average of weights that is evaluated, at most (1 + t) / (10 + t) at
@@ -68,6 +69,7 @@ class Recipe:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+        check_schedule(self.schedule)
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0 < self.layer_decay <= 1:

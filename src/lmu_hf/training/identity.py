@@ -1,0 +1,165 @@
+"""Which run it is: one definition, for a finished folder, for a checkpoint and for a test split that is read later."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .checkpoint import CheckpointError
+from .recipes import Recipe
+from .record import RunRecord, count_parameters, describe_architecture
+from .tasks.base import Task
+
+ROWS = 16  # of the training and the validation split, whose inputs are compared
+SHOWN = 3  # fields that an error names
+LONGEST = 60  # characters of a value that an error shows
+DIGESTS = ("data.fingerprint", "inputs", "initial_model")  # named last: what changed them says more
+
+logger = logging.getLogger(__name__)
+
+
+class AnotherRunError(CheckpointError):
+    """What a folder or a checkpoint holds is of another run; the message names what differs."""
+
+
+def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, accelerator: Accelerator) -> RunRecord:
+    """The record of a run that is about to begin, with all that identifies it.
+
+    Args:
+        model: as it is before the first step.
+        recipe, task, seed: of the run.
+        accelerator: as it was launched.
+    """
+    return RunRecord(
+        recipe=recipe.name,
+        task=task.name,
+        data=task.describe(),
+        metric=task.metric,
+        scorer=task.scorer,
+        seed=seed,
+        hyperparameters=recipe.hyperparameters(),
+        architecture=describe_architecture(model.config),
+        parameters=count_parameters(model),
+        processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
+        options={name: _plain(value) for name, value in sorted(vars(task).items()) if _is_plain(value)},
+        inputs=_digest_inputs(task),
+        initial_model=_digest_model(model),
+    )
+
+
+def identity(record: RunRecord) -> dict[str, Any]:
+    """All of a record that decides the run's numbers, as flat names and values, as JSON gives them back."""
+    given = {own.name: getattr(record, own.name) for own in fields(record) if not own.metadata.get("outcome")}
+    return dict(_flat(json.loads(json.dumps(given))))
+
+
+def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
+    """Refuse what another run has left; say if this run goes on elsewhere than it began.
+
+    Args:
+        path: where it lies.
+        theirs: the record there. What a record of an earlier version does not say is not compared.
+        ours: of the run that was asked for.
+
+    Raises:
+        AnotherRunError: something that decides a number differs.
+    """
+    there, here = identity(theirs), identity(ours)
+    unsaid = {own.name for own in fields(theirs) if getattr(theirs, own.name) is None}
+    differing = [
+        name
+        for name in dict.fromkeys((*here, *there))
+        if here.get(name) != there.get(name)
+        and name.partition(".")[0] not in unsaid
+        # A finished run's record says more of the data: what was found out once the test split had been read.
+        and not (name.startswith("data.") and name not in here)
+    ]
+    moved = _differing_environment(theirs, ours)
+    if moved and differing == ["initial_model"]:
+        moved.append("the weights that it began with")  # random numbers differ in their last digits between machines
+        differing = []
+    if differing:
+        raise AnotherRunError(_differ(path, theirs, differing, there, here))
+    if moved:
+        logger.warning("%s was made elsewhere, so digits may differ: %s", path, "; ".join(moved))
+
+
+def _differ(path: Path, theirs: RunRecord, differing: list[str], there: dict, here: dict) -> str:
+    named = sorted(differing, key=lambda name: name in DIGESTS)[:SHOWN]
+    made, asked = (", ".join(f"{name}={_shown(values.get(name))}" for name in named) for values in (there, here))
+    more = f" (and {len(differing) - SHOWN} more)" if len(differing) > SHOWN else ""
+    return (
+        f"{path} was made with {made}; this run has {asked}{more}: give the flags that it was made with "
+        f"(`{theirs.command}`) or another --output_dir, or lose it by --overwrite_output_dir"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _differing_environment(theirs: RunRecord, ours: RunRecord) -> list[str]:
+    """What differs between the places where two records were made, one entry a program or device."""
+    sides = [{**record.versions, **record.hardware, "commit": record.commit} for record in (theirs, ours)]
+    there, here = sides
+    return [f"{name} {there.get(name)}, here {here.get(name)}" for name in here if there.get(name) != here[name]]
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a task's attribute is an option rather than data: a number, a word, or a few of them."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return all(map(_is_plain, vars(value).values()))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _digest_inputs(task: Task) -> str:
+    """Of the first rows of the splits that are trained and chosen on, as a model gets them."""
+    digest = sha256()
+    with torch.random.fork_rng(devices=()):  # a loader draws a number when it begins
+        for split in ("train", "validation"):
+            rows = range(min(ROWS, len(task.splits[split])))
+            for batch in task.loader(split, ROWS, rows=rows):
+                _add_tensors(digest, task.inputs(batch))
+    return digest.hexdigest()[:16]
+
+
+def _digest_model(model: PreTrainedModel) -> str:
+    """Of a model's config and weights."""
+    config = {
+        name: value
+        for name, value in model.config.to_dict().items()
+        if name != "transformers_version" and name[0] != "_"
+    }
+    digest = sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    _add_tensors(digest, model.state_dict())
+    return digest.hexdigest()[:16]
+
+
+def _add_tensors(digest: Any, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -1,0 +1,142 @@
+"""A run folder: who holds it, what a run writes there, and what is deleted when it is begun anew."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from .checkpoint import MANIFEST, steps
+from .record import MetricsLog, RunRecord
+
+RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
+LEFTOVERS = ("metrics.jsonl", "trackers", *(f"{name}.partial" for name in RESULTS))  # all that a killed run may leave
+LOCK, OWNER = ".lock", ".owner"
+ORPHANS_SECONDS = 15.0  # in which the workers of a process that was killed see that it is gone, and end
+
+
+class RunFolderError(ValueError):
+    """A run folder cannot be written to, or holds what is not this run's to change; the message says what."""
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Hold a run folder, made if it is not there, so that no other process writes to it.
+
+    The system ends the hold with the process, however that ends. Within one process it may be held again.
+
+    Raises:
+        RunFolderError: another process holds it, or it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, is_singleton=True)
+        outermost = not lock.is_locked
+        lock.acquire(timeout=ORPHANS_SECONDS if _owner_is_gone(folder) else 0)
+        if outermost:
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+    except Timeout as error:
+        raise RunFolderError(
+            f"{folder} is in use by {_owner(folder)}: wait until it has ended, or choose another --output_dir"
+        ) from error
+    except OSError as error:
+        raise RunFolderError(f"{folder} cannot be written to ({error}): choose another --output_dir") from error
+    try:
+        yield
+    finally:
+        if outermost:
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None:
+    """Make sure that a run may begin here: nothing that somebody may want to keep stands in the folder.
+
+    Args:
+        folder: the run folder.
+        overwrite: an earlier run may be lost, if the folder holds nothing but that.
+        resume: so may what a run left that ended before its first checkpoint.
+
+    Raises:
+        FileExistsError: something stands in the way; the message names it.
+    """
+    there = [name for name in sorted(path.name for path in folder.iterdir()) if name not in (LOCK, OWNER)]
+    ours = (*RESULTS, *LEFTOVERS) if _holds_a_run(folder) else ()
+    if overwrite:
+        if foreign := [name for name in there if name not in ours]:
+            raise FileExistsError(
+                f"{folder} holds {', '.join(foreign[:3])}{', …' * (len(foreign) > 3)}, which no run wrote there: "
+                "--overwrite_output_dir deletes runs alone; move it away, or choose another --output_dir"
+            )
+        return
+    in_the_way = [name for name in there if name in (RESULTS if ours else (*RESULTS, *LEFTOVERS))]
+    if in_the_way and not (resume and ours):
+        raise FileExistsError(
+            f"{folder} holds an earlier run ({in_the_way[0]}): --resume_from_checkpoint auto goes on with it, "
+            "--overwrite_output_dir deletes it; or choose another --output_dir"
+        )
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """What an earlier run wrote, if there was one; of its trackers, which write beside each other, the single files."""
+    if not _holds_a_run(folder):
+        return []
+    trackers = folder / "trackers"
+    names = {*RESULTS, *LEFTOVERS} - {trackers.name}
+    return [*(folder / name for name in sorted(names)), *(path for path in trackers.rglob("*") if path.is_file())]
+
+
+def delete(path: Path) -> None:
+    """Delete a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """Where to write what shall become the folder ``path``, in place of an earlier one, once all of it is there."""
+    staged = path.with_name(f"{path.name}.partial")
+    delete(staged)
+    try:
+        yield staged
+        delete(path)
+        staged.rename(path)
+    finally:
+        delete(staged)
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether a run wrote here: its record, its log or a checkpoint tells of it."""
+    try:
+        if (folder / "run.json").is_file():
+            return RunRecord.read(folder) is not None
+        if (folder / "metrics.jsonl").is_file():
+            return all("step" in row for row in MetricsLog.read(folder))
+    except (ValueError, TypeError):  # somebody else's file of that name
+        return False
+    return any((path / MANIFEST).is_file() for path in steps(folder / "checkpoints"))
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it has this moment begun, or ended
+        return "another process"
+
+
+def _owner_is_gone(folder: Path) -> bool:
+    """Whether the process that held the folder last was killed, so that only its workers can hold it still."""
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return owner["host"] == socket.gethostname() and not psutil.pid_exists(owner["pid"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
