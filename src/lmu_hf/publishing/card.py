@@ -4,7 +4,7 @@ import json
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..training.record import RunRecord
 from .kinds import dataset_of, example_of, kind_of
+from .markup import block, code, one_line, table, text
+from .records import own_record, readable_records
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRIC_NAMES = {
@@ -53,10 +55,10 @@ class Shown:
 
         Raises:
             FileNotFoundError: the run has not finished.
-            ValueError: its record, or a neighbour's, cannot be read.
+            ValueError: its record cannot be read, or is none. A neighbour's that cannot be read is left out.
         """
-        record = RunRecord.read(run)
-        others = [RunRecord.read(path.parent) for path in sorted(run.parent.glob("*/run.json")) if path.parent != run]
+        record = own_record(run)
+        others = [other for folder, other in readable_records(run.parent) if folder != run]
         seeds = [other for other in others if training_of(other) == training_of(record) and other.seed != record.seed]
         return cls(record, seeds, [other for other in others if _is_baseline(other, record)], history)
 
@@ -81,7 +83,13 @@ def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
 
 def model_name(run: Path) -> str:
     """What a run folder's model is called, whatever its seed."""
-    return "lmu-" + re.sub(r"-seed\d+$", "", run.name)
+    return "lmu-" + (slug(re.sub(r"-seed\d+$", "", run.name), keep="_.") or "model")
+
+
+def slug(words: str, keep: str = "") -> str:
+    """Words as a part of a name on the Hub: letters, digits and single hyphens."""
+    plain = re.sub(rf"[^A-Za-z0-9{re.escape(keep)}]+|\.\.+|--+", "-", words).strip("-.")
+    return (plain if keep else plain.lower())[:80]
 
 
 def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
@@ -97,8 +105,10 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
     return ModelCard.from_template(
         metadata(record, name, repo_id),
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
-        name=name,
-        record=record,
+        name=text(name),
+        is_baseline=record.architecture.get("cell") == "lstm",
+        recipe=code(record.recipe),
+        command=block(one_line(record.command)),
         reads=kind.reads(record),
         parameters=f"{record.parameters['total']:,}",
         usage=_usage(record, repo_id),
@@ -113,6 +123,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
 
 def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
     """The card's head: licence, task, data, model-index and widget examples."""
+    record = _flat(record)
     kind, (dataset, _, _) = kind_of(record), dataset_of(record)
     more: dict[str, Any] = {} if dataset is None else {"datasets": [dataset]}
     if "languages" in record.data:
@@ -132,13 +143,18 @@ def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
     )
 
 
+def _flat(record: RunRecord) -> RunRecord:
+    """A record whose texts may stand in YAML, which quotes them itself."""
+    return RunRecord(**one_line(asdict(record)))
+
+
 def eval_results(record: RunRecord) -> list[EvalResult]:
     """One entry of the model-index for every score of every split, as it was recorded."""
     dataset, words, config = dataset_of(record)
     return [
         EvalResult(
             task_type=kind_of(record).pipeline_tag,
-            dataset_type=dataset or re.sub(r"\W+", "-", words).strip("-").lower(),
+            dataset_type=dataset or slug(words) or "own",
             dataset_name=words,
             dataset_config=config,
             dataset_split=_split_of(record, split),
@@ -155,6 +171,7 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
 
 def leaderboard_entries(record: RunRecord, repo_id: str) -> list[EvalResultEntry]:
     """What ``.eval_results/`` says: the best split's scores, if the data set has a place on the Hub."""
+    record = _flat(record)
     dataset, _, config = dataset_of(record)
     if dataset is None:
         return []
@@ -181,25 +198,25 @@ def results_table(shown: Shown) -> str:
     rows = []
     for split, scores in record.metrics.items():
         for metric, value in scores.items():
-            row = [split, METRIC_NAMES.get(metric, metric.replace("_", " ")), show(metric, value)]
+            row = [text(split), text(METRIC_NAMES.get(metric, metric.replace("_", " "))), show(metric, value)]
             row += [_spread(shown.group, split, metric)] if shown.seeds else []
             row += [_spread(baselines, split, metric)] if baselines else []
             rows.append(row)
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def history_table(history: Sequence[RunRecord]) -> str:
     """The scores of earlier pushes, the oldest first."""
     rows = []
     for record in history:
+        metric = METRIC_NAMES.get(record.metric, record.metric.replace("_", " "))
         scores = [
-            f"{split} {METRIC_NAMES.get(record.metric, record.metric.replace('_', ' '))}: "
-            f"{show(record.metric, values[record.metric])}"
+            f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
             for split, values in record.metrics.items()
         ]
         parameters = f"{record.parameters['total']:,}"
-        rows.append([f"`{record.recipe}`", str(record.seed), record.data["name"], parameters, "; ".join(scores)])
-    return markdown_table(["recipe", "seed", "data", "parameters", "scores"], rows)
+        rows.append([code(record.recipe), str(record.seed), text(record.data["name"]), parameters, "; ".join(scores)])
+    return table(["recipe", "seed", "data", "parameters", "scores"], rows)
 
 
 def show(metric: str, value: float) -> str:
@@ -207,12 +224,6 @@ def show(metric: str, value: float) -> str:
     if METRIC_NAMES.get(metric, "").endswith("%"):
         return f"{100 * value:.2f}"
     return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table; a bar inside a cell does not end it."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _spread(group: Sequence[RunRecord], split: str, metric: str) -> str:
@@ -231,23 +242,23 @@ def _split_of(record: RunRecord, split: str) -> str:
 def _how_scored(shown: Shown) -> str:
     record = shown.record
     name = METRIC_NAMES.get(record.metric, record.metric.replace("_", " ")).removesuffix(", %")
-    parts = [f"Weights are those with the best validation {name} on the way."]
+    parts = [f"Weights are those with the best validation {text(name)} on the way."]
     if "test" in record.metrics:
         parts.append("The test split was read once, at the end.")
     if record.scorer:
-        parts.append(f"Scorer: `{record.scorer}`.")
+        parts.append(f"Scorer: {code(record.scorer)}.")
     for split in record.metrics:
         if (whose := _split_of(record, split)) != split:
-            parts.append(f"What is {split} here is, in the data set's own terms, {whose}.")
+            parts.append(f"What is {text(split)} here is, in the data set's own terms, {text(whose)}.")
     if shown.baselines:
-        recipes = " and ".join(sorted({f"`{record.recipe}`" for record in shown.baselines}))
+        recipes = " and ".join(sorted({code(record.recipe) for record in shown.baselines}))
         parts.append(f"The LSTM is {recipes}, trained on the same rows.")
     return " ".join(parts)
 
 
 def _training(record: RunRecord) -> str:
     """Where, how long and on what, as a list."""
-    rows = ", ".join(f"{count:,} {split}" for split, count in record.data.get("rows", {}).items())
+    rows = ", ".join(f"{count:,} {text(split)}" for split, count in record.data.get("rows", {}).items())
     settings = {
         name: value
         for name, value in record.hyperparameters.items()
@@ -255,26 +266,26 @@ def _training(record: RunRecord) -> str:
     }
     threads, processes = record.hardware["threads"], record.processes
     on = record.hardware.get("accelerator") or f"{threads} thread{'s' * (threads > 1)} of {record.hardware['machine']}"
-    precision = "" if record.mixed_precision == "no" else f", products in {record.mixed_precision}"
-    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    precision = "" if record.mixed_precision == "no" else f", products in {text(record.mixed_precision)}"
+    versions = ", ".join(text(f"{name} {number}") for name, number in record.versions.items())
     lines = [
-        f"Data: {record.data['name']} ({rows}; fingerprint `{record.data.get('fingerprint', 'none')}`)",
-        "Setting: " + ", ".join(f"`{name}={value}`" for name, value in settings.items()),
+        f"Data: {text(record.data['name'])} ({rows}; fingerprint {code(record.data.get('fingerprint', 'none'))})",
+        "Setting: " + ", ".join(code(f"{name}={value}") for name, value in settings.items()),
     ]
     if kind_of(record).name == "image-classification":
         lines.append(f"Deformed training images: {'yes' if record.hyperparameters.get('augmentation') else 'no'}")
     lines += [
         f"{record.steps:,} steps in {record.wall_seconds:,.0f} seconds, {processes} process{'es' * (processes > 1)}, "
-        f"{on}{precision}; at most {record.peak_memory_bytes / 2**20:,.0f} MiB. Best after epoch {record.best_epoch:g}",
-        f"Seed {record.seed}; code at commit `{record.commit}`; {versions}",
+        f"{text(on)}{precision}; at most {record.peak_memory_bytes / 2**20:,.0f} MiB. Best after epoch {record.best_epoch:g}",
+        f"Seed {record.seed}; code at commit {code(record.commit)}; {versions}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _architecture(record: RunRecord) -> str:
-    counts = ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())
-    fields = json.dumps(record.architecture, indent=2)
-    return f"Parameters: {counts}. Where its `LMUConfig` differs from the defaults:\n\n```json\n{fields}\n```"
+    counts = ", ".join(f"{text(name)} {count:,}" for name, count in record.parameters.items())
+    fields = block(json.dumps(record.architecture, indent=2), "json")
+    return f"Parameters: {counts}. Where its `LMUConfig` differs from the defaults:\n\n{fields}"
 
 
 def _usage(record: RunRecord, repo_id: str) -> str:
@@ -298,12 +309,14 @@ def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
 def write_cards(records: Path, cards: Path) -> list[Path]:
     """Write the card of every model of a folder of records: one for all seeds, which shows the first one's weights.
 
+    A record that cannot be read is left out, and a line of the log says so.
+
     Raises:
         FileNotFoundError: there is no record.
     """
     first: dict[str, Path] = {}
-    for path in sorted(records.glob("*/run.json"), key=lambda path: RunRecord.read(path.parent).seed):
-        first.setdefault(model_name(path.parent), path.parent)
+    for run, _ in sorted(readable_records(records), key=lambda found: found[1].seed):
+        first.setdefault(model_name(run), run)
     if not first:
         raise FileNotFoundError(f"no finished run below {records}")
     cards.mkdir(parents=True, exist_ok=True)

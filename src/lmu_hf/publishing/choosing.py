@@ -11,6 +11,7 @@ from torch import Tensor
 from ..memory import memory_chunked
 from ..statespace import LegendreSystem, decode_past
 from .figures import ACCENT, FAINT, INK, STYLE, save
+from .markup import table
 
 THETA = 256
 CYCLES = (1, 2, 4, 8, 16, 32)
@@ -58,12 +59,12 @@ def order_needed(cycles: int, loss: float, theta: int = THETA) -> int | None:
 def order_table() -> str:
     """The order needed for some numbers of cycles in the window, as a table in Markdown."""
     header = ["cycles in the window", "steps per cycle", *(f"error below {100 * loss:g} %" for loss in LOSSES)]
-    lines = [header, ["---"] * len(header)]
+    rows = []
     for cycles in CYCLES:
         needed = [order_needed(cycles, loss) for loss in LOSSES]
         orders = [f"over {ORDERS[-1]}" if order is None else str(order) for order in needed]
-        lines.append([str(cycles), str(THETA // cycles), *orders])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append([str(cycles), str(THETA // cycles), *orders])
+    return table(header, rows)
 
 
 def impulse_left(order: int, steps: int, theta: int = THETA) -> Tensor:

@@ -38,11 +38,11 @@ def learning_curve(run: Path, path: Path) -> Path:
             score_axis.yaxis.set_minor_formatter(NullFormatter())
         score_axis.plot(epochs, scores, color=ACCENT, linewidth=2)
         axis_label, best = _score_words(record)
-        score_axis.set_ylabel(axis_label, color=ACCENT)
+        score_axis.set_ylabel(axis_label, color=ACCENT, parse_math=False)
         score_axis.spines["right"].set_visible(True)
         score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
         model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
-        loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10)
+        loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10, parse_math=False)
         return save(figure, path)
 
 

@@ -5,17 +5,23 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+import torch
 from huggingface_hub import eval_result_entries_to_yaml
-from huggingface_hub.utils import yaml_dump
+from huggingface_hub.utils import validate_repo_id, yaml_dump
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, pipeline_lmu
 from ..configuration_lmu import LMUConfig
 from ..training.record import RunRecord
-from .card import Shown, leaderboard_entries, model_name, render
+from .card import Shown, leaderboard_entries, model_name, render, slug
 from .figures import example_digit, learning_curve
+from .links import inside
+from .records import as_json, own_rows
+from .scanning import refuse_secrets
 
 PACKAGE = Path(__file__).parents[1]
 HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
@@ -29,11 +35,10 @@ HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
         ("AutoModelForTimeSeriesPrediction", heads_lmu.LMUForTimeSeriesPrediction),
     )
 }
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
-               "tokenizer_config.json", "preprocessor_config.json", "chat_template.jinja")  # fmt: skip
+MODEL_FILES = ("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json", "config.json",
+               "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+               "added_tokens.json", "preprocessor_config.json", "chat_template.jinja")  # fmt: skip
 OWNED = ("*.safetensors", "*.json", "*.jsonl", "*.py", "*.bin", "*.pt", "figures/*", ".eval_results/*")
-SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}")
-TEXT = (".json", ".jsonl", ".md", ".py", ".yaml", ".jinja")
 
 
 def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = ()) -> Path:
@@ -46,36 +51,49 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
 
     Raises:
         FileNotFoundError: the run has not finished, or has no model.
-        ValueError: the model is of no kind that can be pushed, holds a file that is never pushed, or a text holds
-            what looks like an access token.
+        ValueError: the repository's name is none; the model is of no kind that can be pushed, or its weights are not
+            finite; a file is never pushed, is a link that leads out of the run folder, or holds what looks like a
+            secret.
     """
+    if repo_id is not None:
+        validate_repo_id(repo_id)
+    run = run.resolve()
     shown = Shown.beside(run, history)
-    staged = run / "hub.partial"
-    shutil.rmtree(staged, ignore_errors=True)
+    own_rows(run)
+    refuse_secrets({name: run / name for name in ("run.json", "metrics.jsonl")})  # what is hidden below is to be known
+    folder, staged = _cleared(run / "hub"), _cleared(run / "hub.partial")
     staged.mkdir()
-    _copy_model(run / "model", staged)
+    _copy_model(run, staged)
     _complete_config(staged)
     _copy_figures(run, shown.record, staged / "figures")
-    for name in ("run.json", "metrics.jsonl"):
-        shutil.copyfile(run / name, staged / name)
-    if history:
-        earlier = [asdict(record) for record in history]
-        (staged / "history.json").write_text(json.dumps(earlier, indent=2) + "\n", encoding="utf-8")
+    _write_records(run, shown, staged)
     name = model_name(run)
     (staged / "README.md").write_text(str(render(shown, name, repo_id)).rstrip() + "\n", encoding="utf-8")
     if entries := leaderboard_entries(shown.record, repo_id or f"org/{name}"):
-        results = staged / ".eval_results" / f"{re.sub(r'[^a-z0-9]+', '-', shown.record.task.lower()).strip('-')}.yaml"
+        results = staged / ".eval_results" / f"{slug(shown.record.task) or 'results'}.yaml"
         results.parent.mkdir()
         results.write_text(yaml_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
-    _refuse_secrets(staged)
-    folder = run / "hub"
-    shutil.rmtree(folder, ignore_errors=True)
+    refuse_secrets(files_of(staged))
     return staged.rename(folder)
 
 
+def _cleared(folder: Path) -> Path:
+    """A place for a folder, without what an earlier call has left there."""
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link: remove it, a folder is laid out in its place")
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
 def files_of(folder: Path) -> dict[str, Path]:
-    """Every file below a folder, by its path in a repository, in order."""
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder, by its path in a repository, in order.
+
+    Raises:
+        ValueError: a link leads out of the folder.
+    """
+    files = [inside(path, folder) for path in sorted(folder.rglob("*"))]
+    return {path.relative_to(folder).as_posix(): path for path in files if path.is_file()}
 
 
 def modules_of(names: Iterable[str]) -> list[Path]:
@@ -91,19 +109,35 @@ def modules_of(names: Iterable[str]) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def _copy_model(model: Path, staged: Path) -> None:
+def _copy_model(run: Path, staged: Path) -> None:
+    model = inside(run / "model", run)
     if not (model / "config.json").is_file():
         raise FileNotFoundError(f"{model} holds no config.json: there is no model to push")
-    there = sorted(path for path in model.rglob("*") if path.is_file())
-    unknown = [str(path.relative_to(model)) for path in there if not any(map(path.match, MODEL_FILES))]
+    there = sorted(model.iterdir())
+    unknown = [
+        path.name for path in there if not (path.is_file() and any(fnmatchcase(path.name, known) for known in MODEL_FILES))
+    ]
     if unknown:
         raise ValueError(
-            f"{model} holds {', '.join(unknown)}, which is never pushed: only {', '.join(MODEL_FILES)} are"
+            f"{model} holds {', '.join(unknown)}, which is never pushed: only {', '.join(MODEL_FILES)} are; move it away"
         )
     if not any(path.suffix == ".safetensors" for path in there):
         raise FileNotFoundError(f"{model} holds no safetensors: there are no weights to push")
     for path in there:
-        shutil.copyfile(path, staged / path.name)
+        copy = shutil.copyfile(inside(path, run), staged / path.name)
+        if copy.suffix == ".safetensors":
+            _check_weights(copy, path)
+
+
+def _check_weights(copy: Path, path: Path) -> None:
+    """A file of weights is whole, and every number in it is one."""
+    try:
+        with safe_open(copy, framework="pt") as weights:
+            for name in weights.keys():
+                if not torch.isfinite(weights.get_tensor(name)).all():
+                    raise ValueError(f"{path} is not pushed: {name} holds numbers that are not finite")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not pushed: it is damaged ({error})") from None
 
 
 def _complete_config(staged: Path) -> None:
@@ -117,6 +151,7 @@ def _complete_config(staged: Path) -> None:
     decodes = config.get("is_encoder_decoder", False)
     body = modeling_lmu_seq2seq.LMUEncoderDecoderModel if decodes else modeling_lmu.LMUModel
     references = {"AutoConfig": LMUConfig, "AutoModel": body, auto_class: head_class}
+    config.pop("_name_or_path", None)  # where older versions of transformers say that a model was loaded from
     config["auto_map"] = {name: _reference(target) for name, target in references.items()}
     needed = [_module(target) for target in references.values()]
     if decodes:
@@ -138,15 +173,22 @@ def _reference(target: type) -> str:
 
 def _copy_figures(run: Path, record: RunRecord, figures: Path) -> None:
     figures.mkdir()
-    if not (run / "figures" / "learning_curve.png").is_file():
-        learning_curve(run, run / "figures" / "learning_curve.png")
-    for picture in sorted((run / "figures").glob("*.png")):
-        shutil.copyfile(picture, figures / picture.name)
+    own = inside(run / "figures", run)
+    curve = inside(own / "learning_curve.png", run)
+    if not curve.is_file():
+        learning_curve(run, curve)
+    for picture in sorted(own.glob("[!.]*.png")):
+        shutil.copyfile(inside(picture, run), figures / picture.name)
+        if not (figures / picture.name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n"):
+            raise ValueError(f"{picture} is not pushed: it is no picture of the kind that its name says")
     if "image_size" in record.architecture:
         example_digit(record.architecture["image_size"], figures / "example.png")
 
 
-def _refuse_secrets(staged: Path) -> None:
-    for name, path in files_of(staged).items():
-        if path.suffix in TEXT and SECRET.search(path.read_text(encoding="utf-8")):
-            raise ValueError(f"{name} holds what looks like an access token of the Hub: it is not pushed")
+def _write_records(run: Path, shown: Shown, staged: Path) -> None:
+    (staged / "run.json").write_text(as_json(shown.record), encoding="utf-8")
+    rows = "".join(json.dumps(row) + "\n" for row in own_rows(run))
+    (staged / "metrics.jsonl").write_text(rows, encoding="utf-8")
+    if shown.history:
+        earlier = [asdict(record) for record in shown.history]
+        (staged / "history.json").write_text(json.dumps(earlier, indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +13,10 @@ import httpx2
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from ..training.places import TOKEN
 from ..training.record import RunRecord
-from .folder import OWNED, SECRET, build, files_of
+from .folder import OWNED, build, files_of
+from .records import checked, own_record
 
 logger = logging.getLogger(__name__)
 WAITS = (1.0, 4.0)  # seconds before the second and the third try
@@ -101,10 +103,10 @@ def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str
     if revision is not None and not revision.startswith("refs/"):
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     remote = read_remote(api, repo_id, revision)
-    record = RunRecord.read(run)
+    record = own_record(run)
     folder = build(run, repo_id, remote.before(record))
     files = files_of(folder)
-    stale = [path for path in remote.files if path not in files and any(fnmatch(path, mine) for mine in OWNED)]
+    stale = [path for path in remote.files if path not in files and _is_owned(path)]
     operations: list = [CommitOperationAdd(path, source) for path, source in files.items()]
     operations += [CommitOperationDelete(path) for path in stale]
     commit = api.create_commit(
@@ -117,6 +119,11 @@ def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str
     )
     _verify(api, repo_id, commit.oid, folder)
     return commit
+
+
+def _is_owned(path: str) -> bool:
+    """Whether a file of a repository is one that a push writes; those of other folders are somebody's own."""
+    return any(fnmatchcase(path, mine) and path.count("/") == mine.count("/") for mine in OWNED)
 
 
 def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote:
@@ -144,8 +151,8 @@ def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote
 def _read_records(path: Path, name: str) -> list[RunRecord]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return [RunRecord(**row) for row in (found if isinstance(found, list) else [found])]
-    except (ValueError, TypeError) as error:
+        return [checked(RunRecord(**row), name) for row in (found if isinstance(found, list) else [found])]
+    except (ValueError, TypeError, RecursionError) as error:
         raise PushError(f"{name} is no run record, and a push would lose its history: {error}") from None
 
 
@@ -184,4 +191,4 @@ def _redact(api: HfApi, text: str) -> str:
     for token in (api.token, get_token()):
         if isinstance(token, str) and token:
             text = text.replace(token, "…")
-    return SECRET.sub("…", text)
+    return TOKEN.sub("…", text)

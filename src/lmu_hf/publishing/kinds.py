@@ -1,10 +1,12 @@
 """What a run record says of its model's kind: which head, which Hub task, what a reader of its card should know."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..training.record import RunRecord
+from .markup import code, text
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,13 @@ def _reads_image(record: RunRecord) -> str:
     side = record.architecture["image_size"]
     order = "raster order"
     if record.architecture.get("pixel_order") == "permuted":
-        order = f"the fixed random order of permutation {record.architecture.get('permutation_seed', 0)}"
-    return f"reads a grey image of {side} × {side} pixels one pixel at a time, in {order}, and names its class"
+        order = f"the fixed random order of permutation {text(record.architecture.get('permutation_seed', 0))}"
+    return f"reads a grey image of {text(side)} × {text(side)} pixels one pixel at a time, in {order}, and names its class"
 
 
 def _reads_languages(record: RunRecord) -> str:
     source, target = record.data["languages"]
-    return f"translates from `{source}` into `{target}`"
+    return f"translates from {code(source)} into {code(target)}"
 
 
 KINDS = {
@@ -57,7 +59,7 @@ KINDS = {
             "text-generation",
             "AutoModelForCausalLM",
             "text-generation",
-            lambda record: f"writes text on, token by token (tokens: {record.data['tokenizer']})",
+            lambda record: f"writes text on, token by token (tokens: {text(record.data['tokenizer'])})",
             (
                 "A small model of a small corpus: it catches spelling and style, not sense. What it writes is not to "
                 "be taken for fact, nor its code for code that runs.",
@@ -98,6 +100,7 @@ KINDS = {
     )
 }
 
+HUB_NAME = re.compile(r"(?!.*\.(?:csv|tsv|jsonl?|parquet|txt|gz)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
 PUBLISHED: dict[str, tuple[str | None, str]] = {
     # Names in run records that are not the data set's own on the Hub: its name there, if it is there, and in words.
     "multi30k-en-de": ("bentrevett/multi30k", "Multi30k, English to German"),
@@ -124,7 +127,7 @@ def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
     name, _, config = record.data["name"].partition(" ")
     if name in PUBLISHED:
         return (*PUBLISHED[name], config or None)
-    if name.count("/") == 1:
+    if HUB_NAME.fullmatch(name):
         return name, record.data["name"], config or None
     return None, record.data["name"], None
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .table import markdown
+from . import markup
 
 
 def render(folder: Path) -> dict[str, str]:
@@ -49,7 +49,7 @@ def speed_table(result: dict) -> str:
         floor = "" if row["times_floor"] is None else f"{row['times_floor']:.3g}"
         measured = [f"{row['milliseconds']:.4g}", f"{row['peak_bytes'] / 2**20:.0f}", floor]
         rows.append([*cells, *measured, *_faster(row)])
-    return markdown(header, rows)
+    return markup.table(header, rows)
 
 
 def _shape(name: str, sizes: dict) -> str:
@@ -69,7 +69,7 @@ def generation_table(result: dict) -> str:
         ratios = (row.get(f"{way}_ratio") for way in ("stream", "generate", "prefill"))
         numbers = [f"{row['parameters']:,}", f"{1e3 * row['prefill_seconds']:.4g}", f"{row['tokens_per_second']:.4g}"]
         rows.append([*cell, row["model"], *numbers, *("" if ratio is None else f"{ratio:.3g} x" for ratio in ratios)])
-    return markdown(header, rows)
+    return markup.table(header, rows)
 
 
 def training_table(result: dict) -> str:
@@ -83,13 +83,13 @@ def training_table(result: dict) -> str:
             continue
         numbers = [f"{row['parameters']:,}", f"{row['characters_per_second']:,.0f}", f"{row['lmu_ratio']:.3g} x"]
         rows.append([*cell, str(row["batch"]), row["model"], *numbers])
-    return markdown(header, rows)
+    return markup.table(header, rows)
 
 
 def position_table(result: dict) -> str:
     """A token's time along one stream, from the same file."""
     rows = [[f"{row['position']:,}", f"{row['microseconds']:.0f}"] for row in result["positions"]["rows"]]
-    return markdown(["position in the stream", "microseconds a token"], rows)
+    return markup.table(["position in the stream", "microseconds a token"], rows)
 
 
 # --------------------------------------------------------------------------- summaries
@@ -108,7 +108,7 @@ def speed_summary(result: dict) -> str:
         rows[-1] += ["" if every["times_floor"] is None else f"{every['times_floor']:.3g}", *_faster(every)]
         rows[-1].append("" if fft is None else f"{every['peak_bytes'] / fft['peak_bytes']:.2g}")
         rows[-1] += [f"{last['milliseconds']:.4g}", *_faster(last)]
-    return markdown(header, rows)
+    return markup.table(header, rows)
 
 
 def _faster(row: dict) -> list[str]:
@@ -138,4 +138,4 @@ def _against(rows: list[dict], places: tuple[str, ...], ours: str, speed: str, u
     for at, speeds in cells.items():
         ratios = [f"{speeds[ours] / speeds[other]:.3g} x" if other in speeds else "" for other in others]
         table.append([f"{at[0] / 1e6:.3g} M", *(f"{place:,}" for place in at[1:]), f"{speeds[ours]:,.0f}", *ratios])
-    return markdown([*places, f"LMU, {unit}", *others], table)
+    return markup.table([*places, f"LMU, {unit}", *others], table)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..training.record import RunRecord
 from ..training.staging import write_text
+from . import markup
 
 IMAGES = ["recipe", "pixel order", "parameters", "validation, %", "test, %", "runs"]
 SIZES = ["parameters", "of them embeddings"]
@@ -41,7 +42,7 @@ def results_table(records: list[RunRecord]) -> str:
     for (recipe, order), group in _groups(images, "accuracy", _pixel_order):
         scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
         rows.append([recipe, order, _size(group), *scores, _seeds(group), *_budget(group)])
-    return markdown(IMAGES + BUDGET, rows)
+    return markup.table(IMAGES + BUDGET, rows)
 
 
 def text_table(records: list[RunRecord]) -> str:
@@ -52,7 +53,7 @@ def text_table(records: list[RunRecord]) -> str:
         compressed = group[0].data.get("compressors", {})
         others = [f"{compressed[name]:.3f}" if name in compressed else "" for name in COMPRESSORS]
         rows.append([recipe, *_sizes(group), *scores, *others, _seeds(group), *_budget(group)])
-    return markdown(TEXT + BUDGET, rows)
+    return markup.table(TEXT + BUDGET, rows)
 
 
 def translation_table(records: list[RunRecord]) -> str:
@@ -61,7 +62,7 @@ def translation_table(records: list[RunRecord]) -> str:
     for (recipe, languages), group in _groups(records, "bleu", lambda record: " → ".join(record.data["languages"])):
         scores = [_score(group, split, "bleu", 1, 1) for split in ("validation", "test")]
         rows.append([recipe, languages, *_sizes(group), *scores, _seeds(group), *_budget(group)])
-    return markdown(TRANSLATION + BUDGET, rows)
+    return markup.table(TRANSLATION + BUDGET, rows)
 
 
 def series_table(records: list[RunRecord]) -> str:
@@ -70,7 +71,7 @@ def series_table(records: list[RunRecord]) -> str:
     for (recipe, series), group in _groups(records, "nrmse", lambda record: record.task):
         scores = [_score(group, split, "nrmse", 1, 4) for split in ("validation", "test")]
         rows.append([recipe, series, _size(group), *scores, _seeds(group), *_budget(group)])
-    return markdown(SERIES + BUDGET, rows)
+    return markup.table(SERIES + BUDGET, rows)
 
 
 def classification_table(records: list[RunRecord]) -> str:
@@ -82,7 +83,7 @@ def classification_table(records: list[RunRecord]) -> str:
         tested = f"{group[0].data['rows']['test']:,}"
         trained = f"{group[0].parameters['trainable']:,}"
         rows.append([recipe, data, *_sizes(group), trained, *scores, tested, _seeds(group), *_budget(group)])
-    return markdown(CLASSES + BUDGET, rows)
+    return markup.table(CLASSES + BUDGET, rows)
 
 
 def _size(group: list[RunRecord]) -> str:
@@ -119,7 +120,7 @@ def _seeds(group: list[RunRecord]) -> str:
 
 
 def _budget(group: list[RunRecord]) -> list[str]:
-    return [f"{statistics.median(record.wall_seconds for record in group):.0f}", f"`{group[0].command}`"]
+    return [f"{statistics.median(record.wall_seconds for record in group):.0f}", markup.code(group[0].command)]
 
 
 def _pixel_order(record: RunRecord) -> str:
@@ -159,9 +160,3 @@ def write_into(page: Path, tables: dict[str, str], script: str = "results_table.
         before, rest = text.split(begin, 1)
         text = f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
     write_text(page, text)
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,68 @@
+"""What a record says of the machine that it was made on: no folder, no home, no user's name and no access token."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+HIDDEN = "…"
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
+SECRET_FLAG = re.compile(r"--(?:(?:hub|hf|auth|access|api|wandb)[_-])?(?:token|key|password|secret)")
+# A place begins at the root, in a home, above the working folder, on a drive of Windows or on another machine.
+BEGINNING = r"(?:file:/*|~[\w.-]*[/\\]|(?:\.\.[/\\])+|/|[A-Za-z]:[/\\]+|\\\\)"
+WHOLE = re.compile(rf"{BEGINNING}[^\n]*|~[\w.-]*|\.\.")
+INSIDE = re.compile(
+    r"(?P<url>\b(?!file:)[A-Za-z][\w+.-]+://[^\s'\"]*)"
+    rf"|(?<=[\"'])(?P<quoted>{BEGINNING}[^\"'\n]+)(?=[\"'])"
+    rf"|(?<![\w.~/\\-])(?P<bare>{BEGINNING}(?:[^\s/\\\"'`,;:|<>(){{}}\[\]]+[/\\]+)+[^\s/\\\"'`,;:|<>(){{}}\[\]]*)"
+)
+HOME = re.compile(r"(?:file:)?/*(?:(?:[A-Za-z]:)?[/\\]+(?:home|Users)[/\\]+[^/\\]+|root|~[\w.-]*)[/\\]*")
+
+
+def plain_command(words: Sequence[str]) -> str:
+    """A command as one would type it from the folder that it ran in.
+
+    Args:
+        words: of the command. A path inside the working folder is written from there on, of any other its last part
+            is left, and of an access token nothing.
+    """
+    plain: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.partition("=")
+        if SECRET_FLAG.fullmatch(before):
+            plain.append(HIDDEN)
+        elif equals and SECRET_FLAG.fullmatch(flag):
+            plain.append(f"{flag}={HIDDEN}")
+        elif equals and flag.startswith("-"):
+            plain.append(f"{flag}={_from_here(value)}")
+        else:
+            plain.append(_from_here(word))
+    return shlex.join(plain)
+
+
+def without_places(value: Any) -> Any:
+    """JSON of any depth, in which of every path that tells where its file lies only the last part is left."""
+    if isinstance(value, dict):
+        return {without_places(name): without_places(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_places(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if WHOLE.fullmatch(value):
+        return _last_part(value)
+    return TOKEN.sub(HIDDEN, INSIDE.sub(lambda found: found["url"] or _last_part(found[0]), value))
+
+
+def _from_here(word: str) -> str:
+    try:
+        return Path(word).relative_to(Path.cwd()).as_posix() if Path(word).is_absolute() else without_places(word)
+    except ValueError:  # elsewhere
+        return without_places(word)
+
+
+def _last_part(path: str) -> str:
+    if HOME.fullmatch(path):
+        return "~"
+    windows = re.match(r"[A-Za-z]:|\\\\|[^/]*\\", path)
+    return (PureWindowsPath if windows else PurePosixPath)(path).name or HIDDEN
