@@ -1,0 +1,104 @@
+"""transformers' shared test suites, run on every class of the family in many configurations: `run.py` runs them."""
+
+import contextlib
+import copy
+import re
+import unittest
+from collections.abc import Iterator
+
+import torch
+from configurations import BATCH, STEPS, SUITES, TARGET_STEPS, Suite
+from excused import EXCUSES, excused
+from generation import GenerationSuite
+from source import load
+
+from lmu_hf import LMUConfig
+
+ModelTesterMixin = load("test_modeling_common").ModelTesterMixin
+ConfigTester = load("test_configuration_common").ConfigTester
+TrainingTesterMixin = load("test_training_mixin").TrainingTesterMixin
+GenerationTesterMixin = load("generation.test_utils").GenerationTesterMixin
+
+
+class ModelTester:
+    """What the suites ask of a class: a configuration, an input, and how large both are."""
+
+    is_training = True
+    batch_size = BATCH
+    seq_length = encoder_seq_length = STEPS
+    decoder_seq_length = TARGET_STEPS
+
+    def __init__(self, suite: Suite, changes: dict) -> None:
+        self.suite, self.fields = suite, {**suite.common, **changes}
+        config = self.get_config()
+        self.num_hidden_layers, self.hidden_size = config.num_hidden_layers, config.stack_input_size
+        if config.image_size is not None:
+            self.seq_length = self.encoder_seq_length = config.image_size**2
+        elif config.is_encoder_decoder:
+            self.seq_length = TARGET_STEPS
+
+    def get_config(self) -> LMUConfig:
+        return LMUConfig(**copy.deepcopy(self.fields))
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[LMUConfig, dict[str, torch.Tensor]]:
+        config = self.get_config()
+        return config, self.suite.inputs(config)
+
+
+class SharedSuite(ModelTesterMixin):
+    """transformers' suite for every model, as its own tests of a model without attention set it up."""
+
+    suite: Suite
+    changes: dict
+    has_attentions = False
+
+    def setUp(self) -> None:
+        torch.manual_seed(0)
+        self.model_tester = ModelTester(self.suite, self.changes)
+        written = {name: value for name, value in self.model_tester.fields.items() if name != "num_labels"}
+        self.config_tester = ConfigTester(self, LMUConfig, has_text_modality=self.test_resize_embeddings, **written)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        prepared = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels and "input_values" in prepared and hasattr(model_class, "_loss"):
+            prepared["labels"] = torch.randn_like(prepared["input_values"])
+        return prepared
+
+    @contextlib.contextmanager
+    def subTest(self, *message, **values) -> Iterator[None]:
+        """A part that fails ends the test, so that a test has one outcome."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"in {message or ''} {values or ''}")
+            raise
+
+    def test_config(self) -> None:
+        self.config_tester.run_common_tests()
+
+
+def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]:
+    """A class's tests in one configuration."""
+    generates = suite.model.can_generate()
+    bases = [SharedSuite, *([GenerationSuite, GenerationTesterMixin] if generates else [])]
+    members = {
+        "suite": suite,
+        "changes": changes,
+        "all_model_classes": (suite.model,),
+        "is_encoder_decoder": suite.common.get("is_encoder_decoder", False),
+        "test_resize_embeddings": "input_size" not in suite.common,
+        "__module__": __name__,
+    }
+    title = f"{suite.model.__name__}_{re.sub(r'[^a-z]+', '_', name)}"
+    for excuse in EXCUSES:
+        for test in (test for base in bases for test in vars(base) if re.fullmatch(excuse.test, test)):
+            if re.fullmatch(excuse.cases, title):
+                members[test] = excused(getattr(bases[0], test), excuse)
+    return type(title, (*bases, unittest.TestCase), members)
+
+
+for suite in SUITES:
+    for name, changes in suite.configurations.items():
+        case = make_case(suite, name, changes)
+        globals()[case.__name__] = case
+del case
