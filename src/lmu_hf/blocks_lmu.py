@@ -32,8 +32,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a block reads one batch: of how many columns, where its rows end or which sequences are packed in its one row,
-    whether only their last step or their mean matters, what it attends to, and where among other ranks' chunks it stands.
+    """How a block reads one batch: how many columns it has, where its rows end or which sequences are packed in its one
+    row, whether only their last step or their mean matters, what it attends to, and where among other ranks' chunks it
+    stands.
 
     A cache counts columns, as all of transformers' do: a step that does not exist is counted, but not read.
     """

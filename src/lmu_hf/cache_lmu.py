@@ -1,6 +1,7 @@
-"""What a layer remembers between two calls: its memory, how many tokens made it, and the last of them if n-grams ask.
+"""What a layer remembers between two calls: its memory, how many columns it has read, and the last tokens if n-grams ask.
 
-The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(config=model.config)`` and ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
+The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(config=model.config)`` and
+``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
 counter, and in the first layer a few token ids, however many tokens have passed.
 """
 
@@ -80,7 +81,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         self.is_initialized = True
 
     def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs) -> Tensor:
-        """Keep the memory that ``tokens`` more columns have left. Written in place, unless gradients flow through it."""
+        """Keep the memory that ``tokens`` more columns left behind, in place unless gradients flow through it."""
         if not self.is_initialized or self._held.shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
         held = self._held

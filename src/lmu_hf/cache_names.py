@@ -55,7 +55,7 @@ def cache_of(output: ModelOutput) -> Any:
 
 @dataclass_transform()
 def output_with_cache(output: Output) -> Output:
-    """Make a model's output, whose field is called ``cache``, a dataclass that calls it as the installed transformers."""
+    """Make a dataclass of a model's output, whose field ``cache`` then has the installed transformers' name for it."""
     fields = output.__annotations__
     if CACHE_NAME != "cache":
         output.__annotations__ = {CACHE_NAME if name == "cache" else name: fields[name] for name in fields}

@@ -220,8 +220,8 @@ def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]
 
     Inputs, masks, labels and outputs are the chunk's: (b, n) with one b for all ranks and any n. Losses, pooled classes
     and carried memories are the whole sequence's and the same on every rank; memories that are given must be, too. An
-    image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged over ranks, are
-    those of one process with the whole sequence. Backward passes need not stand within it.
+    image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged over ranks,
+    are those of one process with the whole sequence. Backward passes need not stand within it.
 
     Args:
         group: the processes that share each sequence; None for all.

@@ -19,7 +19,10 @@ NOT_OF_A_TOKEN = {"attention_mask", "labels", "position_ids", "is_first_iteratio
 
 
 class LMUGenerationMixin(GenerationMixin):
-    """transformers' ``generate``, for which inputs are looked at first and a cache has either name."""
+    """transformers' ``generate``, for which inputs are looked at first and a cache has either name.
+
+    To be named before the model's class, which has a step to compile of its own.
+    """
 
     def generate(self, inputs: Tensor | None = None, *args, **kwargs) -> Any:  # type: ignore[override]
         """As transformers' own.

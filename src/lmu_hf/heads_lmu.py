@@ -266,8 +266,7 @@ class LMUClassifierOutput(SequenceClassifierOutput):
     """A classifier's output and the memories behind it.
 
     Args:
-        cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` where transformers is older than
-            5.24).
+        cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` in transformers before 5.24).
         learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
             add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
             trained on, and would leave a stack that learns to add to them little to learn.
@@ -493,7 +492,7 @@ class LMUForecastOutput(ModelOutput):
     Args:
         loss: mean squared error over real steps, if labels were given.
         predictions: (b, n, output_size).
-        cache: the carried memories (``past_key_values`` where transformers is older than 5.24).
+        cache: the carried memories (``past_key_values`` in transformers before 5.24).
         hidden_states: as :class:`LMUModel` returns them.
     """
 

@@ -177,14 +177,14 @@ class LMUModel(LMUPreTrainedModel):
 
         Returns:
             ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``
-            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``cache`` (``past_key_values`` where
-            transformers is older than 5.24); ``hidden_states``.
+            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``cache`` (``past_key_values`` in
+            transformers before 5.24); ``hidden_states``.
 
         Raises:
             ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit, or
                 packed sequences are masked, carried or spread over ranks.
-            TypeError: an input is no tensor, the input has a wrong dtype, or a cache is given twice or holds other things
-                than memories.
+            TypeError: an input is no tensor or has a wrong dtype, or a cache is given twice or holds other things than
+                memories.
         """
         cache = one_cache(cache, past_key_values, kwargs)
         if mean_only and not self.can_skip_to_mean:
@@ -397,7 +397,7 @@ def _check_packed(mask: Tensor | None, cache: Cache | None, use_cache: bool | No
     refuse_ranks("packed sequences")
 
 
-class LMUForCausalLM(LMUPreTrainedModel, LMUCausalGenerationMixin):
+class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
     """A next-token head: trained in parallel, generating as a recurrent network in constant memory.
 
     Args:

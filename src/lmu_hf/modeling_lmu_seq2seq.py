@@ -340,7 +340,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         )
 
 
-class LMUForConditionalGeneration(LMUTwoStacks, LMUGenerationMixin):
+class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
     """Translation: the next target token, given the source and the target so far.
 
     Args:
