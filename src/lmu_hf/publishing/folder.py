@@ -9,11 +9,14 @@ from pathlib import Path
 
 from huggingface_hub import eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, pipeline_lmu
 from ..configuration_lmu import LMUConfig
+from ..training.finite import first_not_finite
 from ..training.record import RunRecord
+from ..training.run_folder import owned
 from .card import Shown, leaderboard_entries, model_name, render
 from .figures import example_digit, learning_curve
 
@@ -46,9 +49,15 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
 
     Raises:
         FileNotFoundError: the run has not finished, or has no model.
-        ValueError: the model is of no kind that can be pushed, holds a file that is never pushed, or a text holds
-            what looks like an access token.
+        ValueError: the model is of no kind that can be pushed, holds a file that is never pushed or a weight that is not
+            finite, or a text holds what looks like an access token.
+        RunFolderError: another process writes to the run folder.
     """
+    with owned(run):
+        return _build(run, repo_id, history)
+
+
+def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path:
     shown = Shown.beside(run, history)
     staged = run / "hub.partial"
     shutil.rmtree(staged, ignore_errors=True)
@@ -104,6 +113,8 @@ def _copy_model(model: Path, staged: Path) -> None:
         raise FileNotFoundError(f"{model} holds no safetensors: there are no weights to push")
     for path in there:
         shutil.copyfile(path, staged / path.name)
+        if path.suffix == ".safetensors" and (name := first_not_finite(load_file(path))) is not None:
+            raise ValueError(f"{path} holds a weight that is not finite ({name}): it is never pushed")
 
 
 def _complete_config(staged: Path) -> None:
