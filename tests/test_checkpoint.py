@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lmu_hf.training import checkpoint as module
 from lmu_hf.training.checkpoint import Checkpoint, CheckpointError, load, newest, save, verify
@@ -85,6 +86,93 @@ def test_every_bit_of_a_manifest_counts(folder):
             continue
         # What passes must say the same: white space may differ.
         assert json.loads(path.read_text()) == json.loads(raw)
+
+
+def test_damaged_checkpoints_do_not_count_among_those_that_are_kept(folder):
+    save(folder, 3, content(3), keep=3)
+    for step in (2, 3):
+        (folder / f"step-{step:08d}" / "state.json").write_bytes(b"")
+    save(folder, 4, content(4), keep=2)
+    assert names(folder) == [f"step-{step:08d}" for step in (1, 2, 3, 4)]  # two good ones, and what is not
+    save(folder, 5, content(5), keep=2)
+    assert names(folder) == ["step-00000004", "step-00000005"]
+
+
+def test_what_was_just_written_is_kept_though_others_have_higher_numbers(folder):
+    save(folder, 8, content(8))
+    save(folder, 1, content(1), keep=2)  # of a run that went on from before
+    assert names(folder) == ["step-00000001", "step-00000008"]
+
+
+def test_a_file_that_no_manifest_lists_is_not_read(folder):
+    last = newest(folder)
+    save_file({"weight": torch.full((3, 4), 9.0)}, last / "average.safetensors")
+    verify(last)
+    assert set(load(last).tensors) == {"model", "optimizer"}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("group", ["model", "optimizer"])
+def test_what_is_not_finite_is_not_written(folder, group, number):
+    spoilt = content(3)
+    spoilt.tensors[group]["last"] = torch.tensor([0.0, number])
+    with pytest.raises(FloatingPointError, match=rf"last \({group}\) is not finite"):
+        save(folder, 3, spoilt, keep=1)
+    assert names(folder) == ["step-00000001", "step-00000002"]
+
+
+def sealed(files: object) -> str:
+    return json.dumps({"format": module.FORMAT, "files": files, "seal": module._seal(files)})
+
+
+MALFORMED = {
+    "not JSON": "{",
+    "not UTF-8": b"\xff\xfe",
+    "nested without end": "[" * 100_000,
+    "a list": "[]",
+    "a number": "7",
+    "files that are a list": sealed([]),
+    "files that are none": sealed(None),
+    "an entry that is a number": sealed({"state.json": 5}),
+    "an entry without a digest": sealed({"state.json": {"bytes": 3}}),
+    "bytes that are a word": sealed({"state.json": {"bytes": "3", "sha256": ""}}),
+    "a digest that is a number": sealed({"state.json": {"bytes": 27, "sha256": 5}}),
+    "a file elsewhere": sealed({"../step-00000001/state.json": {"bytes": 27, "sha256": ""}}),
+    "a file of another kind": sealed({"weights.pt": {"bytes": 27, "sha256": ""}}),
+    "no files": sealed({}),
+}
+
+
+@pytest.mark.parametrize("how", MALFORMED)
+def test_a_malformed_manifest_is_damage_and_the_one_before_is_used(folder, how, caplog):
+    last, written = folder / "step-00000002", MALFORMED[how]
+    (last / "manifest.json").write_bytes(written if isinstance(written, bytes) else written.encode())
+    with pytest.raises(CheckpointError, match=r"manifest.json|state.json"):
+        load(last)
+    assert newest(folder) == folder / "step-00000001"
+    assert len(caplog.messages) == 1 and "\n" not in caplog.messages[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_disk_that_cannot_be_read_is_damage_and_the_one_before_is_used(folder, name, monkeypatch, caplog):
+    opened = module.Path.open
+
+    def broken(path, *how, **more):
+        if path == folder / "step-00000002" / name:
+            raise OSError(5, "Input/output error")
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(module.Path, "open", broken)
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read: .*Input/output error"):
+        load(folder / "step-00000002")
+    assert newest(folder) == folder / "step-00000001"
+    assert name in caplog.text
+
+
+def test_an_old_one_that_cannot_be_deleted_does_not_end_a_run(folder, monkeypatch, caplog):
+    monkeypatch.setattr(module.shutil, "rmtree", lambda path, **how: (_ for _ in ()).throw(PermissionError(1, "no")))
+    assert save(folder, 3, content(3), keep=1) == newest(folder)
+    assert "could not be deleted" in caplog.text
 
 
 def test_nothing_good_is_nothing(folder, tmp_path):

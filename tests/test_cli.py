@@ -92,7 +92,10 @@ def test_what_will_not_do_is_said_in_one_line(series, tmp_path, words, message):
 def test_a_run_is_told_resumed_and_kept(series, tmp_path, capsys):
     words = [*SHORT, "--checkpointing_steps", "2", "--output_dir", str(tmp_path), "--report_to", "none"]
     first = series.main(words)
-    with pytest.raises(SystemExit, match=r"holds an earlier run \(checkpoints\): --resume_from_checkpoint auto .*--overwrite_output_dir"):
+    with pytest.raises(
+        SystemExit,
+        match=r"holds an earlier run \(checkpoints\): --resume_from_checkpoint auto .*--overwrite_output_dir",
+    ):
         series.main(words)
     capsys.readouterr()
     again = series.main([*words, "--resume_from_checkpoint", "auto"])
@@ -127,7 +130,7 @@ def test_a_resumed_run_remembers_how_much_memory_it_took(series, tmp_path, monke
 def test_the_test_of_other_data_is_not_read_for_a_finished_run(series, tmp_path):
     words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir", str(tmp_path)]
     chosen = series.main([*words, "--skip_test"])
-    with pytest.raises(SystemExit, match=r"run.json was made with data.horizon=15, .*; this run has data.horizon=5, "):
+    with pytest.raises(SystemExit, match=r"run.json was made with data.horizon=15, .*; this run has data.horizon=5,"):
         series.main([*words, "--horizon", "5"])
     assert RunRecord.read(tmp_path) == chosen
 
@@ -139,7 +142,10 @@ def test_a_test_that_is_read_later_leaves_the_command_that_trained(series, tmp_p
     monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
     with pytest.raises(SystemExit, match=r"made with hyperparameters.learning_rate=0.001; this run has .*=0.01: give"):
         series.main(words)
-    assert series.main([*words, "--learning_rate", "0.001"]).command == "python train_mackey_glass.py --learning_rate 0.001"
+    assert (
+        series.main([*words, "--learning_rate", "0.001"]).command
+        == "python train_mackey_glass.py --learning_rate 0.001"
+    )
 
 
 def test_a_run_is_tracked_by_tensorboard_unless_told_otherwise(series, tmp_path):

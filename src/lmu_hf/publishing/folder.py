@@ -8,15 +8,17 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import torch
 from huggingface_hub import eval_result_entries_to_yaml
 from huggingface_hub.utils import validate_repo_id, yaml_dump
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, pipeline_lmu
 from ..configuration_lmu import LMUConfig
+from ..training.finite import first_not_finite
 from ..training.record import RunRecord
+from ..training.run_folder import owned
 from .card import Shown, leaderboard_entries, model_name, render, slug
 from .figures import example_digit, learning_curve
 from .links import inside
@@ -54,10 +56,16 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
         ValueError: the repository's name is none; the model is of no kind that can be pushed, or its weights are not
             finite; a file is never pushed, is a link that leads out of the run folder, or holds what looks like a
             secret.
+        RunFolderError: another process writes to the run folder.
     """
     if repo_id is not None:
         validate_repo_id(repo_id)
     run = run.resolve()
+    with owned(run):
+        return _build(run, repo_id, history)
+
+
+def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path:
     shown = Shown.beside(run, history)
     own_rows(run)
     refuse_secrets({name: run / name for name in ("run.json", "metrics.jsonl")})  # what is hidden below is to be known
@@ -130,14 +138,13 @@ def _copy_model(run: Path, staged: Path) -> None:
 
 
 def _check_weights(copy: Path, path: Path) -> None:
-    """A file of weights is whole, and every number in it is one."""
+    """A file of weights is whole, and every number in it is finite."""
     try:
-        with safe_open(copy, framework="pt") as weights:
-            for name in weights.keys():
-                if not torch.isfinite(weights.get_tensor(name)).all():
-                    raise ValueError(f"{path} is not pushed: {name} holds numbers that are not finite")
+        name = first_not_finite(load_file(copy))
     except SafetensorError as error:
         raise ValueError(f"{path} is not pushed: it is damaged ({error})") from None
+    if name is not None:
+        raise ValueError(f"{path} is not pushed: {name} holds numbers that are not finite")
 
 
 def _complete_config(staged: Path) -> None:

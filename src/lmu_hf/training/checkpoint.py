@@ -205,15 +205,16 @@ def _read_manifest(path: Path) -> dict[str, dict]:
     files = manifest.get("files")
     if not isinstance(files, dict) or manifest.get("seal") != _seal(files):
         raise CheckpointError(f"{file} is not what was written: its seal does not fit its list of files")
-    if not all(_is_entry(name, expected) for name, expected in files.items()):
-        raise CheckpointError(f"{file} does not list files of its own folder with their size and sha256")
+    if STATE not in files or not all(_is_entry(name, expected) for name, expected in files.items()):
+        raise CheckpointError(f"{file} does not list a checkpoint's files with their size and sha256")
     return files
 
 
 def _is_entry(name: str, expected: object) -> bool:
     """Whether a manifest's line names a file beside it, of a kind that :func:`save` writes, and says what it holds."""
     plain = Path(name).name == name and (name == STATE or name.endswith(TENSORS))
-    return plain and isinstance(expected, dict) and expected.keys() == {"bytes", "sha256"}
+    kinds = {key: type(value) for key, value in expected.items()} if isinstance(expected, dict) else {}
+    return plain and kinds == {"bytes": int, "sha256": str}
 
 
 def _seal(files: object) -> str:

@@ -94,7 +94,7 @@ def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
 
 
 def _differ(path: Path, theirs: RunRecord, differing: list[str], there: dict, here: dict) -> str:
-    named = sorted(differing, key=lambda name: name in DIGESTS)[:SHOWN]
+    named = sorted(differing, key=lambda name: (name in DIGESTS, name.count(".")))[:SHOWN]
     made, asked = (", ".join(f"{name}={_shown(values.get(name))}" for name in named) for values in (there, here))
     more = f" (and {len(differing) - SHOWN} more)" if len(differing) > SHOWN else ""
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from .checkpoint import MANIFEST, steps
+from .checkpoint import MANIFEST, STAGING, steps
 from .record import MetricsLog, RunRecord
 
 RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
@@ -122,7 +122,8 @@ def _holds_a_run(folder: Path) -> bool:
             return all("step" in row for row in MetricsLog.read(folder))
     except (ValueError, TypeError):  # somebody else's file of that name
         return False
-    return any((path / MANIFEST).is_file() for path in steps(folder / "checkpoints"))
+    whole = (path / MANIFEST for path in steps(folder / "checkpoints"))
+    return any(path.is_file() for path in whole) or any((folder / "checkpoints").glob(f"{STAGING}*"))
 
 
 def _owner(folder: Path) -> str:
