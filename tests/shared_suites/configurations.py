@@ -50,8 +50,8 @@ SIGNALS = {
     "highway": {"block_type": "highway"},
     "sandwich": {"block_type": "sandwich"},
 }
-SERIES = {"input_size": 2, "output_size": 2}
-IMAGE = {"input_size": 2, "num_channels": 2, "image_size": 4}
+SERIES = {"vocab_size": None, "input_size": 2, "output_size": 2}
+IMAGE = {"vocab_size": None, "input_size": 2, "num_channels": 2, "image_size": 4}
 
 
 class Suite(NamedTuple):

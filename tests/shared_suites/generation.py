@@ -1,8 +1,8 @@
 """What `generate` promises of every generating class: the part of the shared suites that no distribution holds.
 
 A model with a memory has to keep these promises in its own way, so each compares `generate` with plain forward passes,
-or with itself in another way of keeping the past. Everything is computed in float64; `generate` hands logits on in float32,
-which leaves 1e-6.
+or with itself in another way of keeping the past. Everything is computed in float64, but `generate` hands logits on in
+float32, which leaves 1e-6.
 """
 
 from dataclasses import fields

@@ -44,6 +44,7 @@ class Outcomes:
             outcome = "failed"
             crash = getattr(report.longrepr, "reprcrash", None)
             self.complaints[name] = str(report.longrepr if crash is None else crash.message).split("\n")[0][:200]
+            print(f"\n{name}: {self.complaints[name]}", flush=True)  # now: all of them together take long
         elif report.skipped:
             reason = getattr(report, "wasxfail", None)
             outcome = "does not apply" if reason is None else "excused"
