@@ -31,10 +31,11 @@ LADDER = {
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu"},
+    "loading_lmu": set(),
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
     "modeling_lmu": {
         *("decoding_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu"),
+        *("configuration_lmu", "cache_lmu", "loading_lmu"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {"modeling_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu", "cache_lmu"},
