@@ -160,7 +160,7 @@ def check_files(files: Sequence[str], sharded: Mapping[str, Any] | None = None, 
         if not file.endswith(".safetensors"):
             raise OSError(f"{file} is no safetensors file: it is read only with use_safetensors=False")
         if not Path(file).is_file():
-            raise OSError(f"{file} is named by the checkpoint's index and is not there")
+            raise OSError(f"{file} is not there")
         if folder is not None and not any(Path(file).resolve().is_relative_to(root) for root in _roots(folder)):
             raise OSError(f"{file} is a link to {Path(file).resolve()}, outside its folder: put the file itself there")
         try:
