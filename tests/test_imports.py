@@ -34,10 +34,11 @@ LADDER = {
     "recording": set(),
     "decoding_lmu": {"recording", "cache_lmu", "cache_names"},
     "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
+    "loading_lmu": set(),
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
     "modeling_lmu": {
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu", "cache_names", "checking"),
+        *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
 from .alignment import SHARPNESS, Alignment
@@ -20,13 +20,14 @@ from .configuration_lmu import LMUConfig
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
+from .loading_lmu import CheckedModel
 from .ngrams import NGramEmbedding, VoteTable
 from .ragged import Packing, Segments, last_step
 
 logger = logging.get_logger(__name__)
 
 
-class LMUPreTrainedModel(PreTrainedModel):
+class LMUPreTrainedModel(CheckedModel):
     """What every model of the family shares: its config class, its initialisation, and what it supports."""
 
     config: LMUConfig
@@ -38,11 +39,6 @@ class LMUPreTrainedModel(PreTrainedModel):
     _is_stateful = True
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
-
-    @classmethod
-    def from_pretrained(cls, *args, use_safetensors: bool | None = True, **kwargs):
-        """As transformers' own, but that pickles are read only where ``use_safetensors=False`` asks for them."""
-        return super().from_pretrained(*args, use_safetensors=use_safetensors, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

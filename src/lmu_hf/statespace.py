@@ -22,6 +22,7 @@ meta-device load or a half-precision checkpoint could damage.
 """
 
 import itertools
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -203,6 +204,10 @@ _cache: OrderedDict[tuple, Tensor] = OrderedDict()
 _cache_lock = threading.Lock()
 _thread = threading.local()
 _graph_constants = itertools.count()
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that could hold the lock, so nobody may at a fork
+    os.register_at_fork(
+        before=_cache_lock.acquire, after_in_parent=_cache_lock.release, after_in_child=_cache_lock.release
+    )
 
 
 def derives(kind: str) -> Callable[[Builder], Builder]:
