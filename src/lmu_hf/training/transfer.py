@@ -20,6 +20,7 @@ FREE_FIELDS = frozenset(
         *("initializer_range", "residual_initializer_scale"),
     )
 )
+OF_THE_LABELS = ("id2label", "label2id", "problem_type", "output_size")
 MADE_ANEW = ("classifier.", "alignment.", "votes.", "model.mixture.", "model.mixture_highways.")
 
 
@@ -77,7 +78,7 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
         name: value for name, value in old.to_dict().items() if name not in ("architectures", "transformers_version")
     }
     if {"id2label", "num_labels"} & changes.keys():
-        saved = {name: value for name, value in saved.items() if name not in ("id2label", "label2id", "problem_type")}
+        saved = {name: value for name, value in saved.items() if name not in OF_THE_LABELS}
     config = LMUConfig(**{**saved, "architectures": None, **changes})
     model, found = auto_class.from_pretrained(
         name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
