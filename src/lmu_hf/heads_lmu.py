@@ -68,8 +68,8 @@ class LMUPooledModel(LMUPreTrainedModel):
         one_for_two = (outputs, self.num_labels) == (1, 2) and config.problem_type != "multi_label_classification"
         if outputs != self.num_labels and not one_for_two:
             raise ValueError(
-                f"output_size={outputs} does not fit num_labels={self.num_labels}: a classifier has one output per label "
-                "(output_size=None), or output_size=1 for a choice of one of two classes"
+                f"output_size={outputs} does not fit num_labels={self.num_labels}: a classifier has one output per "
+                "label (output_size=None), or output_size=1 for a choice of one of two classes"
             )
         self.classifier = LMUHead(config, width or config.pooled_size, outputs, against_zero=one_for_two)
 

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..failures import TOKENIZER, check_model, explained
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 from .labelled import LabelledText
@@ -267,13 +274,24 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: it cannot be loaded, or cannot pad.
     """
-    try:
-        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer can be loaded from {name!r}: {' '.join(str(error).split())}") from error
+    with explained(f"no tokenizer can be loaded from {name!r}"):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(check_model(name, TOKENIZER)))
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
+
+
+def saved_labels(name: str) -> tuple[str, ...]:
+    """The classes of a saved classifier, in its order; none if it predicts numbers.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
+    with explained(f"no model can be loaded from {name!r}"):
+        config = AutoConfig.from_pretrained(check_model(name))
+    if config.problem_type == "regression":
+        return ()
+    return tuple(config.id2label[number] for number in range(config.num_labels))
 
 
 def tokenised(
