@@ -19,7 +19,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,6 +29,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.publishing.peers import FAMILIES, VOCABULARY, body_size, build, reason_against
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import AMOUNT, COUNT, POSITIVE, ScriptParser, number, output_file
 from lmu_hf.training.record import publish
 
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")
@@ -38,19 +39,22 @@ WINDOW = 500  # tokens whose median time stands for a position
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--sizes", type=float, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 32])
-    parser.add_argument("--prompts", type=int, nargs="+", default=[16, 4096], help="tokens of a prompt")
-    parser.add_argument("--new_tokens", type=int, default=64, help="timed tokens a call")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds; long prompts get one")
-    parser.add_argument("--positions", type=int, default=100_000, help="how far the stream of one LMU goes; 0 for not")
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--sizes", type=POSITIVE, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
+    parser.add_argument("--batch_sizes", type=COUNT, nargs="+", default=[1, 32])
+    parser.add_argument("--prompts", type=COUNT, nargs="+", default=[16, 4096], help="tokens of a prompt")
+    parser.add_argument("--new_tokens", type=number(int, least=2), default=64, help="timed tokens a call")
+    parser.add_argument("--repeats", type=COUNT, default=3, help="rounds; long prompts get one")
     parser.add_argument(
-        "--max_work", type=float, default=1e12, help="a cell whose prompts cost more operations than that is left out"
+        "--positions", type=AMOUNT, default=100_000, help="how far the stream of one LMU goes; 0 for not"
     )
-    parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
+    parser.add_argument(
+        "--max_work",
+        type=POSITIVE,
+        default=1e12,
+        help="a cell whose prompts cost more operations than that is left out",
+    )
+    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
     return parser.parse_args(argv)
 
 
@@ -173,6 +177,7 @@ def show(rows: list[dict]) -> None:
         print(f"{start}{row['model']:<24}{numbers}")
 
 
+@script
 @torch.inference_mode()
 def main(argv: list[str] | None = None) -> dict:
     """Measure, print a table, and end with one line of JSON."""

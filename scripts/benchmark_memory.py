@@ -20,7 +20,6 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +30,8 @@ from torch.utils._pytree import tree_leaves
 from lmu_hf.memory import MEMORY_FORMS
 from lmu_hf.readout import Plan, Shape, plan_readout, plans_for, read_states
 from lmu_hf.statespace import LegendreSystem
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
 from lmu_hf.training.record import publish
 
 SHAPES = {
@@ -49,21 +50,29 @@ Step = Callable[[], object]
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Which shapes, and how often to repeat."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
-    parser.add_argument("--batch_size", type=int, default=1, help="b of a shape of one's own")
-    parser.add_argument("--length", type=int, help="its time steps n; if given, no other shape is measured")
-    parser.add_argument("--order", type=int, default=64, help="its Legendre coefficients d")
-    parser.add_argument("--theta", type=float, help="its window in steps (default: the length)")
-    parser.add_argument("--memory_channels", type=int, default=1, help="its d_u")
-    parser.add_argument("--hidden_size", type=int, default=64, help="its d_o")
-    parser.add_argument("--random_shapes", type=int, default=0, help="also compare the cost model's picks on so many")
-    parser.add_argument("--seed", type=int, default=0, help="of the random shapes (default: those it was fitted to)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds; a fast row is called several times in each")
-    parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
-    return parser.parse_args(argv)
+    parser.add_argument("--batch_size", type=COUNT, default=1, help="b of a shape of one's own")
+    parser.add_argument("--length", type=COUNT, help="its time steps n; if given, no other shape is measured")
+    parser.add_argument("--order", type=COUNT, default=64, help="its Legendre coefficients d")
+    parser.add_argument("--theta", type=number(float, least=1), help="its window in steps (default: the length)")
+    parser.add_argument("--memory_channels", type=COUNT, default=1, help="its d_u")
+    parser.add_argument("--hidden_size", type=COUNT, default=64, help="its d_o")
+    parser.add_argument(
+        "--random_shapes", type=AMOUNT, default=0, help="also compare the cost model's picks on so many"
+    )
+    parser.add_argument("--seed", type=SEED, default=0, help="of the random shapes (default: those it was fitted to)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="rounds; a fast row is called several times in each")
+    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
+    args = parser.parse_args(argv)
+    if args.length is None:
+        own = ("batch_size", "order", "theta", "memory_channels", "hidden_size")
+        parser.refuse(args, *own, because="a shape of one's own has a --length, too")
+    else:
+        parser.refuse(args, "shapes", because="with --length no other shape is measured")
+    if not args.random_shapes:
+        parser.refuse(args, "seed", because="there are no --random_shapes to draw")
+    return args
 
 
 def chosen_shapes(args: argparse.Namespace) -> dict[str, tuple[Shape, float]]:
@@ -279,6 +288,7 @@ def show(rows: list[dict]) -> None:
         print(f"{row['form']:<36}{row['outputs']:>5}{numbers}{floor}{''.join(words)}", flush=True)
 
 
+@script
 def main(argv: list[str] | None = None) -> dict:
     """Measure, print tables, and end with one line of JSON."""
     args = parse_args(argv)

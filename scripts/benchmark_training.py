@@ -17,13 +17,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from lmu_hf.publishing.peers import VOCABULARY, body_size, build, reason_against
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.training.record import publish
 
 FAMILIES = ("LMU", "LSTM", "GPT-2", "Mamba")
@@ -31,16 +32,14 @@ FAMILIES = ("LMU", "LSTM", "GPT-2", "Mamba")
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--sizes", type=float, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1024, 4096], help="characters of a sequence")
-    parser.add_argument("--tokens", type=int, default=4096, help="characters of a batch, at least one sequence")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds of a step that is taken only once")
-    parser.add_argument("--max_seconds", type=float, default=300.0, help="of a step that is not tried")
-    parser.add_argument("--output", type=Path, help="also write the line of JSON to this file")
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--sizes", type=POSITIVE, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
+    parser.add_argument("--lengths", type=COUNT, nargs="+", default=[256, 1024, 4096], help="characters of a sequence")
+    parser.add_argument("--tokens", type=COUNT, default=4096, help="characters of a batch, at least one sequence")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="rounds")
+    parser.add_argument("--patience", type=POSITIVE, default=30.0, help="seconds of a step that is taken only once")
+    parser.add_argument("--max_seconds", type=POSITIVE, default=300.0, help="of a step that is not tried")
+    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
     return parser.parse_args(argv)
 
 
@@ -125,6 +124,7 @@ def show(row: dict) -> None:
     print(f"{start}{row['model']:<6}{numbers}", flush=True)
 
 
+@script
 def main(argv: list[str] | None = None) -> dict:
     """Measure, print a table, and end with one line of JSON."""
     args = parse_args(argv)

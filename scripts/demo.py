@@ -28,6 +28,8 @@ from lmu_hf import LegendreSystem, LMUConfig, LMUForImageClassification, LMULaye
 from lmu_hf.publishing.figures import learning_curve, memory_window
 from lmu_hf.publishing.folder import files_of
 from lmu_hf.publishing.loopback import LoopbackHub
+from lmu_hf.training.failures import check_folder, script
+from lmu_hf.training.flags import COUNT, ScriptParser
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.tasks.images import ImageTask, digits
@@ -53,13 +55,11 @@ print(json.dumps({"class": type(model).__name__, "logits": logits.tolist(), **be
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The demo's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "--output_dir", type=Path, default=Path("runs/demo"), help="the run folder (default: %(default)s)"
     )
-    parser.add_argument("--num_train_epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--num_train_epochs", type=COUNT, help="default: the recipe's")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser.parse_args(argv)
 
@@ -147,9 +147,11 @@ def photograph_line() -> torch.Tensor:
     return line[0, 0]
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """The demo, from data to figures."""
     args = parse_args(argv)
+    check_folder(args.output_dir, "output_dir")
     recipe = get_recipe("digits", epochs=args.num_train_epochs)
     task = digits()
     task.augmentation = recipe.augmentation

@@ -11,7 +11,6 @@ Every graph takes any batch and any length; a generator's step takes its memorie
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -19,31 +18,34 @@ from transformers import AutoConfig
 
 import lmu_hf
 from lmu_hf.publishing.export import FORMATS, differences, export
+from lmu_hf.training.failures import check_folder, check_model, explained, script
+from lmu_hf.training.flags import POSITIVE, ScriptParser
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("model", help="a saved model's folder, or its name on the Hub")
     parser.add_argument("folder", type=Path, help="where the files go")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: %(default)s")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="of a number's distance, default: %(default)s")
-    return parser.parse_args(argv)
+    parser.add_argument("--tolerance", type=POSITIVE, default=1e-4, help="of a number's distance, default: %(default)s")
+    args = parser.parse_args(argv)
+    if args.format != "onnx":
+        parser.refuse(args, "tolerance", because=f"files of --format {args.format} are not compared with the model")
+    return args
 
 
+@script
 def main(argv: list[str] | None = None) -> dict[str, float]:
     """Load, export, compare, and print."""
     args = parse_args(argv)
-    try:
-        [kind] = AutoConfig.from_pretrained(args.model).architectures
+    check_folder(args.folder, "folder")
+    with explained(f"no model can be loaded from {args.model!r}"):
+        [kind] = AutoConfig.from_pretrained(check_model(args.model)).architectures
         model = getattr(lmu_hf, kind).from_pretrained(args.model)
-        paths = export(model, args.folder, args.format)
-        torch.manual_seed(0)
-        found = {} if args.format != "onnx" else differences(model, args.folder)
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
+    paths = export(model, args.folder, args.format)
+    torch.manual_seed(0)
+    found = {} if args.format != "onnx" else differences(model, args.folder)
     for path in paths:
         told = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
         print(f"{path}: {path.stat().st_size:,} bytes{told}")

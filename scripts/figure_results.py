@@ -7,15 +7,15 @@ import argparse
 from pathlib import Path
 
 from lmu_hf.publishing.comparing import accuracy_against_parameters, bits_against_time, score_by_length
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import ScriptParser
 
 PROJECT = Path(__file__).parents[1]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
     )
@@ -23,6 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Draw all three."""
     args = parse_args(argv)

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from lmu_hf.publishing.choosing import order_table, theta_and_order
 from lmu_hf.publishing.table import markers, write_into
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import ScriptParser
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the page's table is another")
     return parser.parse_args(argv)
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Compute, then write or compare."""
     args = parse_args(argv)

@@ -1,7 +1,8 @@
 """Stream text from a trained LMU to the terminal, as it is made.
 
     python scripts/generate.py runs/python-sources-seed0/model
-    python scripts/generate.py ORG/NAME --prompt "def main(" --max_new_tokens 400 --temperature 0.7
+    python scripts/generate.py ORG/NAME --prompt "@script
+def main(" --max_new_tokens 400 --temperature 0.7
     echo "import re" | python scripts/generate.py runs/python-sources-seed0/model --prompt -
     python scripts/generate.py MODEL --load_memory talk.safetensors --save_memory talk.safetensors --prompt "more"
 
@@ -20,13 +21,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Text
 from transformers.utils.logging import disable_progress_bar
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
+from lmu_hf.training.failures import TOKENIZER, check_model, explained, script
+from lmu_hf.training.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "model_name_or_path",
         nargs="?",
@@ -34,36 +35,42 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="a model folder, or a model's name on the Hub (default: %(default)s, what train_char_lm.py leaves)",
     )
     parser.add_argument("--prompt", default="\n", help="text to go on from; - reads it from standard input")
-    parser.add_argument("--max_new_tokens", type=int, default=500, help="default: %(default)s")
+    parser.add_argument("--max_new_tokens", type=AMOUNT, default=500, help="default: %(default)s")
     parser.add_argument(
-        "--temperature", type=float, default=0.8, help="0 takes the likeliest token (default: %(default)s)"
+        "--temperature",
+        type=number(float, least=0),
+        default=0.8,
+        help="0 takes the likeliest token (default: %(default)s)",
     )
-    parser.add_argument("--top_k", type=int, help="sample among so many likeliest tokens")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
+    parser.add_argument("--top_k", type=COUNT, help="sample among so many likeliest tokens")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the sampling (default: %(default)s)")
     parser.add_argument("--load_memory", type=Path, help="a state to go on from")
-    parser.add_argument("--save_memory", type=Path, help="where the state is kept at the end")
-    return parser.parse_args(argv)
+    parser.add_argument("--save_memory", type=output_file, help="where the state is kept at the end")
+    args = parser.parse_args(argv)
+    if args.temperature == 0:
+        parser.refuse(args, "top_k", "seed", because="--temperature 0 takes the likeliest token")
+    return args
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Read the prompt, stream, and say what was carried and how fast."""
     args = parse_args(argv)
     disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
-        model = AutoModelForCausalLM.from_pretrained(args.model_name_or_path).eval()
-        if not isinstance(model, LMUForCausalLM):
-            raise ValueError(f"{args.model_name_or_path} is a {type(model).__name__}, not an LMUForCausalLM")
-        memories = DynamicCache(config=model.config)
-        if args.load_memory is not None:
+    name = args.model_name_or_path
+    with explained(f"{name} cannot be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(check_model(name, TOKENIZER))
+        model = AutoModelForCausalLM.from_pretrained(check_model(name)).eval()
+    if not isinstance(model, LMUForCausalLM):
+        raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
+    memories = DynamicCache(config=model.config)
+    if args.load_memory is not None:
+        with explained(f"--load_memory {args.load_memory} cannot be read"):
             memories = load_memories(args.load_memory, model.config)
-        prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
-        ids = torch.tensor(tokenizer(prompt)["input_ids"], dtype=torch.int64)
-        streamer = TextStreamer(tokenizer, skip_special_tokens=True)
-        made, seconds = stream_text(model, ids, streamer, args, memories)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise SystemExit(f"generate.py: error: {args.model_name_or_path} cannot go on: {reason}") from error
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    ids = torch.tensor(tokenizer(prompt)["input_ids"], dtype=torch.int64)
+    streamer = TextStreamer(tokenizer, skip_special_tokens=True)
+    made, seconds = stream_text(model, ids, streamer, args, memories)
     if args.save_memory is not None:
         save_memories(memories, args.save_memory, model.config)
     speed = f"{made} tokens, {made / seconds:,.0f} a second"

@@ -10,13 +10,14 @@ and beside it a .json with what was done, where, and how many texts each class h
 """
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
 from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification
 
+from lmu_hf.training.failures import check_folder, check_model, explained, script
+from lmu_hf.training.flags import COUNT, ScriptParser
 from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loading import FLAGS
 from lmu_hf.training.record import publish
@@ -27,9 +28,7 @@ from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabell
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("model", help="a saved classifier's folder, or its name on the Hub")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--dataset_name", **FLAGS["dataset_name"])
@@ -38,31 +37,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{flag}", **FLAGS[flag])
     parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
     parser.add_argument("--split", default="unsupervised", help="of the data set (default: %(default)s)")
-    parser.add_argument("--per_device_eval_batch_size", type=int, default=128, help="(default: %(default)s)")
+    parser.add_argument("--per_device_eval_batch_size", type=COUNT, default=128, help="(default: %(default)s)")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
     parser.add_argument("--output_file", type=Path, default=Path("labels.parquet"), help="(default: %(default)s)")
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")
+    if args.train_file is not None:
+        parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
     if args.output_file.suffix != ".parquet":
         parser.error(f"--output_file must end in .parquet, got {args.output_file}")
     return args
 
 
+@script
 def main(argv: list[str] | None = None) -> dict[str, int]:
     """Read, label and write; how many texts each class has."""
     args = parse_args(argv)
     columns = Columns(args.text_column or "text", args.text_pair_column)
-    try:
-        if args.train_file is not None:
-            rows = unlabelled_file(args.train_file, columns)
-        else:
-            rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
-        tokenizer = load_tokenizer(args.model)
-        model = AutoModelForSequenceClassification.from_pretrained(args.model)
-        labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
+    check_folder(args.output_file.parent, "output_file")
+    if args.train_file is not None:
+        rows = unlabelled_file(args.train_file, columns)
+    else:
+        rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
+    tokenizer = load_tokenizer(args.model)
+    with explained(f"no model can be loaded from {args.model!r}"):
+        model = AutoModelForSequenceClassification.from_pretrained(check_model(args.model))
+    labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
     given = Counter(labelled["label"][:])
     counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
     if PartialState().is_main_process:

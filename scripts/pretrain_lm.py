@@ -17,13 +17,12 @@ model/, metrics.jsonl, run.json (only when the run is complete) and figures/.
 """
 
 import argparse
-from dataclasses import replace
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, check_sources, load_text
-from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import COUNT
+from lmu_hf.training.loading import add_data_flags, check_sources, load_task
 from lmu_hf.training.record import RunRecord
-from lmu_hf.training.tasks.text import TextTask
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,8 +30,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training_parser(__doc__, kind="pretraining", default="imdb-lm")
     add_data_flags(parser, "pretraining")
     parser.add_argument("--tokenizer", choices=("word", "bpe"), help="what is predicted (default: the recipe's)")
-    parser.add_argument("--vocab_size", type=int, help="tokens, special ones included (default: the recipe's)")
-    parser.add_argument("--block_size", type=int, help="tokens that a training window predicts")
+    parser.add_argument("--vocab_size", type=COUNT, help="tokens, special ones included (default: the recipe's)")
+    parser.add_argument("--block_size", type=COUNT, help="tokens that a training window predicts")
     args = parser.parse_args(argv)
     try:
         check_sources(args)
@@ -45,13 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_task(args: argparse.Namespace, recipe: Recipe) -> TextTask:
-    """The corpus that the flags, and behind them the recipe, ask for."""
-    asked = {"tokenizer": args.tokenizer, "vocab_size": args.vocab_size, "sequence_length": args.block_size}
-    data = recipe.data | {name: value for name, value in asked.items() if value is not None}
-    return load_text(args, replace(recipe, data=data))
-
-
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     return run(parse_args(argv), load_task)

@@ -4,18 +4,19 @@ python scripts/results_table.py            # print them
 python scripts/results_table.py --write    # put them between their pages' markers
 """
 
-import argparse
 from pathlib import Path
 
 from lmu_hf.publishing import speed, table, versions
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import ScriptParser
 
 PROJECT = Path(__file__).parent.parent
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Read the records, render, print or write."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
+    parser = ScriptParser(__doc__)
     parser.add_argument(
         "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
     )

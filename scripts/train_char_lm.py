@@ -14,7 +14,8 @@ figures/. `scripts/generate.py RUN/model` then writes text.
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, check_sources, load_text
+from lmu_hf.training.failures import script
+from lmu_hf.training.loading import add_data_flags, check_sources, load_task
 from lmu_hf.training.record import RunRecord
 
 
@@ -32,9 +33,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
-    return run(parse_args(argv), load_text)
+    return run(parse_args(argv), load_task)
 
 
 if __name__ == "__main__":

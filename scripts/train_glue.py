@@ -24,7 +24,8 @@ metrics.jsonl, run.json (only when the run is complete) and figures/. The folder
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, check_sources, load_classification
+from lmu_hf.training.failures import script
+from lmu_hf.training.loading import add_data_flags, check_sources, load_task
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.record import RunRecord
 
@@ -38,16 +39,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         check_sources(args)
     except ValueError as error:
         parser.error(str(error))
-    if args.recipe == parser.get_default("recipe") and args.task_name is not None:
+    if "recipe" not in args.given and args.task_name is not None:
         args.recipe = args.task_name.removesuffix("-mm")
     if get_recipe(args.recipe).data.get("pretrained") and args.model_name_or_path is None:
         parser.error(f"{args.recipe} goes on from a pre-trained model: give --model_name_or_path")
     return args
 
 
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
-    return run(parse_args(argv), load_classification)
+    return run(parse_args(argv), load_task)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ metrics.jsonl, run.json (only when the run is complete), checkpoints/ and figure
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, load_series
+from lmu_hf.training.failures import script
+from lmu_hf.training.loading import add_data_flags, load_task
 from lmu_hf.training.record import RunRecord
 
 
@@ -25,10 +26,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
-    return run(args, load_series, run_name="" if args.horizon == 15 else f"h{args.horizon}")
+    return run(args, load_task, run_name="" if args.horizon == 15 else f"h{args.horizon}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ run is complete) and figures/. Weights are chosen on the validation split; the t
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, load_images
+from lmu_hf.training.failures import script
+from lmu_hf.training.loading import add_data_flags, load_task
 from lmu_hf.training.record import RunRecord
 
 
@@ -24,11 +25,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
     order = "raster" if args.permutation_seed is None else f"perm{args.permutation_seed}"
-    return run(args, load_images, run_name=order)
+    return run(args, load_task, run_name=order)
 
 
 if __name__ == "__main__":

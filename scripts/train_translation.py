@@ -16,7 +16,8 @@ metrics.jsonl, run.json (only when the run is complete) and figures/. The folder
 import argparse
 
 from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.loading import add_data_flags, load_translation
+from lmu_hf.training.failures import script
+from lmu_hf.training.loading import add_data_flags, load_task
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.record import RunRecord
 
@@ -28,11 +29,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@script
 def main(argv: list[str] | None = None) -> RunRecord:
     """Parse flags, train, draw the learning curve, and print the result."""
     args = parse_args(argv)
     languages = {**get_recipe(args.recipe).data, **{flag: said for flag, said in vars(args).items() if said}}
-    return run(args, load_translation, run_name="{source_lang}-{target_lang}".format(**languages))
+    return run(args, load_task, run_name="{source_lang}-{target_lang}".format(**languages))
 
 
 if __name__ == "__main__":

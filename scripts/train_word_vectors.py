@@ -19,11 +19,12 @@ where.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from lmu_hf.tokenization_lmu import train_tokenizer
+from lmu_hf.training.failures import check_folder, script
+from lmu_hf.training.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
 from lmu_hf.training.record import publish
 from lmu_hf.training.tasks.corpus import FORMATS, Corpus, count_characters, dataset_rows, table_rows, text_rows
 from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vectors
@@ -31,9 +32,7 @@ from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vecto
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--dataset_name", nargs="+", help="names of data sets on the Hub, or below --data_dir")
     source.add_argument("--train_file", type=Path, help="a file of one's own")
@@ -48,20 +47,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--algorithm", nargs="+", choices=ALGORITHMS, default=["word2vec"], help="one, or several in one"
     )
-    parser.add_argument("--size", type=int, default=300, help="numbers a vector (default: %(default)s)")
-    parser.add_argument("--window", type=int, default=5, help="words to either side (default: %(default)s)")
-    parser.add_argument("--min_count", type=int, default=5, help="leave out rarer words (default: %(default)s)")
-    parser.add_argument("--negative", type=int, default=5, help="words drawn against each (default: %(default)s)")
-    parser.add_argument("--num_train_epochs", type=int, default=5, help="passes (default: %(default)s)")
-    parser.add_argument("--sif", type=float, help="scale each vector to a / (a + p(word)) with this a, as 1e-3")
-    parser.add_argument("--spelling", type=int, default=0, help="numbers more, of a word's letters (default: none)")
+    parser.add_argument("--size", type=COUNT, default=300, help="numbers a vector (default: %(default)s)")
+    parser.add_argument("--window", type=COUNT, default=5, help="words to either side (default: %(default)s)")
+    parser.add_argument("--min_count", type=COUNT, default=5, help="leave out rarer words (default: %(default)s)")
+    parser.add_argument("--negative", type=AMOUNT, default=5, help="words drawn against each (default: %(default)s)")
+    parser.add_argument("--num_train_epochs", type=COUNT, default=5, help="passes (default: %(default)s)")
+    parser.add_argument("--sif", type=POSITIVE, help="scale each vector to a / (a + p(word)) with this a, as 1e-3")
+    parser.add_argument("--spelling", type=AMOUNT, default=0, help="numbers more, of a word's letters (default: none)")
     parser.add_argument("--keep_case", action="store_true", help="upper and lower case are two")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="threads; more than one do not repeat a result")
+    parser.add_argument("--seed", type=SEED, default=0, help="of what is drawn (default: %(default)s)")
+    parser.add_argument("--workers", type=COUNT, default=1, help="threads; more than one do not repeat a result")
     parser.add_argument("--output_file", type=Path, default=Path("word_vectors.txt"))
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")
+    if args.train_file is not None:
+        parser.refuse(args, "data_dir", "dataset_config_name", "train_split", because="a --train_file is read as it is")
+        if args.train_file.suffix not in FORMATS:
+            parser.refuse(args, "text_column", because=f"{args.train_file} is read as plain text")
+    if set(args.algorithm) == {"lsa"}:
+        of_words = ("window", "negative", "num_train_epochs", "workers")
+        parser.refuse(args, *of_words, because="--algorithm lsa counts words in rows")
     args.sources = len(args.dataset_name or ["the file"])
     for flag in of_each:
         if len(given := getattr(args, flag)) not in (1, args.sources):
@@ -90,30 +96,29 @@ def load_corpus(args: argparse.Namespace) -> Corpus:
     return Corpus(text_rows(args.train_file), separator="")
 
 
+@script
 def main(argv: list[str] | None = None) -> dict:
     """Parse flags, train, and write the vectors and what is to be known of them."""
     args = parse_args(argv)
     start = time.perf_counter()
-    try:
-        corpus = load_corpus(args)
-        cutter = train_tokenizer("word", ["a"], lowercase=not args.keep_case)  # how it cuts does not hang on its words
-        args.output_file.parent.mkdir(parents=True, exist_ok=True)
-        counts = train_word_vectors(
-            Sentences(corpus, cutter),
-            args.output_file,
-            algorithm=args.algorithm,
-            size=args.size,
-            window=args.window,
-            min_count=args.min_count,
-            negative=args.negative,
-            epochs=args.num_train_epochs,
-            sif=args.sif,
-            spelling=args.spelling,
-            seed=args.seed,
-            workers=args.workers,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
+    check_folder(args.output_file.parent, "output_file")
+    corpus = load_corpus(args)
+    cutter = train_tokenizer("word", ["a"], lowercase=not args.keep_case)  # how it cuts does not hang on its words
+    args.output_file.parent.mkdir(parents=True, exist_ok=True)
+    counts = train_word_vectors(
+        Sentences(corpus, cutter),
+        args.output_file,
+        algorithm=args.algorithm,
+        size=args.size,
+        window=args.window,
+        min_count=args.min_count,
+        negative=args.negative,
+        epochs=args.num_train_epochs,
+        sif=args.sif,
+        spelling=args.spelling,
+        seed=args.seed,
+        workers=args.workers,
+    )
     measured = {"words": counts, "size": args.size + args.spelling, "seconds": round(time.perf_counter() - start, 1)}
     return publish(measured, args.output_file.with_suffix(".json"))
 

@@ -131,7 +131,7 @@ def test_what_is_tokenised_once_is_kept_on_disk(tmp_path):
 def test_the_loss_is_of_the_kind_of_the_labels():
     for task, expected in (
         (single_task(), lambda x, y: cross_entropy(x, y, label_smoothing=0.2)),
-        (single_task(single_output=True), lambda x, y: binary_cross_entropy_with_logits(x[:, 0], 0.8 * y + 0.1)),
+        (single_task(single_output=True), lambda x, y: binary_cross_entropy_with_logits(x[:, 1], 0.8 * y + 0.1)),
         (graded_task(), lambda x, y: (x[:, 0] - y).square().mean()),
     ):
         set_seed(0)
@@ -139,7 +139,7 @@ def test_the_loss_is_of_the_kind_of_the_labels():
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         logits = model(**inputs).logits
         torch.testing.assert_close(task.loss(model, batch, 0.2), expected(logits, batch["labels"]))
-        own = model(**inputs, labels=batch["labels"].view(-1, 1) if task.single_output else batch["labels"]).loss
+        own = model(**inputs, labels=batch["labels"]).loss
         torch.testing.assert_close(task.loss(model, batch, 0.0), own)
 
 
@@ -328,8 +328,8 @@ def test_a_text_that_has_no_token_is_refused_before_it_is_labelled():
 
 
 def test_grades_are_no_labels():
-    task = single_task(single_output=True)
-    with pytest.raises(ValueError, match="a choice of one class, not from multi_label_classification"):
+    task = graded_task()
+    with pytest.raises(ValueError, match="a choice of one class, not from regression"):
         label_rows(task.make_model(TINY), task.tokenizer, task.rows.splits["train"])
 
 

@@ -62,13 +62,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--num_train_epochs", 0], "epochs must be positive, got 0"),
-        (["--learning_rate", -1], "learning_rate must be positive, got -1.0"),
+        (["--num_train_epochs", 0], "argument --num_train_epochs: must be positive, got 0"),
+        (["--learning_rate", -1], "argument --learning_rate: must be positive, got -1"),
     ],
 )
 def test_a_number_that_cannot_be_is_named(words, message, tmp_path):
     done = run(SCRIPTS / "train_psmnist.py", "--recipe", "digits", *words, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"train_psmnist.py: error: {message}"
 
 
@@ -252,8 +252,8 @@ def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
     [
         (["--train_file", "nowhere.csv"], "error: there is no file nowhere.csv: --train_file must name one"),
         (["--train_file", "a.csv", "--task_name", "rte"], "error: give one of --train_file and --task_name"),
-        (["--text_column", "line"], "error: --text_column says how to read a --dataset_name or a --train_file"),
-        (["--validation_block", 5], "error: made-up rows come with a validation split: --validation_block says"),
+        (["--text_column", "line"], "error: --text_column says nothing to opinions, which reads made-up sentences"),
+        (["--validation_block", 5], "error: --validation_block says nothing to opinions, which reads made-up"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
         (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),

@@ -25,7 +25,7 @@ CHOICES = {
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
 POSITIVE = (
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels", "output_size"),
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "order", "num_channels"),
     *("ngram_buckets", "ngram_width", "vote_buckets"),
 )
 POSITIVE_OR_NONE = (
@@ -37,6 +37,7 @@ POSITIVE_OR_NONE = (
     "intermediate_size",
     "image_size",
     "num_decoder_layers",
+    "output_size",
 )
 NOT_NEGATIVE = ("num_highway_layers", "alignment_size", "head_hidden_size", "permutation_seed")
 PROBABILITIES = (
@@ -105,7 +106,9 @@ class LMUConfig(PreTrainedConfig):
         vote_sizes (`list[int]`, *optional*): lengths of the n-grams, each at least 1, that vote in
             `LMUForSequenceClassification` for the class of their sequence, beside the stack; see `NGramVotes`.
         vote_buckets (`int`, defaults to 262144): votes for n-grams of each length; those of one hash share one.
-        output_size (`int`, defaults to 1): numbers per step that the forecast head predicts.
+        output_size (`int`, *optional*): numbers that a head gives out. Of the forecast head, per step; 1 if not given.
+            Of a classifier, one per label if not given, or 1 to tell two classes apart by one number z: its logits are
+            then (0, z).
         image_size (`int`, *optional*): side of a square image that is read pixel by pixel.
         num_channels (`int`, defaults to 1): colour channels of that image.
         pixel_order (`str`, defaults to `"raster"`): `"raster"`, or `"permuted"` by a stored permutation.
@@ -167,7 +170,7 @@ class LMUConfig(PreTrainedConfig):
     head_hidden_size: int = 0
     vote_sizes: list[int] | tuple[int, ...] | None = None
     vote_buckets: int = 262_144
-    output_size: int = 1
+    output_size: int | None = None
     image_size: int | None = None
     num_channels: int = 1
     pixel_order: str = "raster"
@@ -431,7 +434,7 @@ class LMUConfig(PreTrainedConfig):
         inner = (self.intermediate_size or 2 * width) * {"residual": 1, "sandwich": 2}.get(self.block_type, 0)
         dense, attended = self.readout == "dense", self.readout == "attention"
         reduced = self.attention_order or reduced_order(self.order)
-        outputs = max(self.output_size, self.num_labels or 0)
+        outputs = max(self.output_size or 1, self.num_labels or 0)
         head = 0 if self.tie_word_embeddings else (self.vocab_size or 0) * width
         numbers = {
             "order": 2 * self.order**2,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
@@ -28,21 +29,30 @@ MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 
 
 class LMUHead(nn.Module):
-    """Dropout, an optional hidden layer, and a linear layer."""
+    """Dropout, an optional hidden layer, and a linear layer.
 
-    def __init__(self, config: LMUConfig, width: int, outputs: int) -> None:
+    Args:
+        config: dropout, hidden layer and activation.
+        width: numbers that are read.
+        outputs: numbers of the linear layer.
+        against_zero: the logits of two classes are 0 and its one output z. Their softmax is σ(−z) and σ(z).
+    """
+
+    def __init__(self, config: LMUConfig, width: int, outputs: int, against_zero: bool = False) -> None:
         super().__init__()
+        self.against_zero = against_zero
         self.hidden_act = config.hidden_act
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.hidden = nn.Linear(width, config.head_hidden_size) if config.head_hidden_size else None
         self.out = nn.Linear(config.head_hidden_size or width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, width) to (…, outputs)."""
+        """(…, width) to (…, outputs), or to (…, 2) where one number tells two classes apart."""
         x = self.dropout(x)
         if self.hidden is not None:
             x = self.dropout(ACTIVATIONS[self.hidden_act](self.hidden(x)))
-        return self.out(x)
+        x = self.out(x)
+        return pad(x, (1, 0)) if self.against_zero else x
 
 
 class LMUPooledModel(LMUPreTrainedModel):
@@ -55,7 +65,14 @@ class LMUPooledModel(LMUPreTrainedModel):
         super().__init__(config)
         self.num_labels: int = config.num_labels or 1
         self.model = LMUModel(config)
-        self.classifier = LMUHead(config, width or config.pooled_size, self.num_labels)
+        outputs = config.output_size or self.num_labels
+        one_for_two = (outputs, self.num_labels) == (1, 2) and config.problem_type != "multi_label_classification"
+        if outputs != self.num_labels and not one_for_two:
+            raise ValueError(
+                f"output_size={outputs} does not fit num_labels={self.num_labels}: a classifier has one output per "
+                "label (output_size=None), or output_size=1 for a choice of one of two classes"
+            )
+        self.classifier = LMUHead(config, width or config.pooled_size, outputs, against_zero=one_for_two)
 
     def pool(
         self, attention_mask: Tensor | None = None, segments: Segments | None = None, **inputs
@@ -514,7 +531,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         if config.input_size is None:
             raise ValueError("a forecast reads a real-valued series: set input_size, got None")
         self.model = LMUModel(config)
-        self.head = LMUHead(config, config.hidden_size, config.output_size)
+        self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()
 
     @can_return_tuple

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
+from ..configuration_lmu import LMUConfig
 from ..publishing.figures import learning_curve
+from .failures import check_folder
 from .finished import is_complete
+from .flags import AMOUNT, COUNT, SEED, Flags, ScriptParser
 from .launch import check_processes, typed_command
 from .loop import train
+from .origin import write_origin
 from .processes import on_main
 from .recipes import RECIPES, Recipe, get_recipe
+from .recipes.base import fault
 from .record import RunRecord
 from .run_folder import owned
 from .schedules import schedule_names
@@ -46,7 +52,12 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
 )
 
 
-def training_parser(manual: str | None, kind: str, default: str) -> argparse.ArgumentParser:
+# Entries of a recipe's data that flags of pretrain_lm.py replace.
+DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
+OF_MEMORIES = ("order", "theta", "memory_channels", "discretization", "basis", "encoder", "readout", "memory_form")
+
+
+def training_parser(manual: str | None, kind: str, default: str) -> ScriptParser:
     """The flags of every training script; those left out keep the recipe's values.
 
     Args:
@@ -54,23 +65,21 @@ def training_parser(manual: str | None, kind: str, default: str) -> argparse.Arg
         kind: of data; recipes for another are not offered.
         default: the recipe that is trained if none is named.
     """
-    parser = argparse.ArgumentParser(
-        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(manual)
     names = sorted(name for name, build in RECIPES.items() if build().kind == kind)
     add = parser.add_argument
     add("--recipe", default=default, choices=names, help="what to train (default: %(default)s)", metavar="RECIPE")
     add("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    add("--seed", type=int, default=0, help="of initial weights, row order and variations")
+    add("--seed", type=SEED, default=0, help="of initial weights, row order and variations")
     add("--output_dir", type=Path, help="the run folder")
     add("--overwrite_output_dir", action="store_true", help="begin anew in a folder that holds an earlier run")
-    for flag, _, kind_of_value, text in RECIPE_FLAGS:
-        add(f"--{flag}", type=kind_of_value, help=text)
+    for flag, field, kind_of_value, text in RECIPE_FLAGS:
+        add(f"--{flag}", type=_of_field(field, kind_of_value), help=text)
     add("--config_overrides", nargs="+", metavar="FIELD=VALUE", default=[], help="fields of LMUConfig, values as JSON")
     add("--checkpointing_steps", help="save a checkpoint every so many steps, or 'epoch' (default: once a minute)")
-    add("--save_total_limit", type=int, default=2, help="checkpoints that are kept (default: %(default)s)")
+    add("--save_total_limit", type=COUNT, default=2, help="checkpoints that are kept (default: %(default)s)")
     add("--resume_from_checkpoint", help="'auto': go on from the newest good one in the run folder; or its path")
-    add("--dataloader_num_workers", type=int, default=0, help="processes that make batches")
+    add("--dataloader_num_workers", type=AMOUNT, default=0, help="processes that make batches")
     add("--mixed_precision", choices=("no", "bf16"), help="autocast; memory and final scores stay float32")
     add("--report_to", default="tensorboard", help="a tracker: tensorboard, wandb, trackio, … or none")
     skip = "do not read the test split, for choosing hyper-parameters: resumed without this flag, a finished run does"
@@ -79,9 +88,21 @@ def training_parser(manual: str | None, kind: str, default: str) -> argparse.Arg
     return parser
 
 
+def _of_field(field: str, kind: type) -> Callable[[str], Any]:
+    """The type of a flag that replaces a recipe's field."""
+
+    def read(text: str) -> Any:
+        if wrong := fault(field, value := kind(text)):
+            raise argparse.ArgumentTypeError(f"{wrong}, got {text}")
+        return value
+
+    read.__name__ = kind.__name__  # what argparse calls a value of another kind
+    return read
+
+
 def run(
     args: argparse.Namespace,
-    load_task: Callable[[argparse.Namespace, Recipe], Task],
+    load_task: Callable[[Flags, Recipe], Task],
     run_name: str = "",
     make_model: Callable[[Task, Recipe], PreTrainedModel] | None = None,
 ) -> RunRecord:
@@ -94,34 +115,43 @@ def run(
         make_model: the model to train, if it is not a fresh one of the recipe's architecture.
 
     Raises:
-        SystemExit: a flag's value or the data will not do, or a run stands in the way; the message says which.
+        ValueError: flags contradict each other or the data, or the data will not do; the message says which.
+        OSError: a file cannot be read or written, or a run stands in the way.
     """
     check_processes()
+    flags = Flags(args)
+    check_contradictions(args)
+    recipe = asked_recipe(flags)
+    how = asked_running(flags)
+    seed: int = flags.seed
+    folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    check_folder(folder, "output_dir")
+    if flags.quiet:
+        _hide_progress_of_datasets()
+    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
+        task = load_task(flags, recipe)
+    _check_overrides(flags.config_overrides, task)
+    set_seed(seed)
+    model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+    complete = bool(how["resume"]) and is_complete(folder)
+
+    def leave_pictures() -> None:
+        learning_curve(folder, folder / "figures" / "learning_curve.png")
+        write_origin(folder, flags)
+
     try:
-        recipe = asked_recipe(args)
-        how = asked_running(args)
-        folder = args.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{args.seed}"]))
-        if args.quiet:
-            _hide_progress_of_datasets()
-        with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
-            task = load_task(args, recipe)
-        set_seed(args.seed)
-        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
-        complete = bool(how["resume"]) and is_complete(folder)
         with ExitStack() as held:
             if not complete:
                 on_main(lambda: held.enter_context(owned(folder)))
-            record = train(model, recipe, task, args.seed, folder, **how)
+            record = train(model, recipe, task, seed, folder, **how)
             if not complete:
-                on_main(lambda: learning_curve(folder, folder / "figures" / "learning_curve.png"))
+                on_main(leave_pictures)
     except Interrupted as interruption:
         _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
         raise
     except KeyboardInterrupt:
         _say(f"interrupted; this goes on from the last checkpoint: {typed_command(resume_from_checkpoint='auto')}")
         raise SystemExit(128 + signal.SIGINT) from None
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
     _tell(folder, record, "is complete already; " if complete else "")
     PartialState().destroy_process_group()
     return record
@@ -138,23 +168,49 @@ def _hide_progress_of_datasets() -> None:
     disable_progress_bars()
 
 
-def asked_recipe(args: argparse.Namespace) -> Recipe:
+def check_contradictions(args: argparse.Namespace) -> None:
+    """Refuse flags of which one would keep another from being heard.
+
+    Raises:
+        ValueError: there are such flags; the message names both.
+    """
+    if args.num_train_epochs is not None and args.max_train_steps is not None:
+        raise ValueError("give one of --num_train_epochs and --max_train_steps")
+    if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
+        raise ValueError("give one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
+    if args.warmup_ratio is not None and args.lr_scheduler_type == "constant":
+        raise ValueError("--warmup_ratio says nothing to --lr_scheduler_type constant: choose constant_with_warmup")
+
+
+def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
     """The recipe that the flags name, with what other flags change of it.
 
     Raises:
-        ValueError: a value is out of its range, or an override is not of the form FIELD=VALUE.
+        ValueError: a flag would change nothing, or an override is not of the form FIELD=VALUE or no such field.
     """
-    recipe = get_recipe(args.recipe, **{name: getattr(args, flag) for flag, name, _, _ in RECIPE_FLAGS})
-    return replace(recipe, architecture=recipe.architecture | dict(map(_override, args.config_overrides)))
+    flags = Flags.of(args)
+    changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
+    recipe = get_recipe(flags.recipe, **changes)
+    if changes["epochs"] is not None:  # a recipe that counts steps would not count epochs
+        recipe = replace(recipe, max_steps=changes["max_steps"])
+    overrides = dict(map(_override, flags.config_overrides))
+    architecture = recipe.architecture | overrides
+    if architecture.get("cell") == "lstm" and (ignored := [name for name in OF_MEMORIES if name in overrides]):
+        raise ValueError(f"--config_overrides {ignored[0]} says nothing to an LSTM, which has no Legendre memory")
+    data = recipe.data | flags.take(**DATA_FLAGS)
+    return replace(recipe, architecture=architecture, data=data)
 
 
-def asked_running(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for."""
+def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
+    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for.
+
+    Raises:
+        ValueError: a flag's value is none that it takes, or two contradict each other.
+    """
+    args = Flags.of(args)
     every = args.checkpointing_steps
     if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
         raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {every!r}")
-    if args.save_total_limit < 1:
-        raise ValueError(f"--save_total_limit must be at least 1, got {args.save_total_limit}")
     resume: bool | Path = args.resume_from_checkpoint is not None
     if resume and args.resume_from_checkpoint != "auto":
         resume = Path(args.resume_from_checkpoint)
@@ -175,10 +231,21 @@ def _override(text: str) -> tuple[str, Any]:
     name, sign, value = text.partition("=")
     if not sign or not name:
         raise ValueError(f"--config_overrides takes FIELD=VALUE, got {text!r}")
+    if name not in LMUConfig.__annotations__:
+        near = get_close_matches(name, LMUConfig.__annotations__, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"--config_overrides: LMUConfig has no field {name!r}{meant}")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:  # a bare word
         return name, value
+
+
+def _check_overrides(overrides: list[str], task: Task) -> None:
+    decided = task.config_fields()
+    for name, _ in map(_override, overrides):
+        if name in decided:
+            raise ValueError(f"--config_overrides {name} says nothing: the data of {task.name} decides it")
 
 
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:

@@ -1,6 +1,5 @@
 """A saved model's scores on a split of the data that a recipe names."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,39 +9,35 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .failures import check_model, explained
 from .heap import Heap
 from .recipes import Recipe, get_recipe
 from .record import RunRecord, count_parameters
 from .tasks.base import Task
-from .tasks.classification import load_tokenizer
 
 FREE = ("permutation_seed", "pixel_order")  # of an image model: it holds its permutation itself
 LONGEST = 10**9  # a tokenizer that cuts nothing says more than this
 
 
+def find_record(model_name_or_path: str) -> RunRecord | None:
+    """The record of the run folder that a saved model lies in, if it lies in one."""
+    folder = Path(model_name_or_path).absolute().parent
+    return RunRecord.read(folder) if (folder / "run.json").is_file() else None
+
+
 def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
-    """The recipe of that name; if none is given, the one that the model's run folder tells of.
+    """The recipe of that name; if none is given, what the model's run folder tells of its own, its data included.
 
     Raises:
         ValueError: there is no such recipe, or the model does not lie in a run folder.
     """
     if name is not None:
         return get_recipe(name)
-    try:
-        return get_recipe(RunRecord.read(Path(model_name_or_path).parent).recipe)
-    except FileNotFoundError as error:
+    if (record := find_record(model_name_or_path)) is None:
         raise ValueError(
             f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe"
-        ) from error
-
-
-def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> None:
-    """Sentences are cut into tokens by the saved tokenizer, and end where it cuts, unless the flags say otherwise."""
-    if recipe.kind == "classification":
-        args.tokenizer_name = args.tokenizer_name or name
-        longest = load_tokenizer(args.tokenizer_name).model_max_length
-        if args.max_length is None and longest < LONGEST:
-            args.max_length = longest
+        )
+    return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
 
 def load_model(name: str, task: Task) -> PreTrainedModel:
@@ -52,16 +47,20 @@ def load_model(name: str, task: Task) -> PreTrainedModel:
         ValueError: it was made for other data; the message says in what they differ.
         OSError: it is not there.
     """
-    model = task.auto_class.from_pretrained(name)
+    with explained(f"no model can be loaded from {name!r}"):
+        model = task.auto_class.from_pretrained(check_model(name))
     for field, wanted in task.config_fields().items():
         if field not in FREE and (there := getattr(model.config, field)) != wanted:
             raise ValueError(f"{name} was made for other data: it has {field} {there}, and the data asks for {wanted}")
     processor = task.processor()
     if isinstance(processor, PreTrainedTokenizerBase):
-        if AutoTokenizer.from_pretrained(name).get_vocab() != processor.get_vocab():
+        with explained(f"no tokenizer can be loaded from {name!r}"):
+            vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()
+        if vocabulary != processor.get_vocab():
             raise ValueError(f"{name} has another vocabulary than the one that this data gives: name the data it is of")
     elif processor is not None:
-        saved = AutoImageProcessor.from_pretrained(name, use_fast=False)
+        with explained(f"no image processor can be loaded from {name!r}"):
+            saved = AutoImageProcessor.from_pretrained(name, use_fast=False)
         if (saved.image_mean, saved.image_std) != (processor.image_mean, processor.image_std):
             raise ValueError(
                 f"{name} reads pixels with mean {saved.image_mean} and std {saved.image_std}; those of the data are "
@@ -121,7 +120,7 @@ def evaluate_by_length(
 
 def _check_split(task: Task, split: str) -> None:
     if split not in task.splits:
-        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
+        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}: give --split")
 
 
 def report(name: str, model: PreTrainedModel, task: Task, split: str, scores: dict[str, float]) -> dict[str, Any]:

@@ -1,13 +1,21 @@
-"""From a command's flags to the data that it trains or scores on: what the flags are, and one function per kind."""
+"""From a command's flags to the data that it trains or scores on: what the flags are, and a plan per kind of data.
+
+A plan says what is read before any of it is. Making it asks for every flag that matters to it, so that a flag which was
+given and which no plan asked for is refused and not ignored.
+"""
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .flags import COUNT, SEED, Flags, number
 from .recipes import Recipe
 from .tasks.base import Task
-from .tasks.classification import NO_VECTORS, ClassificationTask, load_tokenizer
+from .tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask, load_tokenizer
+from .tasks.corpus import FORMATS
 from .tasks.images import ImageTask, digits, mnist
 from .tasks.labelled import (
     GLUE_COLUMNS,
@@ -20,13 +28,13 @@ from .tasks.labelled import (
     with_more,
 )
 from .tasks.series import MackeyGlassTask
-from .tasks.text import TextTask, python_sources, text_dataset, text_files
-from .tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
+from .tasks.text import python_sources, text_dataset, text_files
+from .tasks.translation import dates_and_quantities, parallel_dataset
 from .word_vectors import Missing, load_word_vectors
 
 
 def _seed_or_none(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+    return None if text.lower() == "none" else SEED(text)
 
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -40,24 +48,29 @@ FLAGS: dict[str, dict[str, Any]] = {
     "text_column": {"help": "the column that holds the text (default: text)"},
     "text_pair_column": {"help": "the column that holds the second text of a pair"},
     "label_column": {"help": "the column that holds the label (default: label)"},
-    "max_length": {"type": int, "help": "tokens of a row beyond which its longer text is cut"},
+    "max_length": {"type": COUNT, "help": "tokens of a row beyond which its longer text is cut"},
     "train_split": {"help": "which of its splits to train on; several joined by + (default: the recipe's, or train)"},
     "validation_split": {"help": "which of its splits to judge by (default: the recipe's, or validation)"},
-    "validation_split_percentage": {"type": float, "help": "judge by so much of the training rows, drawn at random"},
+    "validation_split_percentage": {
+        "type": number(float, above=0, below=100),
+        "help": "judge by so much of the training rows, drawn at random",
+    },
     "tokenizer_name": {"help": "a tokenizer by Hub name or folder (default: one is trained on the training rows)"},
     "model_name_or_path": {"help": "a model whose stack is taken over, with its tokenizer (default: a fresh one)"},
     "word_vectors": {"type": Path, "help": "a file of word vectors that the embeddings start from"},
     "freeze_word_vectors": {"action": argparse.BooleanOptionalAction, "help": "and stay at (default: the recipe's)"},
-    "preprocessing_num_workers": {"type": int, "help": "processes that tokenise"},
-    "validation_block": {"type": int, "help": "hold out for validation runs of so many neighbouring rows"},
-    "rows": {"type": int, "help": "made-up rows to draw (default: the recipe's)"},
+    "preprocessing_num_workers": {"type": COUNT, "help": "processes that tokenise"},
+    "validation_block": {"type": COUNT, "help": "hold out for validation runs of so many neighbouring rows"},
+    "rows": {"type": number(int, least=12), "help": "made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "language code (default: the recipe's)"},
     "target_lang": {"help": "language code (default: the recipe's)"},
-    "horizon": {"type": int, "default": 15, "help": "how many steps ahead (default: %(default)s)"},
-    "series_seed": {"type": int, "default": 0, "help": "of the series (default: %(default)s)"},
+    "horizon": {"type": COUNT, "default": 15, "help": "how many steps ahead (default: %(default)s)"},
+    "series_seed": {"type": SEED, "default": 0, "help": "of the series (default: %(default)s)"},
     "permutation_seed": {"type": _seed_or_none, "default": 0, "help": "of the pixel order, or 'none' for raster order"},
 }
 FILES = ("train_file", "validation_file", "test_file")
+SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
+COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}
 TEXT_FLAGS = (
     *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
     *("validation_split_percentage", "preprocessing_num_workers"),
@@ -85,6 +98,19 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Which data is to be read.
+
+    Args:
+        source: what it is called in a message.
+        make: reads it; of functions and their arguments alone, so that two plans can be compared.
+    """
+
+    source: str
+    make: partial
+
+
 def add_data_flags(parser: argparse.ArgumentParser, *kinds: str, without: tuple[str, ...] = ()) -> None:
     """Flags that say which data of those kinds is read, each of them once."""
     for flag in dict.fromkeys(flag for kind in kinds for flag in KIND_FLAGS[kind]):
@@ -98,145 +124,200 @@ def check_sources(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the flags contradict each other; the message says which.
     """
-    given = [flag for flag in ("train_file", "dataset_name", "task_name") if getattr(args, flag, None) is not None]
-    if len(given) > 1:
-        raise ValueError(f"give one of {' and '.join(f'--{flag}' for flag in given)}")
+    check_one_source(args)
     if args.train_file is None and (args.validation_file or args.test_file):
         raise ValueError("--validation_file and --test_file need a --train_file")
 
 
-def load_images(args: argparse.Namespace, recipe: Recipe) -> ImageTask:
-    """Images to classify."""
-    named = args.dataset_name or "ylecun/mnist"
-    task = digits() if recipe.name == "digits" else mnist(named, args.data_dir)
-    task.augmentation, task.permutation_seed = recipe.augmentation, args.permutation_seed
-    return task
-
-
-def load_text(args: argparse.Namespace, recipe: Recipe) -> TextTask:
-    """Running text."""
-    options = dict(recipe.data)
-    name = options.pop("dataset_name", None)
-    if args.train_file is not None or args.dataset_name not in (None, name):
-        options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
-    options |= {"num_proc": args.preprocessing_num_workers}
-    if (tokenizer := getattr(args, "tokenizer_name", None)) is not None:
-        options |= {"tokenizer_name": tokenizer}
-    if args.validation_split_percentage is not None:
-        options |= {"hold_out": args.validation_split_percentage / 100}
-    column = args.text_column or "text"
-    if args.train_file is not None:
-        return text_files(_files(args), column, **options)
-    if (args.dataset_name or name) is None:
-        return python_sources(**options)
-    asked = {"config": args.dataset_config_name, "train_split": args.train_split}
-    asked |= {"validation_split": args.validation_split}
-    options |= {option: value for option, value in asked.items() if value is not None}
-    return text_dataset(args.dataset_name or name, args.data_dir, column, **options)
-
-
-def load_series(args: argparse.Namespace, recipe: Recipe) -> MackeyGlassTask:
-    """Series to predict."""
-    return MackeyGlassTask(horizon=args.horizon, seed=args.series_seed, **recipe.data)
-
-
-def load_translation(args: argparse.Namespace, recipe: Recipe) -> TranslationTask:
-    """Pairs of sentences to translate."""
-    options = dict(recipe.data)
-    name = options.pop("dataset_name", None)
-    for flag in ("source_lang", "target_lang", "rows"):
-        if getattr(args, flag) is not None:
-            options[flag] = getattr(args, flag)
-    if args.dataset_name not in (None, name):
-        options.pop("test_dataset", None)
-    if (args.dataset_name or name) is None:
-        return dates_and_quantities(**options)
-    return parallel_dataset(args.dataset_name or name, args.data_dir, **options)
-
-
-def load_classification(args: argparse.Namespace, recipe: Recipe) -> ClassificationTask:
-    """Sentences or pairs to classify, with the tokenizer and the word vectors that the flags name.
+def check_one_source(args: argparse.Namespace | Flags) -> None:
+    """Files, a data set, or a task of GLUE.
 
     Raises:
-        ValueError: flags, rows or files will not do; the message says which.
-        FileNotFoundError: a folder or a file is not there.
+        ValueError: more than one of them is named.
     """
-    check_sources(args)
-    options = dict(recipe.data)
-    options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
-    named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
-    options |= {"num_proc": args.preprocessing_num_workers, "model_name_or_path": args.model_name_or_path}
-    for flag in ("max_length", "freeze_word_vectors"):
-        if getattr(args, flag) is not None:
-            options[flag] = getattr(args, flag)
-    if options.get("freeze_word_vectors") and args.word_vectors is None:
-        raise ValueError(NO_VECTORS)
-    if (name := args.tokenizer_name or args.model_name_or_path) is not None:
-        options["tokenizer"] = load_tokenizer(name)
-    rows = labelled_rows(args, named)
-    if args.extra_train_file is not None:
-        rows = with_more(rows, args.extra_train_file)
-    task = ClassificationTask(rows, **options)
-    if args.word_vectors is not None:
-        # A word that the file lacks adds nothing to a sum of frozen vectors.
-        missing: Missing = "zero" if task.freeze_word_vectors else "random"
-        task.word_vectors = load_word_vectors(args.word_vectors, task.tokenizer, missing)
-    return task
+    given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
+    named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
+    if len(named) > 1:
+        raise ValueError(f"give one of {' and '.join(f'--{flag}' for flag in named)}")
 
 
-def labelled_rows(args: argparse.Namespace, named: dict[str, Any]) -> LabelledText:
-    """The rows that the flags ask for; where they name none, those of the recipe.
-
-    Args:
-        args: the flags.
-        named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
-            ``dataset_name`` are held out (``validation_block``).
-    """
-    asked = {"text": args.text_column, "text_pair": args.text_pair_column, "label": args.label_column}
-    given = {name: column for name, column in asked.items() if column is not None}
-    columns = Columns(**given) if given else None
-    own = args.train_file is None and args.task_name is None and args.dataset_name in (None, named["dataset_name"])
-    flag = args.validation_block
-    blocks = (flag, named["validation_block"] if own else None, 1)
-    block = next(rows for rows in blocks if rows is not None)
-    if args.train_file is not None:
-        return labelled_files(_files(args), columns, block)
-    if args.dataset_name is not None:
-        return labelled_dataset(args.dataset_name, args.data_dir, columns, args.dataset_config_name, block)
-    if given:
-        raise ValueError(f"--{next(iter(given))}_column says how to read a --dataset_name or a --train_file: give one")
-    if (task_name := args.task_name or named["task_name"]) is not None:
-        return glue(task_name, args.data_dir, block)
-    if named["dataset_name"] is not None:
-        return labelled_dataset(named["dataset_name"], args.data_dir, validation_block=block)
-    if flag is not None:
-        raise ValueError("made-up rows come with a validation split: --validation_block says nothing to them")
-    return made_up(named["made_up"] or "opinions", **({} if args.rows is None else {"rows": args.rows}))
-
-
-def _files(args: argparse.Namespace) -> dict[str, Path]:
-    files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
-    return {split: path for split, path in files.items() if path is not None}
-
-
-LOADERS: dict[str, Callable[[argparse.Namespace, Recipe], Task]] = {
-    "images": load_images,
-    "characters": load_text,
-    "pretraining": load_text,
-    "series": load_series,
-    "translation": load_translation,
-    "classification": load_classification,
-}
-
-
-def load_task(args: argparse.Namespace, recipe: Recipe) -> Task:
+def load_task(args: argparse.Namespace | Flags, recipe: Recipe) -> Task:
     """The data of a recipe's kind that the flags, and behind them the recipe, ask for.
 
     Raises:
-        ValueError: a flag is given that says nothing to this kind of data, or the data will not do.
+        ValueError: a flag is given that says nothing to this data, flags contradict each other, or the data will not
+            do; the message names the flag or the data.
         FileNotFoundError: a folder or a file is not there.
     """
-    for flag, about in FLAGS.items():
-        if flag not in KIND_FLAGS[recipe.kind] and getattr(args, flag, None) not in (None, False, about.get("default")):
-            raise ValueError(f"--{flag} says nothing to {recipe.name}, which is for {recipe.kind}")
-    return LOADERS[recipe.kind](args, recipe)
+    flags = Flags.of(args)
+    plan = PLANS[recipe.kind](flags, recipe)
+    flags.refuse_unread(f"{recipe.name}, which reads {plan.source}")
+    return plan.make()
+
+
+def plan_images(flags: Flags, recipe: Recipe) -> Plan:
+    """Images to classify."""
+    how = {"augmentation": recipe.augmentation, "permutation_seed": flags.permutation_seed}
+    if recipe.name == "digits":
+        return Plan("scikit-learn's digits", partial(_image_task, partial(digits), **how))
+    name = flags.dataset_name or "ylecun/mnist"
+    return Plan(f"the data set {name}", partial(_image_task, partial(mnist, name, flags.data_dir), **how))
+
+
+def _image_task(make: Callable[[], ImageTask], **how: Any) -> ImageTask:
+    return replace(make(), **how)
+
+
+def plan_text(flags: Flags, recipe: Recipe) -> Plan:
+    """Running text."""
+    options = dict(recipe.data)
+    recipes_own = options.pop("dataset_name", None)
+    if flags.train_file is not None or flags.dataset_name not in (None, recipes_own):
+        options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
+    options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
+    if files := _files(flags):
+        return _plan_text_files(flags, files, options)
+    if (name := flags.dataset_name or recipes_own) is None:
+        return Plan("the standard library's sources", partial(python_sources, **options))
+    source = f"the data set {name}"
+    options |= flags.take(config="dataset_config_name", train_split="train_split", text_column="text_column")
+    if flags.validation_split_percentage is not None:
+        source += f", and validates by {flags.validation_split_percentage:g} % of its rows"
+        options["hold_out"] = flags.validation_split_percentage / 100
+    elif flags.validation_split is not None:
+        options = {**options, "hold_out": None, "validation_split": flags.validation_split}
+    return Plan(source, partial(text_dataset, name, flags.data_dir, **options))
+
+
+def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
+    source = "the files " + ", ".join(map(str, files.values()))
+    if next(iter(files.values())).suffix in FORMATS:
+        options |= flags.take(text_column="text_column")
+        if "validation" not in files and flags.validation_split_percentage is not None:
+            options["hold_out"] = flags.validation_split_percentage / 100
+    return Plan(source, partial(text_files, files, **options))
+
+
+def plan_series(flags: Flags, recipe: Recipe) -> Plan:
+    """Series to predict."""
+    make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
+    return Plan("series made up on the spot", make)
+
+
+def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
+    """Pairs of sentences to translate."""
+    options = dict(recipe.data)
+    recipes_own = options.pop("dataset_name", None)
+    options |= flags.take(source_lang="source_lang", target_lang="target_lang")
+    if flags.dataset_name not in (None, recipes_own):
+        options.pop("test_dataset", None)
+    if (name := flags.dataset_name or recipes_own) is None:
+        options |= flags.take(rows="rows")
+        return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
+    return Plan(f"the data set {name}", partial(parallel_dataset, name, flags.data_dir, **options))
+
+
+def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
+    """Sentences or pairs to classify, with the tokenizer and the word vectors that the flags name.
+
+    Raises:
+        ValueError: flags contradict each other, or word vectors are to be frozen that no flag names.
+    """
+    options = dict(recipe.data)
+    options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
+    named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
+    options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
+    options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
+    vectors = flags.word_vectors
+    _check_overrides(flags)
+    if options.get("freeze_word_vectors") and vectors is None:
+        raise ValueError(NO_VECTORS)
+    tokenizer = flags.tokenizer_name or flags.model_name_or_path
+    rows = plan_rows(flags, named)
+    make = partial(_classification_task, rows.make, flags.extra_train_file, vectors, tokenizer, **options)
+    return Plan(rows.source, make)
+
+
+def _check_overrides(flags: Flags) -> None:
+    """Refuse overrides of what another flag brings.
+
+    Raises:
+        ValueError: there is one; the message names both flags.
+    """
+    names = [text.partition("=")[0] for text in getattr(flags, "config_overrides", [])]
+    body = [name for name in names if name not in HEAD_FIELDS]
+    if flags.model_name_or_path is not None and body:
+        raise ValueError(f"--config_overrides {body[0]} says nothing to the body that --model_name_or_path brings")
+    if flags.word_vectors is not None and "embedding_size" in names:
+        raise ValueError("--config_overrides embedding_size says nothing beside --word_vectors, which have a width")
+
+
+def _classification_task(
+    rows: Callable[[], LabelledText],
+    extra_train_file: Path | None,
+    vectors: Path | None,
+    tokenizer_name: str | None,
+    **options: Any,
+) -> ClassificationTask:
+    if tokenizer_name is not None:
+        options["tokenizer"] = load_tokenizer(tokenizer_name)
+    labelled = rows()
+    if extra_train_file is not None:
+        labelled = with_more(labelled, extra_train_file)
+    task = ClassificationTask(labelled, **options)
+    if vectors is not None:
+        # A word that the file lacks adds nothing to a sum of frozen vectors.
+        missing: Missing = "zero" if task.freeze_word_vectors else "random"
+        task.word_vectors = load_word_vectors(vectors, task.tokenizer, missing)
+    return task
+
+
+def labelled_rows(args: argparse.Namespace | Flags, named: dict[str, Any]) -> LabelledText:
+    """The rows that the flags ask for; where they name none, those of the recipe; ``named`` as in :func:`plan_rows`."""
+    return plan_rows(Flags.of(args), named).make()
+
+
+def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
+    """The rows that the flags ask for; where they name none, those of the recipe.
+
+    Args:
+        flags: the flags. If they have ``labels``, a saved model's, these are the classes, whatever the rows hold.
+        named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
+            ``dataset_name`` are held out (``validation_block``).
+    """
+    check_one_source(flags)
+    labels = flags.take(labels="labels")
+    if files := _files(flags):
+        source = "the files " + ", ".join(map(str, files.values()))
+        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **labels))
+    if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
+        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **labels)
+        return Plan(f"the task {task_name} of GLUE", make)
+    if (name := flags.dataset_name or named["dataset_name"]) is not None:
+        own = named["validation_block"] if name == named["dataset_name"] else None
+        where = name, flags.data_dir, _columns(flags), flags.dataset_config_name
+        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, **labels)
+        return Plan(f"the data set {name}", make)
+    make = partial(made_up, named["made_up"] or "opinions", **flags.take(rows="rows"))
+    return Plan("made-up sentences", make)
+
+
+def _columns(flags: Flags) -> Columns | None:
+    given = flags.take(**COLUMNS)
+    return Columns(**given) if given else None
+
+
+def _files(flags: Flags) -> dict[str, Path]:
+    """The file of each split that has one."""
+    files = {"train": flags.train_file, "validation": flags.validation_file, "test": flags.test_file}
+    return {split: path for split, path in files.items() if path is not None}
+
+
+PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
+    "images": plan_images,
+    "characters": plan_text,
+    "pretraining": plan_text,
+    "series": plan_series,
+    "translation": plan_translation,
+    "classification": plan_classification,
+}

@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.utils.logging import get_logger
 
 from ..configuration_lmu import LMUConfig
+from .failures import check_model, explained
 
 logger = get_logger(__name__)
 
@@ -20,6 +21,7 @@ FREE_FIELDS = frozenset(
         *("initializer_range", "residual_initializer_scale"),
     )
 )
+OF_THE_LABELS = ("id2label", "label2id", "problem_type", "output_size")
 MADE_ANEW = ("classifier.", "alignment.", "votes.", "model.mixture.", "model.mixture_highways.")
 
 
@@ -77,11 +79,12 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
         name: value for name, value in old.to_dict().items() if name not in ("architectures", "transformers_version")
     }
     if {"id2label", "num_labels"} & changes.keys():
-        saved = {name: value for name, value in saved.items() if name not in ("id2label", "label2id", "problem_type")}
+        saved = {name: value for name, value in saved.items() if name not in OF_THE_LABELS}
     config = LMUConfig(**{**saved, "architectures": None, **changes})
-    model, found = auto_class.from_pretrained(
-        name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    with explained(f"no model can be loaded from {name_or_path!r}"):
+        model, found = auto_class.from_pretrained(
+            name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     misshapen = {name: shapes for name, *shapes in found["mismatched_keys"]}
     new = sorted({*found["missing_keys"], *misshapen})
     for name in new:
@@ -92,10 +95,8 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
 
 
 def _saved_config(name_or_path: str) -> LMUConfig:
-    try:
-        config = AutoConfig.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no model can be loaded from {name_or_path!r}: {' '.join(str(error).split())}") from error
+    with explained(f"no model can be loaded from {name_or_path!r}"):
+        config = AutoConfig.from_pretrained(check_model(name_or_path))
     if not isinstance(config, LMUConfig):
         raise ValueError(f"{name_or_path} must be a model of the LMU family, its model_type is {config.model_type!r}")
     if config.is_encoder_decoder:

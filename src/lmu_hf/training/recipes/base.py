@@ -1,13 +1,16 @@
 """What a recipe is, and the list of them all."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from ..augmentation import Augmentation
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")
+FRACTIONS = ("warmup", "label_smoothing", "averaging")
 OPTIMIZERS = ("adamw", "muon")
 
 
@@ -64,23 +67,31 @@ class Recipe:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+        for name, value in vars(self).items():
+            if wrong := fault(name, value):
+                raise ValueError(f"{name} {wrong}, got {value!r}")
         check_schedule(self.schedule)
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"layer_decay must be a fraction in (0, 1], got {self.layer_decay}")
-        for name in ("warmup", "label_smoothing", "averaging"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a fraction in [0, 1), got {getattr(self, name)}")
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
         return {name: value for name, value in asdict(self).items() if name not in ("name", "kind", "architecture")}
+
+
+def fault(field: str, value: Any) -> str | None:
+    """What is wrong with a value of a recipe's field, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if field in POSITIVE and value is not None and not value > 0:
+        return "must be positive"
+    if field == "optimizer" and value not in OPTIMIZERS:
+        return f"must be one of {', '.join(OPTIMIZERS)}"
+    if field == "weight_decay" and value < 0:
+        return "must not be negative"
+    if field == "layer_decay" and not 0 < value <= 1:
+        return "must be a fraction in (0, 1]"
+    if field in FRACTIONS and not 0 <= value < 1:
+        return "must be a fraction in [0, 1)"
+    return None
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {}

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..failures import TOKENIZER, check_model, explained
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 from .labelled import LabelledText
@@ -50,7 +57,7 @@ class ClassificationTask(Task):
         vocab_size: of a tokenizer that is trained, where it has a choice.
         lowercase: of a tokenizer of words that is trained: upper and lower case are one.
         max_length: tokens of a row beyond which its longer text is cut.
-        single_output: tell two classes apart by the sign of one number rather than by the larger of two.
+        single_output: tell two classes apart by one number, whose sign decides, rather than by the larger of two.
         token_dropout: the part of training tokens that is replaced by the unknown or the padding token.
         word_vectors: (tokens, width) what the embeddings start from.
         freeze_word_vectors: and stay at.
@@ -143,11 +150,9 @@ class ClassificationTask(Task):
         """The vocabulary, its special ids, the head and its labels."""
         tokenizer, labels = self.tokenizer, self.rows.labels
         if labels is None:
-            outputs, problem = ["score"], "regression"
-        elif self.single_output:
-            outputs, problem = labels[1:], "multi_label_classification"
+            labels, problem = ["score"], "regression"
         else:
-            outputs, problem = labels, "single_label_classification"
+            problem = "single_label_classification"
         return {
             "architectures": [f"LMUForSequence{'Pair' if self.rows.pairs else ''}Classification"],
             "vocab_size": len(tokenizer),
@@ -155,8 +160,9 @@ class ClassificationTask(Task):
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
             "problem_type": problem,
-            "id2label": dict(enumerate(outputs)),
-            "label2id": {label: number for number, label in enumerate(outputs)},
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+            **({"output_size": 1} if self.single_output else {}),
         }
 
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
@@ -208,7 +214,7 @@ class ClassificationTask(Task):
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
-        whole = self.rows.labels is not None and not self.single_output
+        whole = self.rows.labels is not None
         return partial(
             pad_rows, pad_token_id=self.tokenizer.pad_token_id, dtype=torch.int64 if whole else torch.float32
         )
@@ -237,8 +243,6 @@ class ClassificationTask(Task):
     def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
         if self.rows.labels is None:
             return mse_loss(logits[:, 0], labels)
-        if self.single_output:
-            return binary_cross_entropy_with_logits(logits[:, 0], labels * (1 - label_smoothing) + label_smoothing / 2)
         return cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     def scores(
@@ -257,9 +261,7 @@ class ClassificationTask(Task):
 
     def decide(self, logits: Tensor) -> Tensor:
         """The class of each row, or its grade."""
-        if self.rows.labels is None:
-            return logits[:, 0]
-        return (logits[:, 0] > 0).long() if self.single_output else logits.argmax(-1)
+        return logits[:, 0] if self.rows.labels is None else logits.argmax(-1)
 
     def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
@@ -272,13 +274,24 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: it cannot be loaded, or cannot pad.
     """
-    try:
-        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer can be loaded from {name!r}: {' '.join(str(error).split())}") from error
+    with explained(f"no tokenizer can be loaded from {name!r}"):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(check_model(name, TOKENIZER)))
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
+
+
+def saved_labels(name: str) -> tuple[str, ...]:
+    """The classes of a saved classifier, in its order; none if it predicts numbers.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
+    with explained(f"no model can be loaded from {name!r}"):
+        config = AutoConfig.from_pretrained(check_model(name))
+    if config.problem_type == "regression":
+        return ()
+    return tuple(config.id2label[number] for number in range(config.num_labels))
 
 
 def tokenised(

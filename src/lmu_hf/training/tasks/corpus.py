@@ -14,14 +14,14 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from .sources import load_rows
+from ..failures import explained
+from .sources import FORMATS, load_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 PIECE = 1_000_000  # characters that are encoded at a time: an encoding takes some 200 bytes a token
 BATCH = 4 * PIECE  # characters, about, of the rows that are in memory at a time
-FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -245,17 +245,14 @@ def table_rows(files: dict[str, Path], text_column: str = "text") -> dict[str, "
         ValueError: a file cannot be read, or lacks the column.
     """
     from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
 
     rows = {}
     for split, path in files.items():
         if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+            raise FileNotFoundError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
         options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-        try:
+        with explained(f"{path} cannot be read"):
             found = load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
-        except (DatasetGenerationError, ValueError, OSError) as error:
-            raise ValueError(f"{path} cannot be read: {error.__cause__ or error}") from error
         if text_column not in found.column_names:
             raise ValueError(f"{path} must have a column {text_column!r}; it has {', '.join(found.column_names)}")
         rows[split] = _column(found, text_column)
@@ -311,7 +308,7 @@ def count_characters(path: Path) -> int:
         ValueError: it is not UTF-8.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no text file {path}")
+        raise FileNotFoundError(f"{path} is a folder" if path.is_dir() else f"there is no text file {path}")
     try:
         return sum(len(row["text"]) for row in _file_pieces(str(path), 0, None, (0, 0)))
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ Whatever the source, a split is a memory-mapped `datasets.Dataset` with the colu
 and ``label``.
 """
 
-import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from .base import SPLITS
 from .sentences import opinions, paraphrases
-from .sources import load_rows
+from .sources import load_file, load_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -34,7 +34,6 @@ GLUE_COLUMNS: dict[str, tuple[str, str | None]] = {
     "wnli": ("sentence1", "sentence2"),
 }
 GLUE_METRICS = {"cola": ("matthews_correlation",), "mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1")}
-FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Columns:
         return {flag: column for flag, column in named.items() if column is not None}
 
 
+Classes = Sequence[str] | None  # of a saved model, none if it predicts numbers; or None: still to be found
 KNOWN_COLUMNS = {"stanfordnlp/snli": Columns("premise", "hypothesis")}
 
 
@@ -77,7 +77,7 @@ class LabelledText:
     @property
     def pairs(self) -> bool:
         """Whether a row holds two texts."""
-        return "text_pair" in self.splits["train"].column_names
+        return "text_pair" in next(iter(self.splits.values())).column_names
 
     def fingerprint(self) -> str:
         """Of every text and label, read a thousand rows at a time."""
@@ -92,13 +92,14 @@ class LabelledText:
 # --------------------------------------------------------------------------- sources
 
 
-def glue(task_name: str, data_dir: Path | None = None, validation_block: int = 1) -> LabelledText:
+def glue(
+    task_name: str, data_dir: Path | None = None, validation_block: int = 1, labels: Classes = None
+) -> LabelledText:
     """A task of GLUE; ``"mnli-mm"`` is MNLI with its mismatched validation split in the matched one's place.
 
     Args:
         task_name: which one.
-        data_dir: as for :func:`labelled_dataset`.
-        validation_block: likewise.
+        data_dir, validation_block, labels: as for :func:`labelled_dataset`.
 
     Raises:
         ValueError: GLUE has no such task, or what is there will not do.
@@ -113,7 +114,7 @@ def glue(task_name: str, data_dir: Path | None = None, validation_block: int = 1
     rows = load_rows(GLUE, data_dir, needed=("train", names["validation"]), config=config)
     there = {split: rows[name] for split, name in names.items() if name in rows}
     columns, metrics = Columns(*GLUE_COLUMNS[config]), GLUE_METRICS.get(config)
-    return _labelled(f"{GLUE} {task_name}", there, columns, names, metrics, validation_block=validation_block)
+    return _labelled(f"{GLUE} {task_name}", there, columns, names, labels, metrics, validation_block=validation_block)
 
 
 def labelled_dataset(
@@ -122,6 +123,7 @@ def labelled_dataset(
     columns: Columns | None = None,
     config: str | None = None,
     validation_block: int = 1,
+    labels: Classes = None,
 ) -> LabelledText:
     """Any data set of labelled text, by Hub name or from a folder of data sets.
 
@@ -132,6 +134,8 @@ def labelled_dataset(
         config: which of its configurations.
         validation_block: without a validation split, training rows are held out in runs of so many neighbours. Where
             neighbours are about one thing, as IMDB's are about one film, single rows would be known to the rest.
+        labels: the classes of a model that is there, in its order, whatever the rows hold; None to find them in the
+            training rows.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -141,11 +145,13 @@ def labelled_dataset(
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
     named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
-    return _labelled(named, there, columns, origin, validation_block=validation_block)
+    return _labelled(named, there, columns, origin, labels, validation_block=validation_block)
 
 
-def labelled_files(files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1) -> LabelledText:
-    """Files of rows, one per split: CSV, TSV, JSON lines or parquet.
+def labelled_files(
+    files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1, labels: Classes = None
+) -> LabelledText:
+    """Files of rows, one per split: CSV, TSV, JSON lines or parquet; with ``labels``, one to train on can be missing.
 
     Without a file for validation, a tenth of the training rows is held out, in runs of ``validation_block``. A split is
     only ever what its file holds: validation does not become the test.
@@ -154,10 +160,10 @@ def labelled_files(files: dict[str, Path], columns: Columns | None = None, valid
         FileNotFoundError: a file does not exist.
         ValueError: a file is empty, not UTF-8 or of an unknown kind, lacks a column, or its labels will not do.
     """
-    rows = {split: _read(split, path) for split, path in files.items()}
+    rows = {split: load_file(split, path) for split, path in files.items()}
     origin = {split: path.name for split, path in files.items()}
-    name, columns = files["train"].name, columns or Columns()
-    return _labelled(name, rows, columns, origin, promote=False, validation_block=validation_block)
+    name, columns = next(iter(files.values())).name, columns or Columns()
+    return _labelled(name, rows, columns, origin, labels, promote=False, validation_block=validation_block)
 
 
 def with_more(rows: LabelledText, path: Path) -> LabelledText:
@@ -171,7 +177,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
 
     train = rows.splits["train"]
     more = _rename(
-        path.name, "train", _read("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
+        path.name, "train", load_file("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
     )
     labels, values = _classes(path.name, more)
     if labels != rows.labels:
@@ -193,7 +199,7 @@ def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
         FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
-    return _rename(path.name, "train", _read("train", path), replace(columns, label=None))
+    return _rename(path.name, "train", load_file("train", path), replace(columns, label=None))
 
 
 def unlabelled_dataset(
@@ -232,55 +238,6 @@ def made_up(kind: str, rows: int = 3000) -> LabelledText:
     return LabelledText(f"{kind} by rule", splits, labels, {split: "made up" for split in splits}, ("accuracy",))
 
 
-# --------------------------------------------------------------------------- files
-
-
-def _read(split: str, path: Path) -> "Dataset":
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: --{split}_file must name one")
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path} must end in one of {', '.join(FORMATS)}: that says how it is read")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: --{split}_file must hold rows")
-    form, how = FORMATS[path.suffix.lower()], {}
-    if form != "parquet":
-        _check_utf8(path)
-    if form == "csv" and not _has_second_line(path):
-        raise ValueError(f"{path} holds no row: --{split}_file must hold rows")
-    if form == "csv":  # a cell that reads "NA" or "null" is a word like any other
-        how = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
-    try:
-        return load_dataset(form, data_files=str(path.resolve()), split="train", **how)
-    except (DatasetGenerationError, ValueError, OSError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(f"{path} cannot be read as {form}: {reason}") from error
-
-
-def _check_utf8(path: Path) -> None:
-    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while True:
-            piece = file.read(2**20)
-            try:
-                decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path} is not UTF-8 near byte {place + error.start}: save it as UTF-8 text"
-                ) from error
-            place += len(piece)
-            if not piece:
-                return
-
-
-def _has_second_line(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        file.readline()
-        return bool(file.readline().strip())
-
-
 # --------------------------------------------------------------------------- columns, labels, splits
 
 
@@ -289,20 +246,22 @@ def _labelled(
     rows: dict[str, "Dataset"],
     columns: Columns,
     origin: dict[str, str],
+    labels: Classes = None,
     metrics: tuple[str, ...] | None = None,
     promote: bool = True,
     validation_block: int = 1,
 ) -> LabelledText:
     """Rows of any source under one form: named columns, checked labels, three splits."""
     rows = {split: _rename(name, split, part, columns) for split, part in rows.items()}
-    labels, values = _classes(name, rows["train"])
+    found, values = _classes(name, rows["train"]) if labels is None else _known_classes(name, rows, list(labels))
     kept = {split: _with_labels(name, split, part, values) for split, part in rows.items()}
     splits = {split: part for split, part in kept.items() if part is not None}
-    if "train" not in splits:
-        raise ValueError(f"the train split of {name} has no labelled row: there is nothing to learn from")
-    splits, origin = _three_splits(splits, dict(origin), promote, validation_block)
-    default = ("pearson", "spearmanr") if labels is None else ("accuracy",)
-    return LabelledText(name, splits, labels, origin, metrics or default)
+    if "train" in splits:
+        splits, origin = _three_splits(splits, dict(origin), promote, validation_block)
+    elif "train" in rows or not splits:
+        raise ValueError(f"the {next(iter(rows))} split of {name} has no labelled row: there is nothing to learn from")
+    default = ("pearson", "spearmanr") if found is None else ("accuracy",)
+    return LabelledText(name, splits, found, origin, metrics or default)
 
 
 def _rename(name: str, split: str, rows: "Dataset", columns: Columns) -> "Dataset":
@@ -343,6 +302,30 @@ def _classes(name: str, train: "Dataset") -> tuple[list[str] | None, dict[Any, i
     if len(seen) < 2:
         raise ValueError(f"the train split of {name} has only the label {seen[0]!r}: there is nothing to tell apart")
     return [str(value) for value in seen], {value: number for number, value in enumerate(seen)}
+
+
+def _known_classes(
+    name: str, rows: dict[str, "Dataset"], known: list[str]
+) -> tuple[list[str] | None, dict[Any, int] | None]:
+    """As :func:`_classes`, for a saved model's classes, which are found in the rows by their names.
+
+    Raises:
+        ValueError: the rows have another class, or words where the model predicts numbers.
+    """
+    from datasets import ClassLabel
+
+    feature = next(iter(rows.values())).features["label"]
+    if isinstance(feature, ClassLabel):
+        seen = dict(zip(feature.names, range(feature.num_classes), strict=True))
+    else:
+        seen = {str(value): value for part in rows.values() for value in part.unique("label")}
+        if not known and feature.dtype.startswith(("float", "int")):
+            return None, None
+    strange = [word for word in seen if word not in known and word != str(UNLABELLED)]
+    if strange:
+        classes = f"tells apart {', '.join(known[:10])}" if known else "predicts numbers"
+        raise ValueError(f"{name} has the label {strange[0]!r}: the model {classes}")
+    return known, {seen[word]: number for number, word in enumerate(known) if word in seen}
 
 
 def _with_labels(name: str, split: str, rows: "Dataset", values: dict[Any, int] | None) -> "Dataset | None":

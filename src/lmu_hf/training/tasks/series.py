@@ -120,8 +120,8 @@ class MackeyGlassTask(Task):
         }
 
     def config_fields(self) -> dict:
-        """One number in and one out."""
-        return {"input_size": 1, "output_size": 1}
+        """One number in, and as a forecast has it unless told otherwise, one out."""
+        return {"input_size": 1}
 
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
         """Every step of every series."""

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..failures import TOKENIZER, check_model, explained
 from .base import SPLITS, Gather, Task
 from .compressors import compressed_bits
 from .corpus import FORMATS, Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
@@ -84,6 +85,7 @@ class TextTask(Task):
         vocab_size: of a tokenizer that has a choice.
         lowercase: of a tokenizer of words.
         tokenizer_name: a ready tokenizer's folder or name on the Hub, in place of a new one.
+        saved: the folder or name of a saved model of such a task, whose tokenizer is then read and none is made.
         shifted: training windows begin at another place in every epoch, so that none is read twice alike.
         num_proc: processes that encode the text.
 
@@ -105,6 +107,7 @@ class TextTask(Task):
         tokenizer_name: str | None = None,
         shifted: bool = False,
         num_proc: int | None = None,
+        saved: str | None = None,
     ) -> None:
         self.name, self.sequence_length, self.shifted = name, sequence_length, shifted
         self.kind = tokenizer if tokenizer_name is None else tokenizer_name
@@ -116,8 +119,8 @@ class TextTask(Task):
             train_tokenizer(
                 tokenizer, self.texts["train"], padding_side="left", vocab_size=vocab_size, lowercase=lowercase
             )
-            if tokenizer_name is None
-            else _ready_tokenizer(tokenizer_name)
+            if (ready := saved or tokenizer_name) is None
+            else _ready_tokenizer(ready)
         )
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
         self._refuse_hidden_characters()
@@ -219,10 +222,8 @@ class TextTask(Task):
 
 
 def _ready_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer can be loaded from {name!r}: {error}") from error
+    with explained(f"no tokenizer can be loaded from {name!r}"):
+        tokenizer = AutoTokenizer.from_pretrained(check_model(name, TOKENIZER))
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"{name!r} must hold a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
     return tokenizer
@@ -255,19 +256,20 @@ def text_files(files: dict[str, Path], text_column: str = "text", hold_out: floa
         FileNotFoundError: a file does not exist.
         ValueError: a file is empty or cannot be read.
     """
-    name = files["train"].name
-    if files["train"].suffix in FORMATS:
+    first = next(iter(files.values()))
+    name = first.name
+    if first.suffix in FORMATS:
         rows = table_rows(files, text_column)
-        if "validation" not in rows:
+        if "train" in rows and "validation" not in rows:
             rows |= held_out(rows["train"], hold_out or 0.05)
         return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
     sizes = {split: count_characters(path) for split, path in files.items()}
     places = {split: (files[split], 0, size) for split, size in sizes.items()}
-    if "validation" not in files:
+    if "train" in files and "validation" not in files:
         cuts = [round(sizes["train"] * share) for share in (0, 0.9, 0.95, 1)]
         places = {
             split: (files["train"], begin, end) for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)
-        }
+        } | {split: place for split, place in places.items() if split != "train"}
     for split, (_, begin, end) in places.items():
         if begin == end:
             raise ValueError(f"the {split} split of {name} holds no text")

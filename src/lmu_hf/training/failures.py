@@ -1,0 +1,119 @@
+"""How a script fails: what was to be expected in one line, a slip of the program's own with its traceback."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+DEBUG = "LMU_DEBUG"  # this environment variable, set, asks for the traceback of every failure
+# Python raises these where a program is wrong. What tells of the world, a file or a value is of another class, in any
+# library; what `explained` has wrapped is, too.
+SLIPS = (TypeError, AttributeError, NameError, LookupError, AssertionError, RuntimeError, ZeroDivisionError)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "config.json")
+REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class InputError(ValueError):
+    """What was given cannot be used; the message says what it was, what is wrong with it, and what to do."""
+
+
+def script(main: Callable[P, R]) -> Callable[P, R]:
+    """Have a script's ``main`` end with one line on standard error where it fails as it may be expected to.
+
+    The exit status is then 1, or 130 after Ctrl-C. With ``LMU_DEBUG=1`` in the environment every failure has its
+    traceback.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            if os.environ.get(DEBUG):
+                raise
+            print(f"{_name()}: interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+        except BrokenPipeError:  # whoever read the output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except Exception as error:
+            if os.environ.get(DEBUG) or not is_expected(error):
+                raise
+            raise SystemExit(f"{_name()}: error: {one_line(error)}") from error
+
+    return guarded
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether an exception tells of what was given, and not of a slip in the program."""
+    return not isinstance(error, SLIPS) or type(error).__name__ == "OutOfMemoryError"  # torch's, a RuntimeError
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line that is never empty."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def explained(message: str) -> Iterator[None]:
+    """For what reads files that others have written: whatever goes wrong inside is their fault, of whatever class.
+
+    Raises:
+        InputError: something went wrong; it says ``message: reason``.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if type(error).__module__.startswith("datasets") else None  # theirs says only "failed"
+        raise InputError(f"{message}: {one_line(cause or error)}") from error
+
+
+def check_model(name: str, holds: tuple[str, ...] = ("config.json",)) -> str:
+    """A saved model's folder, or a name that the Hub may know; given back as it is.
+
+    Args:
+        name: either.
+        holds: the folder must hold one of these files.
+
+    Raises:
+        InputError: it is a path, and no such folder lies there.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not any((path / file).is_file() for file in holds):
+            inside = f": give {path / 'model'}" if (path / "model" / "config.json").is_file() else ""
+            raise InputError(f"the folder {name!r} holds no {' or '.join(holds)}{inside}")
+    elif path.exists():
+        raise InputError(f"{name!r} is a file: give the folder that save_pretrained wrote")
+    elif not REPO_ID.fullmatch(name) or path.parts[0] in ("..", "~") or (len(path.parts) > 1 and path.parent.is_dir()):
+        raise InputError(f"there is no folder {name!r}")
+    return name
+
+
+def check_folder(path: Path, flag: str) -> None:
+    """Refuse, before anything is computed, a folder that cannot be made.
+
+    Raises:
+        InputError: a file stands in its place or above it, its parent cannot be written to, or the name is too long.
+    """
+    try:
+        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError as error:
+        raise InputError(f"--{flag} {path} cannot be made: {error.strerror}") from error
+    if not there.is_dir():
+        raise InputError(f"--{flag} {path} cannot be made: {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"--{flag} {path} cannot be made: {there} is not to be written to")
+
+
+def _name() -> str:
+    return Path(sys.argv[0]).name

@@ -1,0 +1,127 @@
+"""Flags of scripts: read with checks, remembered where they were given, and refused where nothing asked for them."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .failures import DEBUG
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """The parser of a script whose docstring is its manual; what it parses says in ``given`` which flags were given.
+
+    Args:
+        manual: the script's docstring.
+    """
+
+    def __init__(self, manual: str | None) -> None:
+        super().__init__(
+            description=manual,
+            epilog=f"{DEBUG}=1 in the environment shows where an error arose.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """The flags, and in ``given`` the names of those that were not left out."""
+        words, unset = list(sys.argv[1:] if args is None else args), object()
+        blank = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        super().parse_args(words, blank)  # defaults are set only where there is nothing
+        parsed = super().parse_args(words, namespace)
+        options = [action.dest for action in self._actions if action.option_strings]
+        parsed.given = frozenset(name for name in options if getattr(blank, name) is not unset)
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line, which suggests a flag where an unknown one is close to it."""
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+            if near := get_close_matches(word, self._option_string_actions, n=1):
+                message += f"; did you mean {near[0]}?"
+        super().error(message)
+
+    def refuse(self, args: argparse.Namespace, *names: str, because: str) -> None:
+        """End with one line if one of these flags was given, which then would be ignored."""
+        for name in names:
+            if name in args.given:
+                self.error(f"--{name} says nothing here: {because}")
+
+
+class Flags:
+    """Parsed flags that remember which were asked for.
+
+    Args:
+        args: as a :class:`ScriptParser` parsed them; of any other parser's none counts as given.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args, self.read = args, set[str]()
+        self._given: frozenset[str] = getattr(args, "given", frozenset())
+
+    @classmethod
+    def of(cls, args: "argparse.Namespace | Flags") -> "Flags":
+        """The same, if they remember already."""
+        return args if isinstance(args, Flags) else cls(args)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._args, name)
+        self.read.add(name)
+        return value
+
+    def take(self, **names: str) -> dict[str, Any]:
+        """Values that are not None, by other names: ``take(config="dataset_config_name")``."""
+        found = {name: getattr(self, flag, None) for name, flag in names.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def refuse_unread(self, what: str) -> None:
+        """Refuse what was given and not asked for: it would be ignored.
+
+        Raises:
+            ValueError: there is such a flag; the message names it.
+        """
+        for name in sorted(self._given - self.read):
+            raise ValueError(f"--{name} says nothing to {what}")
+
+
+def number(
+    kind: Callable[[str], float],
+    least: float = -math.inf,
+    below: float = math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+) -> Callable[[str], Any]:
+    """The type of a flag that takes a finite number, from ``least`` to ``most`` and between ``above`` and ``below``."""
+    parts = [f"at least {least:g}"] * (least > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
+    parts += [f"below {below:g}"] * (below < math.inf) + [f"at most {most:g}"] * (most < math.inf)
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not (math.isfinite(value) and least <= value <= most and above < value < below):
+            raise argparse.ArgumentTypeError(f"must be {' and '.join(parts) or 'a finite number'}, got {text}")
+        return value
+
+    read.__name__ = kind.__name__  # what argparse calls a value that is no number at all
+    return read
+
+
+COUNT = number(int, least=1)
+AMOUNT = number(int, least=0)  # of what may be left out
+SEED = number(int, least=0, below=2**32)
+POSITIVE = number(float, above=0)
+
+
+def output_file(text: str) -> Path:
+    """The type of a flag that names a file to write, in a folder that is there."""
+    path = Path(text)
+    try:
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")
+        if not path.absolute().parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} in")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from error
+    return path
