@@ -19,7 +19,9 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
+from .inputs import STEPS, check_class_ids, takes_tensors
 from .layers import Dropout, end_branch
+from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ragged import Packing, refuse_packing
 
@@ -110,6 +112,7 @@ class LMUDecoder(LMUModel):
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return LMUDecoderBlock(config, layer_idx)
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -256,6 +259,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         self.decoder = LMUDecoder(config.decoder_config())
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -347,6 +351,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, cast(int, config.vocab_size), bias=False)
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -362,7 +367,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Items = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         """Predict target tokens; inputs as for :class:`LMUEncoderDecoderModel`.
@@ -374,6 +379,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         """
         refuse_packing(kwargs)
         if labels is not None:
+            check_class_ids(labels, cast(int, self.config.vocab_size), "vocab_size", STEPS)
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
@@ -402,18 +408,12 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
 
-    def _loss(self, logits: Tensor, labels: Tensor, items: Tensor | int | None) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, items: Items) -> Tensor:
         if labels.shape != logits.shape[:2]:
             raise ValueError(
                 f"labels must be (batch, target time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
             )
-        loss = nn.functional.cross_entropy(
-            logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
-            labels.flatten(),
-            reduction="mean" if items is None else "sum",
-            label_smoothing=self.config.label_smoothing if self.training else 0.0,
-        )
-        return loss if items is None else loss / items
+        return cross_entropy(logits, labels, items, self.config.label_smoothing if self.training else 0.0)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels (b, n) moved one step to the right behind the start token, with padding where they said −100.
