@@ -1,5 +1,8 @@
 """Trainer's accumulated batches train every head as one batch of them all, however unevenly the labels fall to them."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny_translators
 import torch
+from safetensors.torch import load_file
 from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
 from tiny_stacks import draw_ids, randomised
 from torch import Tensor
@@ -186,6 +190,22 @@ def test_the_evaluation_loss_is_that_of_the_batch(name, tmp_path):
     with torch.no_grad():
         loss = model(**collate([HEADS[name].row(number) for number in range(ROWS)])).loss.item()
     assert trainer.evaluate()["eval_loss"] == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    heads = ("one class", "several numbers", "forecast with gaps", "translation")
+    script = Path(__file__).with_name("two_trainers.py")
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [*launcher, str(script), str(tmp_path), *heads], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    for head in heads:
+        actual = load_file(tmp_path / f"{head}.safetensors")
+        for name, gradient in whole_batch(HEADS[head])[1].items():
+            assert_close(actual[name], gradient, rtol=0, atol=1e-12 * max(gradient.abs().max().item(), 1))
 
 
 @pytest.mark.slow

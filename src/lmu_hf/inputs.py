@@ -80,7 +80,7 @@ def check_finite(
         wrong &= real.bool().view(*real.shape, *[1] * (values.ndim - real.ndim))
     if bool(wrong.any()):
         value, place = _first(values, wrong, axes)
-        raise ValueError(f"{name} holds {value} at {place}: {remedy}")
+        raise ValueError(f"{name} must be finite, got {value} at {place}: {remedy}")
 
 
 def check_class_ids(labels: Tensor, classes: int, limit: str, axes: Sequence[str]) -> None:
