@@ -420,7 +420,7 @@ def test_masked_steps_do_not_count_in_the_loss(mask, junk):
     series, labels = draw(b, n, 2), draw(b, n, 2).flip(1)
     dirty = [x.masked_fill(~mask[..., None], junk) for x in (series, labels)]
     output = model(dirty[0], attention_mask=mask, labels=dirty[1])
-    assert_near(output.loss, mse_loss(output.predictions[mask].float(), labels[mask].float()))
+    assert_near(output.loss, mse_loss(output.predictions[mask], labels[mask]))
     for row, real in enumerate(mask):
         assert_near(output.predictions[row, real], model(series[row : row + 1, real]).predictions[0])
 
@@ -428,7 +428,7 @@ def test_masked_steps_do_not_count_in_the_loss(mask, junk):
 def test_an_unmasked_loss_is_torchs_own():
     model, series = build(LMUForTimeSeriesPrediction, input_size=1), draw(2, 9)
     output = model(series, labels=series)
-    assert_near(output.loss, mse_loss(output.predictions[..., 0].float(), series.float()))
+    assert_near(output.loss, mse_loss(output.predictions[..., 0], series))
 
 
 def test_missing_labels_under_the_mask_may_be_nan():

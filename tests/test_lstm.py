@@ -119,3 +119,79 @@ def test_it_translates():
     beams = model.generate(ids, num_beams=3, max_new_tokens=6)
     greedy = model.generate(ids, max_new_tokens=6, use_cache=False)
     assert torch.equal(greedy, model.generate(ids, max_new_tokens=6)) and beams.shape[0] == 2
+
+
+# --------------------------------------------------------------------------- rows without a step
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_row_without_a_step_keeps_its_state_and_leaves_the_others_alone(bidirectional, goes_on):
+    torch.manual_seed(0)
+    layer = LSTMLayer(5, 6, bidirectional).double()
+    x, lengths = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([4, 0, 2])
+    initial = torch.randn(3, 6, 2, dtype=torch.float64) if goes_on and not bidirectional else None
+    output, final = layer(x, initial=initial, lengths=lengths, return_final=True)
+    for row in (0, 2):
+        before = None if initial is None else initial[row : row + 1]
+        alone, left = layer(x[row : row + 1, : lengths[row]], initial=before, return_final=True)
+        torch.testing.assert_close(output[row : row + 1, : lengths[row]], alone)
+        torch.testing.assert_close(final[row : row + 1], left)
+    assert torch.equal(final[1], torch.zeros_like(final[1]) if initial is None else initial[1])
+    assert not output[1].any()
+
+
+def test_the_last_output_of_a_row_without_a_step_is_its_state(layer):
+    x, initial = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(2, 6, 2, dtype=torch.float64)
+    last, final = layer(x, initial, torch.tensor([0, 3]), last_only=True, return_final=True)
+    assert torch.equal(last[0, 0], initial[0, :, 0]) and torch.equal(final[0], initial[0])
+    torch.testing.assert_close(last[1:], layer(x[1:], initial[1:], last_only=True)[0])
+
+
+def test_no_gradient_of_an_empty_row_is_lost_or_made_up(layer):
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    initial = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
+    output, final = layer(x, initial, torch.tensor([0, 3]), return_final=True)
+    (output.sum() + final[0].sum()).backward()
+    assert not x.grad[0].any() and torch.equal(initial.grad[0], torch.ones(6, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "lmu"])
+def test_a_call_may_hold_no_step_of_a_row(cell):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config(cell=cell)).eval().double()
+    ids, mask = torch.randint(1, 20, (2, 6)), torch.ones(2, 6, dtype=torch.int64)
+    mask[1, 2:5] = 0  # the whole of the second call
+    cache, logits = None, []
+    for start, end in ((0, 2), (2, 5), (5, 6)):
+        output = model(ids[:, start:end], attention_mask=mask[:, :end], past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        logits.append(output.logits)
+    logits = torch.cat(logits, 1)
+    torch.testing.assert_close(logits[:1], model(ids[:1]).logits)
+    torch.testing.assert_close(logits[1:, [0, 1, 5]], model(ids[1:, [0, 1, 5]]).logits)
+
+
+@pytest.mark.parametrize("piece", [2, 3, 5])
+def test_a_prompt_read_in_pieces_may_begin_with_padding_only(model, piece):
+    ids = torch.randint(1, 20, (2, 7))
+    mask = torch.ones_like(ids)
+    ids[1, :5], mask[1, :5] = 0, 0
+    inputs = {"attention_mask": mask, "max_new_tokens": 5, "do_sample": False}
+    expected = model.generate(ids, **inputs)
+    assert torch.equal(model.generate(ids, prefill_chunk_size=piece, **inputs), expected)
+    alone = model.generate(ids[1:, 5:], max_new_tokens=5, do_sample=False)
+    assert torch.equal(expected[1, 7:], alone[0, 2:])
+
+
+@pytest.mark.parametrize("cell", ["lmu", "lstm"])
+def test_what_it_says_of_a_full_graph_is_so(cell):
+    model = AutoModelForCausalLM.from_config(config(cell=cell)).eval()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    ids = torch.randint(1, 20, (2, 4))
+    assert model._can_compile_fullgraph == (cell == "lmu") == model.model._can_compile_fullgraph
+    if model._can_compile_fullgraph:
+        torch.testing.assert_close(compiled(ids, use_cache=False).logits, model(ids, use_cache=False).logits)
+    else:
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="LSTM"):
+            compiled(ids, use_cache=False)

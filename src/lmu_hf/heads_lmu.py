@@ -1,6 +1,7 @@
 """What a stack of memories is asked: which class, which pair, which image, what next."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,9 @@ from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_c
 from .checking import check_steps, check_tensors
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
+from .inputs import IGNORED, IMAGES, UNKNOWN, check_finite, is_readable, takes_tensors
 from .layers import ACTIVATIONS
+from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ngrams import NGramVotes
 from .ragged import Packing, Segments, refuse_packing
@@ -58,8 +61,7 @@ class LMUHead(nn.Module):
 class LMUPooledModel(LMUPreTrainedModel):
     """A stack and a head that reads one vector per sequence. What the classifiers share."""
 
-    # The losses below average over the batch they see; the Trainer must keep dividing by its accumulation steps.
-    accepts_loss_kwargs = False
+    loss_function = staticmethod(sequence_loss)  # in place of a property; it, too, may be set
 
     def __init__(self, config: LMUConfig, width: int | None = None) -> None:
         super().__init__(config)
@@ -138,45 +140,23 @@ class LMUPooledModel(LMUPreTrainedModel):
             parts = [ranks.pool(part, counts, word) for part, word in zip(parts, words, strict=True)]
         return torch.cat(parts, dim=-1)
 
-    def loss(self, labels: Tensor | None, *logits: Tensor) -> Tensor | None:
+    def loss(self, labels: Tensor | None, *logits: Tensor, num_items_in_batch: Items = None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
 
         Args:
-            labels: what is to be found; None for no loss.
+            labels: what is to be found; −100 where there is nothing to learn, and None for no loss.
             logits: a model's, or those of each of its parts that learn alone, whose losses' mean it then is.
+            num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
 
         Raises:
-            ValueError: the labels have a wrong shape or lie outside the classes.
+            ValueError: the labels have a wrong shape, lie outside the classes or are not finite.
             TypeError: the labels of a choice of one class are not int64.
         """
         if labels is None:
             return None
-        self._check_labels(labels, rows=logits[0].shape[0])
-        losses = [
-            self.loss_function(labels=labels, pooled_logits=each, logits=each, config=self.config) for each in logits
-        ]
-        return torch.stack(losses).mean()
-
-    def _check_labels(self, labels: Tensor, rows: int) -> None:
-        if labels.ndim == 0 or labels.shape[0] != rows:
-            raise ValueError(f"labels hold {labels.shape[0] if labels.ndim else 'no'} rows for a batch of {rows}")
-        one_class = self.config.problem_type == "single_label_classification"
-        if self.config.problem_type is None:
-            one_class = self.num_labels > 1 and not labels.is_floating_point()
-        allowed = [(rows,), (rows, 1)] if one_class or self.num_labels == 1 else [(rows, self.num_labels)]
-        if tuple(labels.shape) not in allowed:
-            raise ValueError(
-                f"labels must be {' or '.join(map(str, allowed))} for this problem, got {tuple(labels.shape)}"
-            )
-        if not one_class:
-            return
-        if labels.dtype != torch.int64:
-            raise TypeError(f"labels must be int64 class ids, got {labels.dtype}")
-        # Elsewhere the check would make the host wait for the device at every call.
-        if labels.device.type == "cpu" and not is_torchdynamo_compiling():
-            wrong = labels[((labels < 0) & (labels != -100)) | (labels >= self.num_labels)]
-            if wrong.numel():
-                raise ValueError(f"labels hold {int(wrong[0])}, outside 0 … {self.num_labels - 1} (num_labels)")
+        check_labels(labels, len(logits[0]), self.config)
+        given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
+        return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
 
 
 def _given(**inputs) -> Tensor | None:
@@ -216,6 +196,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(config.vote_sizes, config.vote_buckets, self.num_labels)
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -228,6 +209,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Items = None,
         past_key_values: Cache | None = None,
         **kwargs,
     ) -> SequenceClassifierOutput:
@@ -236,8 +218,10 @@ class LMUForSequenceClassification(LMUPooledModel):
         Of sequences packed in rows, each has its own logits, in their order: b below counts sequences.
 
         Args:
-            labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats.
+            labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats; −100
+                where there is nothing to learn.
             cache: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
+            num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
             past_key_values: another name of ``cache``.
         """
         cache = one_cache(cache, past_key_values, kwargs)
@@ -262,7 +246,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             learners = (logits, votes) if self.training else None
             logits = logits + votes
         return LMUClassifierOutput(
-            loss=self.loss(labels, *(learners or [logits])),
+            loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             logits=logits,
             learners=learners,
             **named(cache_of(outputs)),
@@ -310,6 +294,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -322,6 +307,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Items = None,
         **kwargs,
     ) -> SequenceClassifierOutput:
         """Classify pairs.
@@ -335,7 +321,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
             inputs_embeds: (b, n, width), with ``token_type_ids``, in place of ``input_ids``.
             position_ids: (b, n), of several pairs packed in a row, each told apart by ``token_type_ids``: a pair starts
                 at every 0 and has its own logits. ``hidden_states`` are then those of the first sequences, end to end.
-            labels: as for :class:`LMUForSequenceClassification`.
+            labels, num_items_in_batch: as for :class:`LMUForSequenceClassification`.
 
         Raises:
             ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, a row or packed pair has
@@ -369,9 +355,8 @@ class LMUForSequencePairClassification(LMUPooledModel):
             m1, m2, outputs = self._pool_aligned(self.alignment, first, second)
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
         logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
-        return SequenceClassifierOutput(
-            loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states
-        )
+        loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
     def _pool_aligned(
         self, alignment: Alignment, first: dict, second: dict
@@ -467,6 +452,7 @@ class LMUForImageClassification(LMUPooledModel):
                 f"pixel_values must be (batch, channels, {config.image_size}, {config.image_size}), got "
                 f"{tuple(pixel_values.shape)}"
             )
+        check_finite("pixel_values", pixel_values, IMAGES, remedy="every pixel must be a number")
         if config.num_channels == 1 and pixel_values.shape[1] == 3:
             pixel_values = pixel_values.mean(1, keepdim=True)
         if pixel_values.shape[1] != config.num_channels:
@@ -475,19 +461,26 @@ class LMUForImageClassification(LMUPooledModel):
             )
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
         pixel_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Items = None,
         **kwargs,
     ) -> ImageClassifierOutput:
         """Classify images.
 
         Args:
             pixel_values: (b, c, image_size, image_size).
-            labels: (b,) class ids.
+            labels: (b,) class ids; −100 where there is nothing to learn.
+            num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
+
+        Raises:
+            TypeError: bytes are given, or lists and arrays.
+            ValueError: there are no images, or they or their labels have a wrong shape or values.
         """
         refuse_packing(kwargs)
         refuse_caches(kwargs)
@@ -499,7 +492,8 @@ class LMUForImageClassification(LMUPooledModel):
         sequence = sequence if ranks is None else ranks.cut(sequence)
         pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)
-        return ImageClassifierOutput(loss=self.loss(labels, logits), logits=logits, hidden_states=outputs.hidden_states)
+        loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
+        return ImageClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
 @output_with_cache
@@ -507,7 +501,7 @@ class LMUForecastOutput(ModelOutput):
     """What the forecast head returns.
 
     Args:
-        loss: mean squared error over real steps, if labels were given.
+        loss: mean squared error over the labels that there are, if labels were given.
         predictions: (b, n, output_size).
         cache: the carried memories (``past_key_values`` in transformers before 5.24).
         hidden_states: as :class:`LMUModel` returns them.
@@ -524,7 +518,6 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
 
     main_input_name = "input_values"
     input_modalities = ["time"]
-    accepts_loss_kwargs = False
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
@@ -534,6 +527,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -544,6 +538,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Items = None,
         past_key_values: Cache | None = None,
         **kwargs,
     ) -> LMUForecastOutput:
@@ -554,8 +549,15 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             attention_mask: (b, n), zero where a step does not exist.
             position_ids: (b, n), of several series packed in a row: one starts at every 0.
             cache: carried memories of the series so far.
-            labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict.
+            labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict; −100 where
+                there is nothing to learn. What stands on masked steps counts for nothing.
+            num_items_in_batch: how many labels the loss is a mean over, if not over those given here. Trainer counts
+                all that are not −100, so those on masked steps must be.
             past_key_values: another name of ``cache``.
+
+        Raises:
+            ValueError: an input or a label has a wrong shape or is not finite, there is no label to learn from, or one
+                is counted that stands on a masked step.
         """
         cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
@@ -569,25 +571,39 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(
-            loss=None if labels is None else self._loss(predictions, labels, attention_mask),
+            loss=None if labels is None else self._loss(predictions, labels, attention_mask, num_items_in_batch),
             predictions=predictions,
             **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
-    def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
+    def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None, items: Items) -> Tensor:
         labels = labels[..., None] if labels.ndim == 2 else labels
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")
-        error = predictions.float() - labels.float()
+        real = labels != IGNORED
+        if mask is not None:
+            counted, real = real, real & mask[:, -labels.shape[1] :, None].bool()
+            if items is not None:
+                _check_counted(counted & ~real)
+        check_finite("labels", labels, real=real, remedy=UNKNOWN)
         ranks = current_ranks()
-        if mask is None and ranks is None:
-            return error.square().mean()
-        real = error.new_ones(error.shape[:2]) if mask is None else mask[:, -error.shape[1] :]
-        real = real[..., None].bool()
-        steps = real.sum() if ranks is None else ranks.total(real.sum())
-        if not is_torchdynamo_compiling() and not bool(steps):
-            raise ValueError("attention_mask leaves no real step to compute a loss over")
-        # Before squaring: what stands under the mask may be NaN, and 0 times NaN would be a gradient of NaN.
-        loss = error.masked_fill(~real, 0).square().sum() / (steps * error.shape[2])
+        if items is None:
+            items = real.sum() if ranks is None else ranks.total(real.sum())
+            if is_readable(items) and not bool(items):
+                raise ValueError("attention_mask and labels leave no real step to compute a loss over")
+        loss = squared_error(predictions, labels, real, items)
         return loss if ranks is None else ranks.total(loss)
+
+
+def _check_counted(unreal: Tensor) -> None:
+    """Complain about labels on masked steps, which Trainer has counted. Where there is a mask, the host waits anyway.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if not is_torchdynamo_compiling() and bool(unreal.any()):
+        row, step, _ = unreal.nonzero()[0].tolist()
+        raise ValueError(
+            f"labels must be -100 on masked steps, or num_items_in_batch counts them; row {row}, step {step} is not"
+        )

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
-from .ragged import Segments, last_step, refuse_memories
+from .ragged import Segments, refuse_memories
+
+State = tuple[Tensor, Tensor]  # torch's hidden and cell states, each (directions, b, units)
 
 
 class LSTMLayer(nn.Module):
@@ -58,21 +60,32 @@ class LSTMLayer(nn.Module):
             raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
         if self.lstm.bidirectional and last_only:
             raise ValueError("last_only asks for a causal layer; this one is bidirectional")
-        if isinstance(lengths, Segments):
-            rows = nn.utils.rnn.pack_sequence(x[0].split(lengths.lengths), enforce_sorted=False)
-            packed, state = self.lstm(rows)
-            output = torch.cat(nn.utils.rnn.unpack_sequence(packed))[None]
-            output = last_step(output, lengths) if last_only else output
-            return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
-        state = None
+        before = None
         if initial is not None:
             hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
-            state = (hidden, cell)
+            before = (hidden, cell)
         if lengths is None:
-            output, state = self.lstm(x, state)
+            output, after = self.lstm(x, before)
+        elif isinstance(lengths, Segments):
+            output, after = self._packed(x, lengths)
         else:
-            packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            output, state = self.lstm(packed, state)
-            output = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])[0]
-        output = last_step(output, lengths) if last_only else output
-        return output, torch.stack([part[0] for part in state], dim=-1) if return_final else None
+            output, after = self._ragged(x, before, lengths)
+        if last_only:
+            output = after[0][0][:, None]
+        return output, torch.stack([part[0] for part in after], dim=-1) if return_final else None
+
+    def _packed(self, x: Tensor, segments: Segments) -> tuple[Tensor, State]:
+        """Of sequences packed in one row (1, n, d_x)."""
+        rows = nn.utils.rnn.pack_sequence(x[0].split(segments.lengths), enforce_sorted=False)
+        packed, after = self.lstm(rows)
+        return torch.cat(nn.utils.rnn.unpack_sequence(packed))[None], after
+
+    def _ragged(self, x: Tensor, before: State | None, lengths: Tensor) -> tuple[Tensor, State]:
+        """Of rows that end at ``lengths``. A row without a step, which torch does not take, keeps its state."""
+        rows = nn.utils.rnn.pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        packed, after = self.lstm(rows, before)
+        output = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0]
+        empty = (lengths == 0)[:, None]
+        output = output.masked_fill(empty[..., None], 0)
+        hidden, cell = (torch.where(empty, 0 if before is None else before[i], after[i]) for i in range(2))
+        return output, (hidden, cell)

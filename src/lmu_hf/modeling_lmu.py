@@ -19,6 +19,7 @@ from .checking import check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
+from .inputs import STEPS, check_class_ids, check_finite, takes_tensors
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .loading_lmu import CheckedModel
 from .ngrams import NGramEmbedding, VoteTable
@@ -39,6 +40,10 @@ class LMUPreTrainedModel(CheckedModel):
     _is_stateful = True
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
+
+    def __init__(self, config: LMUConfig, *args, **kwargs) -> None:
+        super().__init__(config, *args, **kwargs)
+        self._can_compile_fullgraph = config.cell != "lstm"  # torch.compile leaves its graph for an LSTM of torch's
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -131,6 +136,7 @@ class LMUModel(LMUPreTrainedModel):
         """Whether the mean of the outputs follows from the last block's mean memory, without its outputs."""
         return self.mixture is None and self.norm is None and bool(self.layers[-1].is_linear_in_memory)
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -318,11 +324,12 @@ class LMUModel(LMUPreTrainedModel):
         if name == "input_ids":
             return self._lookup(given, mask)
         if name == "input_values":
-            return self._signal(given)
+            return self._signal(given, mask)
         if given.ndim != 3 or given.shape[2] != self._embedding_width:
             raise ValueError(f"inputs_embeds must be (batch, time, {self._embedding_width}), got {tuple(given.shape)}")
         if given.dtype != self.dtype and not torch.is_autocast_enabled(given.device.type):
             raise TypeError(f"inputs_embeds must have the model's dtype {self.dtype}, got {given.dtype}")
+        check_finite("inputs_embeds", given, real=mask)
         return given
 
     def _lookup(self, ids: Tensor, mask: Tensor | None) -> Tensor:
@@ -355,7 +362,7 @@ class LMUModel(LMUPreTrainedModel):
         layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
         return ngrams(given, packing, layer, current_ranks())
 
-    def _signal(self, values: Tensor) -> Tensor:
+    def _signal(self, values: Tensor, mask: Tensor | None) -> Tensor:
         size = self.config.input_size
         if size is None:
             raise ValueError(
@@ -366,6 +373,7 @@ class LMUModel(LMUPreTrainedModel):
         values = values[..., None] if values.ndim == 2 and size == 1 else values
         if values.ndim != 3 or values.shape[2] != size:
             raise ValueError(f"input_values must be (batch, time, input_size={size}), got {tuple(values.shape)}")
+        check_finite("input_values", values, real=mask)
         # A single block may have nothing to learn: encoder "identity" and readout "memory".
         return values.to(next((parameter.dtype for parameter in self.parameters()), values.dtype))
 
@@ -393,6 +401,13 @@ def _check_packed(mask: Tensor | None, cache: Cache | None, use_cache: bool | No
     refuse_ranks("packed sequences")
 
 
+def _check_next_tokens(labels: Tensor, logits: Tensor) -> None:
+    """Complain about labels that are not one token id, or −100, for each of the logits (b, n, vocab_size)."""
+    if labels.shape != logits.shape[:2]:
+        raise ValueError(f"labels must be (batch, time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}")
+    check_class_ids(labels, logits.shape[2], "vocab_size", STEPS)
+
+
 class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
     """A next-token head: trained in parallel, generating as a recurrent network in constant memory.
 
@@ -417,6 +432,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -466,6 +482,8 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         )
 
     def _loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
+        shifted = kwargs.get("shift_labels")
+        _check_next_tokens(labels if shifted is None else shifted, logits)
         ranks = current_ranks()
         if ranks is not None:
             labels = kwargs.setdefault("shift_labels", ranks.next_labels(labels))

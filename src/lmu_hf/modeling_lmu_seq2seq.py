@@ -22,7 +22,9 @@ from .cache_names import CACHE_NAME, cache_of, named, one_cache
 from .checking import check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .generation_lmu import LMUGenerationMixin
+from .inputs import STEPS, check_class_ids, takes_tensors
 from .layers import Dropout, end_branch
+from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ragged import Packing, refuse_packing
 
@@ -113,6 +115,7 @@ class LMUDecoder(LMUModel):
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return LMUDecoderBlock(config, layer_idx)
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -268,6 +271,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         self.decoder = LMUDecoder(config.decoder_config())
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -362,6 +366,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         self.lm_head = nn.Linear(config.hidden_size, cast(int, config.vocab_size), bias=False)
         self.post_init()
 
+    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -377,7 +382,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Items = None,
         past_key_values: EncoderDecoderCache | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
@@ -391,6 +396,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         refuse_packing(kwargs)
         cache = one_cache(cache, past_key_values, kwargs)
         if labels is not None:
+            check_class_ids(labels, cast(int, self.config.vocab_size), "vocab_size", STEPS)
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
@@ -419,18 +425,12 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
 
-    def _loss(self, logits: Tensor, labels: Tensor, items: Tensor | int | None) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, items: Items) -> Tensor:
         if labels.shape != logits.shape[:2]:
             raise ValueError(
                 f"labels must be (batch, target time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
             )
-        loss = nn.functional.cross_entropy(
-            logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
-            labels.flatten(),
-            reduction="mean" if items is None else "sum",
-            label_smoothing=self.config.label_smoothing if self.training else 0.0,
-        )
-        return loss if items is None else loss / items
+        return cross_entropy(logits, labels, items, self.config.label_smoothing if self.training else 0.0)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels (b, n) moved one step to the right behind the start token, with padding where they said −100.
