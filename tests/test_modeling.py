@@ -12,6 +12,7 @@ from tiny_stacks import (
     CAUSAL,
     EVERY,
     LONG,
+    WIDTH,
     assert_near,
     build,
     draw_ids,
