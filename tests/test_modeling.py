@@ -266,7 +266,7 @@ def test_hidden_states_are_the_stacks_input_and_every_blocks_output(changes):
     output = model(ids, output_hidden_states=True)
     assert len(output.hidden_states) == len(model.layers) + 1
     for layer, below, above in zip(model.layers[:-1], output.hidden_states, output.hidden_states[1:], strict=False):
-        assert_near(layer(below, Reading()), above)
+        assert_near(layer(below, Reading(below.shape[1])), above)
     assert output.hidden_states[-1] is output.last_hidden_state
     embedded = model.embed_tokens(ids) + (0 if model.ngrams is None else model.ngrams(ids))
     assert_near(output.hidden_states[0], model.input_projection(embedded) if model.input_projection else embedded)

@@ -32,10 +32,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a block reads one batch: where its rows end or which sequences are packed in its one row, whether only their
-    last step or their mean matters, what it attends to, and where among other ranks' chunks it stands.
+    """How a block reads one batch: how many columns it has, where its rows end or which sequences are packed in its one
+    row, whether only their last step or their mean matters, what it attends to, and where among other ranks' chunks it
+    stands.
+
+    A cache counts columns, as all of transformers' do: a step that does not exist is counted, but not read.
     """
 
+    columns: int
     lengths: Tensor | Segments | None = None
     last_only: bool = False
     source: Source | None = None
@@ -88,25 +92,24 @@ class LMUBlock(GradientCheckpointingLayer):
         drops = self.training and self.dropout.p > 0
         return type(self) is LMUBlock and self.memory.is_linear_in_memory and not drops
 
-    def remember(self, x: Tensor, reading: Reading, past_key_values: Cache | None) -> Tensor:
+    def remember(self, x: Tensor, reading: Reading, cache: Cache | None) -> Tensor:
         """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""
         output, final = self.memory(
             x,
-            initial=None if past_key_values is None else past_key_values.get_recurrent_state(self.layer_idx),
+            initial=None if cache is None else cache.get_recurrent_state(self.layer_idx),
             lengths=reading.lengths,
             last_only=reading.last_only,
-            return_final=past_key_values is not None,
+            return_final=cache is not None,
             chunk=reading.chunk,
             mean_only=reading.mean_only,
         )
-        if past_key_values is not None:
-            tokens = x.shape[1] if reading.chunk is None else reading.chunk.steps
-            past_key_values.update_recurrent_state(final, self.layer_idx, tokens=tokens)
+        if cache is not None:
+            cache.update_recurrent_state(final, self.layer_idx, tokens=reading.columns)
         return output
 
-    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, d_x) to (b, n, hidden_size), or to (b, 1, hidden_size) if only the last step is wanted."""
-        return self.dropout(self.remember(hidden_states, reading, past_key_values))
+        return self.dropout(self.remember(hidden_states, reading, cache))
 
 
 class LMUHighwayBlock(LMUBlock):
@@ -118,9 +121,9 @@ class LMUHighwayBlock(LMUBlock):
             *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
         )
 
-    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, d_x) to (b, n, hidden_size)."""
-        return self.dropout(self.highways(self.remember(hidden_states, reading, past_key_values)))
+        return self.dropout(self.highways(self.remember(hidden_states, reading, cache)))
 
 
 class LMUResidualBlock(LMUBlock):
@@ -133,9 +136,9 @@ class LMUResidualBlock(LMUBlock):
         self.mlp = mlp(config)
         end_branch(*self.memory.last_projections)
 
-    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
-        remembered = self.remember(self.memory_norm(hidden_states), reading, past_key_values)
+        remembered = self.remember(self.memory_norm(hidden_states), reading, cache)
         if reading.last_only:
             hidden_states = last_step(hidden_states, reading.lengths)
         hidden_states = hidden_states + self.dropout(remembered)
@@ -155,10 +158,10 @@ class LMUSandwichBlock(LMUResidualBlock):
         self.entry_norm = norm(config)
         self.entry_mlp = mlp(config)
 
-    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
         hidden_states = hidden_states + self.dropout(self.entry_mlp(self.entry_norm(hidden_states)))
-        return super().forward(hidden_states, reading, past_key_values)
+        return super().forward(hidden_states, reading, cache)
 
 
 BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock, "sandwich": LMUSandwichBlock}

@@ -1,14 +1,16 @@
-"""What a layer remembers between two calls: its memory, how many tokens made it, and the last of them if n-grams ask.
+"""What a layer remembers between two calls: its memory, how many columns it has read, and the last tokens if n-grams ask.
 
-The layer type ``"lmu"`` lives under transformers' standard ``past_key_values``: ``DynamicCache(config=model.config)``
-and ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
+The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(config=model.config)`` and
+``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
 counter, and in the first layer a few token ids, however many tokens have passed.
 """
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +31,11 @@ FILE_FORMAT = "lmu memories 1"
 
 
 class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
-    """One layer's carried memory (b, d_u, d), in float32 or float64, and the number of tokens behind it."""
+    """One layer's carried memory (b, d_u, d), in float32 or float64, and how many columns it has read.
+
+    Of a padded batch, columns of padding are counted too, as by every cache of transformers: by that count, a longer
+    sequence is told from what has been read of it.
+    """
 
     _layer_type = "lmu"
     is_compileable = True
@@ -66,21 +72,23 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def lazy_initialization(self, recurrent_states: Tensor, state_idx: int = 0) -> None:
         """Allocate the memory and the counter where ``recurrent_states`` lives."""
-        LinearAttentionLayer.lazy_initialization(self, recurrent_states=recurrent_states, state_idx=state_idx)
+        with _outliving_modes():
+            LinearAttentionLayer.lazy_initialization(self, recurrent_states=recurrent_states, state_idx=state_idx)
+            self.cumulative_length = torch.zeros((), dtype=torch.int64, device=recurrent_states.device)
         self.dtype, self.device = recurrent_states.dtype, recurrent_states.device
-        self.cumulative_length = torch.zeros((), dtype=torch.int64, device=recurrent_states.device)
         if not is_torchdynamo_compiling():
             torch._dynamo.mark_static_address(self.cumulative_length)
         self.is_initialized = True
 
     def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs) -> Tensor:
-        """Keep the memory that ``tokens`` more steps have left. Written in place, unless gradients flow through it."""
+        """Keep the memory that ``tokens`` more columns left behind, in place unless gradients flow through it."""
         if not self.is_initialized or self._held.shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
         held = self._held
         if held.requires_grad or (recurrent_states.requires_grad and torch.is_grad_enabled()):
             # What belongs to a graph is never written over. The copy lets go of the states that it was cut from.
-            held = self.recurrent_states[0] = recurrent_states.clone()
+            with _outliving_modes():
+                held = self.recurrent_states[0] = recurrent_states.clone()
         else:
             held.copy_(recurrent_states)
         self.cumulative_length.add_(tokens)
@@ -90,7 +98,8 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     def update_tokens(self, tokens: Tensor) -> None:
         """Keep the last tokens (b, k); written in place where there are some of this shape."""
         if self.tokens is None or self.tokens.shape != tokens.shape:
-            self.tokens = torch.zeros_like(tokens)
+            with _outliving_modes():
+                self.tokens = torch.zeros_like(tokens)
             if not is_torchdynamo_compiling():
                 torch._dynamo.mark_static_address(self.tokens)
         self.tokens.copy_(tokens)
@@ -106,7 +115,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         raise ValueError("an LMU cache layer carries a memory, not keys and values: use update_recurrent_state")
 
     def get_seq_length(self) -> int | Tensor:
-        """How many tokens have passed."""
+        """How many columns have been read."""
         return 0 if self.cumulative_length is None else self.cumulative_length
 
     def get_max_length(self) -> int:
@@ -140,20 +149,44 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, in this order."""
-        if self.is_initialized:
-            self.recurrent_states[0] = self._held.index_select(0, indices.to(self.device))
-        if self.tokens is not None:
-            self.tokens = self.tokens.index_select(0, indices.to(self.tokens.device))
+        with _outliving_modes():
+            if self.is_initialized:
+                self.recurrent_states[0] = self._held.index_select(0, indices.to(self.device))
+            if self.tokens is not None:
+                self.tokens = self.tokens.index_select(0, indices.to(self.tokens.device))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row, ``repeats`` times in a row."""
-        if self.is_initialized:
-            self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
-        if self.tokens is not None:
-            self.tokens = self.tokens.repeat_interleave(repeats, dim=0)
+        with _outliving_modes():
+            if self.is_initialized:
+                self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
+            if self.tokens is not None:
+                self.tokens = self.tokens.repeat_interleave(repeats, dim=0)
 
 
 STATIC_LAYER_TYPE_MAPPING["lmu"] = LMUCacheLayer
+
+
+def is_memory(layer: object) -> TypeGuard[LMUCacheLayer]:
+    """Whether a cache's layer is an LMU memory.
+
+    By its type's name and not by its class: models whose code came from different folders each have a class of their
+    own, and the one that was loaded last is whose layers all of them are given.
+    """
+    return getattr(layer, "_layer_type", None) == LMUCacheLayer._layer_type
+
+
+def _outliving_modes() -> AbstractContextManager:
+    """For tensors that are kept: what is made in inference mode could not be used outside it."""
+    if is_torchdynamo_compiling() or not torch.is_inference_mode_enabled():
+        return nullcontext()
+    return _outside_inference_mode()
+
+
+@contextmanager
+def _outside_inference_mode() -> Iterator[None]:
+    with torch.inference_mode(False), torch.no_grad():  # the first alone would record gradients
+        yield
 
 
 # --------------------------------------------------------------------------- memories in a file
@@ -163,7 +196,7 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
     """Keep carried memories in a safetensors file, whole or not at all.
 
     Args:
-        memories: ``past_key_values`` of a model that has read something.
+        memories: ``cache`` (or ``past_key_values``) of a model that has read something.
         path: the file; one that is there is replaced.
         config: the model's, by which :func:`load_memories` knows whose memories these are.
 
@@ -173,7 +206,7 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
     """
     tensors = {}
     for number, layer in enumerate(memories.layers):
-        if not isinstance(layer, LMUCacheLayer):
+        if not is_memory(layer):
             raise TypeError(f"layer {number} of the cache is a {type(layer).__name__}, not an LMU memory")
         if layer.memory is None:
             raise ValueError("the cache holds no memory: its model has read nothing yet")
@@ -187,7 +220,7 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
 
 
 def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
-    """Memories that :func:`save_memories` kept, bit for bit, as ``past_key_values`` to go on from.
+    """Memories that :func:`save_memories` kept, bit for bit, as ``cache`` to go on from.
 
     Args:
         path: the file.

@@ -128,7 +128,7 @@ class LMUConfig(PreTrainedConfig):
     """
 
     model_type = "lmu"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
 
     vocab_size: int | None = 256
     input_size: int | None = None

@@ -11,9 +11,10 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from .cache_lmu import LMUCacheLayer
+from .cache_names import CACHE_NAME, named
 from .recording import CannotRecordError, Recording
 
-PLAIN_INPUTS = {"input_ids", "past_key_values", "use_cache", "logits_to_keep", "return_dict"}
+PLAIN_INPUTS = {"input_ids", CACHE_NAME, "use_cache", "logits_to_keep", "return_dict"}
 PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
 SHORTEST_PIECE = 16
 logger = logging.get_logger(__name__)
@@ -48,8 +49,8 @@ class TokenStep:
         """What the model returns for these inputs."""
         if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1:
             return self.model(**inputs)
-        tokens, cache = inputs["input_ids"], inputs["past_key_values"]
-        return CausalLMOutputWithPast(logits=self.logits(tokens, cache), past_key_values=cache)
+        tokens, cache = inputs["input_ids"], inputs[CACHE_NAME]
+        return CausalLMOutputWithPast(logits=self.logits(tokens, cache), **named(cache))
 
     def logits(self, tokens: Tensor, cache: Cache) -> Tensor:
         """(b, 1, vocab_size) behind the last of some tokens (b, n), whose memories are then in the cache."""
@@ -63,7 +64,7 @@ class TokenStep:
         return self._run(tokens, cache)
 
     def _run(self, tokens: Tensor, cache: Cache) -> Tensor:
-        inputs = {"input_ids": tokens, "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+        inputs = {"input_ids": tokens, "cache": cache, "use_cache": True, "logits_to_keep": 1}
         return self.model(**inputs, return_dict=True).logits
 
     def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:

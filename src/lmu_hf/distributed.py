@@ -142,10 +142,12 @@ class Chunk:
     Args:
         ranks: who shares the sequences.
         lengths: of every rank's chunk: one count for all rows, or (b,).
+        columns: of all chunks together, whether steps are real or not.
     """
 
     ranks: Ranks
     lengths: tuple[int | Tensor, ...]
+    columns: int
 
     @classmethod
     def of(cls, ranks: Ranks, x: Tensor, lengths: Tensor | None = None) -> "Chunk":
@@ -156,17 +158,15 @@ class Chunk:
             x: this rank's chunk.
             lengths: (b,), where this chunk's rows end; None if all of its steps are real.
         """
-        mine = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else lengths
+        b, n = x.shape[:2]
+        mine = torch.full((b + 1,), n, device=x.device)  # the last is not a row's: it counts columns
+        if lengths is not None:
+            mine[:b] = lengths
         every = ranks.gather(mine)
         # One count for all rows needs one product to pass; a count per row needs as many as it has bits.
-        counts = every.tolist()
-        return cls(ranks, tuple(row[0] if len(set(row)) == 1 else every[j] for j, row in enumerate(counts)))
-
-    @property
-    def steps(self) -> int:
-        """How many steps the longest whole sequence has."""
-        total = sum(self.lengths)
-        return total if isinstance(total, int) else int(total.max())
+        counts = [row[:b] for row in every.tolist()]
+        lengths_of = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
+        return cls(ranks, lengths_of, int(every[:, b].sum()))
 
     def enter(
         self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
@@ -219,9 +219,9 @@ def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]
     """Within it, every model of the family takes its inputs for this rank's chunk of sequences that go on across ranks.
 
     Inputs, masks, labels and outputs are the chunk's: (b, n) with one b for all ranks and any n. Losses, pooled classes
-    and ``past_key_values`` are the whole sequence's and the same on every rank; ``past_key_values`` that are given must
-    be, too. An image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged
-    over ranks, are those of one process with the whole sequence. Backward passes need not stand within it.
+    and carried memories are the whole sequence's and the same on every rank; memories that are given must be, too. An
+    image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged over ranks,
+    are those of one process with the whole sequence. Backward passes need not stand within it.
 
     Args:
         group: the processes that share each sequence; None for all.

@@ -1,7 +1,6 @@
 """What a stack of memories is asked: which class, which pair, which image, what next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +16,10 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment
+from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_caches
+from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
-from .inputs import IGNORED, IMAGES, UNKNOWN, check_finite, is_readable, takes_tensors
 from .layers import ACTIVATIONS
 from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -71,10 +71,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
         """
         pooling = self.config.pooling
-        if pooling != "last" and inputs.get("past_key_values") is not None:
-            raise ValueError(
-                f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from past_key_values"
-            )
+        if pooling != "last" and inputs.get("cache") is not None:
+            raise ValueError(f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from a cache")
         wants_states = inputs.get("output_hidden_states") or self.config.output_hidden_states
         mean_only = pooling == "mean" and segments is None and not wants_states and self.model.can_skip_to_mean
         mean_only = mean_only and not torch.compiler.is_exporting()  # a fixed response has a length
@@ -134,7 +132,7 @@ class LMUPooledModel(LMUPreTrainedModel):
 
         Raises:
             ValueError: the labels have a wrong shape, lie outside the classes or are not finite.
-            TypeError: the labels of a choice of one class are not int64.
+            TypeError: the labels are no tensor, or those of a choice of one class not int64.
         """
         if labels is None:
             return None
@@ -180,7 +178,6 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(config.vote_sizes, config.vote_buckets, self.num_labels)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -189,11 +186,12 @@ class LMUForSequenceClassification(LMUPooledModel):
         inputs_embeds: Tensor | None = None,
         input_values: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         num_items_in_batch: Items = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> SequenceClassifierOutput:
         """Classify sequences; inputs as for :class:`LMUModel`.
@@ -203,22 +201,23 @@ class LMUForSequenceClassification(LMUPooledModel):
         Args:
             labels: (b,) class ids, (b,) or (b, num_labels) numbers for regression, or (b, num_labels) 0/1 floats; −100
                 where there is nothing to learn.
-            past_key_values: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
+            cache: carried memories, to classify a stream as it comes in pieces (with pooling ``"last"``).
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
+            past_key_values: another name of ``cache``.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
-        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, past_key_values, **kwargs)
-        if self.votes is not None and (input_ids is None or past_key_values is not None):
+        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
+        if self.votes is not None and (input_ids is None or cache is not None):
             raise ValueError(
-                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no "
-                "past_key_values"
+                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no cache"
             )
         pooled, outputs = self.pool(
             attention_mask,
             segments,
             **inputs,
-            past_key_values=past_key_values,
-            use_cache=bool(use_cache) or past_key_values is not None,
+            cache=cache,
+            use_cache=bool(use_cache) or cache is not None,
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(pooled)
@@ -231,7 +230,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             logits=logits,
             learners=learners,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
@@ -244,18 +243,18 @@ class LMUForSequenceClassification(LMUPooledModel):
         return self._over_time(steps, ("mean",), ids, attention_mask, segments)
 
 
-@dataclass
+@output_with_cache
 class LMUClassifierOutput(SequenceClassifierOutput):
     """A classifier's output and the memories behind it.
 
     Args:
-        past_key_values: the carried memories, if ``use_cache`` asked for them.
+        cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` in transformers before 5.24).
         learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
             add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
             trained on, and would leave a stack that learns to add to them little to learn.
     """
 
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     learners: tuple[Tensor, ...] | None = None
 
 
@@ -276,7 +275,6 @@ class LMUForSequencePairClassification(LMUPooledModel):
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -309,6 +307,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
             ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, a row or packed pair has
                 no step of one of its sequences, or packed pairs come with ``pair_input_ids``.
         """
+        refuse_caches(kwargs)
+        check_steps(input_ids=input_ids, inputs_embeds=inputs_embeds, pair_input_ids=pair_input_ids)
+        check_tensors(attention_mask=attention_mask, token_type_ids=token_type_ids)
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
         pairs = self.find_segments(
@@ -440,7 +441,6 @@ class LMUForImageClassification(LMUPooledModel):
             )
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -458,10 +458,12 @@ class LMUForImageClassification(LMUPooledModel):
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
 
         Raises:
-            TypeError: bytes are given, or lists and arrays.
+            TypeError: bytes are given, or what is no tensor.
             ValueError: there are no images, or they or their labels have a wrong shape or values.
         """
         refuse_packing(kwargs)
+        refuse_caches(kwargs)
+        check_tensors(pixel_values=pixel_values)
         if pixel_values is None:
             raise ValueError("pixel_values (batch, channels, height, width) must be given")
         sequence = self.pixel_sequence(pixel_values)
@@ -473,20 +475,20 @@ class LMUForImageClassification(LMUPooledModel):
         return ImageClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
-@dataclass
+@output_with_cache
 class LMUForecastOutput(ModelOutput):
     """What the forecast head returns.
 
     Args:
         loss: mean squared error over the labels that there are, if labels were given.
         predictions: (b, n, output_size).
-        past_key_values: the carried memories.
+        cache: the carried memories (``past_key_values`` in transformers before 5.24).
         hidden_states: as :class:`LMUModel` returns them.
     """
 
     loss: Tensor | None = None
     predictions: Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -504,18 +506,18 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         self.head = LMUHead(config, config.hidden_size, config.output_size)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
         input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         num_items_in_batch: Items = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> LMUForecastOutput:
         """Predict at every step.
@@ -524,34 +526,38 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1.
             attention_mask: (b, n), zero where a step does not exist.
             position_ids: (b, n), of several series packed in a row: one starts at every 0.
-            past_key_values: carried memories of the series so far.
+            cache: carried memories of the series so far.
             labels: (b, n, output_size), or (b, n) if ``output_size`` is 1: what each step should predict; −100 where
                 there is nothing to learn. What stands on masked steps counts for nothing.
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here. Trainer counts
                 all that are not −100, so those on masked steps must be.
+            past_key_values: another name of ``cache``.
 
         Raises:
+            TypeError: the series, its mask or its labels are no tensors.
             ValueError: an input or a label has a wrong shape or is not finite, there is no label to learn from, or one
                 is counted that stands on a masked step.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
             input_values=input_values,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
-            segments=self.find_segments(input_values, attention_mask, position_ids, past_key_values, **kwargs),
+            segments=self.find_segments(input_values, attention_mask, position_ids, cache, **kwargs),
             return_dict=True,
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(
             loss=None if labels is None else self._loss(predictions, labels, attention_mask, num_items_in_batch),
             predictions=predictions,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
     def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None, items: Items) -> Tensor:
+        check_tensors(labels=labels)
         labels = labels[..., None] if labels.ndim == 2 else labels
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")

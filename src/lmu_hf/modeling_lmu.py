@@ -1,30 +1,29 @@
 """The stack of memories that every head stands on, and the next-token model."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import CompileConfig, GenerationConfig, GenerationMixin
-from transformers.masking_utils import create_recurrent_attention_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
-from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
 from .alignment import SHARPNESS, Alignment
 from .blocks_lmu import BLOCKS, Reading, Source, norm
-from .cache_lmu import LMUCacheLayer
+from .cache_lmu import LMUCacheLayer, is_memory
+from .cache_names import BOTH_NAMES, cache_of, named, one_cache
+from .checking import STEPS, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .decoding_lmu import TokenStep, piece_length
 from .distributed import Chunk, current_ranks, refuse_ranks
-from .inputs import STEPS, check_class_ids, check_finite, takes_tensors
+from .generation_lmu import LMUCausalGenerationMixin
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .ngrams import NGramEmbedding, VoteTable
 from .ragged import Packing, Segments, last_step
 
-NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
+logger = logging.get_logger(__name__)
 
 
 class LMUPreTrainedModel(PreTrainedModel):
@@ -35,7 +34,7 @@ class LMUPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock", "LMUSandwichBlock"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = list(BOTH_NAMES)
     _is_stateful = True
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
@@ -84,29 +83,19 @@ class LMUPreTrainedModel(PreTrainedModel):
         given: Tensor | None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         *,
         cu_seq_lens_q: Tensor | None = None,
         seq_idx: Tensor | None = None,
         **kwargs,
     ) -> Segments | None:
         """The sequences that are packed in rows (b, n, …), as :meth:`Segments.from_inputs` reads them."""
-        if given is None:
-            return None
+        check_tensors(position_ids=position_ids, cu_seq_lens_q=cu_seq_lens_q, seq_idx=seq_idx)
+        if not isinstance(given, Tensor) or given.ndim < 2:
+            return None  # the stack complains, which knows the argument's name
         b, n = given.shape[:2]
-        begins = past_key_values is None and current_ranks() is None
+        begins = cache is None and current_ranks() is None
         return Segments.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, attention_mask, begins)
-
-    @staticmethod
-    def create_masks_for_generate(
-        config: LMUConfig,
-        inputs_embeds: Tensor,
-        attention_mask: Tensor | None,
-        past_key_values: Cache | None = None,
-        **kwargs,
-    ) -> Tensor | None:
-        """The mask of the steps at hand: None for a single generated token, so that compiled steps keep their shape."""
-        return create_recurrent_attention_mask(config, inputs_embeds, attention_mask, past_key_values)
 
 
 class LMUModel(LMUPreTrainedModel):
@@ -150,13 +139,12 @@ class LMUModel(LMUPreTrainedModel):
         """Whether the mean of the outputs follows from the last block's mean memory, without its outputs."""
         return self.mixture is None and self.norm is None and bool(self.layers[-1].is_linear_in_memory)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         input_values: Tensor | None = None,
         position_ids: Tensor | None = None,
@@ -166,6 +154,7 @@ class LMUModel(LMUPreTrainedModel):
         mean_only: bool = False,
         source: Source | None = None,
         segments: Segments | None = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """Read a batch of sequences.
@@ -178,7 +167,7 @@ class LMUModel(LMUPreTrainedModel):
             input_ids: (b, n) token ids.
             attention_mask: (b, n), or (b, past + n) whose last n columns are used: zero where a step does not exist.
                 Outputs and carried memories equal those of the rows without their masked steps.
-            past_key_values: carried memories, as ``DynamicCache(config=model.config)`` or a former output.
+            cache: carried memories, as ``DynamicCache(config=model.config)`` or a former output.
             inputs_embeds: (b, n, width), in place of token ids.
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1: a real-valued signal.
             position_ids: (b, n), counting on by 1; a sequence starts at every 0. They say nothing else to a memory.
@@ -188,63 +177,97 @@ class LMUModel(LMUPreTrainedModel):
             mean_only: compute only the mean over each row's real steps; only where :attr:`can_skip_to_mean`.
             source: what a decoder's blocks attend to.
             segments: the packed sequences, in place of what says where they start.
+            past_key_values: another name of ``cache``.
 
         Returns:
             ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``
-            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``past_key_values``; ``hidden_states``.
+            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``cache`` (``past_key_values`` in
+            transformers before 5.24); ``hidden_states``.
 
         Raises:
             ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit, or
                 packed sequences are masked, carried or spread over ranks.
-            TypeError: the input has a wrong dtype.
+            TypeError: an input is no tensor or has a wrong dtype, or a cache is given twice or holds other things than
+                memories.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
         if mean_only and not self.can_skip_to_mean:
             raise ValueError("mean_only asks for a last block that is linear in its memory: see can_skip_to_mean")
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
         mask = self._mask(attention_mask, *given.shape[:2])
         hidden = self._embed(name, given, mask)
-        segments = segments or self.find_segments(given, mask, position_ids, past_key_values, **kwargs)
+        segments = segments or self.find_segments(given, mask, position_ids, cache, **kwargs)
         if segments is not None:
-            _check_packed(mask, past_key_values, use_cache)
+            _check_packed(mask, cache, use_cache)
             use_cache = False
-        cache = self._cache(past_key_values, use_cache)
+        cache = self._cache(cache, use_cache)
         packing = segments if mask is None else Packing.from_mask(mask)
         lengths = packing.lengths if isinstance(packing, Packing) else None
         if self.ngrams is not None:
             hidden = hidden + self._ngram_vectors(self.ngrams, name, given, packing, cache)
         chunk = _chunk(hidden, lengths, source)
-        reading = Reading(segments or lengths, last_only, source, chunk, mean_only)
-        states = self._through_packed_blocks(hidden, packing, reading, cache)
+        columns = given.shape[1] if chunk is None else chunk.columns
+        reading = Reading(columns, segments or lengths, last_only, source, chunk, mean_only)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = self._through_packed_blocks(hidden, packing, reading, cache, bool(wants_states))
         return BaseModelOutputWithPast(
             last_hidden_state=states[-1],
-            past_key_values=cache,
+            **named(cache),
             hidden_states=tuple(states) if wants_states else None,
         )
 
     def _through_packed_blocks(
-        self, hidden: Tensor, packing: Segments | Packing | None, reading: Reading, cache: Cache | None
+        self,
+        hidden: Tensor,
+        packing: Segments | Packing | None,
+        reading: Reading,
+        cache: Cache | None,
+        wants_states: bool,
     ) -> list[Tensor]:
         """As :meth:`_through_blocks`, from embeddings in rows as they were given, and back to such rows."""
         hidden = hidden if packing is None else packing.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
-        states = self._through_blocks(self.embedding_dropout(hidden), reading, cache)
-        if packing is None:
-            return states
-        last = states[-1] if reading.last_only or reading.mean_only else packing.unpack(states[-1])
-        return [packing.unpack(state) for state in states[:-1]] + [last]
+        hidden = self._ask_for_gradients(self.embedding_dropout(hidden))
+        *below, last = self._through_blocks(hidden, reading, cache, packing if wants_states else None)
+        if packing is not None and not reading.last_only and not reading.mean_only:
+            last = packing.unpack(last)
+        return [*below, last]
 
-    def _through_blocks(self, hidden: Tensor, reading: Reading, cache: Cache | None) -> list[Tensor]:
+    def _ask_for_gradients(self, hidden: Tensor) -> Tensor:
+        """What enters the first block: a signal's asks for gradients under checkpoints.
+
+        A reentrant checkpoint gives none to the parameters of a block if none of its inputs asks for any.
+        """
+        asks = self._is_checkpointing and not hidden.requires_grad and not is_torchdynamo_compiling()
+        return hidden.detach().requires_grad_() if asks else hidden
+
+    @property
+    def _is_checkpointing(self) -> bool:
+        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+
+    def _through_blocks(
+        self, hidden: Tensor, reading: Reading, cache: Cache | None, rows: Segments | Packing | None
+    ) -> list[Tensor]:
         """What enters the first block, what leaves each, and in the last one's place the model's output.
 
         Only the last block reads as ``reading`` says; those before it give every step.
+
+        Args:
+            hidden: what enters the first block.
+            reading: how blocks read.
+            cache: memories.
+            rows: how to lay states, but the last, in rows as they were given; None to leave them. What the next block
+                reads is then taken from those rows: so they are part of the graph, and have gradients.
         """
-        every = Reading(reading.lengths, source=reading.source, chunk=reading.chunk)
-        states = [hidden]
+        every = replace(reading, last_only=False, mean_only=False)
+        states, in_rows = [hidden], []
         for layer, each in zip(self.layers, [every] * (len(self.layers) - 1) + [reading], strict=True):
-            states.append(layer(states[-1], each, past_key_values=cache))
-        states[-1] = self._finish(states, reading.lengths, reading.last_only)
-        return states
+            if rows is not None:
+                in_rows.append(rows.unpack(states[-1]))
+                states[-1] = rows.pack(in_rows[-1])
+            states.append(layer(states[-1], each, cache=cache))
+        last = self._finish(states, reading.lengths, reading.last_only)
+        return [*(states[:-1] if rows is None else in_rows), last]
 
     def _finish(self, states: list[Tensor], lengths: Tensor | Segments | None, last_only: bool) -> Tensor:
         """From the blocks' outputs to the model's: mixture and norm, where the architecture has them."""
@@ -254,24 +277,28 @@ class LMUModel(LMUPreTrainedModel):
             hidden = self.mixture_highways(self.mixture([*below, hidden]))
         return hidden if self.norm is None else self.norm(hidden)
 
-    def _cache(self, past_key_values: Cache | None, use_cache: bool | None) -> Cache | None:
+    def _cache(self, given: Cache | None, use_cache: bool | None) -> Cache | None:
         """The memories to go on from and to leave behind; what was given is used, whatever ``use_cache`` says."""
         wanted = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        layers = [] if given is None else getattr(given, "layers", [])
+        if given is not None and not (len(layers) == len(self.layers) and all(map(is_memory, layers))):
+            raise TypeError("cache must hold LMU memories: build it as DynamicCache(config=model.config)")
         if self.config.bidirectional:
-            if past_key_values is not None or use_cache:
-                raise ValueError("a bidirectional model carries nothing: leave out past_key_values and use_cache")
+            if given is not None or use_cache:
+                raise ValueError("a bidirectional model carries nothing: leave out cache and use_cache")
             return None
-        if self.gradient_checkpointing and self.training:
-            if past_key_values is not None:
+        if self._is_checkpointing:
+            if given is not None and given.has_previous_state(0):
                 raise ValueError(
-                    "gradient checkpointing runs blocks twice, so past_key_values cannot be carried in training"
+                    "gradient checkpointing runs blocks twice, so that no memory can be carried in training: leave "
+                    "cache out, or call gradient_checkpointing_disable()"
                 )
+            if given is not None or use_cache:
+                logger.warning_once("gradient checkpointing runs blocks twice: use_cache=True is taken for False")
             return None
-        if past_key_values is None:
-            return DynamicCache(config=self.config) if wanted else None
-        if not all(isinstance(layer, LMUCacheLayer) for layer in past_key_values.layers):
-            raise TypeError("past_key_values must hold LMU memories: build it as DynamicCache(config=model.config)")
-        return past_key_values
+        if given is None and wanted:
+            return DynamicCache(config=self.config)
+        return given
 
     def _given(self, **inputs: Tensor | None) -> tuple[str, Tensor]:
         """The one input that was given, and its name."""
@@ -279,13 +306,12 @@ class LMUModel(LMUPreTrainedModel):
         if len(given) != 1:
             names = " and ".join(name for name, _ in given) or "none"
             raise ValueError(f"exactly one of {', '.join(inputs)} must be given, got {names}")
-        name, value = given[0]
-        if value.ndim < 2 or 0 in value.shape[:2]:
-            raise ValueError(f"{name} must hold at least one sequence of at least one step, got {tuple(value.shape)}")
-        return name, value
+        check_steps(**dict(given))
+        return given[0]
 
     def _mask(self, mask: Tensor | None, b: int, n: int) -> Tensor | None:
         """The mask of this call's n steps; None if every step is real."""
+        check_tensors(attention_mask=mask)
         if mask is None:
             return None
         if mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n:
@@ -366,12 +392,12 @@ def _chunk(hidden: Tensor, lengths: Tensor | None, source: Source | None) -> Chu
     return None if ranks is None else Chunk.of(ranks, hidden, lengths)
 
 
-def _check_packed(mask: Tensor | None, past_key_values: Cache | None, use_cache: bool | None) -> None:
+def _check_packed(mask: Tensor | None, cache: Cache | None, use_cache: bool | None) -> None:
     """Complain about what packed sequences cannot have: padding, or one memory for all that are in a row."""
     if mask is not None:
         raise ValueError("packed sequences have no padding: leave attention_mask out")
-    if past_key_values is not None:
-        raise ValueError("packed sequences begin with empty memories: leave past_key_values out")
+    if cache is not None:
+        raise ValueError("packed sequences begin with empty memories: leave cache (past_key_values) out")
     if use_cache:
         raise ValueError("packed sequences leave no memory of their row behind: set use_cache=False, got True")
     refuse_ranks("packed sequences")
@@ -384,7 +410,7 @@ def _check_next_tokens(labels: Tensor, logits: Tensor) -> None:
     check_class_ids(labels, logits.shape[2], "vocab_size", STEPS)
 
 
-class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
+class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
     """A next-token head: trained in parallel, generating as a recurrent network in constant memory.
 
     Args:
@@ -408,19 +434,19 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Predict the next token at every step; inputs as for :class:`LMUModel`, packed sequences among them.
@@ -430,14 +456,16 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
                 sequence is never learnt from the sequence before.
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
+        check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
         given = input_ids if inputs_embeds is None else inputs_embeds
-        segments = self.find_segments(given, attention_mask, position_ids, past_key_values, **kwargs)
+        segments = self.find_segments(given, attention_mask, position_ids, cache, **kwargs)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=wants_states,
@@ -451,7 +479,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(logits, labels, **kwargs),
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             hidden_states=outputs.hidden_states,
         )
 
@@ -465,96 +493,3 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
                 kwargs["num_items_in_batch"] = ranks.total((labels != -100).sum())
         loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return loss if ranks is None else ranks.total(loss)
-
-    def prepare_inputs_for_generation(  # type: ignore[override]  # what is not named travels in kwargs
-        self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs
-    ) -> dict[str, Any]:
-        """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
-        refuse_ranks("generation")
-        goes_on = kwargs.get("past_key_values") is not None and not kwargs.get("is_first_iteration")
-        if goes_on and next_sequence_length == 1 and input_ids.device == self.lm_head.weight.device:
-            token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
-            return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
-        return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)  # type: ignore[misc, arg-type]
-
-    def _prefill(
-        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
-    ) -> CausalLMOutputWithPast:
-        """Long prompts are read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
-        carried = model_kwargs.get("past_key_values") is not None and model_kwargs.get("inputs_embeds") is None
-        free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
-        piece = piece_length(input_ids)
-        if carried and free and input_ids.shape[1] > piece:
-            generation_config.prefill_chunk_size = piece  # the config is this call's own
-        inherited: Any = super()
-        return inherited._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
-
-    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
-        """Whether ``generate`` takes its step from :meth:`get_compiled_call`: on the CPU by default, too."""
-        plain = generation_config.compile_config is None and not generation_config.disable_compile
-        compiles = super()._valid_auto_compile_criteria(model_kwargs, generation_config)  # type: ignore[misc]
-        return compiles or (plain and self.device.type == "cpu")
-
-    def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable:
-        """One step of ``generate``: recorded on the CPU, unless a compilation was asked for; compiled elsewhere."""
-        if self.device.type == "cpu" and compile_config is None:
-            return TokenStep(self)
-        return super().get_compiled_call(compile_config)
-
-    @torch.inference_mode()
-    def stream(
-        self,
-        input_ids: Tensor,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        generator: torch.Generator | None = None,
-        past_key_values: Cache | None = None,
-    ) -> Iterator[int]:
-        """Generate token by token, carrying nothing but the last token and the memories.
-
-        Args:
-            input_ids: (n,) or (1, n), the prompt, read in parallel.
-            max_new_tokens: stop after so many; None to go on for ever. An end-of-sequence token stops it too.
-            temperature: of the sampling; 0 always takes the likeliest token.
-            top_k: sample among the k likeliest tokens only.
-            generator: of the sampling.
-            past_key_values: memories to go on from. At the end they have read everything but the last token.
-
-        Yields:
-            Token ids, the end-of-sequence token among them.
-
-        Raises:
-            ValueError: the prompt is a batch of several, or the temperature or ``top_k`` is out of range.
-        """
-        refuse_ranks("generation")
-        ids = input_ids[None] if input_ids.ndim == 1 else input_ids
-        if ids.ndim != 2 or ids.shape[0] != 1:
-            raise ValueError(
-                f"a stream has one prompt, (n,) or (1, n), got {tuple(input_ids.shape)}; use generate for a batch"
-            )
-        if temperature < 0 or (top_k is not None and top_k < 1):
-            raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
-        cache = DynamicCache(config=self.config) if past_key_values is None else past_key_values
-        step = TokenStep(self)
-        *read, ids = ids.split(piece_length(ids), dim=1)
-        for piece in read:
-            step.logits(piece, cache)
-        ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
-        made = 0
-        while max_new_tokens is None or made < max_new_tokens:
-            logits = step.logits(ids, cache)[0]
-            if temperature == 0:
-                ids = logits.argmax(-1, keepdim=True)
-            else:
-                logits = logits.float() / temperature
-                if top_k is not None:
-                    logits = logits.masked_fill(
-                        logits < logits.topk(min(top_k, logits.shape[-1])).values[..., -1:], -torch.inf
-                    )
-                ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            token = int(ids)
-            made += 1
-            yield token
-            if token in ends:
-                return

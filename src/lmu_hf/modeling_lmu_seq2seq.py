@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
-from transformers.generation import GenerationConfig, GenerationMixin
+from transformers.generation import GenerationConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutput,
@@ -17,9 +17,11 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .blocks_lmu import BLOCKS, Reading, Source, norm
-from .cache_lmu import LMUCacheLayer
+from .cache_lmu import is_memory
+from .cache_names import CACHE_NAME, cache_of, named, one_cache
+from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .inputs import STEPS, check_class_ids, takes_tensors
+from .generation_lmu import LMUGenerationMixin
 from .layers import Dropout, end_branch
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -91,11 +93,11 @@ class LMUDecoderBlock(nn.Module):
         self.cross_attention = CrossAttention(config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
-    def forward(self, hidden_states: Tensor, reading: Reading, past_key_values: Cache | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, width) to (b, n, hidden_size), attending to ``reading.source``."""
         if reading.source is None:
             raise ValueError("a decoder's block needs an encoder's outputs to attend to: give encoder_hidden_states")
-        hidden_states = self.block(hidden_states, reading, past_key_values=past_key_values)
+        hidden_states = self.block(hidden_states, reading, cache=cache)
         attended = self.cross_attention(self.norm(hidden_states), reading.source.states, reading.source)
         return hidden_states + self.dropout(attended)
 
@@ -112,7 +114,6 @@ class LMUDecoder(LMUModel):
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return LMUDecoderBlock(config, layer_idx)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -120,11 +121,12 @@ class LMUDecoder(LMUModel):
         attention_mask: Tensor | None = None,
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
+        cache: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Read target tokens, attending to a source; inputs as for :class:`LMUModel`.
@@ -132,18 +134,22 @@ class LMUDecoder(LMUModel):
         Args:
             encoder_hidden_states: (b, n_s, hidden_size).
             encoder_attention_mask: (b, n_s), zero where a source step does not exist.
-            past_key_values: memories of the decoder, and keys and values of the source.
+            cache: memories of the decoder, and keys and values of the source.
             output_attentions: also return each layer's weights (b, heads, n, n_s), as ``cross_attentions``.
+            past_key_values: another name of ``cache``.
 
         Raises:
             ValueError: there is nothing to attend to or nothing to read, or shapes of source, target, masks and cache
                 do not fit.
-            TypeError: ``past_key_values`` is not an ``EncoderDecoderCache`` of memories and of keys and values.
+            TypeError: ``cache`` is not an ``EncoderDecoderCache`` of memories and of keys and values, or an input is no
+                tensor.
         """
+        cache = one_cache(cache, past_key_values, kwargs)
+        check_tensors(encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask)
         if encoder_hidden_states is None:
             raise ValueError("encoder_hidden_states (batch, source time, hidden_size) must be given")
-        _check_target(input_ids if inputs_embeds is None else inputs_embeds, attention_mask, encoder_hidden_states)
-        cache = self._both_caches(past_key_values, use_cache, encoder_hidden_states)
+        _check_target(input_ids, inputs_embeds, attention_mask, encoder_hidden_states)
+        cache = self._both_caches(cache, use_cache, encoder_hidden_states)
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
         weights: list[Tensor] | None = [] if wants_weights else None
         mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
@@ -151,7 +157,7 @@ class LMUDecoder(LMUModel):
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            past_key_values=None if cache is None else cache.self_attention_cache,
+            cache=None if cache is None else cache.self_attention_cache,
             use_cache=cache is not None,
             output_hidden_states=output_hidden_states,
             source=Source(encoder_hidden_states, mask, cache, weights),
@@ -162,7 +168,7 @@ class LMUDecoder(LMUModel):
             weights = [packing.unpack(layer.transpose(1, 2)).transpose(1, 2) for layer in weights]
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=cache,
+            **named(cache),
             hidden_states=outputs.hidden_states,
             cross_attentions=None if weights is None else tuple(weights),
         )
@@ -176,24 +182,28 @@ class LMUDecoder(LMUModel):
             return None if memories is None else EncoderDecoderCache(memories, DynamicCache())
         wanted = "EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache())"
         if not isinstance(given, EncoderDecoderCache):
-            raise TypeError(f"past_key_values must be an EncoderDecoderCache, got {type(given).__name__}: use {wanted}")
-        self._cache(given.self_attention_cache, use_cache)
+            raise TypeError(f"cache must be an EncoderDecoderCache, got {type(given).__name__}: use {wanted}")
+        if self._cache(given.self_attention_cache, use_cache) is None:
+            return None
         layers: list[Any] = given.cross_attention_cache.layers
-        if any(isinstance(layer, LMUCacheLayer) for layer in layers):
+        if any(map(is_memory, layers)):
             raise TypeError(f"the second cache holds a source's keys and values, not memories: use {wanted}")
         if given.is_updated.get(0) and (kept := layers[0].keys.shape)[::2] != states.shape[:2]:
             raise ValueError(
-                f"past_key_values were made for {kept[0]} sources of {kept[2]} steps, got {tuple(states.shape[:2])}"
+                f"the cache was made for {kept[0]} sources of {kept[2]} steps, got {tuple(states.shape[:2])}"
             )
         return given
 
 
-def _check_target(target: Tensor | None, mask: Tensor | None, states: Tensor) -> None:
+def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, states: Tensor) -> None:
     """Complaints that must name the decoder's arguments, since the encoder has ones of the same names."""
+    check_tensors(decoder_attention_mask=mask)
+    name, target = ("decoder_input_ids", ids) if embeds is None else ("decoder_inputs_embeds", embeds)
     if target is None:
         raise ValueError("decoder_input_ids or decoder_inputs_embeds (or labels, to make them from) must be given")
+    check_steps(**{name: target})
     if target.shape[0] != states.shape[0]:
-        raise ValueError(f"decoder_input_ids hold {target.shape[0]} rows for {states.shape[0]} sources")
+        raise ValueError(f"{name} hold {target.shape[0]} rows for {states.shape[0]} sources")
     if mask is not None and (mask.ndim != 2 or mask.shape[0] != target.shape[0] or mask.shape[1] < target.shape[1]):
         b, n = target.shape[:2]
         raise ValueError(
@@ -259,7 +269,6 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         self.decoder = LMUDecoder(config.decoder_config())
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -268,12 +277,13 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
+        cache: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
         **kwargs,
     ) -> Seq2SeqModelOutput:
         """Read the source (unless ``encoder_outputs`` say that it has been read), then the target.
@@ -284,12 +294,14 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
             decoder_input_ids: (b, n) target token ids, beginning with the start token; or ``decoder_inputs_embeds``.
             decoder_attention_mask: (b, n), or (b, past + n), zero where a target step does not exist.
             encoder_outputs: what the encoder gave for this source.
-            past_key_values: memories of the decoder, and keys and values of the source.
+            cache: memories of the decoder, and keys and values of the source.
             use_cache: return them.
             output_hidden_states: also return what entered and left each block, of both stacks.
             output_attentions: also return the decoder's attention weights.
+            past_key_values: another name of ``cache``.
         """
         refuse_packing(kwargs)
+        cache = one_cache(cache, past_key_values, kwargs)
         # The stacks have configs of their own; what a user changes afterwards is this one.
         config = self.config
         wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -313,7 +325,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
             inputs_embeds=decoder_inputs_embeds,
             encoder_hidden_states=read[0],
             encoder_attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_hidden_states=wants_states,
             output_attentions=wants_weights,
@@ -321,7 +333,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         )
         return Seq2SeqModelOutput(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             decoder_hidden_states=outputs.hidden_states,
             cross_attentions=outputs.cross_attentions,
             encoder_last_hidden_state=read[0],
@@ -329,7 +341,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         )
 
 
-class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
+class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
     """Translation: the next target token, given the source and the target so far.
 
     Args:
@@ -351,7 +363,6 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, cast(int, config.vocab_size), bias=False)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -360,7 +371,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
+        cache: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
@@ -368,6 +379,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         num_items_in_batch: Items = None,
+        past_key_values: EncoderDecoderCache | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         """Predict target tokens; inputs as for :class:`LMUEncoderDecoderModel`.
@@ -378,6 +390,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
         """
         refuse_packing(kwargs)
+        cache = one_cache(cache, past_key_values, kwargs)
         if labels is not None:
             check_class_ids(labels, cast(int, self.config.vocab_size), "vocab_size", STEPS)
             use_cache = False
@@ -389,7 +402,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
@@ -401,7 +414,7 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         return Seq2SeqLMOutput(
             loss=None if labels is None else self._loss(logits, labels, num_items_in_batch),
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **named(cache_of(outputs)),
             decoder_hidden_states=outputs.decoder_hidden_states,
             cross_attentions=outputs.cross_attentions,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
@@ -444,10 +457,10 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
     ) -> None:
         """Transformers types both caches by the decoder's layers; the source's holds plain keys and values."""
-        given = model_kwargs.get("past_key_values")
+        given = model_kwargs.get(CACHE_NAME)
         inherited: Any = super()
         inherited._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        cache = model_kwargs.get("past_key_values")
+        cache = model_kwargs.get(CACHE_NAME)
         if given is None and cache is not None:
             cache.cross_attention_cache = DynamicCache()
             cache.is_updated = {}
@@ -459,12 +472,12 @@ class LMUForConditionalGeneration(LMUTwoStacks, GenerationMixin):
 
         Transformers would read all of it again, unless a decoder_attention_mask as long as the target came along.
         """
-        cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("decoder_attention_mask")
+        cache, mask = model_kwargs.get(CACHE_NAME), model_kwargs.get("decoder_attention_mask")
         n = generation_config._mask_length = input_ids.shape[1]
         read = 0 if cache is None else int(cache.get_seq_length())
         if read >= n and (mask is None or mask.shape[1] == n):
             raise ValueError(
-                f"past_key_values have read {read} target steps: give decoder_input_ids from the start token on, and "
+                f"the cache has read {read} target steps: give decoder_input_ids from the start token on, and "
                 f"beyond them; got {n}"
             )
         inherited: Any = super()

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from lmu_hf.cache_lmu import LMUCacheLayer
+from lmu_hf.cache_names import cache_of
 from lmu_hf.heads_lmu import (
     LMUForImageClassification,
     LMUForSequenceClassification,
@@ -135,13 +136,13 @@ class _Call(nn.Module):
 class _Prompt(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
         read = self.model.model(**given, use_cache=True, last_only=True, return_dict=True)
-        return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(read.past_key_values).values()
+        return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(cache_of(read)).values()
 
 
 class _Step(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
         cache = _cache_of(self.model.config, given)
-        logits = self.model(input_ids=given["input_ids"], past_key_values=cache, return_dict=True).logits
+        logits = self.model(input_ids=given["input_ids"], cache=cache, return_dict=True).logits
         return logits[:, -1], *_carried(cache).values()
 
 
@@ -164,7 +165,7 @@ class _TranslationStep(_Call):
             # Of the source's states, only the shape is looked at: their keys and values are here.
             encoder_hidden_states=given["keys_0"].transpose(1, 2).flatten(2),
             encoder_attention_mask=given["attention_mask"],
-            past_key_values=cache,
+            cache=cache,
             return_dict=True,
         )
         return self.model.lm_head(read.last_hidden_state[:, -1]), *_carried(cache.self_attention_cache).values()
@@ -238,12 +239,13 @@ def _sequence(model: PreTrainedModel) -> Inputs:
 def _empty_memories(stack: Any) -> Inputs:
     """Memories of zeros for a stack, in a batch of two."""
     with torch.no_grad():
-        cache = stack(
+        read = stack(
             input_ids=torch.zeros(2, 1, dtype=torch.int64),
             use_cache=True,
             encoder_hidden_states=torch.zeros(2, 1, stack.config.hidden_size),
             return_dict=True,
-        ).past_key_values
+        )
+    cache = cache_of(read)
     cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
     return {name: torch.zeros_like(tensor) for name, tensor in _carried(cache).items()}
 

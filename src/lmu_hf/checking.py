@@ -1,10 +1,7 @@
-"""What a call may be given: tensors, finite numbers, labels that there are. Complaints name an argument and a place."""
+"""Complaints about inputs and labels that name the argument and its place, and say what to give."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import wraps
-from inspect import signature
-from typing import ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,35 +10,43 @@ from torch._subclasses import FakeTensor
 IGNORED = -100  # a label where there is nothing to learn, in every head; Trainer counts all the others
 STEPS = ("row", "step", "channel")  # axes of a signal
 IMAGES = ("image", "channel", "row", "column")
-PACKING = ("cu_seq_lens_q", "seq_idx")  # tensors that travel unnamed
 MISSING = "mask the step (attention_mask 0) or fill the gap first, as a memory would spread it over every later step"
 UNKNOWN = f"give {IGNORED} where there is nothing to learn"
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def takes_tensors(forward: Callable[P, R]) -> Callable[P, R]:
-    """Let a forward complain by name about lists and arrays, where its signature says ``Tensor | None``.
+def check_tensors(**given: object) -> None:
+    """Complain about what is neither a tensor nor None.
 
     Raises:
-        TypeError: from the wrapped forward, where an argument is neither a tensor nor None.
+        TypeError: there is something; the argument is named.
     """
-    names = list(signature(forward).parameters)
-    wanted = {name for name, each in signature(forward).parameters.items() if each.annotation == Tensor | None}
-    wanted.update(PACKING)
+    for name, value in given.items():
+        if value is None or isinstance(value, Tensor):
+            continue
+        if isinstance(value, Mapping):
+            raise TypeError(
+                f"{name} must be a tensor, got {type(value).__name__}: give what it holds by name, as **{name}"
+            )
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}: give torch.as_tensor({name})")
 
-    @wraps(forward)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if value is not None and name in wanted and not isinstance(value, Tensor):
-                raise TypeError(
-                    f"{name} must be a torch tensor, got {type(value).__name__}: torch.as_tensor makes one, and "
-                    "tokenizers and processors do with return_tensors='pt'"
-                )
-        return forward(*args, **kwargs)
 
-    return checked
+def check_steps(**given: object) -> None:
+    """Complain about what is neither a tensor (batch, time, …) of at least one sequence of at least one step nor None.
+
+    Raises:
+        TypeError: something is no tensor; the argument is named.
+        ValueError: its shape is another.
+    """
+    check_tensors(**given)
+    for name, value in given.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else (1, 1)
+        if len(shape) < 2:
+            raise ValueError(f"{name} must be (batch, time), got {shape}: of a single sequence, give {name}[None]")
+        if 0 in shape[:2]:
+            raise ValueError(
+                f"{name} must hold at least one sequence of at least one step, got {shape}: a prompt is at least one "
+                "token, such as bos_token_id"
+            )
 
 
 def is_readable(x: Tensor) -> bool:
@@ -93,9 +98,10 @@ def check_class_ids(labels: Tensor, classes: int, limit: str, axes: Sequence[str
         axes: what each axis of ``labels`` counts.
 
     Raises:
-        TypeError: labels are not int64.
+        TypeError: labels are no tensor of int64.
         ValueError: one is out of range.
     """
+    check_tensors(labels=labels)
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64 class ids, got {labels.dtype}")
     check_range(labels, classes - 1, limit, axes)
