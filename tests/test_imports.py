@@ -16,7 +16,6 @@ LADDER = {
     "version": set(),
     "statespace": set(),
     "ragged": set(),
-    "inputs": set(),
     "memory": {"ragged", "statespace"},
     "distributed": {"memory", "statespace"},
     "scanned": {"memory", "statespace"},
@@ -27,7 +26,7 @@ LADDER = {
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
     "configuration_lmu": {"layers", "memory", "statespace"},
-    "losses": {"configuration_lmu", "inputs"},
+    "losses": {"configuration_lmu", "checking"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
@@ -40,21 +39,21 @@ LADDER = {
     "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
     "modeling_lmu": {
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu", "cache_names", "checking", "inputs", "loading_lmu"),
+        *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {
         *("modeling_lmu", "generation_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu"),
-        *("cache_lmu", "cache_names", "checking", "inputs", "losses"),
+        *("cache_lmu", "cache_names", "checking", "losses"),
     },
     "heads_lmu": {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
-        *("configuration_lmu", "cache_lmu", "cache_names", "checking", "inputs", "losses"),
+        *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
     },
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
-    *("checking", "inputs"),
+    "checking",
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

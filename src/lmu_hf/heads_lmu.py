@@ -18,10 +18,9 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment
 from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_caches
-from .checking import check_steps, check_tensors
+from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
-from .inputs import IGNORED, IMAGES, UNKNOWN, check_finite, is_readable, takes_tensors
 from .layers import ACTIVATIONS
 from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -150,7 +149,7 @@ class LMUPooledModel(LMUPreTrainedModel):
 
         Raises:
             ValueError: the labels have a wrong shape, lie outside the classes or are not finite.
-            TypeError: the labels of a choice of one class are not int64.
+            TypeError: the labels are no tensor, or those of a choice of one class not int64.
         """
         if labels is None:
             return None
@@ -196,7 +195,6 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(config.vote_sizes, config.vote_buckets, self.num_labels)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -294,7 +292,6 @@ class LMUForSequencePairClassification(LMUPooledModel):
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -461,7 +458,6 @@ class LMUForImageClassification(LMUPooledModel):
             )
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -479,7 +475,7 @@ class LMUForImageClassification(LMUPooledModel):
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
 
         Raises:
-            TypeError: bytes are given, or lists and arrays.
+            TypeError: bytes are given, or what is no tensor.
             ValueError: there are no images, or they or their labels have a wrong shape or values.
         """
         refuse_packing(kwargs)
@@ -527,7 +523,6 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -556,6 +551,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             past_key_values: another name of ``cache``.
 
         Raises:
+            TypeError: the series, its mask or its labels are no tensors.
             ValueError: an input or a label has a wrong shape or is not finite, there is no label to learn from, or one
                 is counted that stands on a masked step.
         """
@@ -578,6 +574,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         )
 
     def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None, items: Items) -> Tensor:
+        check_tensors(labels=labels)
         labels = labels[..., None] if labels.ndim == 2 else labels
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checking import IGNORED, UNKNOWN, check_class_ids, check_finite, check_range, check_tensors
 from .configuration_lmu import LMUConfig
-from .inputs import IGNORED, UNKNOWN, check_class_ids, check_finite, check_range
 
 Items = Tensor | int | None  # what a loss is divided by, if not by what it counts itself
 Problem = Literal["regression", "single_label_classification", "multi_label_classification"]
@@ -72,8 +72,9 @@ def check_labels(labels: Tensor, rows: int, config: LMUConfig) -> None:
 
     Raises:
         ValueError: they have a wrong shape or lie outside the classes, or are not finite.
-        TypeError: those of a choice of one class are not int64.
+        TypeError: they are no tensor, or those of a choice of one class not int64.
     """
+    check_tensors(labels=labels)
     problem, num_labels = problem_type(labels, config), config.num_labels or 1
     if labels.ndim == 0 or labels.shape[0] != rows:
         raise ValueError(f"labels hold {labels.shape[0] if labels.ndim else 'no'} rows for a batch of {rows}")

@@ -15,11 +15,10 @@ from .alignment import SHARPNESS, Alignment
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer, is_memory
 from .cache_names import BOTH_NAMES, cache_of, named, one_cache
-from .checking import check_steps, check_tensors
+from .checking import STEPS, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
-from .inputs import STEPS, check_class_ids, check_finite, takes_tensors
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .loading_lmu import CheckedModel
 from .ngrams import NGramEmbedding, VoteTable
@@ -136,7 +135,6 @@ class LMUModel(LMUPreTrainedModel):
         """Whether the mean of the outputs follows from the last block's mean memory, without its outputs."""
         return self.mixture is None and self.norm is None and bool(self.layers[-1].is_linear_in_memory)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -432,7 +430,6 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -456,6 +453,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
         cache = one_cache(cache, past_key_values, kwargs)
+        check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
         given = input_ids if inputs_embeds is None else inputs_embeds

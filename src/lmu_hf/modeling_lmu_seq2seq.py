@@ -19,10 +19,9 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import is_memory
 from .cache_names import CACHE_NAME, cache_of, named, one_cache
-from .checking import check_steps, check_tensors
+from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .generation_lmu import LMUGenerationMixin
-from .inputs import STEPS, check_class_ids, takes_tensors
 from .layers import Dropout, end_branch
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -114,7 +113,6 @@ class LMUDecoder(LMUModel):
     def _block(self, config: LMUConfig, layer_idx: int) -> nn.Module:
         return LMUDecoderBlock(config, layer_idx)
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -271,7 +269,6 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         self.decoder = LMUDecoder(config.decoder_config())
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,
@@ -366,7 +363,6 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         self.lm_head = nn.Linear(config.hidden_size, cast(int, config.vocab_size), bias=False)
         self.post_init()
 
-    @takes_tensors
     @can_return_tuple
     def forward(
         self,

@@ -20,7 +20,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.inputs import check_finite, is_readable
+from lmu_hf.checking import check_finite, is_readable
 
 NAN, INF = float("nan"), float("inf")
 SIGNAL = {"input_size": 2, "output_size": 2}
@@ -268,10 +268,10 @@ def test_lists_and_arrays_are_refused_by_name(name, argument, convert):
     kind, changes, inputs = CALLS[name]
     model = build_translator() if kind is LMUForConditionalGeneration else build(kind, **changes)
     model(**inputs)
-    with pytest.raises(TypeError, match=f"^{argument} must be a torch tensor, got (list|ndarray): torch.as_tensor"):
+    with pytest.raises(TypeError, match=f"^{argument} must be a tensor, got (list|ndarray): give torch.as_tensor"):
         model(**{**inputs, argument: convert(inputs[argument])})
 
 
 def test_by_place_as_by_name():
-    with pytest.raises(TypeError, match=r"^attention_mask must be a torch tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"^attention_mask must be a tensor, got ndarray"):
         build(LMUModel)(IDS, np.ones((2, 6)))
