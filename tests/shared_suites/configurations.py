@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from tiny_stacks import BOTH_WAYS, CAUSAL, MEMORY_READOUT
+from tiny_stacks import BOTH_WAYS, CAUSAL
 from tiny_stacks import TINY as TINY_STACK
-from tiny_translators import KINDS as TRANSLATORS
+from tiny_translators import KINDS
 from tiny_translators import TINY as TINY_TRANSLATOR
 from torch import Tensor
 
@@ -30,28 +30,27 @@ TWO_WAYS = BOTH_WAYS | {"both ways lstm": {"cell": "lstm", "bidirectional": True
 TIED = {"tied": {"tie_word_embeddings": True}, "tied n-grams": {**CAUSAL["n-grams"], "tie_word_embeddings": True}}
 POOLINGS = {name: {"pooling": name} for name in ("mean", "max", "mean_max")}
 HEADS = {"hidden head": {"head_hidden_size": 5}, "one label": {"num_labels": 1}}
+PERMUTED = {"permuted": {"pixel_order": "permuted"}}
 VOTES = {"votes": {"vote_sizes": [1, 2], "vote_buckets": 50}}
 PAIRS = {
     "aligned": {"alignment_size": 4, "pooling": "mean"},
     "aligned both ways": {"alignment_size": 4, "pooling": "max", "bidirectional": True},
     "two features": {"pair_features": ["difference", "product"]},
 }
-OF_TOKENS = {
-    "narrow",
-    "memory",
-    "both ways memory",
-    "highway",
-    "sandwich",
-    "n-grams",
-}  # they have embeddings, or n-grams
-SIGNALS = {
-    **{name: changes for name, changes in (STACKS | TWO_WAYS).items() if name not in OF_TOKENS},
-    "memory": MEMORY_READOUT,
-    "highway": {"block_type": "highway"},
-    "sandwich": {"block_type": "sandwich"},
+# Heads stand on one stack, which LMUModel shows in every configuration: a few of each kind do for them.
+FEW = {
+    name: STACKS[name] for name in ("lmu", "highway", "residual", "sandwich", "windows", "attention", "n-grams", "lstm")
 }
+FEW |= {name: TWO_WAYS[name] for name in ("both ways lmu", "both ways residual")}
+OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "attention", "lstm", "both ways residual")}
+OF_SIGNALS["highway"] = {"block_type": "highway"}  # the one above has embeddings of another width
 SERIES = {"vocab_size": None, "input_size": 2, "output_size": 2}
 IMAGE = {"vocab_size": None, "input_size": 2, "num_channels": 2, "image_size": 4}
+# Large enough to learn a repeated sequence by heart in 300 steps.
+WIDE = {"hidden_size": 32, "intermediate_size": 64, "order": 4, "theta": 8.0}
+LEARNERS = {name: WIDE | {"block_type": name} for name in ("lmu", "highway", "residual", "sandwich")} | {
+    "lstm": WIDE | {"cell": "lstm"}
+}
 
 
 class Suite(NamedTuple):
@@ -61,6 +60,11 @@ class Suite(NamedTuple):
     common: dict
     configurations: dict[str, dict]
     inputs: Callable[[LMUConfig], dict[str, Tensor]]
+
+
+def named(prefix: str, configurations: dict[str, dict]) -> dict[str, dict]:
+    """The configurations, each with a prefix to its name."""
+    return {f"{prefix}, {name}": changes for name, changes in configurations.items()}
 
 
 def padding(steps: int) -> Tensor:
@@ -104,23 +108,22 @@ def translations(config: LMUConfig) -> dict[str, Tensor]:
 
 TOKENS = TINY_STACK | {"vocab_size": VOCABULARY, "num_labels": 3}
 TRANSLATION = TINY_TRANSLATOR | {"vocab_size": VOCABULARY}
+# The suites count one number of layers for both stacks.
 ONE_DEPTH = TRANSLATION | {"num_decoder_layers": 2, "decoder_theta": [4.0, 9.0]}
+TRANSLATORS = KINDS | {"windows": {"decoder_theta": [[2.0, 20.0], 9.0], "bidirectional": True}}
+BODIES = {
+    name: TRANSLATORS[name] for name in ("residual, dot", "lmu, additive", "both ways", "tied", "lstm", "n-grams")
+}
 SUITES = [
     Suite(lmu_hf.LMUModel, TOKENS, STACKS | TWO_WAYS, text),
-    Suite(lmu_hf.LMUModel, TOKENS | SERIES, {f"series, {name}": changes for name, changes in SIGNALS.items()}, series),
+    Suite(lmu_hf.LMUModel, TOKENS | SERIES, named("series", OF_SIGNALS), series),
     Suite(lmu_hf.LMUForCausalLM, TOKENS, STACKS | TIED, text),
-    Suite(lmu_hf.LMUForSequenceClassification, TOKENS, STACKS | TWO_WAYS | POOLINGS | HEADS | VOTES, text),
-    Suite(
-        lmu_hf.LMUForSequenceClassification, TOKENS | SERIES, {"series": {}, "series, mean": POOLINGS["mean"]}, series
-    ),
-    Suite(lmu_hf.LMUForSequencePairClassification, TOKENS, STACKS | TWO_WAYS | POOLINGS | HEADS | PAIRS, pairs),
-    Suite(
-        lmu_hf.LMUForImageClassification,
-        TOKENS | IMAGE,
-        SIGNALS | POOLINGS | HEADS | {"permuted": {"pixel_order": "permuted"}},
-        images,
-    ),
-    Suite(lmu_hf.LMUForTimeSeriesPrediction, TOKENS | SERIES, SIGNALS, series),
-    Suite(lmu_hf.LMUEncoderDecoderModel, ONE_DEPTH, TRANSLATORS, translations),
+    Suite(lmu_hf.LMUForSequenceClassification, TOKENS, FEW | POOLINGS | HEADS | VOTES, text),
+    Suite(lmu_hf.LMUForSequenceClassification, TOKENS | SERIES, named("series", {"last": {}} | POOLINGS), series),
+    Suite(lmu_hf.LMUForSequencePairClassification, TOKENS, FEW | POOLINGS | HEADS | PAIRS, pairs),
+    Suite(lmu_hf.LMUForImageClassification, TOKENS | IMAGE, OF_SIGNALS | POOLINGS | PERMUTED, images),
+    Suite(lmu_hf.LMUForTimeSeriesPrediction, TOKENS | SERIES, OF_SIGNALS, series),
+    Suite(lmu_hf.LMUEncoderDecoderModel, ONE_DEPTH, BODIES, translations),
     Suite(lmu_hf.LMUForConditionalGeneration, ONE_DEPTH, TRANSLATORS, translations),
 ]
+LEARNING = Suite(lmu_hf.LMUForCausalLM, TOKENS, LEARNERS, text)

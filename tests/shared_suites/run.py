@@ -14,6 +14,7 @@ import platform
 import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import CalledProcessError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: no test needs the Hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -77,7 +78,10 @@ def main() -> int:
     parser.add_argument("--jobs", default="2", help="processes that run tests; 0: this one (default: 2)")
     parser.add_argument("--output", type=Path, default=source.FOLDER / "record.json", help="the record")
     arguments = parser.parse_args()
-    source.fetch()
+    try:
+        source.fetch()
+    except (CalledProcessError, OSError) as error:
+        parser.exit(1, f"run.py: transformers' source distribution cannot be had: {error}\n")
     outcomes = Outcomes()
     options = ["--numprocesses", arguments.jobs, "--dist", "worksteal", "--tb", "short", "-k", arguments.select]
     status = pytest.main([str(HERE / "suites.py"), *options], plugins=[outcomes])

@@ -1,8 +1,9 @@
 """transformers' own shared test suites: fetched for the release that is installed, and imported as a package.
 
-They lie in its source distribution only, and there without the files in their folders' folders. What the suites import
-of those is made here: empty bases in place of the suites for `generate` (see `generation.py`) and for exporters, and
-fields that every config has.
+They are in its source distribution only, which holds the files right below tests/ and none of its folders. What the
+suites import from those is made here: empty bases in place of the suites for `generate` (see `generation.py`) and for
+exporters, and fields that every config has. The suites for pipelines (tiny models from the Hub), FSDP and tensor
+parallelism (helpers in a folder) are not run.
 """
 
 import importlib

@@ -7,7 +7,7 @@ import unittest
 from collections.abc import Iterator
 
 import torch
-from configurations import BATCH, STEPS, SUITES, TARGET_STEPS, Suite
+from configurations import BATCH, LEARNING, STEPS, SUITES, TARGET_STEPS, Suite
 from excused import EXCUSES, excused
 from generation import GenerationSuite
 from source import load
@@ -97,8 +97,16 @@ def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]
     return case
 
 
-for suite in SUITES:
-    for name, changes in suite.configurations.items():
-        case = make_case(suite, name, changes)
-        globals()[case.__name__] = case
-del case
+def make_learner(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]:
+    """transformers' test that a class learns a sequence by heart, and then generates it."""
+    members = {
+        "model_tester": ModelTester(suite, changes),
+        "all_model_classes": (suite.model,),
+        "__module__": __name__,
+    }
+    return type(f"{suite.model.__name__}_learns_{name}", (TrainingTesterMixin, unittest.TestCase), members)
+
+
+CASES = [make_case(suite, *configuration) for suite in SUITES for configuration in suite.configurations.items()]
+CASES += [make_learner(LEARNING, *configuration) for configuration in LEARNING.configurations.items()]
+globals().update({case.__name__: case for case in CASES})
