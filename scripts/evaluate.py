@@ -27,7 +27,7 @@ from lmu_hf.training.evaluation import (
     load_model,
     report,
 )
-from lmu_hf.training.failures import script
+from lmu_hf.training.failures import check_model, script
 from lmu_hf.training.flags import COUNT, Flags, ScriptParser, output_file
 from lmu_hf.training.loading import KIND_FLAGS, add_data_flags, load_task
 from lmu_hf.training.origin import check_rows, follow_the_model, follow_the_run
@@ -60,7 +60,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
     """The model, and the rows to score it on."""
-    name, folder = args.model, Path(args.model).absolute().parent
+    name = check_model(args.model)
+    folder = Path(name).absolute().parent
     record = find_record(name)
     if record is not None and args.recipe not in (None, record.recipe):
         record = None  # the data of another recipe is asked for

@@ -18,7 +18,7 @@ from transformers import AutoConfig
 
 import lmu_hf
 from lmu_hf.publishing.export import FORMATS, differences, export
-from lmu_hf.training.failures import check_folder, check_model, explained, script
+from lmu_hf.training.failures import check_folder, loading, script
 from lmu_hf.training.flags import POSITIVE, ScriptParser
 
 
@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Load, export, compare, and print."""
     args = parse_args(argv)
     check_folder(args.folder, "folder")
-    with explained(f"no model can be loaded from {args.model!r}"):
-        [kind] = AutoConfig.from_pretrained(check_model(args.model)).architectures
+    with loading("model", args.model):
+        [kind] = AutoConfig.from_pretrained(args.model).architectures
         model = getattr(lmu_hf, kind).from_pretrained(args.model)
     paths = export(model, args.folder, args.format)
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Text
 from transformers.utils.logging import disable_progress_bar
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
-from lmu_hf.training.failures import TOKENIZER, check_model, explained, script
+from lmu_hf.training.failures import TOKENIZER, explained, loading, script
 from lmu_hf.training.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
 
 
@@ -58,9 +58,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     disable_progress_bar()
     name = args.model_name_or_path
-    with explained(f"{name} cannot be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(check_model(name, TOKENIZER))
-        model = AutoModelForCausalLM.from_pretrained(check_model(name)).eval()
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    with loading("model", name):
+        model = AutoModelForCausalLM.from_pretrained(name).eval()
     if not isinstance(model, LMUForCausalLM):
         raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
     memories = DynamicCache(config=model.config)

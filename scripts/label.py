@@ -16,7 +16,7 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification
 
-from lmu_hf.training.failures import check_folder, check_model, explained, script
+from lmu_hf.training.failures import check_folder, loading, script
 from lmu_hf.training.flags import COUNT, ScriptParser
 from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loading import FLAGS
@@ -61,8 +61,8 @@ def main(argv: list[str] | None = None) -> dict[str, int]:
     else:
         rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
     tokenizer = load_tokenizer(args.model)
-    with explained(f"no model can be loaded from {args.model!r}"):
-        model = AutoModelForSequenceClassification.from_pretrained(check_model(args.model))
+    with loading("model", args.model):
+        model = AutoModelForSequenceClassification.from_pretrained(args.model)
     labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
     given = Counter(labelled["label"][:])
     counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}

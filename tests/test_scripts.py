@@ -180,7 +180,7 @@ def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     done = run(SCRIPTS / "generate.py", "nowhere", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("generate.py: error: nowhere")
+    assert done.stderr.splitlines()[-1].startswith("generate.py: error: no tokenizer can be loaded from 'nowhere'")
 
 
 def test_dates_are_translated_from_another_directory(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .failures import check_model, explained
+from .failures import TOKENIZER, loading
 from .heap import Heap
 from .recipes import Recipe, get_recipe
 from .record import RunRecord, count_parameters
@@ -34,8 +34,9 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     if name is not None:
         return get_recipe(name)
     if (record := find_record(model_name_or_path)) is None:
+        gone = "" if Path(model_name_or_path).exists() else " (and there is no such folder here)"
         raise ValueError(
-            f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe"
+            f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe{gone}"
         )
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
@@ -47,19 +48,19 @@ def load_model(name: str, task: Task) -> PreTrainedModel:
         ValueError: it was made for other data; the message says in what they differ.
         OSError: it is not there.
     """
-    with explained(f"no model can be loaded from {name!r}"):
-        model = task.auto_class.from_pretrained(check_model(name))
+    with loading("model", name):
+        model = task.auto_class.from_pretrained(name)
     for field, wanted in task.config_fields().items():
         if field not in FREE and (there := getattr(model.config, field)) != wanted:
             raise ValueError(f"{name} was made for other data: it has {field} {there}, and the data asks for {wanted}")
     processor = task.processor()
     if isinstance(processor, PreTrainedTokenizerBase):
-        with explained(f"no tokenizer can be loaded from {name!r}"):
+        with loading("tokenizer", name, TOKENIZER):
             vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()
         if vocabulary != processor.get_vocab():
             raise ValueError(f"{name} has another vocabulary than the one that this data gives: name the data it is of")
     elif processor is not None:
-        with explained(f"no image processor can be loaded from {name!r}"):
+        with loading("image processor", name):
             saved = AutoImageProcessor.from_pretrained(name, use_fast=False)
         if (saved.image_mean, saved.image_std) != (processor.image_mean, processor.image_std):
             raise ValueError(

@@ -60,7 +60,13 @@ def one_line(error: BaseException) -> str:
     """What an exception says, in one line that is never empty."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    told: BaseException = error
+    if type(error).__name__.startswith("StrictDataclass") and error.__cause__ is not None:
+        told = error.__cause__  # what a config's own check says, without which of transformers' steps called it
+    text = " ".join(str(told).split())
+    if isinstance(error, SLIPS) or not text:  # what these say, a missing key alone say, is not a sentence
+        return f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text
 
 
 @contextmanager
@@ -94,9 +100,22 @@ def check_model(name: str, holds: tuple[str, ...] = ("config.json",)) -> str:
             raise InputError(f"the folder {name!r} holds no {' or '.join(holds)}{inside}")
     elif path.exists():
         raise InputError(f"{name!r} is a file: give the folder that save_pretrained wrote")
-    elif not REPO_ID.fullmatch(name) or path.parts[0] in ("..", "~") or (len(path.parts) > 1 and path.parent.is_dir()):
+    elif not REPO_ID.fullmatch(name) or name.startswith(".") or ("/" in name and path.parent.is_dir()):
         raise InputError(f"there is no folder {name!r}")
     return name
+
+
+@contextmanager
+def loading(what: str, name: str, holds: tuple[str, ...] = ("config.json",)) -> Iterator[None]:
+    """As :func:`explained`, for loading a model, a tokenizer or the like from where :func:`check_model` allows it.
+
+    Raises:
+        InputError: it cannot be loaded; the message says what and from where.
+    """
+    where = "" if Path(name).exists() else ", which is no folder here"
+    with explained(f"no {what} can be loaded from {name!r}{where}"):
+        check_model(name, holds)
+        yield
 
 
 def check_folder(path: Path, flag: str) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -37,12 +38,14 @@ class ScriptParser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """End with one line, which suggests a flag where an unknown one is close to it."""
-        if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-            if near := get_close_matches(word, self._option_string_actions, n=1):
-                message += f"; did you mean {near[0]}?"
-        super().error(message)
+        """End with one line, which suggests what is close to an unknown flag or choice."""
+        if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", message):
+            near = get_close_matches(unknown[1], self._option_string_actions, n=1)
+        elif unknown := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = get_close_matches(unknown[1], re.split(r"[', ]+", unknown[2]), n=1)
+        else:
+            near = []
+        super().error(message + (f"; did you mean {near[0]}?" if near else ""))
 
     def refuse(self, args: argparse.Namespace, *names: str, because: str) -> None:
         """End with one line if one of these flags was given, which then would be ignored."""
@@ -95,8 +98,8 @@ def number(
     most: float = math.inf,
 ) -> Callable[[str], Any]:
     """The type of a flag that takes a finite number, from ``least`` to ``most`` and between ``above`` and ``below``."""
-    parts = [f"at least {least:g}"] * (least > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
-    parts += [f"below {below:g}"] * (below < math.inf) + [f"at most {most:g}"] * (most < math.inf)
+    bounds = {"at least": least, "above": above, "below": below, "at most": most}
+    parts = [f"{word} {bound:,}" for word, bound in bounds.items() if math.isfinite(bound)]
 
     def read(text: str) -> Any:
         value = kind(text)

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.utils.logging import get_logger
 
 from ..configuration_lmu import LMUConfig
-from .failures import check_model, explained
+from .failures import loading
 
 logger = get_logger(__name__)
 
@@ -81,7 +81,7 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
     if {"id2label", "num_labels"} & changes.keys():
         saved = {name: value for name, value in saved.items() if name not in OF_THE_LABELS}
     config = LMUConfig(**{**saved, "architectures": None, **changes})
-    with explained(f"no model can be loaded from {name_or_path!r}"):
+    with loading("model", name_or_path):
         model, found = auto_class.from_pretrained(
             name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -95,8 +95,8 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
 
 
 def _saved_config(name_or_path: str) -> LMUConfig:
-    with explained(f"no model can be loaded from {name_or_path!r}"):
-        config = AutoConfig.from_pretrained(check_model(name_or_path))
+    with loading("model", name_or_path):
+        config = AutoConfig.from_pretrained(name_or_path)
     if not isinstance(config, LMUConfig):
         raise ValueError(f"{name_or_path} must be a model of the LMU family, its model_type is {config.model_type!r}")
     if config.is_encoder_decoder:

@@ -20,7 +20,7 @@ from transformers import (
 
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
-from ..failures import TOKENIZER, check_model, explained
+from ..failures import TOKENIZER, loading
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 from .labelled import LabelledText
@@ -274,8 +274,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: it cannot be loaded, or cannot pad.
     """
-    with explained(f"no tokenizer can be loaded from {name!r}"):
-        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(check_model(name, TOKENIZER)))
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
@@ -287,8 +287,8 @@ def saved_labels(name: str) -> tuple[str, ...]:
     Raises:
         InputError: its config cannot be read.
     """
-    with explained(f"no model can be loaded from {name!r}"):
-        config = AutoConfig.from_pretrained(check_model(name))
+    with loading("model", name):
+        config = AutoConfig.from_pretrained(name)
     if config.problem_type == "regression":
         return ()
     return tuple(config.id2label[number] for number in range(config.num_labels))

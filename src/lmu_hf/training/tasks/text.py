@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
-from ..failures import TOKENIZER, check_model, explained
+from ..failures import TOKENIZER, loading
 from .base import SPLITS, Gather, Task
 from .compressors import compressed_bits
 from .corpus import FORMATS, Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
@@ -222,8 +222,8 @@ class TextTask(Task):
 
 
 def _ready_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    with explained(f"no tokenizer can be loaded from {name!r}"):
-        tokenizer = AutoTokenizer.from_pretrained(check_model(name, TOKENIZER))
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"{name!r} must hold a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
     return tokenizer

@@ -1,0 +1,304 @@
+"""Every flag of every script: it changes what is done, or it is refused by its name. A new one must be entered here."""
+
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmu_hf.training.cli import asked_recipe, asked_running, check_contradictions
+from lmu_hf.training.flags import SEED, Flags, ScriptParser, number, output_file
+from lmu_hf.training.loading import PLANS, load_task
+from lmu_hf.training.recipes import get_recipe
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+OF_A_RUN = {  # a value of each flag of every training script, beside the run folder, the seed and the recipe
+    **{"optim": "muon", "learning_rate": "0.5", "weight_decay": "0.5", "layer_decay": "0.5", "num_train_epochs": "7"},
+    **{"max_train_steps": "7", "eval_steps": "7", "per_device_train_batch_size": "7", "averaging": "0.5"},
+    **{"gradient_accumulation_steps": "7", "lr_scheduler_type": "linear", "warmup_ratio": "0.5", "max_grad_norm": "7"},
+    **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},
+    **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
+    **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
+    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None},
+}
+OF_DATA = {  # a value of each flag that says which data is read
+    **{"data_dir": "data", "task_name": "rte", "dataset_name": "org/own", "dataset_config_name": "large"},
+    **{"train_file": "own.csv", "validation_file": "dev.csv", "test_file": "test.csv", "extra_train_file": "more.csv"},
+    **{"text_column": "a", "text_pair_column": "b", "label_column": "c", "max_length": "7", "train_split": "first"},
+    **{"validation_split": "dev", "validation_split_percentage": "7", "tokenizer_name": "org/name"},
+    **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
+    **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
+    **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
+    **{"block_size": "7"},
+}
+WORDS = {
+    "max_length",
+    "tokenizer_name",
+    "model_name_or_path",
+    "word_vectors",
+    "extra_train_file",
+    "freeze_word_vectors",
+}
+WORDS |= {"preprocessing_num_workers"}
+OWN = {"text_column", "text_pair_column", "label_column", "validation_block"}
+# Per script and source of rows: the flags that name the source, and the data flags that say something to it.
+CASES: dict[str, tuple[str, list[str], set[str]]] = {
+    "digits": ("train_psmnist", ["--recipe", "digits"], {"permutation_seed"}),
+    "mnist": ("train_psmnist", [], {"permutation_seed", "dataset_name", "data_dir"}),
+    "series": ("train_mackey_glass", [], {"horizon", "series_seed"}),
+    "dates": ("train_translation", [], {"source_lang", "target_lang", "rows", "dataset_name"}),
+    "parallel": (
+        *("train_translation", ["--recipe", "multi30k"]),
+        {"source_lang", "target_lang", "dataset_name", "data_dir"},
+    ),
+    "sources": ("train_char_lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
+    "text file": ("train_char_lm", ["--train_file", "a.txt"], {"preprocessing_num_workers", "validation_file"}),
+    "table of text": (
+        *("train_char_lm", ["--train_file", "a.csv"]),
+        {"preprocessing_num_workers", "validation_file", "text_column", "validation_split_percentage"},
+    ),
+    "text": (
+        *("pretrain_lm", []),
+        {
+            *("preprocessing_num_workers", "dataset_name", "data_dir", "dataset_config_name", "text_column"),
+            *("train_split", "validation_split", "validation_split_percentage", "train_file", "tokenizer_name"),
+            *("tokenizer", "vocab_size", "block_size"),
+        },
+    ),
+    "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
+    "labelled file": ("train_glue", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file"}),
+    "labelled data set": (
+        *("train_glue", ["--recipe", "imdb"]),
+        {*WORDS, *OWN, "dataset_name", "dataset_config_name", "data_dir", "train_file", "task_name"},
+    ),
+    "GLUE": ("train_glue", ["--task_name", "sst2"], {*WORDS, "validation_block", "data_dir", "task_name"}),
+}
+
+
+def module_of(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MODULES = {name: module_of(name) for name in {script for script, _, _ in CASES.values()}}
+
+
+def flat(value: Any) -> Any:
+    """A plan as something that can be compared."""
+    if isinstance(value, partial):
+        return value.func, flat(value.args), flat(value.keywords)
+    if isinstance(value, dict):
+        return {key: flat(item) for key, item in value.items()}
+    return tuple(map(flat, value)) if isinstance(value, tuple | list) else value
+
+
+def decided(script: str, words: list[str]) -> tuple:
+    """All that a training script would do, before it reads any data; refused if a flag would say nothing."""
+    args = MODULES[script].parse_args(words)
+    flags = Flags(args)
+    check_contradictions(args)
+    recipe, running = asked_recipe(flags), asked_running(flags)
+    run = flags.seed, flags.output_dir
+    plan = PLANS[recipe.kind](flags, recipe)
+    flags.refuse_unread(f"{recipe.name}, which reads {plan.source}")
+    return recipe, running, run, flat(plan.make)
+
+
+@pytest.fixture(scope="module")
+def parsers() -> dict[str, ScriptParser]:
+    """The parser of each script, caught as it parses."""
+    caught: dict[str, ScriptParser] = {}
+    parse = ScriptParser.parse_args
+
+    def catch(self, *words, **how):
+        caught[name] = self
+        raise SystemExit
+
+    ScriptParser.parse_args = catch
+    try:
+        for path in SCRIPTS.glob("*.py"):
+            name, module = path.stem, module_of(path.stem)
+            if "ScriptParser" in vars(module) or hasattr(module, "training_parser"):
+                with pytest.raises(SystemExit):
+                    getattr(module, "parse_args", module.main)([])
+    finally:
+        ScriptParser.parse_args = parse
+    return caught
+
+
+def flags_of(parser: ScriptParser) -> set[str]:
+    return {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_flag_of_training_says_something_or_is_refused_by_name(case, parsers):
+    script, source, says = CASES[case]
+    plain = decided(script, source)
+    named = {word.removeprefix("--") for word in source if word.startswith("--")}
+    for flag in sorted(flags_of(parsers[script]) - named - {"recipe"}):
+        value = {**OF_A_RUN, **OF_DATA}[flag]
+        words = [*source, f"--{flag}", *([] if value is None else [value])]
+        if flag in OF_A_RUN or flag in says:
+            if flag == "freeze_word_vectors":
+                words += ["--word_vectors", "glove.txt"]
+            if flag == "optim" and plain[0].optimizer == value:
+                words[-1] = "adamw"
+            assert decided(script, words) != plain, flag
+        else:
+            with pytest.raises((ValueError, SystemExit)) as told:
+                decided(script, words)
+            assert isinstance(told.value, SystemExit) or f"--{flag}" in str(told.value), flag
+
+
+def test_a_flag_that_is_refused_is_named_with_what_is_read():
+    for script, words, message in (
+        (
+            "train_psmnist",
+            "--recipe digits --dataset_name mine",
+            "--dataset_name says nothing to digits, which reads",
+        ),
+        (
+            "train_mackey_glass",
+            "--data_dir nowhere",
+            "--data_dir says nothing to mackey-glass, which reads",
+        ),
+        ("train_translation", "--data_dir nowhere", "--data_dir says nothing to dates, which reads dates and"),
+        (
+            "train_translation",
+            "--recipe multi30k --rows 99",
+            "--rows says nothing to multi30k, which reads the",
+        ),
+        ("train_char_lm", "--text_column a", "--text_column says nothing to python-sources, which reads the standard"),
+        (
+            "train_glue",
+            "--task_name rte --text_column a",
+            "--text_column says nothing to rte, which reads the",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_task(*_asked(script, words.split()))
+
+
+def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
+    args = MODULES[script].parse_args(words)
+    flags = Flags(args)
+    recipe = asked_recipe(flags)
+    flags.read |= {"recipe"}
+    return flags, recipe
+
+
+@pytest.mark.parametrize(
+    "script, words, message",
+    [
+        ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
+        ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
+        ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio says nothing to"),
+        ("train_glue", "--recipe opinions-lstm --config_overrides theta=7", "--config_overrides theta says nothing to"),
+        (
+            "train_glue",
+            "--model_name_or_path m --config_overrides order=7",
+            "order says nothing to the body that",
+        ),
+        ("train_glue", "--word_vectors v --config_overrides embedding_size=7", "embedding_size says nothing beside"),
+        ("train_glue", "--config_overrides nosuch=5", "--config_overrides: LMUConfig has no field 'nosuch'"),
+        ("pretrain_lm", "--validation_split a --validation_split_percentage 5", "--validation_split says nothing to"),
+        ("train_glue", "--train_file a.csv --dataset_name b", "one of --train_file and --dataset_name"),
+    ],
+)
+def test_flags_of_which_one_silences_another_are_refused(script, words, message):
+    with pytest.raises((ValueError, SystemExit)) as told:
+        decided(script, words.split())
+    assert isinstance(told.value, SystemExit) or message in str(told.value)
+
+
+def test_epochs_count_where_the_recipe_counts_steps():
+    assert get_recipe("python-sources").max_steps
+    recipe = decided("train_char_lm", ["--num_train_epochs", "3"])[0]
+    assert (recipe.max_steps, recipe.epochs) == (None, 3)
+
+
+def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "rte"
+    assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
+
+
+REFUSED = [
+    ("label", ["m", "--train_file", "a.csv"], ["--data_dir", "d"]),
+    ("label", ["m", "--train_file", "a.csv"], ["--split", "test"]),
+    ("label", ["m", "--train_file", "a.csv"], ["--dataset_config_name", "c"]),
+    ("generate", ["--temperature", "0"], ["--top_k", "5"]),
+    ("generate", ["--temperature", "0"], ["--seed", "5"]),
+    ("export_onnx", ["m", "f", "--format", "pt2"], ["--tolerance", "0.1"]),
+    ("train_word_vectors", ["--train_file", "a.txt"], ["--data_dir", "d"]),
+    ("train_word_vectors", ["--train_file", "a.txt"], ["--train_split", "s"]),
+    ("train_word_vectors", ["--train_file", "a.txt"], ["--text_column", "c"]),
+    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--window", "3"]),
+    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--negative", "3"]),
+    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--num_train_epochs", "3"]),
+    ("benchmark_memory", [], ["--order", "3"]),
+    ("benchmark_memory", ["--length", "9"], ["--shapes", "psmnist"]),
+    ("benchmark_memory", ["--length", "9"], ["--seed", "3"]),
+]
+
+
+@pytest.mark.parametrize("script, words, flag", REFUSED)
+def test_other_scripts_refuse_what_would_say_nothing(script, words, flag, capsys):
+    parse = module_of(script).parse_args
+    parse(words)
+    with pytest.raises(SystemExit) as ended:
+        parse([*words, *flag])
+    assert ended.value.code == 2
+    assert f"error: {flag[0]} says nothing here: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
+    seen = 0
+    for parser in parsers.values():
+        for action in parser._actions:
+            if action.type in (None, Path, output_file) or action.type.__name__ == "str":
+                continue
+            for value in ("nan", "x", "-1e30"):
+                with pytest.raises(SystemExit) as ended:
+                    parser.parse_known_args([f"{action.option_strings[0]}={value}"])
+                assert ended.value.code == 2, action.dest
+                assert f"argument {action.option_strings[0]}: " in capsys.readouterr().err.splitlines()[-1]
+                seen += 1
+    assert seen > 200
+
+
+def test_ranges_say_what_they_take():
+    assert [number(int, least=1)("3"), number(float, above=0)("0.5"), SEED("0")] == [3, 0.5, 0]
+    for read, text, message in (
+        (number(int, least=1), "0", "must be at least 1, got 0"),
+        (number(float, above=0, below=100), "100", "must be above 0 and below 100, got 100"),
+        (number(float), "inf", "must be a finite number, got inf"),
+        (SEED, "4294967296", "must be at least 0 and below 4,294,967,296, got 4294967296"),
+    ):
+        with pytest.raises(Exception, match=message):
+            read(text)
+
+
+def test_a_parser_knows_what_was_given_and_what_is_near(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["some.py"])
+    parser = ScriptParser("manual")
+    parser.add_argument("folder", nargs="?", default="here")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipe", choices=("opinions", "rte"))
+    parser.add_argument("--quiet", action="store_true")
+    assert parser.parse_args(["there", "--seed", "0", "--quiet"]).given == {"seed", "quiet"}
+    assert parser.parse_args([]).given == frozenset()
+    for words, near in ((["--sed", "1"], "--seed"), (["--recipe", "opinion"], "opinions")):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert capsys.readouterr().err.splitlines()[-1].endswith(f"; did you mean {near}?")
+
+
+def test_a_file_to_write_has_a_folder(tmp_path):
+    assert output_file(str(tmp_path / "a.json")) == tmp_path / "a.json"
+    for path, message in ((tmp_path, "is a folder"), (tmp_path / "b" / "a.json", "there is no folder .*b to write")):
+        with pytest.raises(Exception, match=message):
+            output_file(str(path))

@@ -1,0 +1,139 @@
+"""A run's model is scored on the run's own rows: its folder says which, and they are known by every character."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from lmu_hf.training.record import RunRecord
+from lmu_hf.training.tasks.labelled import Columns, labelled_files
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SHORT = ["--max_train_steps", "2", "--eval_steps", "1", "--quiet", "--report_to", "none", "--output_dir", "run"]
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def call(name: str, *words: str) -> Any:
+    """A script's ``main``, in this process."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    before, sys.argv = sys.argv, [f"{name}.py", *words]
+    try:
+        return module.main(list(words))
+    finally:
+        sys.argv = before
+
+
+def refused(name: str, *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        call(name, *words)
+    assert isinstance(ended.value.code, str) and "\n" not in ended.value.code
+    return ended.value.code
+
+
+def write_rows(path: Path, rows: int, begin: int = 0, labels: tuple[str, str] = ("negative", "positive")) -> None:
+    lines = (f"film {begin + i} was {('bad', 'good')[i % 2]},{labels[i % 2]}\n" for i in range(rows))
+    path.write_text("review,verdict\n" + "".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> RunRecord:
+    """A run on somebody's own files, whose labels are those of the made-up sentences of its recipe."""
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("train.csv"), 60)
+    write_rows(Path("test.csv"), 20, begin=100)
+    columns = ["--text_column", "review", "--label_column", "verdict"]
+    return call("train_glue", "--train_file", "train.csv", "--test_file", "test.csv", *columns, *SHORT)
+
+
+def test_a_model_of_own_rows_is_scored_on_them(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # files are remembered by their whole paths
+    for words in ([], ["--recipe", "opinions"]):
+        assert call("evaluate", str(tmp_path / "run" / "model"), *words) == run.metrics["test"]
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert result["task"] == "train.csv" and result["data"]["fingerprint"] == run.data["fingerprint"]
+    model = str(tmp_path / "run" / "model")
+    assert call("evaluate", model, "--split", "validation") == run.metrics["validation"]
+
+
+def test_rows_that_are_gone_or_changed_are_named(run):
+    Path("test.csv").rename("moved.csv")
+    assert refused("evaluate", "run/model").endswith("/test.csv: --test_file must name one")
+    assert call("evaluate", "run/model", "--test_file", "moved.csv") == run.metrics["test"]
+    write_rows(Path("test.csv"), 22, begin=100)
+    assert "was trained on train.csv, and the rows of train.csv are no longer the same" in refused(
+        "evaluate", "run/model"
+    )
+    Path("run/data.json").unlink()  # a folder of before there was such a file, or one that was copied without it
+    assert "was trained on train.csv, and what would be read is opinions by rule" in refused("evaluate", "run/model")
+    Path("run/data.json").write_text("{")
+    assert "run/data.json cannot be read" in refused("evaluate", "run/model")
+
+
+def test_a_model_without_its_run_asks_for_its_data(run):
+    shutil.copytree("run/model", "bare")
+    assert "does not lie in a run folder that would say what it is for: give --recipe" in refused("evaluate", "bare")
+    own = ["--test_file", "test.csv", "--text_column", "review", "--label_column", "verdict"]
+    assert call("evaluate", "bare", "--recipe", "opinions", *own) == run.metrics["test"]
+
+
+def test_the_classes_are_the_models_by_their_names(run):
+    # Alone, this file would have its one class numbered 0, whichever it is.
+    Path("good.csv").write_text("review,verdict\n" + "film was good,positive\n" * 12)
+    Path("bad.csv").write_text("review,verdict\n" + "film was good,negative\n" * 12)
+    good, bad = (call("evaluate", "run/model", "--test_file", f"{name}.csv")["accuracy"] for name in ("good", "bad"))
+    assert {good, bad} == {0.0, 1.0}
+    write_rows(Path("stars.csv"), 12, labels=("1", "5"))
+    told = refused("evaluate", "run/model", "--test_file", "stars.csv")
+    assert told == "evaluate.py: error: stars.csv has the label '1': the model tells apart negative, positive"
+
+
+def test_a_saved_order_of_classes_is_kept(tmp_path):
+    write_rows(tmp_path / "rows.csv", 12)
+    columns = Columns("review", None, "verdict")
+    for order in (["negative", "positive"], ["positive", "negative"], ["neutral", "positive", "negative"]):
+        rows = labelled_files({"test": tmp_path / "rows.csv"}, columns, labels=order)
+        assert rows.labels == order
+        words = [order[number] for number in rows.splits["test"]["label"]]
+        assert words == ["negative", "positive"] * 6
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("text,label\n" + "".join(f"row {i},{i}\n" for i in range(12)))
+    assert labelled_files({"test": numbers}, labels=()).splits["test"]["label"][:3] == [0.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match="has the label 'negative': the model predicts numbers"):
+        labelled_files({"test": tmp_path / "rows.csv"}, columns, labels=())
+
+
+@pytest.mark.parametrize("ending, words", [("txt", []), ("csv", ["--text_column", "line"])])
+def test_a_text_model_is_scored_on_another_file_with_its_own_tokenizer(ending, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train, other = Path(f"train.{ending}"), Path(f"other.{ending}")
+    for path, word in ((train, "goes"), (other, "went")):
+        lines = [f"so it {word} on and on\n"] * 60
+        path.write_text("line\n" * (ending == "csv") + "".join(lines))
+    record = call("train_char_lm", "--train_file", str(train), *words, *SHORT)
+    split = ["--split", "validation"]
+    assert call("evaluate", "run/model", *split) == record.metrics["validation"]
+    scores = call("evaluate", "run/model", "--test_file", str(other))
+    assert scores["bits_per_character"] > record.metrics["validation"]["bits_per_character"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"]["name"] == other.name
+    assert refused("evaluate", "run/model", "--horizon", "3").startswith(
+        "evaluate.py: error: --horizon says nothing to"
+    )
+
+
+def test_what_named_the_rows_of_a_recipe_is_remembered_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = call("train_glue", "--rows", "60", *SHORT)
+    assert json.loads(Path("run/data.json").read_text())["rows"] == 60
+    assert call("evaluate", "run/model") == record.metrics["test"]
+    told = refused("evaluate", "run/model", "--rows", "66")
+    assert "was trained on opinions by rule, and the rows of opinions by rule are no longer the same" in told
+    assert AutoConfig.from_pretrained("run/model").num_labels == 2
