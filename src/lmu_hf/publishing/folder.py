@@ -49,8 +49,8 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
 
     Raises:
         FileNotFoundError: the run has not finished, or has no model.
-        ValueError: the model is of no kind that can be pushed, holds a file that is never pushed or a weight that is not
-            finite, or a text holds what looks like an access token.
+        ValueError: the model is of no kind that can be pushed, or holds a file that is never pushed or a weight that is
+            not finite; or a text holds what looks like an access token.
         RunFolderError: another process writes to the run folder.
     """
     with owned(run):

@@ -94,7 +94,8 @@ def run(
         make_model: the model to train, if it is not a fresh one of the recipe's architecture.
 
     Raises:
-        SystemExit: a flag's value or the data will not do, or a run stands in the way; the message says which.
+        SystemExit: a flag's value or the data will not do, a run stands in the way or has diverged, or the process was
+            told to end; one line says which, and what to do.
     """
     check_processes()
     try:
@@ -117,11 +118,11 @@ def run(
     except Interrupted as interruption:
         _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
         raise
-    except KeyboardInterrupt:
-        _say(f"interrupted; this goes on from the last checkpoint: {typed_command(resume_from_checkpoint='auto')}")
+    except KeyboardInterrupt:  # before the first step, or for the second time
+        _say("interrupted at once: nothing was saved but the checkpoints that are there")
         raise SystemExit(128 + signal.SIGINT) from None
     except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}") from error
     _tell(folder, record, "is complete already; " if complete else "")
     PartialState().destroy_process_group()
     return record
@@ -142,9 +143,14 @@ def asked_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe that the flags name, with what other flags change of it.
 
     Raises:
-        ValueError: a value is out of its range, or an override is not of the form FIELD=VALUE.
+        ValueError: a value is out of its range, an override is not of the form FIELD=VALUE, or a flag says nothing to
+            the others.
     """
     recipe = get_recipe(args.recipe, **{name: getattr(args, flag) for flag, name, _, _ in RECIPE_FLAGS})
+    if recipe.schedule == "constant" and args.warmup_ratio:
+        raise ValueError(
+            "--warmup_ratio says nothing to a constant schedule: give --lr_scheduler_type constant_with_warmup"
+        )
     return replace(recipe, architecture=recipe.architecture | dict(map(_override, args.config_overrides)))
 
 
