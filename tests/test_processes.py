@@ -19,6 +19,7 @@ from lmu_hf.training import launch
 from lmu_hf.training.checkpoint import newest, verify
 from lmu_hf.training.launch import asked_processes, check_processes
 from lmu_hf.training.record import RunRecord
+from lmu_hf.training.run_folder import owned
 
 HERE = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -86,6 +87,26 @@ def test_one_process_killed_ends_all_and_the_run_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert int(newest(tmp_path / "checkpoints").name.removeprefix("step-")) == len(curve(tmp_path)) > came_to
+
+
+@pytest.mark.slow
+def test_a_weight_that_is_not_finite_in_one_process_ends_all(tmp_path):
+    process = launch_two("diverge", tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0
+    for rank in ("the weight ", "the weight (in another process) "):
+        assert f"training has diverged: after step 2 {rank}" in errors, errors[-4000:]
+    assert newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000001"
+    assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_that_another_holds_is_refused_by_all(tmp_path):
+    with owned(tmp_path):
+        process = launch_two("train", tmp_path, 1)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0 and errors.count(f"{tmp_path} is in use by process {os.getpid()} on") >= 2
+    assert not (tmp_path / "checkpoints").exists()
 
 
 FSDP = (

@@ -16,11 +16,12 @@ from test_resume import RECIPE, assert_same_run, curve, noise, run, weights
 from tiny_runs import make_run
 
 from lmu_hf.publishing.folder import build
-from lmu_hf.training import identity, loop
+from lmu_hf.training import identity, launch, loop
 from lmu_hf.training.augmentation import Augmentation
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, save
 from lmu_hf.training.finite import first_not_finite
 from lmu_hf.training.identity import AnotherRunError
+from lmu_hf.training.launch import typed_command
 from lmu_hf.training.learner import Learner
 from lmu_hf.training.loop import train
 from lmu_hf.training.record import RunRecord
@@ -231,7 +232,7 @@ def test_every_field_of_a_record_identifies_its_run_or_is_an_outcome():
     outcomes = {own.name for own in fields(RunRecord) if own.metadata.get("outcome")}
     assert outcomes == {
         *("metrics", "best_step", "best_epoch", "steps", "wall_seconds", "peak_memory_bytes"),
-        *("command", "commit", "versions", "hardware"),
+        *("command", "commit", "versions", "hardware", "scorer"),
     }
 
 
@@ -413,6 +414,53 @@ def test_a_signal_says_where_it_saved_and_the_command_that_goes_on(tmp_path, num
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert RunRecord.read(tmp_path / "my run").steps == 60 and newest(tmp_path / "my run" / "checkpoints")
+
+
+def test_the_command_that_goes_on_is_the_launchers_with_other_flags(monkeypatch):
+    script = [
+        "train.py",
+        "--seed",
+        "1",
+        "--overwrite_output_dir",
+        "--resume_from_checkpoint=old",
+        "--output_dir",
+        "a b",
+    ]
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-u", *script])
+    expected = "train.py --seed 1 --output_dir 'a b' --resume_from_checkpoint auto"
+    assert typed_command(resume_from_checkpoint="auto") == f"python -u {expected}"
+    launcher = ["/bin/python", "/bin/torchrun", "--nproc_per_node", "2"]
+
+    class Process:
+        def parents(self):
+            return [self]
+
+        def cmdline(self):
+            return [*launcher, *script[:-2], "--resume_from_checkpoint", "x/step-00000001", *script[-2:]]
+
+    monkeypatch.setattr(launch.psutil, "Process", Process)
+    assert typed_command(resume_from_checkpoint="auto") == f"{' '.join(launcher)} {expected}"
+
+
+def test_a_run_that_diverges_is_one_line_and_a_failure(tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "train_psmnist.py"
+    words = [
+        "--recipe",
+        "digits",
+        "--learning_rate",
+        "1e38",
+        "--max_train_steps",
+        "1",
+        "--quiet",
+        "--output_dir",
+        "run",
+    ]
+    done = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("train_psmnist.py: error: training has diverged: after step 1 ")
+    assert "Traceback" not in done.stderr and not {"run.json", "model", "checkpoints"} & names(tmp_path / "run")
 
 
 # --------------------------------------------------------------------------- what is passed on

@@ -7,7 +7,7 @@ import torch
 from test_resume import RECIPE, assert_same_run, run
 from transformers import SchedulerType
 
-from lmu_hf.training.cli import training_parser
+from lmu_hf.training.cli import asked_recipe, training_parser
 from lmu_hf.training.recipes import RECIPES, Recipe
 from lmu_hf.training.schedules import make_schedule, schedule_names
 
@@ -35,6 +35,14 @@ def test_help_offers_just_these():
 def test_another_is_refused_before_anything_is_loaded(name):
     with pytest.raises(ValueError, match=f"--lr_scheduler_type must be one of linear, .*, got {name!r}"):
         Recipe("name", "images", {}, schedule=name)
+
+
+def test_a_warmup_that_would_be_ignored_is_refused():
+    parser = training_parser("", "series", "mackey-glass")
+    words = ["--lr_scheduler_type", "constant", "--warmup_ratio"]
+    with pytest.raises(ValueError, match="--warmup_ratio says nothing to a constant schedule"):
+        asked_recipe(parser.parse_args([*words, "0.1"]))
+    assert asked_recipe(parser.parse_args([*words, "0"])).schedule == "constant"
 
 
 @pytest.mark.parametrize("name", schedule_names())

@@ -63,6 +63,19 @@ def gradients(folder: Path, batch_size: int, accumulation: int = 1) -> dict[str,
     return every
 
 
+def diverge(folder: Path) -> None:
+    """Have one process alone, the second, hold a weight that is not finite after the second step."""
+    update = loop.Learner.update
+
+    def spoilt(learner) -> None:
+        update(learner)
+        if learner.schedule.last_epoch == 2 and PartialState().process_index == 1:
+            learner.parameters[0].view(-1)[0] = float("nan")
+
+    loop.Learner.update = spoilt
+    run(folder, RECIPE, checkpointing_steps=1)
+
+
 def main() -> None:
     """Do what the first argument names, in the folder that the second names."""
     torch.set_num_threads(1)
@@ -76,6 +89,8 @@ def main() -> None:
         made = gradients(folder, batch_size=2)
         if accelerator.is_main_process:
             save_file(made, folder / "gradients.safetensors")
+    elif what == "diverge":
+        diverge(folder)
     elif what == "muon":
         run(folder, replace(PLAIN, optimizer="muon", max_grad_norm=1.0), resume=True)
     elif what == "train":

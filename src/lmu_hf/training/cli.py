@@ -117,6 +117,8 @@ def run(
     Raises:
         ValueError: flags contradict each other or the data, or the data will not do; the message says which.
         OSError: a file cannot be read or written, or a run stands in the way.
+        FloatingPointError: the run has diverged.
+        SystemExit: the process was told to end.
     """
     check_processes()
     flags = Flags(args)
@@ -149,8 +151,8 @@ def run(
     except Interrupted as interruption:
         _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
         raise
-    except KeyboardInterrupt:
-        _say(f"interrupted; this goes on from the last checkpoint: {typed_command(resume_from_checkpoint='auto')}")
+    except KeyboardInterrupt:  # before the first step, or for the second time
+        _say("interrupted at once: nothing was saved but the checkpoints that are there")
         raise SystemExit(128 + signal.SIGINT) from None
     _tell(folder, record, "is complete already; " if complete else "")
     PartialState().destroy_process_group()
@@ -178,8 +180,6 @@ def check_contradictions(args: argparse.Namespace) -> None:
         raise ValueError("give one of --num_train_epochs and --max_train_steps")
     if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
         raise ValueError("give one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
-    if args.warmup_ratio is not None and args.lr_scheduler_type == "constant":
-        raise ValueError("--warmup_ratio says nothing to --lr_scheduler_type constant: choose constant_with_warmup")
 
 
 def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
@@ -193,6 +193,10 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
     recipe = get_recipe(flags.recipe, **changes)
     if changes["epochs"] is not None:  # a recipe that counts steps would not count epochs
         recipe = replace(recipe, max_steps=changes["max_steps"])
+    if recipe.schedule == "constant" and flags.warmup_ratio:
+        raise ValueError(
+            "--warmup_ratio says nothing to a constant schedule: give --lr_scheduler_type constant_with_warmup"
+        )
     overrides = dict(map(_override, flags.config_overrides))
     architecture = recipe.architecture | overrides
     if architecture.get("cell") == "lstm" and (ignored := [name for name in OF_MEMORIES if name in overrides]):

@@ -50,7 +50,7 @@ def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, 
         parameters=count_parameters(model),
         processes=accelerator.num_processes,
         mixed_precision=accelerator.mixed_precision,
-        options={name: _plain(value) for name, value in sorted(vars(task).items()) if _is_plain(value)},
+        options=_options(task),
         inputs=_digest_inputs(task),
         initial_model=_digest_model(model),
     )
@@ -110,8 +110,10 @@ def _shown(value: Any) -> str:
 
 def _differing_environment(theirs: RunRecord, ours: RunRecord) -> list[str]:
     """What differs between the places where two records were made, one entry a program or device."""
-    sides = [{**record.versions, **record.hardware, "commit": record.commit} for record in (theirs, ours)]
-    there, here = sides
+    there, here = (
+        {**record.versions, **record.hardware, "commit": record.commit, "scorer": record.scorer}
+        for record in (theirs, ours)
+    )
     return [f"{name} {there.get(name)}, here {here.get(name)}" for name in here if there.get(name) != here[name]]
 
 
@@ -123,6 +125,15 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
+def _options(task: Task) -> dict[str, Any]:
+    """A task's plain attributes, but for those that its record says by other names."""
+    return {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in sorted(vars(task).items())
+        if _is_plain(value) and name not in ("name", "metric", "scorer")
+    }
+
+
 def _is_plain(value: Any) -> bool:
     """Whether a task's attribute is an option rather than data: a number, a word, or a few of them."""
     if isinstance(value, list | tuple):
@@ -130,10 +141,6 @@ def _is_plain(value: Any) -> bool:
     if is_dataclass(value) and not isinstance(value, type):
         return all(map(_is_plain, vars(value).values()))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _digest_inputs(task: Task) -> str:

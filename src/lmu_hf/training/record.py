@@ -45,7 +45,7 @@ class RunRecord:
     processes: int = 1
     mixed_precision: str = "no"
     metric: str = "accuracy"
-    scorer: str = ""
+    scorer: str = field(default="", metadata=OUTCOME)  # it holds the version of what scores
     options: dict | None = None
     inputs: str | None = None
     initial_model: str | None = None

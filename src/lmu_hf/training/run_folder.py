@@ -35,7 +35,7 @@ def owned(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, is_singleton=True)
+        lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
         outermost = not lock.is_locked
         lock.acquire(timeout=ORPHANS_SECONDS if _owner_is_gone(folder) else 0)
         if outermost:
