@@ -114,12 +114,11 @@ def _copy_model(run: Path, staged: Path) -> None:
     if not (model / "config.json").is_file():
         raise FileNotFoundError(f"{model} holds no config.json: there is no model to push")
     there = sorted(model.iterdir())
-    unknown = [
-        path.name for path in there if not (path.is_file() and any(fnmatchcase(path.name, known) for known in MODEL_FILES))
-    ]
+    known = {path for path in there if path.is_file() and any(fnmatchcase(path.name, name) for name in MODEL_FILES)}
+    unknown = [path.name for path in there if path not in known]
     if unknown:
         raise ValueError(
-            f"{model} holds {', '.join(unknown)}, which is never pushed: only {', '.join(MODEL_FILES)} are; move it away"
+            f"{model} holds {', '.join(unknown)}, which is never pushed: keep only {', '.join(MODEL_FILES)} there"
         )
     if not any(path.suffix == ".safetensors" for path in there):
         raise FileNotFoundError(f"{model} holds no safetensors: there are no weights to push")
@@ -133,7 +132,7 @@ def _check_weights(copy: Path, path: Path) -> None:
     """A file of weights is whole, and every number in it is one."""
     try:
         with safe_open(copy, framework="pt") as weights:
-            for name in weights.keys():
+            for name in weights.keys():  # noqa: SIM118  # it is no dictionary
                 if not torch.isfinite(weights.get_tensor(name)).all():
                     raise ValueError(f"{path} is not pushed: {name} holds numbers that are not finite")
     except SafetensorError as error:
