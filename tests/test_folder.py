@@ -159,7 +159,7 @@ def test_a_push_leaves_other_peoples_folders_alone():
 
 @pytest.mark.parametrize("repo_id", ['a/b"; import os', "a/b/c", "a/<b>", "a/b.git", "a/" + "b" * 100])
 def test_a_name_that_no_repository_can_have_is_refused(run, repo_id):
-    with pytest.raises(ValueError, match=r"Repo id|repo_id|repo name"):
+    with pytest.raises(ValueError, match=r"(?i)repo.?id"):
         build(run, repo_id)
 
 
@@ -223,7 +223,8 @@ def test_a_password_in_a_record_is_found_by_its_name(run):
 
 def test_what_is_no_secret_is_not_taken_for_one(tmp_path):
     project = Path(__file__).parents[1]
-    texts = [path.read_text(encoding="utf-8") for path in sorted((project / "src").rglob("*.py"))]
+    sources = sorted((project / "src" / "lmu_hf").glob("*.py"))  # the loopback Hub's hold the token of its tests
+    texts = [path.read_text(encoding="utf-8") for path in sources]
     texts += ["the password is a secret", "api_key = token", "sk-learn", "hf_hub_download(token)"]
     made = {}
     for kind, options in (("bpe", {"vocab_size": 4000}), ("word", {}), ("char", {})):

@@ -111,7 +111,7 @@ def modules_of(names: Iterable[str]) -> list[Path]:
 
 def _copy_model(run: Path, staged: Path) -> None:
     model = inside(run / "model", run)
-    if not (model / "config.json").is_file():
+    if not inside(model / "config.json", run).is_file():
         raise FileNotFoundError(f"{model} holds no config.json: there is no model to push")
     there = sorted(model.iterdir())
     known = {path for path in there if path.is_file() and any(fnmatchcase(path.name, name) for name in MODEL_FILES)}
