@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -413,7 +414,7 @@ for kind, (repo, auto_class) in given["repositories"].items():
         row["pipeline"] = pipeline("image-classification", model=repo, **how)(picture, top_k=None)
         row["inferred"] = pipeline(model=repo, **how)(picture, top_k=None)
     else:
-        row["answer"] = AutoTokenizer.from_pretrained(repo)(texts)["input_ids"]
+        row["answer"] = AutoTokenizer.from_pretrained(repo, **how)(texts)["input_ids"]
         if kind == "text-generation":
             row["pipeline"] = pipeline("text-generation", model=repo, **how)(texts, **greedy)
         elif kind == "translation":
@@ -430,17 +431,37 @@ for kind, (repo, auto_class) in given["repositories"].items():
 if given["private"]:
     found["private"] = type(AutoConfig.from_pretrained(given["private"], **how)).__name__
 assert ("lmu_hf" in sys.modules) == (not given["bare"])
-print("\n" + json.dumps(found))
+open(given["found"], "w").write(json.dumps(found))
 """
 TEXTS = ["a charming film", "not bad at all"]
 
 
 def load_elsewhere(hub: LoopbackHub, home: Path, token: str | None = None, **given) -> dict:
     environment = hub.environment(home, token) | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", LOAD, json.dumps({"texts": TEXTS, **given})]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    home.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", LOAD, json.dumps({"texts": TEXTS, "found": str(home / "found.json"), **given})]
+    status, said = in_a_terminal(command, environment)
+    assert status == 0, said[-4000:]
+    assert "[y/N]" not in said
+    return json.loads((home / "found.json").read_text())
+
+
+def in_a_terminal(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command as somebody does who watches and does not answer: its exit status, and what it showed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = bytearray()
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the last one who could write has gone
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    return process.wait(), shown.decode(errors="replace")
 
 
 def test_one_repository_loads_with_the_package_and_without(runs, hub, api, tmp_path):

@@ -56,7 +56,8 @@ AWKWARD = [
 
 @cache
 def made(kind: str, **options) -> PreTrainedTokenizerFast:
-    """A tokenizer of this kind; the characters know every character that these tests write."""
+    """A tokenizer of this kind, to which all text is text; of characters, one that knows all that these tests write."""
+    options = {"split_special_tokens": True, **options}
     return train_tokenizer(kind, [*TEXTS, *AWKWARD] if kind == "char" else TEXTS, **SIZES.get(kind, {}), **options)
 
 
@@ -125,7 +126,7 @@ def test_each_unknown_character_is_one_unk():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_special_tokens_that_a_text_spells_are_text(kind):
+def test_special_tokens_that_a_text_spells_are_text_where_asked(kind):
     tokenizer = made(kind, add_bos=True, add_eos=True)
     reserved = {tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     for special in SPECIALS:
@@ -136,12 +137,30 @@ def test_special_tokens_that_a_text_spells_are_text(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_special_tokens_that_a_text_spells_are_special_where_asked(kind):
-    tokenizer = made(kind, split_special_tokens=False)
+def test_special_tokens_that_a_text_spells_are_special(kind, tmp_path):
+    texts = [*TEXTS, *AWKWARD]
+    tokenizer = train_tokenizer(kind, texts, **SIZES.get(kind, {}))
     assert ids(tokenizer, "<eos>") == [tokenizer.eos_token_id]
+    known = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
+    for token, number in known.items():
+        assert [found for found in ids(tokenizer, f"the {token} window{token}") if found in known.values()] == [
+            number
+        ] * 2
+    tokenizer.save_pretrained(tmp_path)
+    again, bare = AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in texts:
+        assert ids(again, text) == ids(tokenizer, text) == bare.encode(text).ids
     assert ids(made(kind), "<eos>", split_special_tokens=False) == [tokenizer.eos_token_id]
     assert len(ids(tokenizer, "<eos>", split_special_tokens=True)) > 1
     assert len(ids(made(kind), "<eos>")) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_that_was_saved_to_split_them_still_does(kind, tmp_path):
+    made(kind).save_pretrained(tmp_path)
+    assert ids(AutoTokenizer.from_pretrained(tmp_path), "<eos>") == ids(made(kind), "<eos>")
+    asked = AutoTokenizer.from_pretrained(tmp_path, split_special_tokens=False)
+    assert ids(asked, "<eos>") == [asked.eos_token_id]
 
 
 @pytest.mark.parametrize("tail", ["é", "中", "😀"])
@@ -244,7 +263,7 @@ def test_byte_pairs_keep_marks_with_letters_digits_apart_and_spaces_before_words
 
 def test_no_pair_spells_a_special_token_however_often_it_is_seen():
     tokenizer = train_tokenizer("bpe", [" ".join(SPECIALS)] * 50, vocab_size=600)
-    assert not set(ids(tokenizer, "<pad><bos> <eos>")) & {0, 1, 2}
+    assert not set(ids(tokenizer, "<pad><bos> <eos>", split_special_tokens=True)) & {0, 1, 2}
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
 
 

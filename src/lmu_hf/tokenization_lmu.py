@@ -13,8 +13,11 @@ bpe     a frequent string of UTF-8 bytes     specials 0–2, 256 bytes, pairs  t
 ======  ===================================  ==============================  =========================
 
 The specials are ``<pad>``, ``<bos>``, ``<eos>`` and, where a text can hold something unknown, ``<unk>``, in this order;
-decoding with ``skip_special_tokens=True`` leaves out what was unknown, too. A config takes its ``vocab_size`` from
-``len(tokenizer)`` and its three ids from the tokenizer; for bytes ``pad_token_id`` must not stay 0, the byte NUL.
+decoding with ``skip_special_tokens=True`` leaves out what was unknown, too. Written in a text they are special, as in
+other tokenizers; with ``split_special_tokens=True`` they are text, and only then does a text that spells one come back
+from ``decode(encode(text), skip_special_tokens=True)``, or may it be encoded in pieces. A config takes its
+``vocab_size`` from ``len(tokenizer)`` and its three ids from the tokenizer; for bytes ``pad_token_id`` must not stay 0,
+the byte NUL.
 
 An encoding takes some 200 bytes of memory per token. Characters and bytes may be encoded in pieces of any size: the
 pieces' ids in a row are the ids of the whole.
@@ -52,7 +55,7 @@ def train_tokenizer(
     add_eos: bool = False,
     pair: bool = False,
     model_max_length: int | None = None,
-    split_special_tokens: bool = True,
+    split_special_tokens: bool = False,
 ) -> PreTrainedTokenizerFast:
     r"""Learn a vocabulary from texts, in one pass; the same texts, in any order, give the same file.
 
@@ -73,8 +76,10 @@ def train_tokenizer(
         pair: return ``token_type_ids``, 0 and 1 for the two sequences of ``tokenizer(text, text_pair)``, as
             :class:`LMUForSequencePairClassification` reads them. Each sequence has its own ``<bos>`` and ``<eos>``.
         model_max_length: what ``truncation=True`` cuts to. None: nothing is cut.
-        split_special_tokens: a text in which ``<pad>`` is written is text like any other. False makes it the special
-            token. Only transformers keeps this promise: the bare ``tokenizers`` library does not store it.
+        split_special_tokens: False: ``<eos>`` written in a text is the special token, as chat templates and
+            supervised fine-tuning need it. True: it is text like any other, so that any text comes back and nobody's
+            text holds a special token; only transformers keeps this promise, the bare ``tokenizers`` library does not
+            store it. A call may say otherwise: ``tokenizer(text, split_special_tokens=True)``.
 
     Raises:
         ValueError: an unknown kind, a number too small, or texts from which nothing is learned.

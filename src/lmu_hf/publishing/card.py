@@ -264,6 +264,7 @@ def _training(record: RunRecord) -> str:
         for name, value in record.hyperparameters.items()
         if name not in SHOWN_OF_THE_SETTING and value is not None
     }
+    memory = record.peak_memory_bytes / 2**20
     threads, processes = record.hardware["threads"], record.processes
     on = record.hardware.get("accelerator") or f"{threads} thread{'s' * (threads > 1)} of {record.hardware['machine']}"
     precision = "" if record.mixed_precision == "no" else f", products in {text(record.mixed_precision)}"
@@ -276,7 +277,7 @@ def _training(record: RunRecord) -> str:
         lines.append(f"Deformed training images: {'yes' if record.hyperparameters.get('augmentation') else 'no'}")
     lines += [
         f"{record.steps:,} steps in {record.wall_seconds:,.0f} seconds, {processes} process{'es' * (processes > 1)}, "
-        f"{text(on)}{precision}; at most {record.peak_memory_bytes / 2**20:,.0f} MiB. Best after epoch {record.best_epoch:g}",
+        f"{text(on)}{precision}; at most {memory:,.0f} MiB. Best after epoch {record.best_epoch:g}",
         f"Seed {record.seed}; code at commit {code(record.commit)}; {versions}",
     ]
     return "\n".join(f"- {line}" for line in lines)

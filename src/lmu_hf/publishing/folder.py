@@ -119,15 +119,14 @@ def modules_of(names: Iterable[str]) -> list[Path]:
 
 def _copy_model(run: Path, staged: Path) -> None:
     model = inside(run / "model", run)
-    if not (model / "config.json").is_file():
+    if not inside(model / "config.json", run).is_file():
         raise FileNotFoundError(f"{model} holds no config.json: there is no model to push")
     there = sorted(model.iterdir())
-    unknown = [
-        path.name for path in there if not (path.is_file() and any(fnmatchcase(path.name, known) for known in MODEL_FILES))
-    ]
+    known = {path for path in there if path.is_file() and any(fnmatchcase(path.name, name) for name in MODEL_FILES)}
+    unknown = [path.name for path in there if path not in known]
     if unknown:
         raise ValueError(
-            f"{model} holds {', '.join(unknown)}, which is never pushed: only {', '.join(MODEL_FILES)} are; move it away"
+            f"{model} holds {', '.join(unknown)}, which is never pushed: keep only {', '.join(MODEL_FILES)} there"
         )
     if not any(path.suffix == ".safetensors" for path in there):
         raise FileNotFoundError(f"{model} holds no safetensors: there are no weights to push")

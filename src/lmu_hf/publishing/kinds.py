@@ -33,7 +33,8 @@ def _reads_image(record: RunRecord) -> str:
     order = "raster order"
     if record.architecture.get("pixel_order") == "permuted":
         order = f"the fixed random order of permutation {text(record.architecture.get('permutation_seed', 0))}"
-    return f"reads a grey image of {text(side)} × {text(side)} pixels one pixel at a time, in {order}, and names its class"
+    size = f"{text(side)} × {text(side)}"
+    return f"reads a grey image of {size} pixels one pixel at a time, in {order}, and names its class"
 
 
 def _reads_languages(record: RunRecord) -> str:

@@ -1,4 +1,4 @@
-"""Looks for access tokens, keys and passwords in everything that a push would send, by the patterns of detect-secrets."""
+"""Looks for tokens, keys and passwords in everything that a push would send, by the patterns of detect-secrets."""
 
 import json
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-HIDDEN = "…"
+HIDDEN = "..."
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
 SECRET_FLAG = re.compile(r"--(?:(?:hub|hf|auth|access|api|wandb)[_-])?(?:token|key|password|secret)")
 # A place begins at the root, in a home, above the working folder, on a drive of Windows or on another machine.
@@ -49,9 +49,8 @@ def without_places(value: Any) -> Any:
         return [without_places(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    if WHOLE.fullmatch(value):
-        return _last_part(value)
-    return TOKEN.sub(HIDDEN, INSIDE.sub(lambda found: found["url"] or _last_part(found[0]), value))
+    plain = _last_part(value) if WHOLE.fullmatch(value) else INSIDE.sub(_last_part_of, value)
+    return value if plain == value else without_places(plain)  # until nothing is left, so that twice is as once
 
 
 def _from_here(word: str) -> str:
@@ -59,6 +58,10 @@ def _from_here(word: str) -> str:
         return Path(word).relative_to(Path.cwd()).as_posix() if Path(word).is_absolute() else without_places(word)
     except ValueError:  # elsewhere
         return without_places(word)
+
+
+def _last_part_of(found: re.Match) -> str:
+    return found["url"] or _last_part(found[0])
 
 
 def _last_part(path: str) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import resource
-import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..configuration_lmu import LMUConfig
+from .places import plain_command
 from .staging import write_text
 
 OUTCOME = {"outcome": True}  # of a field: what came of a run, or where it ran; every other field decides its numbers
@@ -127,11 +127,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def command_line() -> str:
-    """The command that is running, as one would type it from the project's folder."""
-    script = Path(sys.argv[0])
-    if script.is_absolute() and Path.cwd() in script.parents:
-        script = script.relative_to(Path.cwd())
-    return shlex.join(["python", str(script) if not script.is_absolute() else script.name, *sys.argv[1:]])
+    """The command that is running, as one would type it from the project's folder: without places and tokens."""
+    return plain_command(["python", *sys.argv])
 
 
 def current_commit() -> str | None:

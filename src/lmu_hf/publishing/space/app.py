@@ -7,7 +7,8 @@ Models are named by LMU_SPACE_MODELS, a JSON object of tab → folder or Hub nam
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -25,6 +26,7 @@ from transformers import (
 
 import lmu_hf  # noqa: F401  # makes the family known to the Auto classes
 from lmu_hf.publishing.figures import ACCENT, FAINT, STYLE
+from lmu_hf.publishing.space.inputs import number, whole
 from lmu_hf.publishing.space.pad import ink_of, sketchpad
 from lmu_hf.publishing.space.readings import (
     digit_image,
@@ -39,11 +41,20 @@ from lmu_hf.publishing.space.readings import (
 STEPS = 600  # of the drawn signal
 CANVAS, DIGIT_BRUSH = 280, 22
 SIGNAL, SIGNAL_BRUSH = (940, 160), 5
+THETA, ORDER = (20, 400), (1, 64)  # from, to
 
 
-def said(error: ValueError) -> gr.Error:
-    """An error as a passing note."""
-    return gr.Error(str(error), duration=3, print_exception=False)
+def with_notes(answer: Callable[..., Iterator]) -> Callable[..., Iterator]:
+    """What answers a visitor, with a passing note where an input is not one."""
+
+    @wraps(answer)
+    def noted(*inputs: Any) -> Iterator:
+        try:
+            yield from answer(*inputs)
+        except ValueError as error:
+            raise gr.Error(str(error), duration=3, print_exception=False) from error
+
+    return noted
 
 
 def digits_tab(name: str) -> None:
@@ -51,11 +62,9 @@ def digits_tab(name: str) -> None:
     model = AutoModelForImageClassification.from_pretrained(name).eval()
     processor = AutoImageProcessor.from_pretrained(name)
 
+    @with_notes
     def read(drawing: str | None) -> Iterator[tuple[dict[str, float], np.ndarray, str]]:
-        try:
-            image = digit_image(ink_of(drawing, CANVAS, CANVAS, DIGIT_BRUSH), model.config.image_size)
-        except ValueError as error:
-            raise said(error) from error
+        image = digit_image(ink_of(drawing, CANVAS, CANVAS, DIGIT_BRUSH), model.config.image_size)
         for reading in read_digit(model, processor, image):
             picture = Image.fromarray(reading.picture).resize((CANVAS, CANVAS), Image.Resampling.NEAREST)
             yield reading.chances, np.asarray(picture), f"{reading.pixels} of {model.config.image_size**2} pixels read"
@@ -81,11 +90,9 @@ def sentiment_tab(name: str) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(name).eval()
     tokenizer = AutoTokenizer.from_pretrained(name)
 
-    def read(text: str) -> tuple[list[tuple[str, float]], dict[str, float]]:
-        try:
-            return read_sentence(model, tokenizer, text)
-        except ValueError as error:
-            raise said(error) from error
+    @with_notes
+    def read(text: str) -> Iterator[tuple[list[tuple[str, float]], dict[str, float]]]:
+        yield read_sentence(model, tokenizer, text)
 
     low, high = (model.config.id2label[number] for number in (0, model.config.num_labels - 1))
     gr.Markdown(f"Each word is coloured by the verdict on everything **up to it**: violet for {low}, red for {high}.")
@@ -102,10 +109,13 @@ def text_tab(name: str) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(name).eval()
     tokenizer = AutoTokenizer.from_pretrained(name)
 
+    @with_notes
     def write(prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[tuple[str, str]]:
+        tokens, seed = whole(tokens, "Tokens", 1, 1000), whole(seed, "Seed", 0, 2**53)
+        temperature = number(temperature, "Temperature", 0, 1.5)
         start, state = time.perf_counter(), f"carrying {model.config.state_size:,} numbers"
         made, text = 0, prompt
-        for made, text in enumerate(write_on(model, tokenizer, prompt, int(tokens), temperature, int(seed)), 1):
+        for made, text in enumerate(write_on(model, tokenizer, prompt, tokens, temperature, seed), 1):
             if made % 4 == 0:
                 yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
         yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
@@ -128,11 +138,9 @@ def translation_tab(name: str) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(name).eval()
     tokenizer = AutoTokenizer.from_pretrained(name)
 
+    @with_notes
     def read(text: str) -> Iterator[tuple[str, Any]]:
-        try:
-            made = translate(model, tokenizer, text)
-        except ValueError as error:
-            raise said(error) from error
+        made = translate(model, tokenizer, text)
         yield made.text, None  # a picture takes longer to draw than a sentence to translate
         with plt.rc_context(STYLE):
             figure, axis = plt.subplots(figsize=(7, 0.9 + 0.3 * len(made.target)))
@@ -156,23 +164,30 @@ def translation_tab(name: str) -> None:
 def memory_tab() -> None:
     """A signal that you draw, and the window of it that a memory holds."""
 
-    def look(drawing: str | None, theta: float, order: int, moment: int) -> tuple[Any, str]:
+    def draw(drawing: str | None, theta: float, order: int, moment: int) -> tuple[Any, str]:
+        theta, order = number(theta, "θ", *THETA), whole(order, "Order", *ORDER)
+        moment = whole(moment, "Moment", 1, STEPS - 1)
         signal = drawn_signal(ink_of(drawing, *SIGNAL, SIGNAL_BRUSH), STEPS)
-        window = remembered(signal, theta, int(order), int(moment))
+        window = remembered(signal, theta, order, moment)
         with plt.rc_context(STYLE):
             figure, axis = plt.subplots(figsize=(9, 3.2))
             axis.plot(signal, color=FAINT, linewidth=1.2, label="signal")
             axis.axvspan(moment - theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
-            axis.plot(window.times, window.decoded, color=ACCENT, linewidth=1.8, label=f"from {int(order)} numbers")
+            axis.plot(window.times, window.decoded, color=ACCENT, linewidth=1.8, label=f"from {order} numbers")
             axis.set(xlim=(0, STEPS), ylim=(-1.3, 1.3), xlabel="time step")
             axis.legend(loc="upper right", frameon=False, ncols=2)
             figure.tight_layout()
         plt.close(figure)
         return figure, f"error inside the window: **{window.error:.1%}** of the signal's deviation"
 
+    @with_notes
+    def look(drawing: str | None, theta: float, order: int, moment: int) -> Iterator[tuple[Any, str]]:
+        yield draw(drawing, theta, order, moment)
+
+    @with_notes
     def play(drawing: str | None, theta: float, order: int) -> Iterator[tuple[Any, str, int]]:
-        for moment in np.linspace(theta / 2, STEPS - 1, 24).astype(int):
-            yield *look(drawing, theta, order, moment), int(moment)
+        for moment in np.linspace(number(theta, "θ", *THETA) / 2, STEPS - 1, 24).astype(int):
+            yield *draw(drawing, theta, order, int(moment)), int(moment)
 
     gr.Markdown(
         "Draw a line from left to right (or leave the sample). A memory of the chosen **order** reads it step by step; "
@@ -180,11 +195,11 @@ def memory_tab() -> None:
     )
     pad = sketchpad(*SIGNAL, SIGNAL_BRUSH, elem_id="memory-pad")
     with gr.Row():
-        theta = gr.Slider(20, 400, 200, step=10, label="θ, steps", elem_id="memory-theta")
-        order = gr.Slider(1, 64, 16, step=1, label="Order", elem_id="memory-order")
+        theta = gr.Slider(*THETA, 200, step=10, label="θ, steps", elem_id="memory-theta")
+        order = gr.Slider(*ORDER, 16, step=1, label="Order", elem_id="memory-order")
         moment = gr.Slider(1, STEPS - 1, 400, step=1, label="Moment", elem_id="memory-moment")
         button = gr.Button("Let it run", variant="primary", elem_id="memory-play")
-    begun = look(None, theta.value, order.value, moment.value)
+    begun = draw(None, theta.value, order.value, moment.value)
     plot = gr.Plot(begun[0], show_label=False, elem_id="memory-plot")
     error = gr.Markdown(begun[1], elem_id="memory-error")
     inputs, outputs = [pad, theta, order, moment], [plot, error]

@@ -17,6 +17,7 @@ canvas {{ width: {width}px; max-width: 100%; height: {height}px; background: #ff
 button {{ position: absolute; right: 8px; top: 8px; font-size: 12px; padding: 2px 10px; border-radius: 6px;
   border: 1px solid #d4d8de; background: #f6f7f9; color: #1f2933; cursor: pointer; }}
 """
+LONGEST = 1_000_000  # characters of a drawing
 SCRIPT = """
 let strokes = [], drawing = false;
 const paint = () => {
@@ -63,6 +64,21 @@ def sketchpad(width: int, height: int, brush: int, elem_id: str) -> gr.HTML:
     )
 
 
+def _points(strokes: str | None) -> list[list[tuple[float, float]]]:
+    if not isinstance(strokes, str | None):
+        raise ValueError(f"a drawing is a JSON list of strokes, got {type(strokes).__name__}")
+    if len(strokes or "") > LONGEST:
+        raise ValueError(f"the drawing has {len(strokes or ''):,} characters; here at most {LONGEST:,} are read")
+    try:
+        lines = [[(float(x), float(y)) for x, y in stroke] for stroke in json.loads(strokes or "[]")]
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"a drawing is a JSON list of strokes, each a list of points: {error}") from None
+    # The mouse may leave the canvas while it draws, but not the screen.
+    if not all(abs(part) <= 100 for line in lines for point in line for part in point):
+        raise ValueError("a drawing's points lie between 0 and 1, or somewhat outside")
+    return lines
+
+
 def ink_of(strokes: str | None, width: int, height: int, brush: int) -> np.ndarray:
     """How much ink each pixel of a drawing holds, (height, width) uint8.
 
@@ -71,11 +87,8 @@ def ink_of(strokes: str | None, width: int, height: int, brush: int) -> np.ndarr
     """
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
-    try:
-        lines = [[(float(x) * width, float(y) * height) for x, y in stroke] for stroke in json.loads(strokes or "[]")]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"a drawing is a JSON list of strokes, each a list of points: {error}") from error
-    for line in lines:
+    for stroke in _points(strokes):
+        line = [(x * width, y * height) for x, y in stroke]
         draw.line(line, fill=255, width=brush, joint="curve")
         for x, y in line:
             draw.ellipse((x - brush / 2, y - brush / 2, x + brush / 2, y + brush / 2), fill=255)

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ... import LegendreSystem, decode_past
 from ...memory import memory_chunked
+from .inputs import short
 
 UNREAD = (226, 229, 235)
+ROWS = 32  # texts that are read at a time
 
 
 @dataclass
@@ -72,17 +74,22 @@ def read_digit(model: Any, processor: Any, image: Image.Image, frames: int = 16)
 def read_sentence(model: Any, tokenizer: Any, text: str) -> tuple[list[tuple[str, float]], dict[str, float]]:
     """Each word with the score behind it, from −1 (the first class) to 1 (the last); and the chances at the end.
 
-    The score behind a word is that of the text up to it, so that it holds for models that read in both directions too.
+    The score behind a word is that of the text up to it, so that it holds for models that read in both directions too:
+    these read every beginning anew, some at a time. That is quadratic in the words, of which there are not many.
 
     Raises:
-        ValueError: there is no word.
+        ValueError: there is no word, or there are too many.
     """
-    words = text.split()
+    words = short(text, tokenizer).split()
     if not words:
         raise ValueError("there is no word to read yet")
     starts = [" ".join(words[: end + 1]) for end in range(len(words))]
-    batch = tokenizer(starts, padding=True, truncation=True, return_tensors="pt")
-    chances = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits.softmax(-1)
+    batches = [
+        tokenizer(starts[begin : begin + ROWS], padding=True, return_tensors="pt")
+        for begin in range(0, len(starts), ROWS)
+    ]
+    logits = [model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits for batch in batches]
+    chances = torch.cat(logits).softmax(-1)
     scores = (chances[:, -1] - chances[:, 0]).tolist()
     labels = [model.config.id2label[number] for number in range(chances.shape[1])]
     return list(zip(words, scores, strict=True)), dict(zip(labels, chances[-1].tolist(), strict=True))
@@ -109,11 +116,12 @@ def translate(model: Any, tokenizer: Any, text: str, num_beams: int = 4) -> Tran
     """Translate a text, and read the attention over it again.
 
     Raises:
-        ValueError: there is no text.
+        ValueError: there is no text, or too much of it.
     """
+    text = short(text, tokenizer)
     if not text.strip():
         raise ValueError("there is nothing to translate yet")
-    batch = tokenizer(text, return_tensors="pt", truncation=True)
+    batch = tokenizer(text, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     ids = model.generate(**inputs, num_beams=num_beams, do_sample=False, max_new_tokens=64)
     outputs = model(**inputs, decoder_input_ids=ids[:, :-1], output_attentions=True, use_cache=False)
@@ -125,7 +133,12 @@ def translate(model: Any, tokenizer: Any, text: str, num_beams: int = 4) -> Tran
 
 
 def write_on(model: Any, tokenizer: Any, prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[str]:
-    """The prompt and what a model writes behind it, one token longer each time."""
+    """The prompt and what a model writes behind it, one token longer each time.
+
+    Raises:
+        ValueError: the prompt is too long.
+    """
+    prompt = short(prompt, tokenizer)
     ids = tokenizer(prompt or "\n", return_tensors="pt", add_special_tokens=False)["input_ids"]
     generator, made = torch.Generator().manual_seed(seed), []
     for token in model.stream(ids, max_new_tokens=tokens, temperature=temperature, generator=generator):

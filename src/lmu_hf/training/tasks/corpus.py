@@ -109,8 +109,9 @@ class Encoded:
 def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, kind: str, num_proc: int | None = None) -> Encoded:
     """Encode a corpus into a file beside its own, or find it there if that has been done before.
 
-    Characters and bytes read the separator like any text; in place of other tokens, which may drop or swallow it, an
-    ``<eos>`` stands there.
+    Characters and bytes read the separator, and special tokens that a text spells, like any text. In place of other
+    tokens, which may drop or swallow the separator, an ``<eos>`` stands there; special tokens are what the tokenizer
+    says (``split_special_tokens``).
 
     Args:
         corpus: the rows.
@@ -139,7 +140,7 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, kind: str, num_pr
         desc="Encoding",
         fn_kwargs={
             "vocabulary": None if kind == "byte" else tokenizer.backend_tokenizer.to_str(),
-            "split_special_tokens": tokenizer.split_special_tokens,
+            "split_special_tokens": spelt or tokenizer.split_special_tokens,
             "separator": corpus.separator,
             "eos": None if spelt else tokenizer.eos_token_id,
             "unk": tokenizer.unk_token_id,
