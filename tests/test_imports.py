@@ -22,18 +22,20 @@ LADDER = {
     "readout": {"memory", "ragged", "statespace"},
     "pooled": {"memory", "ragged", "statespace"},
     "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
-    "layers": {"distributed", "windows", "ragged", "statespace"},
+    "plain": set(),
+    "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "lstm", "plain", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "recording": set(),
-    "decoding_lmu": {"recording", "cache_lmu"},
-    "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
+    "snapshot": {"plain"},
+    "decoding_lmu": {"recording", "snapshot", "plain", "cache_lmu"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "plain", "ragged"},
     "modeling_lmu": {
-        *("decoding_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("decoding_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu"),
     },
     "pipeline_lmu": set(),
@@ -45,6 +47,7 @@ LADDER = {
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+    *("plain", "snapshot", "recording"),
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

@@ -21,6 +21,7 @@ from .decoding_lmu import TokenStep, piece_length
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .ngrams import NGramEmbedding, VoteTable
+from .plain import computing_dtype
 from .ragged import Packing, Segments, last_step
 
 NOT_OF_A_TOKEN = {"attention_mask", "inputs_embeds", "labels", "position_ids", "is_first_iteration"}
@@ -343,7 +344,7 @@ class LMUModel(LMUPreTrainedModel):
         if values.ndim != 3 or values.shape[2] != size:
             raise ValueError(f"input_values must be (batch, time, input_size={size}), got {tuple(values.shape)}")
         # A single block may have nothing to learn: encoder "identity" and readout "memory".
-        return values.to(next((parameter.dtype for parameter in self.parameters()), values.dtype))
+        return values.to(computing_dtype(self, values.dtype))
 
     @property
     def _embedding_width(self) -> int:
@@ -454,7 +455,7 @@ class LMUForCausalLM(LMUPreTrainedModel, GenerationMixin):
         """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
         refuse_ranks("generation")
         goes_on = kwargs.get("past_key_values") is not None and not kwargs.get("is_first_iteration")
-        if goes_on and next_sequence_length == 1 and input_ids.device == self.lm_head.weight.device:
+        if goes_on and next_sequence_length == 1:
             token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
             return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
         return super().prepare_inputs_for_generation(input_ids, next_sequence_length, **kwargs)  # type: ignore[misc, arg-type]
