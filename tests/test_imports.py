@@ -22,23 +22,25 @@ LADDER = {
     "readout": {"memory", "ragged", "statespace"},
     "pooled": {"memory", "ragged", "statespace"},
     "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
-    "layers": {"distributed", "windows", "ragged", "statespace"},
+    "plain": set(),
+    "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
     "configuration_lmu": {"layers", "memory", "statespace"},
     "losses": {"configuration_lmu", "checking"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "lstm", "plain", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "cache_names": set(),
     "checking": set(),
     "recording": set(),
-    "decoding_lmu": {"recording", "cache_lmu", "cache_names"},
+    "snapshot": {"plain"},
+    "decoding_lmu": {"recording", "snapshot", "plain", "cache_lmu", "cache_names"},
     "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
     "loading_lmu": set(),
-    "ngrams": {"cache_lmu", "distributed", "layers", "ragged"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "plain", "ragged"},
     "modeling_lmu": {
-        *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
     "pipeline_lmu": set(),
@@ -53,7 +55,7 @@ LADDER = {
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
-    "checking",
+    *("checking", "plain", "snapshot", "recording"),
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

@@ -10,6 +10,7 @@ from .configuration_lmu import LMUConfig
 from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
 from .lstm import LSTMLayer
+from .plain import is_bare
 from .ragged import Packing, Segments, last_step
 
 
@@ -105,7 +106,8 @@ class LMUBlock(GradientCheckpointingLayer):
     def is_linear_in_memory(self) -> bool:
         """Whether the mean over steps of what comes out follows from the mean memory alone."""
         drops = self.training and self.dropout.p > 0
-        return type(self) is LMUBlock and self.memory.is_linear_in_memory and not drops
+        bare = type(self) is LMUBlock and is_bare(self) and is_bare(self.dropout)
+        return bare and self.memory.is_linear_in_memory and not drops
 
     def remember(self, x: Tensor, reading: Reading, cache: Cache | None) -> Tensor:
         """Run the memory over x (b, n, d_x), going on from the carried one and leaving the new one there."""

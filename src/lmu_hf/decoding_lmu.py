@@ -4,7 +4,7 @@ from operator import is_
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
@@ -12,7 +12,9 @@ from transformers.utils import logging
 
 from .cache_lmu import LMUCacheLayer
 from .cache_names import CACHE_NAME, named
+from .plain import is_bare
 from .recording import CannotRecordError, Recording
+from .snapshot import Snapshot
 
 PLAIN_INPUTS = {"input_ids", CACHE_NAME, "use_cache", "logits_to_keep", "return_dict"}
 PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
@@ -33,31 +35,37 @@ class TokenStep:
     """Stands in for a model in a loop that generates token after token.
 
     The first plain call for a single token is recorded; while the same memories go on, later ones are played back.
-    Every other call goes to the model itself.
+    Every other call goes to the model itself, and so do all where the model is more than the torch calls that it makes:
+    where it is hooked, or offloaded, or in training. A model that has changed since it was recorded is recorded anew.
 
     Args:
-        model: it must not change while the loop runs.
+        model: may change between two calls.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self._may_record = _is_plain(model)
+        self._may_record = True
+        self._in_the_way: nn.Module | None = None  # the module, if any, for which nothing was recorded the last time
+        self._waiting, self._next_wait = 0, 1  # tokens, before a model that changed is recorded anew
         self._recording: Recording | None = None
+        self._snapshot: Snapshot | None = None
         self._state: list[Tensor] = []
 
     def __call__(self, **inputs) -> CausalLMOutputWithPast:
         """What the model returns for these inputs."""
-        if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1:
+        if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1 or self.model.config.output_hidden_states:
             return self.model(**inputs)
         tokens, cache = inputs["input_ids"], inputs[CACHE_NAME]
         return CausalLMOutputWithPast(logits=self.logits(tokens, cache), **named(cache))
 
     def logits(self, tokens: Tensor, cache: Cache) -> Tensor:
         """(b, 1, vocab_size) behind the last of some tokens (b, n), whose memories are then in the cache."""
-        if tokens.shape[1] > 1 or not self._may_record:
+        if tokens.shape[1] > 1 or not self._may_record or _is_watched(tokens):
             return self._run(tokens, cache)
         state = [tensor for layer in cast(list[LMUCacheLayer], cache.layers) for tensor in layer.tensors]
-        if self._recording is None and state and not any(tensor.requires_grad for tensor in state):
+        if self._snapshot is not None and not self._snapshot.holds():
+            self._forget()
+        elif self._recording is None and state and self._is_settled(state):
             self._record(tokens, cache, state)
         if self._recording is not None and _same(state, self._state):
             return self._recording(tokens)
@@ -67,26 +75,39 @@ class TokenStep:
         inputs = {"input_ids": tokens, "cache": cache, "use_cache": True, "logits_to_keep": 1}
         return self.model(**inputs, return_dict=True).logits
 
+    def _is_settled(self, state: list[Tensor]) -> bool:
+        """Whether nothing stands between the model's modules and the torch calls that they make."""
+        if self._waiting or any(tensor.requires_grad for tensor in state):
+            self._waiting = max(self._waiting - 1, 0)
+            return False
+        if self._in_the_way is None or not _decides(self._in_the_way):
+            self._in_the_way = next(filter(_decides, self.model.modules()), None)
+        return self._in_the_way is None
+
     def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:
         others = (tokens + 1) % self.model.config.vocab_size
         try:
             self._recording = Recording(lambda ids: self._run(ids, cache), tokens, others, state)
-            self._state = state
+            self._snapshot, self._state = Snapshot(self.model), state
         except CannotRecordError as error:
             self._may_record = False
             logger.warning_once(f"{error}, so every token takes a full call of the model, about twice as long")
+
+    def _forget(self) -> None:
+        """Drop what was recorded. A model that goes on changing is recorded ever more seldom."""
+        self._recording = self._snapshot = None
+        self._waiting, self._next_wait = self._next_wait, 2 * self._next_wait
 
 
 def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
     return len(tensors) == len(others) and all(map(is_, tensors, others))
 
 
-def _is_plain(model: PreTrainedModel) -> bool:
-    """Whether nothing stands between the model's modules and the torch calls that they make."""
-    if model.training or torch.is_grad_enabled() or torch.is_autocast_enabled(model.device.type):
-        return False
-    if model.config.output_hidden_states:
-        return False
-    hooked = (module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    replaced = ("forward" in vars(module) or module._compiled_call_impl is not None for module in model.modules())
-    return not any(hooked) and not any(replaced)
+def _is_watched(tokens: Tensor) -> bool:
+    """Whether calls of torch mean more here than what they do to numbers."""
+    return torch.is_grad_enabled() or torch.is_autocast_enabled(tokens.device.type)
+
+
+def _decides(module: nn.Module) -> bool:
+    """Whether a module may do another thing at another call, though it is made of the same."""
+    return module.training or not is_bare(module)

@@ -68,7 +68,7 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
         """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
         refuse_ranks("generation")
         goes_on = kwargs.get(CACHE_NAME) is not None and not kwargs.get("is_first_iteration")
-        if goes_on and next_sequence_length == 1 and input_ids.device == self.lm_head.weight.device:
+        if goes_on and next_sequence_length == 1:
             token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
             return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
         return super().prepare_inputs_for_generation(

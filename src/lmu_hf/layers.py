@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
+from .plain import is_bare, is_plain
 from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time
 from .statespace import LegendreSystem
 from .windows import SEQUENCE_FORMS, Windows
@@ -68,7 +69,7 @@ class OrderAttention(nn.Module):
         """(b, n, d_u, d), which is Mᵀ at every step, to (b, n, d_u)."""
         # A chunked memory lies channels before time: so its states are read where they stand, and only what is made
         # of them, 3q' numbers in place of q, moves to time before channels.
-        rows = self.projection(m.to(self.projection.weight.dtype).transpose(1, 2)).transpose(1, 2).contiguous()
+        rows = self.projection(m.transpose(1, 2)).transpose(1, 2).contiguous()
         queries, keys, values = ACTIVATIONS[self.hidden_act](rows).chunk(3, dim=-1)
         scores = keys.mT @ (queries * m.shape[2] ** -0.5)
         # p before V: q' numbers per channel are summed once, and softmax(…) V is never written down.
@@ -159,10 +160,10 @@ class LMULayer(nn.Module):
     @property
     def is_linear_in_memory(self) -> bool:
         """Whether the mean of the outputs is the readout of the mean memory, so that no state need be known."""
-        if self.order_attention is not None or self.memory_form not in ("auto", "chunked"):
+        if self.order_attention is not None or self.memory_form not in ("auto", "chunked") or not is_bare(self):
             return False
         linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
-        return not linears or (self.hidden_act == "identity" and all(map(_is_plain, linears)))
+        return not linears or (self.hidden_act == "identity" and all(map(is_plain, linears)))
 
     def _check_mean(self, lengths: Tensor | Segments | None, last_only: bool) -> None:
         if last_only:
@@ -218,6 +219,7 @@ class LMULayer(nn.Module):
         refuse_memories(lengths, initial, chunk)
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         u = u if u.dtype == torch.float64 else u.float()
+        initial = None if initial is None else initial.to(u)  # of a model that was moved since
         if mean_only:
             self._check_mean(lengths, last_only)
         ends = lengths if isinstance(lengths, Tensor) else None
@@ -247,12 +249,9 @@ class LMULayer(nn.Module):
         return self._read(m, x, weights is not None), final if return_final else None
 
     def _readout_weights(self, x: Tensor) -> tuple[Tensor, ...] | None:
-        """W_m for each direction, where it may be multiplied into the memory's own products; None where m is needed.
-
-        A linear module that is more than its weight (hooked, adapted, quantised) is asked for its product itself.
-        """
+        """W_m for each direction, where it may be multiplied into the memory's own products; None where m is needed."""
         linear = self.memory_readout
-        if linear is None or self.memory_form != "auto" or not _is_plain(linear):
+        if linear is None or self.memory_form != "auto" or not is_plain(linear):
             return None
         if torch.compiler.is_exporting():  # sizes may be symbols there, and no cost is known of them
             return None
@@ -288,17 +287,11 @@ class LMULayer(nn.Module):
         if is_read and self.input_readout is not None:
             return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
         if self.order_attention is not None:
-            return self.order_attention(m)
+            return self.order_attention(m.to(x.dtype))
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
-
-
-def _is_plain(linear: nn.Module) -> bool:
-    """Whether a linear module is no more than its weight: not hooked, adapted or quantised."""
-    hooked = linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks
-    return type(linear) is nn.Linear and not hooked
 
 
 def _without_autocast(device: str) -> AbstractContextManager:
@@ -314,12 +307,20 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same."""
-        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return torch.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's, less a wrapper in Python that a decoded token would pass twice a block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "rms": RMSNorm,
-    "layer": partial(nn.LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
+    "layer": partial(LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
 }
 
 

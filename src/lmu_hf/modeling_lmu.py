@@ -22,6 +22,7 @@ from .generation_lmu import LMUCausalGenerationMixin
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .loading_lmu import CheckedModel
 from .ngrams import NGramEmbedding, VoteTable
+from .plain import computing_dtype
 from .ragged import Packing, Segments, last_step
 
 logger = logging.get_logger(__name__)
@@ -373,7 +374,7 @@ class LMUModel(LMUPreTrainedModel):
             raise ValueError(f"input_values must be (batch, time, input_size={size}), got {tuple(values.shape)}")
         check_finite("input_values", values, real=mask)
         # A single block may have nothing to learn: encoder "identity" and readout "memory".
-        return values.to(next((parameter.dtype for parameter in self.parameters()), values.dtype))
+        return values.to(computing_dtype(self, values.dtype))
 
     @property
     def _embedding_width(self) -> int:

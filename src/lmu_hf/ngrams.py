@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
 from .layers import end_branch
+from .plain import is_plain_tensor
 from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
@@ -171,7 +172,7 @@ class NGramVotes(NGramRows):
             RuntimeError: weights are to be trained of votes that were never counted.
         """
         if self.training and not self._counted and not torch.compiler.is_compiling():
-            self._counted = bool(self.odds.weight.any())
+            self._counted = bool(self.odds(torch.arange(len(self.sizes) * self.buckets, device=ids.device)).any())
             if not self._counted:
                 raise RuntimeError("no n-gram has a vote yet: call votes.count(sequences, labels) before training")
         rows = self.find(ids, packing, ranks=ranks)
@@ -191,7 +192,10 @@ class NGramVotes(NGramRows):
 
         Raises:
             ValueError: a class has no sequence, or there is one label more or less than there are sequences.
+            RuntimeError: the table of votes is not there to be written: it is offloaded or quantised.
         """
+        if not is_plain_tensor(self.odds.weight):
+            raise RuntimeError("votes are written into the table odds: count them before it is offloaded or quantised")
         held = torch.zeros_like(self.odds.weight, dtype=torch.float32)  # bfloat16 cannot count beyond 256
         sizes = torch.zeros_like(held[0])
         for ids, label in zip(sequences, labels, strict=True):

@@ -1,0 +1,100 @@
+"""What a model is made of, kept: so that what was derived from it can be dropped once it is made of something else."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from operator import attrgetter, getitem, is_
+from types import FunctionType, ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .plain import is_bare, is_plain_tensor
+
+PACKAGE = __name__.rpartition(".")[0]  # of this copy of the code, which has another name where it came from the Hub
+KNOWN = (f"{PACKAGE}.", "torch.nn.")
+OPAQUE = (Tensor, nn.Module, type, FunctionType, ModuleType)
+kind_of = attrgetter("dtype", "device")
+address_of: Callable[[Any], int] = Tensor.data_ptr
+
+
+class Snapshot:
+    """The modules and weights of a model, for :meth:`holds` to compare with those that it has later.
+
+    Seen are: a hook; a ``forward`` or a compiled call that was put on a module; a submodule, a class or a parameter in
+    the place of another; numbers of a parameter in another place, as ``.to`` leaves them; and training mode, where it
+    matters. Of modules that are neither torch's nor ours, as adapters are, every attribute is seen, and what is in the
+    lists, dictionaries and objects that it holds. Not looked at are the numbers in weights, since a recording reads
+    them where they lie, and the attributes that torch's modules and ours take from the config.
+
+    Args:
+        root: the model, without hooks.
+    """
+
+    # It is compared at every token, when little of it is in the processor's cache: what counts is how few objects a
+    # comparison touches. Each is one pass, in C, over lists made before.
+    def __init__(self, root: nn.Module) -> None:
+        self._modules = list(root.modules())
+        self._hooks_made = RemovableHandle.next_id
+        self._classes = list(map(type, self._modules))
+        self._attributes = [vars(module) for module in self._modules]
+        self._counts = list(map(len, self._attributes))
+        self._dropping = [vars(module) for module in self._modules if getattr(module, "p", 0)]
+        self._live = list(_containers(self._modules))
+        self._kept = [container.copy() for container in self._live]
+        weights: list[tuple[dict, str, Any]] = [
+            (module._parameters, name, weight)
+            for module in self._modules
+            for name, weight in module._parameters.items()
+        ]
+        plain = [place for place in weights if place[2] is not None and is_plain_tensor(place[2])]
+        self._homes, self._names = [place[0] for place in plain], [place[1] for place in plain]
+        self._addresses = [weight.data_ptr() for _, _, weight in plain]
+        others = [place for place in weights if place[2] is None or not is_plain_tensor(place[2])]
+        self._other_homes, self._other_names = [place[0] for place in others], [place[1] for place in others]
+        self._others = [weight for _, _, weight in others]
+        self._there = [weight for weight in self._others if weight is not None]
+        self._kinds = list(map(kind_of, self._there))
+
+    def holds(self) -> bool:
+        """Whether the model is still made of the same, and nothing is hooked to it."""
+        if self._hooks_made != RemovableHandle.next_id:
+            if not all(map(is_bare, self._modules)):
+                return False
+            self._hooks_made = RemovableHandle.next_id  # that hook is another model's
+        try:
+            return (
+                list(map(len, self._attributes)) == self._counts
+                and list(map(type, self._modules)) == self._classes
+                and self._live == self._kept
+                and list(map(address_of, map(getitem, self._homes, self._names))) == self._addresses
+                and all(map(is_, map(dict.get, self._other_homes, self._other_names), self._others))
+                and list(map(kind_of, self._there)) == self._kinds
+                and not any(map(getitem, self._dropping, repeat("training")))
+            )
+        except (KeyError, TypeError, RuntimeError, ValueError):
+            # A parameter is gone or is none, or there is a tensor, which cannot be called equal, where there was none.
+            return False
+
+
+def _containers(modules: list[nn.Module]) -> Iterator[Any]:
+    """The dictionaries, lists and sets whose contents a snapshot compares."""
+    for module in modules:
+        if module._modules:
+            yield module._modules
+        if not f"{type(module).__module__}.".startswith(KNOWN):
+            yield vars(module)
+            yield module._buffers
+            yield from _inside(vars(module).values(), {id(vars(module))})
+
+
+def _inside(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
+    """What is in values that can change without being replaced, and in what is in them."""
+    for value in values:
+        if id(value) in seen or isinstance(value, OPAQUE):
+            continue
+        seen.add(id(value))
+        held = value if isinstance(value, dict | list | set | tuple) else getattr(value, "__dict__", ())
+        if not isinstance(held, tuple):
+            yield held
+        yield from _inside(held.values() if isinstance(held, dict) else held, seen)
