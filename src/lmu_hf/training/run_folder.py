@@ -15,7 +15,8 @@ from .checkpoint import MANIFEST, STAGING, steps
 from .record import MetricsLog, RunRecord
 
 RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
-LEFTOVERS = ("metrics.jsonl", "data.json", "trackers", *(f"{name}.partial" for name in RESULTS))  # all that a killed run may leave
+# All that a killed run may leave.
+LEFTOVERS = ("metrics.jsonl", "data.json", "trackers", *(f"{name}.partial" for name in RESULTS))
 LOCK, OWNER = ".lock", ".owner"
 ORPHANS_SECONDS = 15.0  # in which the workers of a process that was killed see that it is gone, and end
 
