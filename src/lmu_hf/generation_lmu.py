@@ -60,7 +60,7 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
     """How a next-token model generates: prompts are read in pieces, tokens by a recorded step, or as a stream."""
 
     # Of the model that this is mixed into.
-    config: LMUConfig
+    config: Any
     device: torch.device
     lm_head: nn.Linear
 
