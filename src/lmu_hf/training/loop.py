@@ -150,8 +150,6 @@ class _Run:
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
 
-    # ------------------------------------------------------------------ training
-
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         self._resume()
@@ -227,8 +225,6 @@ class _Run:
         flags = torch.tensor(conditions, dtype=torch.float32, device=self.accelerator.device)
         return (cast(Tensor, self.accelerator.reduce(flags)) > 0).tolist()
 
-    # ------------------------------------------------------------------ evaluation
-
     @property
     def epoch(self) -> float:
         """How often every row has been seen."""
@@ -302,8 +298,6 @@ class _Run:
         model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
         return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
-    # ------------------------------------------------------------------ saving and going on
-
     def _save_is_due(self, late: bool) -> bool:
         every = self.running.checkpointing_steps
         if every is None:
@@ -361,8 +355,6 @@ class _Run:
         restore_random_state(own, variations=self.variations)
         if self.accelerator.is_main_process:
             logger.warning("going on from %s", path)
-
-    # ------------------------------------------------------------------ the end
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
