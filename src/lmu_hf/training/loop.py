@@ -150,8 +150,6 @@ class _Run:
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
 
-    # ------------------------------------------------------------------ training
-
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         self._resume()
@@ -189,8 +187,7 @@ class _Run:
         earlier = [] if self.resumed else on_main(lambda: earlier_files(self.folder))
         if self.running.report_to != "none":
             config = {
-                name: value if isinstance(value, int | float | str) else str(value)
-                for name, value in identity(self.record).items()
+                name: v if isinstance(v, int | float | str) else str(v) for name, v in identity(self.record).items()
             }
             self.accelerator.init_trackers(self.record.recipe, config=config)
         on_main(lambda: self._take_folder(earlier))
@@ -228,8 +225,6 @@ class _Run:
         flags = torch.tensor(conditions, dtype=torch.float32, device=self.accelerator.device)
         return (cast(Tensor, self.accelerator.reduce(flags)) > 0).tolist()
 
-    # ------------------------------------------------------------------ evaluation
-
     @property
     def epoch(self) -> float:
         """How often every row has been seen."""
@@ -246,8 +241,8 @@ class _Run:
         """Score the validation split, log it, and keep the weights if they are the best so far."""
         progress, metric = self.progress, self.task.metric
         loss = self._mean_loss()
+        self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:
-            self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
             scores = self.scores("validation")
             self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
             self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
@@ -303,8 +298,6 @@ class _Run:
         model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
         return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
-    # ------------------------------------------------------------------ saving and going on
-
     def _save_is_due(self, late: bool) -> bool:
         every = self.running.checkpointing_steps
         if every is None:
@@ -314,6 +307,7 @@ class _Run:
     def _save(self) -> Path:
         """Write a checkpoint of all that decides how the run goes on; where it lies."""
         self._measure_memory()
+        self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         tensors, state = self.learner.state()
         own = random_state(variations=self.variations) | {"loss": self.loss.cpu()}
         tensors["processes"] = self._of_every_process(own)
@@ -362,8 +356,6 @@ class _Run:
         if self.accelerator.is_main_process:
             logger.warning("going on from %s", path)
 
-    # ------------------------------------------------------------------ the end
-
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
@@ -374,9 +366,8 @@ class _Run:
         record.wall_seconds = round(progress.seconds, 1)
         splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
         for split in splits:
-            record.metrics[split] = self.scores(split, final=True)
-            unfit = _first_not_finite(record.metrics[split])
-            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", unfit)
+            scores = record.metrics[split] = self.scores(split, final=True)
+            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", _first_not_finite(scores))
         self._measure_memory()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()
