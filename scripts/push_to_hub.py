@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{folder}: this is what --push --repo_id org/name would send, as one commit")
             return
         commit = push(args.run, args.repo_id, private=args.private, revision=args.revision, create_pr=args.create_pr)
-    except (PushError, FileNotFoundError, ValueError) as error:
+    except (PushError, OSError, ValueError) as error:
         raise SystemExit(f"push_to_hub.py: error: {error}") from None
     print(commit.pr_url or commit.commit_url)
 

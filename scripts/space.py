@@ -30,11 +30,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--tabs", nargs="*", choices=list(RECIPES), default=list(RECIPES), help="default: all")
-    parser.add_argument("--models", type=json.loads, default={}, help="JSON: tab → folder or Hub name")
+    parser.add_argument("--models", type=models_by_tab, default={}, help="JSON: tab → folder or Hub name")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="run folders (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="on this machine (default: %(default)s)")
     parser.add_argument("--server_name", default="127.0.0.1", help="0.0.0.0 to be seen from others")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if unused := sorted(set(args.models) - set(args.tabs)):
+        parser.error(f"--models names {', '.join(unused)}, which --tabs does not")
+    return args
+
+
+def models_by_tab(words: str) -> dict[str, str]:
+    """What --models says.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no JSON object of tab → folder or Hub name.
+    """
+    try:
+        models = json.loads(words)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"that is not JSON: {error}") from None
+    if not isinstance(models, dict) or not all(isinstance(name, str) and name for name in models.values()):
+        raise argparse.ArgumentTypeError("that must be a JSON object of tab: folder or Hub name")
+    if unknown := sorted(set(models) - set(RECIPES)):
+        raise argparse.ArgumentTypeError(f"there is no tab {unknown[0]!r}, only {', '.join(RECIPES)}")
+    return models
 
 
 def model_of(tab: str, runs: Path) -> str:

@@ -1,7 +1,9 @@
 """The demo is given anything at all: each input is answered, or refused with one note that says what is wrong."""
 
+import importlib.util
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,6 +119,27 @@ def test_what_is_no_drawing_is_refused_with_one_line(drawing):
 def test_a_drawing_may_be_empty_or_leave_the_canvas(drawing):
     pad = pytest.importorskip("lmu_hf.publishing.space.pad", reason="needs the extra `demo`")
     assert pad.ink_of(drawing, 20, 10, 3).any() == (json.loads(drawing or "[]") not in ([], [[]]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{", "that is not JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"text": 5}', "must be a JSON object"),
+        ('{"speech": "x"}', "there is no tab 'speech'"),
+        ('{"text": "x"} --tabs digits', "--models names text, which --tabs does not"),
+    ],
+)
+def test_models_of_tabs_that_are_not_there_are_named(words, said, capsys):
+    path = Path(__file__).parents[1] / "scripts" / "space.py"
+    spec = importlib.util.spec_from_file_location("space_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    models, *tabs = words.split(" --tabs ")
+    with pytest.raises(SystemExit):
+        script.parse_args(["--models", models, *(["--tabs", *tabs] if tabs else [])])
+    assert said in capsys.readouterr().err
 
 
 WRONG = {

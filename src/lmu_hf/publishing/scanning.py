@@ -37,7 +37,7 @@ def refuse_secrets(files: dict[str, Path]) -> None:
             # The detector of keywords ends at its first find, and reads one line at a time.
             lines = words.splitlines() if isinstance(detector, KeywordDetector) else [words]
             if any(next(iter(detector.analyze_string(line)), None) for line in lines):
-                kind = detector.secret_type
+                kind = str(detector.secret_type)
                 article = "an" if kind[0] in "AEIOaeio" else "a"
                 raise ValueError(f"{name} holds what looks like {article} {kind}: nothing is pushed; take it out")
 
