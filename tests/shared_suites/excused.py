@@ -67,6 +67,18 @@ EXCUSES = [
         "a cache has both names, of which none is deprecated (see test_cache_by_either_name)",
     ),
     Excuse(
+        "test_bc_cache_name_forward",
+        "LMUEncoderDecoderModel.*|LMUForConditionalGeneration.*",
+        "the second cache holds a source's keys and values, not memories",
+        "of a decoder's two caches only the first is of memories (see test_cache_by_either_name)",
+    ),
+    Excuse(
+        "test_inputs_embeds_matches_input_ids",
+        "LMUEncoderDecoderModel_(?!tied|n_grams).*",
+        "Tensor-likes are not close",
+        "encoder and decoder have embeddings of their own, and the suite gives both the encoder's",
+    ),
+    Excuse(
         "test_base_model_prefix_loads_base_weights",
         "LMUEncoderDecoderModel.*",
         "'model' != 'encoder'",
