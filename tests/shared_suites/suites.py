@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import re
 import unittest
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 import torch
 from configurations import BATCH, LEARNING, STEPS, SUITES, TARGET_STEPS, Suite
 from excused import EXCUSES, excused
-from generation import GenerationSuite
+from generation import CACHE, GenerationSuite
 from source import load
+from torch.testing import assert_close
 
 from lmu_hf import LMUConfig
 
@@ -36,6 +38,14 @@ class ModelTester:
             self.seq_length = self.encoder_seq_length = config.image_size**2
         elif config.is_encoder_decoder:
             self.seq_length = TARGET_STEPS
+
+    @property
+    def carries(self) -> bool:
+        """Whether the class leaves memories behind in this configuration."""
+        config, model = self.get_config(), self.suite.model
+        reads_whole = hasattr(model, "pool") and (config.pooling != "last" or config.vote_sizes is not None)
+        both_ways = config.bidirectional and not config.is_encoder_decoder
+        return takes_cache(model) and not reads_whole and not both_ways
 
     def get_config(self) -> LMUConfig:
         return LMUConfig(**copy.deepcopy(self.fields))
@@ -75,6 +85,27 @@ class SharedSuite(ModelTesterMixin):
 
     def test_config(self) -> None:
         self.config_tester.run_common_tests()
+
+    def test_cache_by_either_name(self) -> None:
+        if not self.model_tester.carries:
+            self.skipTest("nothing is carried")
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = self.all_model_classes[0](config).double().eval()
+        inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+        first = model(**inputs, use_cache=True)
+        older, newer = (
+            model(**inputs, use_cache=True, **{name: copy.deepcopy(getattr(first, CACHE))})
+            for name in ("past_key_values", "cache")
+        )
+        assert_close(older[0], newer[0], rtol=0, atol=0)
+        assert (older[0] - first[0]).abs().max() > 1e-6
+        for output in (older, newer):
+            assert getattr(output, CACHE).get_seq_length() == 2 * getattr(first, CACHE).get_seq_length()
+
+
+def takes_cache(model: type) -> bool:
+    """Whether a class can go on from memories."""
+    return bool({"cache", "past_key_values"} & inspect.signature(model.forward).parameters.keys())
 
 
 def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]:
