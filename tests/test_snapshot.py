@@ -151,7 +151,7 @@ def test_a_model_that_stands_still_is_recorded_again():
     go_on(model, step, played, own)
     first = step._recording
     adapted(model)
-    go_on(model, step, played, own)
+    go_on(model, step, played, own, 6)
     assert step._recording is not None and step._recording is not first
     hook = model.register_forward_hook(lambda module, args, output: None)
     go_on(model, step, played, own)
