@@ -46,7 +46,7 @@ def replaced(model: LMUForCausalLM) -> None:
 
 
 def adapted(model: LMUForCausalLM) -> None:
-    block(model).mlp.up_proj = Adapter(block(model).mlp.up_proj)
+    block(model).mlp.up_proj = Adapter(block(model).mlp.up_proj).eval()
 
 
 def assigned(model: LMUForCausalLM) -> None:
