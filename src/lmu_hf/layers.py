@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
-from .plain import is_bare, is_plain
+from .plain import computing_dtype, is_bare, is_plain
 from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time
 from .statespace import LegendreSystem
 from .windows import SEQUENCE_FORMS, Windows
@@ -69,6 +69,7 @@ class OrderAttention(nn.Module):
         """(b, n, d_u, d), which is Mᵀ at every step, to (b, n, d_u)."""
         # A chunked memory lies channels before time: so its states are read where they stand, and only what is made
         # of them, 3q' numbers in place of q, moves to time before channels.
+        m = m.to(computing_dtype(self.projection, m.dtype))
         rows = self.projection(m.transpose(1, 2)).transpose(1, 2).contiguous()
         queries, keys, values = ACTIVATIONS[self.hidden_act](rows).chunk(3, dim=-1)
         scores = keys.mT @ (queries * m.shape[2] ** -0.5)
@@ -287,7 +288,7 @@ class LMULayer(nn.Module):
         if is_read and self.input_readout is not None:
             return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
         if self.order_attention is not None:
-            return self.order_attention(m.to(x.dtype))
+            return self.order_attention(m)
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
