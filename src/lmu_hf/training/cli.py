@@ -126,6 +126,8 @@ def run(
     with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
         task = load_task(flags, recipe)
     _check_overrides(flags.config_overrides, task)
+    if flags.label_smoothing_factor and not task.smooths_labels:
+        raise ValueError(f"--label_smoothing_factor says nothing to {task.name}, whose labels are no classes")
     if finished is not None:
         record = read_test(folder, finished, task)
     else:
