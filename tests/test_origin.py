@@ -137,3 +137,13 @@ def test_what_named_the_rows_of_a_recipe_is_remembered_too(tmp_path, monkeypatch
     told = refused("evaluate", "run/model", "--rows", "66")
     assert "was trained on opinions by rule, and the rows of opinions by rule are no longer the same" in told
     assert AutoConfig.from_pretrained("run/model").num_labels == 2
+
+
+def test_flags_that_the_rows_silence_are_refused_once_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("grades.csv").write_text("text,label\n" + "".join(f"row {i},{i / 4}\n" for i in range(40)))
+    told = refused("train_glue", "--train_file", "grades.csv", "--label_smoothing_factor", "0.1", *SHORT)
+    assert "--label_smoothing_factor says nothing to grades.csv" in told
+    told = refused("train_glue", "--rows", "60", "--config_overrides", "vocab_size=5", *SHORT)
+    assert "--config_overrides vocab_size says nothing: the data of opinions by rule decides it" in told
+    assert not Path("run").exists()

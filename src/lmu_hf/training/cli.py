@@ -133,6 +133,8 @@ def run(
     with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
         task = load_task(flags, recipe)
     _check_overrides(flags.config_overrides, task)
+    if flags.label_smoothing_factor and not task.smooths_labels:
+        raise ValueError(f"--label_smoothing_factor says nothing to {task.name}, whose labels are no classes")
     set_seed(seed)
     model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
     complete = bool(how["resume"]) and is_complete(folder)

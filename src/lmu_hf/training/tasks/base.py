@@ -39,6 +39,11 @@ class Task(ABC):
     evaluation_batch: int = 1000
     length_unit: str = ""
 
+    @property
+    def smooths_labels(self) -> bool:
+        """Whether :meth:`loss` heeds a recipe's label smoothing."""
+        return False
+
     @abstractmethod
     def describe(self) -> dict:
         """What a run record says of the data: name, rows per split, and a fingerprint of them all."""

@@ -142,6 +142,11 @@ class ClassificationTask(Task):
             "fingerprint": self.rows.fingerprint(),
         }
 
+    @property
+    def smooths_labels(self) -> bool:
+        """Where labels are classes; a number to predict is never smoothed."""
+        return self.rows.labels is not None
+
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
         return self.description

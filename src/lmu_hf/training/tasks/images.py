@@ -74,6 +74,11 @@ class ImageTask(Task):
         """Side of an image in pixels."""
         return self.splits["train"].images.shape[-1]
 
+    @property
+    def smooths_labels(self) -> bool:
+        """Always."""
+        return True
+
     def describe(self) -> dict:
         """What a run record says of the data: name, split sizes, and a fingerprint of every byte."""
         digest = sha256()
