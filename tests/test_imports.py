@@ -25,7 +25,8 @@ LADDER = {
     "layers": {"distributed", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
-    "configuration_lmu": {"layers", "memory", "statespace"},
+    "inherited_lmu": set(),
+    "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
     "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
@@ -46,6 +47,7 @@ LADDER = {
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+    "inherited_lmu",
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
