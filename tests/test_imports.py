@@ -28,6 +28,7 @@ LADDER = {
     "inherited_lmu": set(),
     "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
     "cache_lmu": {"configuration_lmu"},
+    "memories_lmu": {"configuration_lmu", "cache_lmu"},
     "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "lstm", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "recording": set(),
