@@ -26,9 +26,11 @@ LADDER = {
     "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
-    "configuration_lmu": {"layers", "memory", "statespace"},
+    "inherited_lmu": set(),
+    "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
     "losses": {"configuration_lmu", "checking"},
-    "cache_lmu": {"configuration_lmu"},
+    "cache_lmu": set(),
+    "memories_lmu": {"configuration_lmu", "cache_lmu"},
     "tokenization_lmu": set(),
     "blocks_lmu": {"layers", "lstm", "plain", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
     "cache_names": set(),
@@ -55,7 +57,7 @@ LADDER = {
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
-    *("checking", "plain", "snapshot", "recording"),
+    *("checking", "plain", "snapshot", "recording", "inherited_lmu"),
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

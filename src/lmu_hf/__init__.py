@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .cache_lmu import LMUCacheLayer, load_memories, save_memories
+from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .distributed import sequence_parallel
 from .heads_lmu import (
@@ -25,6 +25,7 @@ from .heads_lmu import (
     LMUForTimeSeriesPrediction,
 )
 from .layers import LMULayer
+from .memories_lmu import load_memories, save_memories
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
 from .pipeline_lmu import LMUTranslationPipeline

@@ -5,29 +5,18 @@ The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(
 counter, and in the first layer a few token ids, however many tokens have passed.
 """
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TypeGuard, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers.cache_utils import (
     STATIC_LAYER_TYPE_MAPPING,
-    Cache,
     CacheLayerMixin,
-    DynamicCache,
     LinearAttentionLayer,
 )
 from transformers.utils import is_torchdynamo_compiling
-
-from .configuration_lmu import LMUConfig
-
-FILE_FORMAT = "lmu memories 1"
 
 
 class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
@@ -187,78 +176,3 @@ def _outliving_modes() -> AbstractContextManager:
 def _outside_inference_mode() -> Iterator[None]:
     with torch.inference_mode(False), torch.no_grad():  # the first alone would record gradients
         yield
-
-
-# --------------------------------------------------------------------------- memories in a file
-
-
-def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -> None:
-    """Keep carried memories in a safetensors file, whole or not at all.
-
-    Args:
-        memories: ``cache`` (or ``past_key_values``) of a model that has read something.
-        path: the file; one that is there is replaced.
-        config: the model's, by which :func:`load_memories` knows whose memories these are.
-
-    Raises:
-        TypeError: the cache holds other things than LMU memories.
-        ValueError: it has read nothing yet.
-    """
-    tensors = {}
-    for number, layer in enumerate(memories.layers):
-        if not is_memory(layer):
-            raise TypeError(f"layer {number} of the cache is a {type(layer).__name__}, not an LMU memory")
-        if layer.memory is None:
-            raise ValueError("the cache holds no memory: its model has read nothing yet")
-        tensors[f"layers.{number}.memory"] = layer.memory.contiguous()
-        tensors[f"layers.{number}.tokens"] = layer.cumulative_length
-        if layer.tokens is not None:
-            tensors[f"layers.{number}.last_tokens"] = layer.tokens
-    staged = Path(f"{os.fspath(path)}.partial")
-    save_file(tensors, staged, metadata={"format": FILE_FORMAT, "systems": _systems(config)})
-    staged.replace(path)
-
-
-def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
-    """Memories that :func:`save_memories` kept, bit for bit, as ``cache`` to go on from.
-
-    Args:
-        path: the file.
-        config: the config of the model that is to go on.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds no memories, or those of another architecture.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, has no __iter__
-    except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read: {error}") from error
-    if metadata.get("format") != FILE_FORMAT:
-        raise ValueError(f"{os.fspath(path)} holds no memories that save_memories wrote")
-    if metadata["systems"] != _systems(config):
-        raise ValueError(
-            f"{os.fspath(path)} holds memories of (channels, order, theta, …) {metadata['systems']}; this model's are "
-            f"{_systems(config)}"
-        )
-    memories = DynamicCache(config=config)
-    for number in range(config.num_hidden_layers):
-        memory, tokens = (tensors[f"layers.{number}.{part}"] for part in ("memory", "tokens"))
-        memories.update_recurrent_state(memory, number, tokens=int(tokens))
-        if (last := tensors.get(f"layers.{number}.last_tokens")) is not None:
-            cast(LMUCacheLayer, memories.layers[number]).update_tokens(last)
-    return memories
-
-
-def _systems(config: LMUConfig) -> str:
-    """What decides the meaning of every number of a memory, layer by layer, and how many tokens are beside it."""
-    if config.cell == "lstm":
-        systems: list = ["lstm", config.hidden_size]
-    else:
-        systems = [
-            [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
-            for layer, theta in enumerate(config.layer_thetas)
-        ]
-    return json.dumps([*systems, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else systems)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .inherited_lmu import check_labels, check_num_labels, check_token_ids, check_words
 from .layers import LAYER_WORDS, NORMS, reduced_order
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
@@ -201,12 +202,25 @@ class LMUConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules."):
             # A saved pipeline's code is for those who have no lmu_hf; with it, pipeline() would ask to trust that code.
             kwargs.pop("custom_pipelines", None)
-        self.validate_ranges()  # before transformers asks for a list of num_hidden_layers words
+        # Before transformers makes a name for every label, and a list of num_hidden_layers words.
+        check_labels(self.id2label, self.problem_type, kwargs.get("num_labels"))
+        check_words(kwargs.get("torch_dtype", self.dtype), self.architectures, kwargs.get("transformers_weights"))
+        self.validate_ranges()
         super().__post_init__(**kwargs)
         # Where several classes answer for one Auto class, transformers searches this list; None it cannot search.
         # The checkpoint of a translation head holds this body too, so that AutoModel finds it there.
         body = ["LMUEncoderDecoderModel"] if self.is_encoder_decoder else []
         self.architectures = list(dict.fromkeys([*(self.architectures or []), *body]))
+
+    @property
+    def num_labels(self) -> int | None:
+        """How many labels there are: as many as `id2label` names."""
+        return PreTrainedConfig.num_labels.fget(self)
+
+    @num_labels.setter
+    def num_labels(self, num_labels: int) -> None:
+        check_num_labels(num_labels)
+        PreTrainedConfig.num_labels.fset(self, num_labels)
 
     @property
     def layer_types(self) -> list[str]:
@@ -301,6 +315,15 @@ class LMUConfig(PreTrainedConfig):
 
     def validate_layer_type(self) -> None:
         """Transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
+
+    def validate_inherited(self) -> None:
+        """What transformers' own fields say can be."""
+        check_labels(self.id2label, self.problem_type)
+        check_words(self.dtype, self.architectures, getattr(self, "transformers_weights", None))
+
+    def validate_token_ids(self) -> None:
+        """Special tokens are tokens."""
+        check_token_ids({name: ids for name, ids in vars(self).items() if name.endswith("_token_id")}, self.vocab_size)
 
     def validate_choices(self) -> None:
         """Words come from their lists."""

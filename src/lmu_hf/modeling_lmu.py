@@ -168,7 +168,7 @@ class LMUModel(LMUPreTrainedModel):
             inputs_embeds: (b, n, width), in place of token ids.
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1: a real-valued signal.
             position_ids: (b, n), counting on by 1; a sequence starts at every 0. They say nothing else to a memory.
-            use_cache: return the carried memories (default: ``config.use_cache``, but not in training).
+            use_cache: return the carried memories (default: ``config.use_cache``, but not in training or in export).
             output_hidden_states: also return what entered the first block and what left each.
             last_only: compute only each row's last real step; the last block then runs by eq. (25).
             mean_only: compute only the mean over each row's real steps; only where :attr:`can_skip_to_mean`.
@@ -276,7 +276,9 @@ class LMUModel(LMUPreTrainedModel):
 
     def _cache(self, given: Cache | None, use_cache: bool | None) -> Cache | None:
         """The memories to go on from and to leave behind; what was given is used, whatever ``use_cache`` says."""
-        wanted = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        wanted = use_cache
+        if use_cache is None:  # a graph to be exported cannot return a cache
+            wanted = self.config.use_cache and not self.training and not torch.compiler.is_exporting()
         layers = [] if given is None else getattr(given, "layers", [])
         if given is not None and not (len(layers) == len(self.layers) and all(map(is_memory, layers))):
             raise TypeError("cache must hold LMU memories: build it as DynamicCache(config=model.config)")

@@ -31,12 +31,12 @@ def memory_scanned(
     missing = blocks * L - n
     # Zeros before the first step leave an empty memory empty, so the last block ends where the sequence does. Then a
     # graph that reads only the final memory never computes the others.
-    x = pad(u.transpose(1, 2), (missing, 0) if initial is None else (0, missing)).reshape(b, d_u, blocks, L)
+    x = pad(u.transpose(1, 2), (missing, 0) if initial is None else (0, missing)).unfold(2, L, L)
     H_reversed, chunk, power = (constant_like(kind, system, L, u) for kind in ("H_reversed", "chunk", "A_power"))
     first = u.new_zeros(b, d_u, system.order) if initial is None else initial
     final, entry = carry(first, (x @ H_reversed).permute(2, 0, 1, 3), power.T)
     m = torch.cat([entry.permute(1, 2, 0, 3), x], dim=-1) @ chunk
-    m = m.view(b, d_u, blocks * L, system.order).transpose(1, 2)
+    m = m.unflatten(3, (L, -1)).flatten(2, 3).transpose(1, 2)
     if initial is None:
         return m[:, missing:], final
     return m[:, :n], m[:, n - 1]

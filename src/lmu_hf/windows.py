@@ -105,8 +105,20 @@ def _states(
         return _packed_states(form, u, system, weight, segments)
     if weight is not None:
         return read_states(u, system, weight, initial)
-    form = "step" if u.shape[1] == 1 else "chunked" if form == "auto" else form
-    return FORMS[form](u, system, initial)
+    return FORMS[_serving(form, u.shape[1])](u, system, initial)
+
+
+def _serving(form: str, n: int) -> str:
+    """The form that serves n steps.
+
+    Raises:
+        ValueError: n is free in a graph to be exported, and the form that was asked for unrolls it.
+    """
+    if isinstance(n, torch.SymInt) and torch.compiler.is_exporting():
+        if form not in ("auto", "scanned"):
+            raise ValueError(f"memory_form={form!r} has a graph for one length alone: 'auto' or 'scanned' serve any")
+        return "scanned"
+    return "step" if n == 1 else "chunked" if form == "auto" else form
 
 
 @torch.compiler.disable  # where sequences start is data: a graph would serve one batch
@@ -124,12 +136,11 @@ def _packed_states(
 def _final(
     form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None, lengths: Tensor | Segments | None
 ) -> Tensor:
-    if lengths is None:
-        if u.shape[1] == 1 or form not in ("auto", "chunked"):
-            return _states(form, u, system, initial)[1]
-        return memory_final(u, system, initial)[1]
     if isinstance(lengths, Segments):
         return memory_packed_final(u, system, lengths)[1]
-    to_end = memory_scanned if form == "scanned" else memory_final
+    serving = _serving(form, u.shape[1])
+    if lengths is None:
+        return (memory_final if serving == "chunked" else FORMS[serving])(u, system, initial)[1]
+    to_end = memory_scanned if serving == "scanned" else memory_final
     final = to_end(to_the_right(u, lengths), system)[1]
     return final if initial is None else final + advance(initial, system, lengths)

@@ -201,10 +201,11 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
         TypeError: there is no graph for this class of models.
     """
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
-    is_image = isinstance(model, LMUForImageClassification)
     for layer in model.modules():
-        if isinstance(layer, LMULayer):  # an image has one length
-            layer.memory_form = "chunked" if is_image else "scanned"
+        if isinstance(
+            layer, LMULayer
+        ):  # whatever the config says, of a length that is free it must be none that unrolls
+            layer.memory_form = "auto"
     if isinstance(model, LMUForImageClassification):
         size = model.config.image_size or 0  # the class asks for one
         pixels = torch.randn(2, model.config.num_channels, size, size)

@@ -1,0 +1,100 @@
+"""The fields that a config inherits from transformers, checked before they cost or decide anything."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+MAX_LABELS = 10**6  # every label has a name in the config: ten million are two gigabytes
+
+
+def check_num_labels(count: object) -> None:
+    """Complain about a number of labels that is none, or too large.
+
+    Raises:
+        ValueError: it is not an integer from 1 to ``MAX_LABELS``.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_LABELS:
+        raise ValueError(f"num_labels must be an integer from 1 to {MAX_LABELS}, got {count!r}")
+
+
+def check_labels(names: object, problem_type: object, count: object = None) -> None:
+    """Check the names of labels, and whether a problem can have so many.
+
+    Args:
+        names: ``id2label``; None for none.
+        problem_type: one of ``PROBLEMS``, or None.
+        count: ``num_labels`` where it is given beside the names, which it then replaces.
+
+    Raises:
+        ValueError: the message names the field.
+    """
+    if problem_type is not None and problem_type not in PROBLEMS:
+        raise ValueError(f"problem_type must be one of {PROBLEMS} or None, got {problem_type!r}")
+    if names is not None:
+        if not isinstance(names, Mapping):
+            raise ValueError(f"id2label must be a dictionary from ids to names, got {type(names).__name__}")
+        check_num_labels(len(names))
+        if {str(key) for key in names} != {str(number) for number in range(len(names))}:
+            raise ValueError(f"id2label must name each of 0 … {len(names) - 1} once, got the ids {_few(names)}")
+        if wrong := [name for name in names.values() if not isinstance(name, str)]:
+            raise ValueError(f"id2label must give each label a name in letters, got {wrong[0]!r}")
+        count = len(names) if count is None else count
+    if problem_type == "single_label_classification" and count == 1:
+        raise ValueError(
+            "problem_type='single_label_classification' chooses among at least 2 labels, got num_labels=1: set "
+            "num_labels=2, or problem_type='regression'"
+        )
+
+
+def check_token_ids(ids: Mapping[str, Any], vocab_size: int | None) -> None:
+    """Check that special tokens are tokens.
+
+    Args:
+        ids: by field, a token id, a list of them, or None.
+        vocab_size: how many tokens there are; None for a signal, which has none.
+
+    Raises:
+        ValueError: an id is no integer, or is none of the vocabulary's.
+    """
+    for name, given in ids.items():
+        for number in given if isinstance(given, list | tuple) else [given]:
+            if number is None:
+                continue
+            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+                raise ValueError(f"{name} must be a token id, 0 or more, or None, got {number!r}")
+            if vocab_size is not None and number >= vocab_size:
+                raise ValueError(f"{name} must be below vocab_size={vocab_size}, got {number}")
+
+
+def check_words(dtype: object, architectures: object, weights_file: object) -> None:
+    """Check the fields that are words.
+
+    Args:
+        dtype: a floating-point type of torch, or its name, or None.
+        architectures: class names, or None.
+        weights_file: ``transformers_weights``, the one safetensors file to read instead of the usual one, or None.
+
+    Raises:
+        ValueError: the message names the field.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise ValueError(
+            f"dtype must be a floating-point type of torch, such as 'float32' or 'bfloat16', got {dtype!r}"
+        )
+    if architectures is not None and not (
+        isinstance(architectures, list | tuple) and all(isinstance(name, str) for name in architectures)
+    ):
+        raise ValueError(f"architectures must be a list of class names, got {architectures!r}")
+    if weights_file is not None:
+        is_plain = isinstance(weights_file, str) and PurePosixPath(weights_file).name == weights_file
+        if not is_plain or not str(weights_file).endswith(".safetensors"):
+            raise ValueError(f"transformers_weights must name a *.safetensors file of the folder, got {weights_file!r}")
+
+
+def _few(names: Mapping[Any, Any]) -> str:
+    first = [str(key) for key, _ in zip(names, range(6), strict=False)]
+    return ", ".join(first[:5]) + (", …" if len(first) > 5 else "")
