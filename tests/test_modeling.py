@@ -387,7 +387,7 @@ REFUSED = [
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(2, 4)}, ValueError, r"attention_mask.*\(2, 4\)"),
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(3, 5)}, ValueError, r"attention_mask.*\(3, 5\)"),
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(5)}, ValueError, r"attention_mask.*\(5,\)"),
-    ({}, {"input_ids": IDS, "past_key_values": keys_and_values()}, TypeError, "past_key_values must hold LMU memories"),
+    ({}, {"input_ids": IDS, "past_key_values": keys_and_values()}, TypeError, "cache must hold LMU memories"),
     (
         BOTH_WAYS["both ways lmu"],
         {"input_ids": IDS, "use_cache": True},
