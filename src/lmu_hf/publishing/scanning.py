@@ -1,7 +1,7 @@
 """Looks for tokens, keys and passwords in everything that a push would send, by the patterns of detect-secrets."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -45,8 +45,9 @@ def refuse_secrets(files: dict[str, Path]) -> None:
 @cache
 def _patterns() -> tuple[BasePlugin, ...]:
     """All detectors that know the form of a secret. Those of entropy would take hashes and vocabularies for one."""
-    found = (kind for _, kind in sorted(get_mapping_from_secret_type_to_class().items()))
-    known = (kind() for kind in found if issubclass(kind, RegexBasedDetector) and kind is not IPPublicDetector)
+    found: Mapping[str, type[BasePlugin]] = get_mapping_from_secret_type_to_class()
+    kinds = (found[name] for name in sorted(found))
+    known = (kind() for kind in kinds if issubclass(kind, RegexBasedDetector) and kind is not IPPublicDetector)
     return HubTokenDetector(), *known
 
 
