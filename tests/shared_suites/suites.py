@@ -86,6 +86,7 @@ class SharedSuite(ModelTesterMixin):
     def test_config(self) -> None:
         self.config_tester.run_common_tests()
 
+    @torch.no_grad()
     def test_cache_by_either_name(self) -> None:
         if not self.model_tester.carries:
             self.skipTest("nothing is carried")
