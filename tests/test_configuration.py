@@ -477,3 +477,45 @@ def test_a_refusal_does_not_walk_over_the_layers(monkeypatch):
 @pytest.mark.parametrize("layers", [10**19, -(10**19)])
 def test_a_count_of_layers_is_checked_before_a_list_of_them_is_made(layers):
     assert "num_hidden_layers" in refusal(num_hidden_layers=layers)
+
+
+# --------------------------------------------------------------------------- what transformers' own fields say
+
+INHERITED = [
+    ({"num_labels": 10**7}, "num_labels must be an integer from 1 to 1000000, got 10000000"),
+    ({"num_labels": -3}, "num_labels must be an integer from 1 to 1000000, got -3"),
+    ({"num_labels": 2.5}, "num_labels must be an integer from 1 to 1000000, got 2.5"),
+    ({"id2label": {0: "a", 2: "b"}}, "id2label must name each of 0 … 1 once, got the ids 0, 2"),
+    ({"id2label": {0: 1}}, "id2label must give each label a name in letters, got 1"),
+    ({"id2label": {}}, "num_labels must be an integer from 1 to 1000000, got 0"),
+    ({"problem_type": "guess"}, "problem_type must be one of ('regression', "),
+    ({"problem_type": "single_label_classification", "num_labels": 1}, "got num_labels=1: set num_labels=2"),
+    ({"pad_token_id": -1}, "pad_token_id must be a token id, 0 or more, or None, got -1"),
+    ({"eos_token_id": [1, 999]}, "eos_token_id must be below vocab_size=256, got 999"),
+    ({"sep_token_id": 256}, "sep_token_id must be below vocab_size=256, got 256"),
+    ({"dtype": "load"}, "dtype must be a floating-point type of torch, such as 'float32' or 'bfloat16', got 'load'"),
+    ({"dtype": "int32"}, "got 'int32'"),
+    ({"architectures": "LMUModel"}, "architectures must be a list of class names, got 'LMUModel'"),
+    ({"transformers_weights": "adapter_model.bin"}, "must name a *.safetensors file of the folder"),
+    ({"transformers_weights": "../x.safetensors"}, "must name a *.safetensors file of the folder"),
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("fields", "message"), INHERITED, ids=str)
+def test_inherited_fields_are_refused_by_name(fields, message):
+    assert message in refusal(**fields)
+
+
+def test_inherited_fields_are_checked_where_they_are_assigned_and_saved(tmp_path):
+    config = LMUConfig(num_labels=5)
+    with pytest.raises(ValueError, match="num_labels must be an integer from 1 to 1000000, got 10000000"):
+        config.num_labels = 10**7
+    assert config.num_labels == 5
+    config.eos_token_id = 256
+    with pytest.raises(StrictDataclassError, match="eos_token_id must be below vocab_size=256, got 256"):
+        config.save_pretrained(tmp_path)
+
+
+def test_a_signal_has_no_vocabulary_that_ids_could_leave():
+    assert LMUConfig(input_size=1, eos_token_id=999).eos_token_id == 999

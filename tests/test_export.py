@@ -159,3 +159,41 @@ def test_the_scanned_form_is_the_recurrence(order, n, block, carried):
         outcomes.append([m, final, *torch.autograd.grad(m.square().sum() + final.pow(3).sum(), given)])
     for expected, got in zip(*outcomes, strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-11 * expected.abs().max().item())
+
+
+# --------------------------------------------------------------------------- by hand
+
+BY_HAND = {
+    "language": (LMUForCausalLM, {}),
+    "body": (LMUModel, {"block_type": "highway"}),
+    "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2}),
+    "maximum": (LMUForSequenceClassification, {"pooling": "max", "bidirectional": True}),
+    "mean": (LMUForSequenceClassification, {"pooling": "mean", "block_type": "lmu", "hidden_act": "identity"}),
+    "last": (LMUForSequenceClassification, {}),
+}
+
+
+def read(model, b: int, n: int) -> dict:
+    if model.config.vocab_size is None:
+        return {"input_values": torch.randn(b, n, 2)}
+    return {"input_ids": torch.randint(11, (b, n))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "changes"), BY_HAND.values(), ids=BY_HAND)
+def test_any_model_is_exported_by_hand_with_a_free_batch_and_length(kind, changes):
+    model = make(kind, **changes)
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("time")}
+    inputs = read(model, 2, 70)
+    program = torch.export.export(model, (), inputs, dynamic_shapes=dict.fromkeys(inputs, free)).module()
+    for b, n in ((2, 70), (3, 7), (1, 300)):
+        inputs = read(model, b, n)
+        with torch.no_grad():
+            assert (program(**inputs).to_tuple()[0] - model(**inputs).to_tuple()[0]).abs().max() < 1e-5
+
+
+def test_a_form_that_unrolls_one_length_is_refused_by_name():
+    model = make(LMUForCausalLM, memory_form="fft")
+    free = {"input_ids": {1: torch.export.Dim.AUTO}}
+    with pytest.raises(ValueError, match="memory_form='fft' has a graph for one length alone"):
+        torch.export.export(model, (), read(model, 2, 70), dynamic_shapes=free)
