@@ -15,14 +15,14 @@ from pathlib import Path
 
 from lmu_hf.publishing.card import write_cards
 from lmu_hf.publishing.folder import build, files_of
-from lmu_hf.publishing.hub import PushError, push
+from lmu_hf.publishing.hub import push
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import ScriptParser
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("run", type=Path, nargs="?", help="a finished run folder")
     parser.add_argument("--push", action="store_true", help="push, and not only lay out what would be pushed")
     parser.add_argument("--repo_id", help="org/name on the Hub")
@@ -42,24 +42,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Write the folder, list it, and push it if told."""
     args = parse_args(argv)
-    try:
-        if args.cards:
-            for path in write_cards(*args.cards):
-                print(path)
-            return
-        if not args.push:
-            folder = build(args.run, args.repo_id)
-            for name, path in files_of(folder).items():
-                print(f"{path.stat().st_size:>12,}  {name}")
-            print(f"{folder}: this is what --push --repo_id org/name would send, as one commit")
-            return
+    if args.cards:
+        for path in write_cards(*args.cards):
+            print(path)
+    elif args.push:
         commit = push(args.run, args.repo_id, private=args.private, revision=args.revision, create_pr=args.create_pr)
-    except (PushError, OSError, ValueError) as error:
-        raise SystemExit(f"push_to_hub.py: error: {error}") from None
-    print(commit.pr_url or commit.commit_url)
+        print(commit.pr_url or commit.commit_url)
+    else:
+        folder = build(args.run, args.repo_id)
+        for name, path in files_of(folder).items():
+            print(f"{path.stat().st_size:>12,}  {name}")
+        print(f"{folder}: this is what --push --repo_id org/name would send, as one commit")
 
 
 if __name__ == "__main__":

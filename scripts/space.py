@@ -15,6 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lmu_hf.training.failures import script
+from lmu_hf.training.flags import ScriptParser
+
 # Tab → the script and the flags that train its model on embedded data, and the run folder that they leave.
 RECIPES = {
     "digits": ("train_psmnist.py", ["--recipe", "digits"], "digits-perm0-seed0"),
@@ -26,9 +29,7 @@ RECIPES = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Which tabs, with which models, served where."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("--tabs", nargs="*", choices=list(RECIPES), default=list(RECIPES), help="default: all")
     parser.add_argument("--models", type=models_by_tab, default={}, help="JSON: tab → folder or Hub name")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="run folders (default: %(default)s)")
@@ -59,14 +60,15 @@ def models_by_tab(words: str) -> dict[str, str]:
 
 def model_of(tab: str, runs: Path) -> str:
     """The folder of a tab's model, trained now if it is not there."""
-    script, flags, name = RECIPES[tab]
+    trainer, flags, name = RECIPES[tab]
     if not (runs / name / "run.json").exists():
-        print(f"training the model of {tab!r}: {script} {' '.join(flags)}", flush=True)
-        words = [str(Path(__file__).with_name(script)), *flags, "--resume_from_checkpoint", "auto"]
+        print(f"training the model of {tab!r}: {trainer} {' '.join(flags)}", flush=True)
+        words = [str(Path(__file__).with_name(trainer)), *flags, "--resume_from_checkpoint", "auto"]
         subprocess.run([sys.executable, *words, "--output_dir", str(runs / name)], check=True)
     return str(runs / name / "model")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)

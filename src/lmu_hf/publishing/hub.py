@@ -24,7 +24,7 @@ FAILURES = (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError, Connectio
 TRANSIENT = (408, 409, 429, 500, 502, 503, 504)
 
 
-class PushError(RuntimeError):
+class PushError(OSError):
     """A push that came to nothing: the repository holds what it held. No access token is in the message."""
 
 
