@@ -37,9 +37,10 @@ def memory_scanned(
     final, entry = carry(first, (x @ H_reversed).permute(2, 0, 1, 3), power.T)
     m = torch.cat([entry.permute(1, 2, 0, 3), x], dim=-1) @ chunk
     m = m.unflatten(3, (L, -1)).flatten(2, 3).transpose(1, 2)
-    if initial is None:
-        return m[:, missing:], final
-    return m[:, :n], m[:, n - 1]
+    # By their numbers: that a slice of n steps lies within these blocks is more than torch.export can prove.
+    steps = torch.arange(n, device=u.device)
+    m = m.index_select(1, steps + missing if initial is None else steps)
+    return m, final if initial is None else m[:, -1]
 
 
 def carry(memory: Tensor, ends: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
