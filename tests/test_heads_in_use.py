@@ -243,7 +243,7 @@ def test_the_training_loss_is_on_the_scale_of_the_evaluation_loss(tmp_path):
 
 @pytest.mark.slow
 def test_the_trainer_learns_and_predicts(tmp_path):
-    trainer, _ = train(tmp_path, batch=4, accumulation=2, epochs=30, learning_rate=0.3)
+    trainer, _ = train(tmp_path, batch=4, accumulation=2, epochs=30, learning_rate=0.1)
     torch.manual_seed(0)
     before = LMUForSequenceClassification(tiny()).eval()
     rows = torch.utils.data.default_collate([Rows()[index] for index in range(16)])
