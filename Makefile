@@ -11,7 +11,7 @@ NEWEST := cache generation decoding modeling seq2seq heads pipelines hub version
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all newest matrix lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
+.PHONY: help install demo test test-slow test-all suites newest matrix lint bench reproduce-psmnist reproduce-psmnist-large reproduce-psmnist-plain reproduce-smnist reproduce-python-sources \
 	reproduce-dates reproduce-multi30k reproduce-evbnews reproduce-mackey-glass reproduce-sentences reproduce-linear reproduce-spelling reproduce-aligned reproduce-imdb reproduce-imdb-lm reproduce-characters space table card push docs clean
 
 help:  ## list the verbs
@@ -34,6 +34,9 @@ test-slow: install  ## run the slow tests
 	$(RUN) $(TEST) -m slow
 
 test-all: test test-slow  ## run every test
+
+suites: install  ## run transformers' own shared test suites on every class
+	$(RUN) tests/shared_suites/run.py --jobs $(JOBS) --output records/shared_suites.json
 
 newest: install  ## test generation, heads, caches, pipelines and the Hub with the newest transformers, torch as pinned
 	$(RUN) tests/matrix.py newest --keep torch -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
