@@ -4,6 +4,7 @@
 import copy
 from dataclasses import fields
 from difflib import get_close_matches
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -215,12 +216,13 @@ class LMUConfig(PreTrainedConfig):
     @property
     def num_labels(self) -> int | None:
         """How many labels there are: as many as `id2label` names."""
-        return PreTrainedConfig.num_labels.fget(self)
+        return super().num_labels
 
     @num_labels.setter
     def num_labels(self, num_labels: int) -> None:
         check_num_labels(num_labels)
-        PreTrainedConfig.num_labels.fset(self, num_labels)
+        inherited: Any = PreTrainedConfig.num_labels
+        inherited.fset(self, num_labels)
 
     @property
     def layer_types(self) -> list[str]:

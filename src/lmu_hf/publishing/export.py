@@ -202,9 +202,7 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
     """
     model = copy.deepcopy(model).float().eval().requires_grad_(False)
     for layer in model.modules():
-        if isinstance(
-            layer, LMULayer
-        ):  # whatever the config says, of a length that is free it must be none that unrolls
+        if isinstance(layer, LMULayer):  # the one word that serves a length that is free and one that is not
             layer.memory_form = "auto"
     if isinstance(model, LMUForImageClassification):
         size = model.config.image_size or 0  # the class asks for one
