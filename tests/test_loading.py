@@ -1,6 +1,7 @@
 """Weights are loaded whole or not at all: of a body every tensor, of a head what there is, of a folder its files."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,12 @@ NORM = "model.norm.weight"
 
 def small(**changes) -> LMUConfig:
     return LMUConfig(**{**SMALL, **changes})
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch) -> None:
+    """What transformers logs reaches pytest."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ TRANSFERS = {
         LMUForSequenceClassification,
         AutoModelForSequenceClassification,
         {"num_labels": 5, "ignore_mismatched_sizes": True},
-        "made anew, of another shape: classifier.out.bias (3,) for (5,)",
+        "Reinit due to size mismatch: classifier.out.bias (3,) for (5,)",
     ),
 }
 

@@ -20,7 +20,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 from transformers.utils.loading_report import LoadStateDictInfo
 from transformers.utils.logging import get_logger
 
-logger = get_logger(__name__)
+logger = get_logger(PreTrainedModel.__module__)  # where tools look for what loading says
 
 HEADS = ("lm_head", "classifier", "head", "votes", "alignment", "permutation")  # of every class, beside its body
 WHERE = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -232,7 +232,7 @@ def _speak(model: PreTrainedModel, place: str, loose: bool, info: LoadStateDictI
     left = sorted({name.partition(".")[0] for name in info.unexpected_keys} & set(HEADS))
     said = [f"new: {', '.join(new)}"] if new else []
     said += [f"left behind: {', '.join(left)}"] if left else []
-    said += [f"made anew, of another shape: {_listed(shapes)}"] if shapes else []
+    said += [f"Reinit due to size mismatch: {_listed(shapes)}"] if shapes else []
     if said + faults:
         logger.warning("%s from %s: %s", type(model).__name__, place, "; ".join(said + faults))
 
