@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, DynamicCache, StaticCache
 
 from lmu_hf import LMUForCausalLM
 from lmu_hf.cache_lmu import LMUCacheLayer, load_memories, save_memories
+from lmu_hf.cache_names import cache_of
 from lmu_hf.configuration_lmu import LMUConfig
 
 B, D_U, D = 3, 2, 4
@@ -278,3 +279,57 @@ def test_files_that_hold_no_memories_are_refused_by_name(cache, tmp_path):
         (tmp_path / "cut").write_bytes(whole[:length])
         with pytest.raises(ValueError, match="cut cannot be read"):
             load_memories(tmp_path / "cut", CONFIG)
+
+
+# --------------------------------------------------------------------------- modes do not outlive a call
+
+
+def test_memories_of_a_stream_can_be_used_anywhere():
+    model = LMUForCausalLM(CONFIG).eval()
+    ids = torch.arange(1, 7)[None]
+    whole = model(ids).logits
+    memories = DynamicCache(config=model.config)
+    stream = model.stream(ids[:, :3], past_key_values=memories)
+    next(stream)
+    del stream  # half way
+    assert not any(tensor.is_inference() for layer in memories.layers for tensor in layer.tensors)
+    read = model(ids[:, 3:], past_key_values=memories)
+    torch.testing.assert_close(read.logits, whole[:, 3:], rtol=0, atol=1e-5)
+    read.logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    memories.reset()
+    memories.batch_repeat_interleave(2)
+    model.generate(ids.expand(2, -1), past_key_values=memories, max_new_tokens=2)
+
+
+def test_memories_made_in_inference_mode_can_be_used_outside_it():
+    model = LMUForCausalLM(CONFIG).eval()
+    ids = torch.arange(1, 7)[None]
+    with torch.inference_mode():
+        memories = cache_of(model(ids, use_cache=True))
+        memories.batch_repeat_interleave(3)
+        memories.reorder_cache(torch.tensor([2, 1, 0]))
+    tensors = [tensor for layer in memories.layers for tensor in layer.tensors]
+    assert not any(tensor.is_inference() or tensor.requires_grad for tensor in tensors)
+    following = ids.expand(3, -1)
+    read = model(following, past_key_values=memories)
+    torch.testing.assert_close(read.logits[:1], model(torch.cat([ids, ids], 1)).logits[:, 6:], rtol=0, atol=1e-5)
+    read.logits.sum().backward()
+
+
+def test_memories_with_gradients_are_kept_without_them_in_inference_mode():
+    layer = LMUCacheLayer()
+    layer.update_recurrent_state(memory_of(1, 2, 3).requires_grad_() * 1)
+    assert layer.memory.requires_grad
+    with torch.inference_mode():
+        layer.update_recurrent_state(memory_of(4, 5, 6))
+    assert not layer.memory.requires_grad and not layer.memory.is_inference()
+
+
+def test_other_caches_are_refused():
+    model = LMUForCausalLM(CONFIG).eval()
+    ids = torch.arange(1, 7)[None]
+    deeper = LMUConfig(hidden_size=8, num_hidden_layers=3, order=D, theta=9)
+    for other in (DynamicCache(), ((ids, ids),), DynamicCache(config=deeper)):
+        with pytest.raises(TypeError, match=r"cache must hold LMU memories: build it as DynamicCache\(config="):
+            model(ids, past_key_values=other)

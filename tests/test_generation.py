@@ -1,5 +1,6 @@
 """A next-token head: trained in parallel, generating as a recurrent network. One network, two ways to run it."""
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
 
-from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf import LMUConfig, LMUForCausalLM, load_memories, save_memories
+from lmu_hf.cache_names import cache_of
 from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep
 
 VOCABULARY = 29
@@ -288,3 +290,124 @@ def test_the_cache_keeps_its_size_and_counts_its_tokens():
             sizes.add(sum(layer.memory.numel() for layer in cache.layers))
         assert cache.get_seq_length() == 52
     assert sizes == {2 * model.config.state_size}
+
+
+# --------------------------------------------------------------------------- turns after padded batches
+
+PADDED = {
+    "one row on the left": [[0, 0, 1, 1, 1, 1]],
+    "every row on the left": [[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1]],
+    "every row on the right": [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]],
+    "holes": [[0, 1, 0, 1, 0, 0], [0, 1, 1, 0, 1, 0]],
+}
+HOW = {
+    "dynamic": {},
+    "static": {"cache_implementation": "static"},
+    "one column at a time": {"prefill_chunk_size": 1},
+    "two columns at a time": {"prefill_chunk_size": 2},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, BLOCKS["n-grams"]], ids=["plain", "n-grams"])
+@pytest.mark.parametrize("mask", PADDED.values(), ids=PADDED)
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_a_turn_after_a_padded_batch_is_one_long_call(changes, mask, how):
+    model, mask = build(changes), torch.tensor(mask)
+    full = {"return_dict_in_generate": True, "output_logits": True}
+    first = greedy(model, draw(*mask.shape), 3, attention_mask=mask, **how, **full)
+    cache = cache_of(first)
+    assert cache.get_seq_length() == mask.shape[1] + 2  # columns; the last token has not been read
+    ids = torch.cat([first.sequences, draw(len(mask), 4)], dim=1)
+    mask = torch.cat([mask, torch.ones(len(mask), 7, dtype=torch.int64)], dim=1)
+    pieces = {name: value for name, value in how.items() if name == "prefill_chunk_size"}
+    second = greedy(model, ids, 5, attention_mask=mask, past_key_values=cache, **pieces, **full)
+    expected = greedy(model, ids, 5, attention_mask=mask, **full)
+    assert (torch.stack(second.logits) - torch.stack(expected.logits)).abs().max() < 1e-10
+    assert torch.equal(second.sequences, expected.sequences)
+
+
+def test_beams_go_on_from_a_padded_batch():
+    model, ids, mask = build(), draw(2, 9), torch.ones(2, 9, dtype=torch.int64)
+    mask[0, :3], mask[1, :1] = 0, 0
+    cache = cache_of(model(ids[:, :5], attention_mask=mask[:, :5], use_cache=True))
+    cache.batch_repeat_interleave(3)
+    beams = {"attention_mask": mask, "num_beams": 3}
+    assert torch.equal(greedy(model, ids, 5, cache=cache, **beams), greedy(model, ids, 5, **beams))
+
+
+def test_columns_of_padding_alone_are_counted_and_not_read():
+    model, ids = build(BLOCKS["n-grams"]), draw(2, 5)
+    cache = cache_of(model(ids, use_cache=True))
+    before = [tensor.clone() for tensor in cache.layers[0].tensors]
+    model(draw(2, 4), attention_mask=torch.zeros(2, 4, dtype=torch.int64), cache=cache)
+    assert cache.get_seq_length() == 9
+    for k, tensor in enumerate(cache.layers[0].tensors):
+        assert k == 1 or torch.equal(tensor, before[k])
+
+
+def test_memories_of_a_padded_batch_are_kept_with_their_count(tmp_path):
+    model, ids, mask = build(), draw(2, 8), torch.ones(2, 8, dtype=torch.int64)
+    mask[:, :3] = 0
+    cache = cache_of(model(ids[:, :6], attention_mask=mask[:, :6], use_cache=True))
+    save_memories(cache, tmp_path / "memories.safetensors", model.config)
+    again = load_memories(tmp_path / "memories.safetensors", model.config)
+    assert again.get_seq_length() == 6
+    assert torch.equal(greedy(model, ids, attention_mask=mask, cache=again), greedy(model, ids, attention_mask=mask))
+
+
+# --------------------------------------------------------------------------- other prompts, and other modes
+
+
+def test_embeddings_are_a_prompt():
+    model, ids, mask = build(), draw(2, 6), torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6])
+    embedded = model.get_input_embeddings()(ids)
+    expected = greedy(model, ids, attention_mask=mask)
+    assert torch.equal(greedy(model, None, inputs_embeds=embedded, attention_mask=mask), expected[:, 6:])
+    assert torch.equal(greedy(model, ids, inputs_embeds=embedded, attention_mask=mask), expected)
+    with pytest.raises(ValueError, match="prefill_chunk_size cuts token ids into pieces: leave it out"):
+        greedy(model, None, inputs_embeds=embedded, prefill_chunk_size=2)
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+def test_a_model_in_training_under_checkpoints_generates(reentrant):
+    model, ids = build(), draw(2, 6)
+    expected = greedy(model, ids)
+    model.train()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    assert torch.equal(greedy(model, ids), expected)
+    asked = model(ids, labels=ids, use_cache=True)
+    given = model(ids, labels=ids, cache=DynamicCache(config=model.config))
+    assert cache_of(asked) is None and cache_of(given) is None
+    assert asked.loss == given.loss == model(ids, labels=ids).loss
+
+
+WRONG_PROMPTS = {
+    "a list": ([[1, 2]], TypeError, r"must be a tensor, got list: give torch.as_tensor\("),
+    "an array": (numpy.array([[1, 2]]), TypeError, r"must be a tensor, got ndarray: give torch.as_tensor\("),
+    "what a tokenizer returns": (
+        {"input_ids": torch.ones(1, 2)},
+        TypeError,
+        r".*got dict: give what it holds .*as \*\*",
+    ),
+    "nothing": (torch.zeros(1, 0, dtype=torch.int64), ValueError, r".*at least one step, got .*such as bos_token_id"),
+    "one number": (torch.tensor(3), ValueError, r"must be \(batch, time\), got \(\)"),
+    "one row": (torch.tensor([1, 2]), ValueError, r"must be \(batch, time\), got \(2,\): of a single sequence, give"),
+}
+
+
+@pytest.mark.parametrize("wrong, kind, message", WRONG_PROMPTS.values(), ids=WRONG_PROMPTS)
+def test_a_wrong_prompt_is_refused_in_one_line(wrong, kind, message):
+    model = build()
+    with pytest.raises(kind, match=f"^inputs {message}"):
+        greedy(model, wrong)
+    with pytest.raises(kind, match=f"^input_ids {message}"):
+        greedy(model, None, input_ids=wrong)
+    with pytest.raises(kind, match=f"^input_ids {message}"):
+        model(wrong)
+    if not (isinstance(wrong, Tensor) and wrong.ndim == 1):  # a stream has one row
+        with pytest.raises(kind, match=f"^input_ids {message}"):
+            next(model.stream(wrong))
+    with pytest.raises(TypeError, match=r"^attention_mask must be a tensor, got list"):
+        greedy(model, draw(1, 2), attention_mask=[[1, 1]])
+    with pytest.raises(TypeError, match=r"^attention_mask must be a tensor, got list"):
+        model(draw(1, 2), attention_mask=[[1, 1]])

@@ -12,6 +12,7 @@ from tiny_stacks import (
     CAUSAL,
     EVERY,
     LONG,
+    WIDTH,
     assert_near,
     build,
     draw_ids,
@@ -225,7 +226,7 @@ def test_a_past_that_checkpointing_cannot_carry_is_refused():
     model, ids = build({}), draw_ids(2, 12)
     past = model(ids[:, :6]).past_key_values
     model.train().activation_checkpointing_enable()
-    with pytest.raises(ValueError, match=r"checkpointing .* past_key_values"):
+    with pytest.raises(ValueError, match=r"checkpointing .* cache"):
         model(ids[:, 6:], past_key_values=past)
 
 
@@ -386,7 +387,7 @@ REFUSED = [
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(2, 4)}, ValueError, r"attention_mask.*\(2, 4\)"),
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(3, 5)}, ValueError, r"attention_mask.*\(3, 5\)"),
     ({}, {"input_ids": IDS, "attention_mask": torch.ones(5)}, ValueError, r"attention_mask.*\(5,\)"),
-    ({}, {"input_ids": IDS, "past_key_values": keys_and_values()}, TypeError, "past_key_values must hold LMU memories"),
+    ({}, {"input_ids": IDS, "past_key_values": keys_and_values()}, TypeError, "cache must hold LMU memories"),
     (
         BOTH_WAYS["both ways lmu"],
         {"input_ids": IDS, "use_cache": True},
@@ -488,6 +489,46 @@ def test_checkpointing_runs_blocks_twice_for_the_same_gradients(changes, masked)
     model.activation_checkpointing_disable()
     gradients()
     assert len(calls) == once
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+@pytest.mark.parametrize("block", ["lmu", "highway", "residual", "sandwich"])
+def test_a_signal_is_learnt_from_under_checkpoints(block, reentrant):
+    signal = {"vocab_size": None, "input_size": WIDTH, "block_type": block}
+    model, values = build(signal).train(), torch.randn(2, 9, WIDTH, dtype=torch.float64)
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        model(input_values=values).last_hidden_state.square().sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    expected = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    assert all(torch.equal(a, b) for a, b in zip(gradients(), expected, strict=True))
+    assert not values.requires_grad
+
+
+def test_frozen_embeddings_leave_blocks_to_be_learnt_under_checkpoints():
+    model = build({}).train()
+    model.embed_tokens.requires_grad_(False)
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model(draw_ids(2, 5)).last_hidden_state.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.layers.parameters())
+
+
+@pytest.mark.parametrize("changes", EVERY.values(), ids=EVERY)
+@pytest.mark.parametrize("how", ["left", "right", "holes", "packed"])
+def test_states_that_are_returned_have_gradients(changes, how):
+    model, ids = build(changes), draw_ids(3, 12)
+    given = {"attention_mask": padded(how, 12)} if how != "packed" else {"position_ids": torch.arange(12)[None] % 5}
+    plain = model(ids, **given).last_hidden_state
+    read = model(ids, **given, output_hidden_states=True)
+    assert torch.equal(read.last_hidden_state, plain)
+    gradients = torch.autograd.grad(read.last_hidden_state.square().sum(), read.hidden_states)
+    for gradient in gradients:
+        assert gradient.shape[:2] == ids.shape and bool(gradient.any())
+        if how != "packed":
+            assert not gradient[~padded(how, 12)].any()
 
 
 def test_the_older_name_of_checkpointing_works_too():

@@ -481,7 +481,7 @@ def test_a_packed_row_neither_goes_on_nor_has_several_rows_of_ends():
     model = build(LMUForCausalLM).eval()
     past = model(ROW).past_key_values
     assert isinstance(past, DynamicCache)
-    with pytest.raises(ValueError, match="leave past_key_values out"):
+    with pytest.raises(ValueError, match=r"leave cache .past_key_values. out"):
         model(ROW, past_key_values=past, position_ids=torch.tensor([[6, 7, 8, 0, 1, 2]]) * 0)
     with pytest.raises(ValueError, match="leave attention_mask out"):
         model.model(ROW, ROW, segments=Segments((3, 3)))

@@ -11,6 +11,7 @@ from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_see
 
 from lmu_hf import LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import Source
+from lmu_hf.cache_names import cache_of
 
 SHALLOW = {"num_hidden_layers": 1, "theta": 30.0, "num_decoder_layers": 2, "decoder_theta": [4.0, 20.0]}
 FEW = settings(max_examples=8)
@@ -359,3 +360,66 @@ def test_attention_over_the_source_starts_smaller_where_the_config_says_so():
         decoder = LMUForConditionalGeneration(tiny(residual_initializer_scale=scale)).get_decoder()
         ends.append([block.cross_attention.output.weight for block in decoder.layers])
     assert_close(ends[1], [0.125 * weight for weight in ends[0]])
+
+
+@pytest.mark.parametrize("mask", [None, [[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]]], ids=["whole", "padded"])
+def test_states_and_weights_that_are_returned_have_gradients(mask):
+    model, source, target = build(), draw(2, 7), started(draw(2, 4))
+    mask = None if mask is None else torch.tensor(mask)
+    read = model(
+        input_ids=source,
+        attention_mask=torch.tensor([[1] * 7, [0, 0, 1, 1, 1, 1, 1]]),
+        decoder_input_ids=target,
+        decoder_attention_mask=mask,
+        output_hidden_states=True,
+        output_attentions=True,
+    )
+    assert read.cross_attentions[0].shape == (2, 2, 5, 7)
+    returned = (*read.encoder_hidden_states, *read.decoder_hidden_states, *read.cross_attentions)
+    assert all(bool(gradient.any()) for gradient in torch.autograd.grad(read.logits.square().sum(), returned))
+
+
+def test_embeddings_are_a_source():
+    model, source = build(), draw(2, 7)
+    mask = torch.tensor([[1] * 7, [0, 0, 1, 1, 1, 1, 1]])
+    embedded = model.get_input_embeddings()(source)
+    expected = greedy(model, source, attention_mask=mask)
+    assert torch.equal(greedy(model, None, inputs_embeds=embedded, attention_mask=mask), expected)
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+def test_a_translator_in_training_under_checkpoints_generates(reentrant):
+    model, source = build(), draw(2, 7)
+    target, expected = started(draw(2, 4)), greedy(model, source)
+    model.train()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    assert torch.equal(greedy(model, source), expected)
+    read = model(input_ids=source, decoder_input_ids=target, use_cache=True)
+    assert cache_of(read) is None
+    read.logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_turn_after_a_padded_target_is_one_long_call():
+    model, source, target = build(), draw(2, 7), started(draw(2, 8))
+    mask = torch.ones(2, 9, dtype=torch.int64)
+    mask[0, 1:4], mask[1, 2:3] = 0, 0
+    read = model(input_ids=source, decoder_input_ids=target[:, :5], decoder_attention_mask=mask[:, :5], use_cache=True)
+    cache = cache_of(read)
+    assert cache.get_seq_length() == 5
+    given = {"decoder_input_ids": target, "decoder_attention_mask": mask}
+    assert torch.equal(greedy(model, source, 4, **given, cache=cache), greedy(model, source, 4, **given))
+
+
+@pytest.mark.parametrize("name", ["decoder_input_ids", "input_ids"])
+def test_a_wrong_source_or_target_is_refused_in_one_line(name):
+    model = build()
+    given = {"input_ids": draw(1, 3), "decoder_input_ids": started(draw(1, 3))}
+    for wrong, kind, message in (
+        ([[1, 2]], TypeError, f"^{name} must be a tensor, got list"),
+        (torch.tensor([1, 2]), ValueError, rf"^{name} must be \(batch, time\), got \(2,\)"),
+        (draw(1, 0), ValueError, f"^{name} must hold at least one sequence of at least one step"),
+    ):
+        for call in (model, model.generate):
+            with pytest.raises(kind, match=message):
+                call(**{**given, name: wrong})

@@ -10,7 +10,7 @@ from .configuration_lmu import LMUConfig
 from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
 from .lstm import LSTMLayer
-from .ragged import Segments, last_step
+from .ragged import Packing, Segments, last_step
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,27 @@ class Source:
         mask: (b, n_s), true at real steps; None if all are.
         cache: where keys and values, once made, are kept for the steps to come; or None.
         weights: a list that each layer's attention weights (b, heads, n, n_s) are added to; or None.
+        rows: how to lay those in rows as they were given, if masked steps were taken out of them.
     """
 
     states: Tensor
     mask: Tensor | None = None
     cache: EncoderDecoderCache | None = None
     weights: list[Tensor] | None = None
+    rows: Packing | None = None
+
+    def keep(self, weights: Tensor) -> Tensor:
+        """Add a layer's weights to those that are returned, if any are; from those, then, the layer goes on.
+
+        So they are part of the graph, and have gradients.
+        """
+        if self.weights is None:
+            return weights
+        if self.rows is None:
+            self.weights.append(weights)
+            return weights
+        self.weights.append(self.rows.unpack(weights.transpose(1, 2)).transpose(1, 2))
+        return self.rows.pack(self.weights[-1].transpose(1, 2)).transpose(1, 2)
 
 
 @dataclass(frozen=True)

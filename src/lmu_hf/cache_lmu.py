@@ -1,4 +1,4 @@
-"""What a layer remembers between two calls: its memory, how many columns it has read, and the last tokens if n-grams ask.
+"""What a layer remembers between calls: its memory, how many columns it has read, and the last tokens for n-grams.
 
 The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(config=model.config)`` and
 ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one

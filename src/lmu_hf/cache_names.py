@@ -11,7 +11,7 @@ BOTH_NAMES = ("cache", "past_key_values")
 # Under these, models of other families take theirs.
 FOREIGN_NAMES = ("cache_params", "past_key_value", "layer_past", "state", "mems", "past_buckets_states")
 AnyCache = TypeVar("AnyCache", bound=Cache)
-Output = TypeVar("Output", bound=type[ModelOutput])
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 def one_cache(cache: AnyCache | None, past_key_values: AnyCache | None, others: dict[str, Any]) -> AnyCache | None:
@@ -54,11 +54,11 @@ def cache_of(output: ModelOutput) -> Any:
 
 
 @dataclass_transform()
-def output_with_cache(output: Output) -> Output:
+def output_with_cache(output: type[Output]) -> type[Output]:
     """Make a dataclass of a model's output, whose field ``cache`` then has the installed transformers' name for it."""
     fields = output.__annotations__
     if CACHE_NAME != "cache":
         output.__annotations__ = {CACHE_NAME if name == "cache" else name: fields[name] for name in fields}
-        setattr(output, CACHE_NAME, output.cache)
-        del output.cache
+        setattr(output, CACHE_NAME, None)
+        delattr(output, "cache")
     return dataclass(output)

@@ -1,15 +1,16 @@
 """How the models that write text generate: transformers' ``generate``, with memories, and a stream of tokens."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import CompileConfig, GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import PreTrainedModel
 
-from .cache_names import BOTH_NAMES, CACHE_NAME, named, one_cache
+from .cache_names import CACHE_NAME, named, one_cache
 from .checking import check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep, piece_length
@@ -24,7 +25,7 @@ class LMUGenerationMixin(GenerationMixin):
     To be named before the model's class, which has a step to compile of its own.
     """
 
-    def generate(self, inputs: Tensor | None = None, *args, **kwargs) -> Any:  # type: ignore[override]
+    def generate(self, inputs: Tensor | None = None, *args, **kwargs) -> Any:
         """As transformers' own.
 
         Args:
@@ -41,7 +42,7 @@ class LMUGenerationMixin(GenerationMixin):
         if read["inputs_embeds"] is None:  # beside embeddings, ids are only what generated ones are put behind
             read |= {"inputs": inputs, "input_ids": kwargs.get("input_ids")}
         check_steps(**read)
-        cache = one_cache(*(kwargs.pop(name, None) for name in BOTH_NAMES), kwargs)
+        cache = one_cache(kwargs.pop("cache", None), kwargs.pop("past_key_values", None), kwargs)
         return super().generate(inputs, *args, **kwargs, **({} if cache is None else named(cache)))
 
     @staticmethod
@@ -58,7 +59,12 @@ class LMUGenerationMixin(GenerationMixin):
 class LMUCausalGenerationMixin(LMUGenerationMixin):
     """How a next-token model generates: prompts are read in pieces, tokens by a recorded step, or as a stream."""
 
-    def prepare_inputs_for_generation(  # type: ignore[override]  # what is not named travels in kwargs
+    # Of the model that this is mixed into.
+    config: Any
+    device: torch.device
+    lm_head: nn.Linear
+
+    def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
         next_sequence_length: int | None = None,
@@ -99,8 +105,9 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
     def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable:
         """One step of ``generate``: recorded on the CPU, unless a compilation was asked for; compiled elsewhere."""
         if self.device.type == "cpu" and compile_config is None:
-            return TokenStep(self)
-        return super().get_compiled_call(compile_config)
+            return TokenStep(cast(PreTrainedModel, self))
+        inherited: Any = super()
+        return inherited.get_compiled_call(compile_config)
 
     @torch.inference_mode()
     def stream(
@@ -142,7 +149,7 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
             raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
         carried = one_cache(cache, past_key_values, {})
         cache = DynamicCache(config=self.config) if carried is None else carried
-        step = TokenStep(self)
+        step = TokenStep(cast(PreTrainedModel, self))
         *read, ids = ids.split(piece_length(ids), dim=1)
         for piece in read:
             step.logits(piece, cache)

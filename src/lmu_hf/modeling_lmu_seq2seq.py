@@ -58,8 +58,7 @@ class CrossAttention(GradientCheckpointingLayer):
         if source.mask is not None:
             scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
-        if source.weights is not None:
-            source.weights.append(weights)
+        weights = source.keep(weights)
         return self.output((self.dropout(weights) @ values).transpose(1, 2).flatten(2))
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
@@ -148,11 +147,14 @@ class LMUDecoder(LMUModel):
         check_tensors(encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask)
         if encoder_hidden_states is None:
             raise ValueError("encoder_hidden_states (batch, source time, hidden_size) must be given")
-        _check_target(input_ids, inputs_embeds, attention_mask, encoder_hidden_states)
+        target = _check_target(input_ids, inputs_embeds, attention_mask, encoder_hidden_states)
         cache = self._both_caches(cache, use_cache, encoder_hidden_states)
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
         weights: list[Tensor] | None = [] if wants_weights else None
         mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
+        rows = None
+        if wants_weights and attention_mask is not None:
+            rows = Packing.from_mask(attention_mask[:, -target.shape[1] :])
         outputs = super().forward(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
@@ -160,12 +162,9 @@ class LMUDecoder(LMUModel):
             cache=None if cache is None else cache.self_attention_cache,
             use_cache=cache is not None,
             output_hidden_states=output_hidden_states,
-            source=Source(encoder_hidden_states, mask, cache, weights),
+            source=Source(encoder_hidden_states, mask, cache, weights, rows),
             return_dict=True,
         )
-        if weights and attention_mask is not None:
-            packing = Packing.from_mask(attention_mask[:, -outputs.last_hidden_state.shape[1] :])
-            weights = [packing.unpack(layer.transpose(1, 2)).transpose(1, 2) for layer in weights]
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=outputs.last_hidden_state,
             **named(cache),
@@ -195,8 +194,8 @@ class LMUDecoder(LMUModel):
         return given
 
 
-def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, states: Tensor) -> None:
-    """Complaints that must name the decoder's arguments, since the encoder has ones of the same names."""
+def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, states: Tensor) -> Tensor:
+    """What is to be read; complaints name the decoder's arguments, as the encoder has ones of the same names."""
     check_tensors(decoder_attention_mask=mask)
     name, target = ("decoder_input_ids", ids) if embeds is None else ("decoder_inputs_embeds", embeds)
     if target is None:
@@ -209,6 +208,7 @@ def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None
         raise ValueError(
             f"decoder_attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
         )
+    return target
 
 
 def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
