@@ -18,6 +18,7 @@ from lmu_hf.publishing.hub import _is_owned
 from lmu_hf.publishing.records import checked, own_record, own_rows
 from lmu_hf.publishing.scanning import refuse_secrets
 from lmu_hf.training.record import RunRecord
+from lmu_hf.training.run_folder import LOCK
 
 RECORDS = sorted(path.parent for path in (Path(__file__).parents[1] / "records").glob("*/run.json"))
 
@@ -96,7 +97,7 @@ def test_a_snapshot_in_the_hubs_cache_holds_its_own_blobs_and_no_others(run, tmp
     shutil.rmtree(run / "hub")
     repository = tmp_path / "models--org--runs"
     snapshot = repository / "snapshots" / "0123" / run.name
-    shutil.copytree(run, snapshot)
+    shutil.copytree(run, snapshot, ignore=shutil.ignore_patterns(LOCK))  # nobody uploads a lock
     (repository / "blobs").mkdir()
     for number, path in enumerate([path for path in snapshot.rglob("*") if path.is_file()]):
         shutil.move(path, repository / "blobs" / str(number))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .table import markdown
+from . import markup
 
 
 def render(folder: Path) -> dict[str, str]:
@@ -18,7 +18,7 @@ def versions_table(results: list[dict]) -> str:
     rows.append(["tests", *(_counts(result["tests"]) for result in results)])
     rows.append(["README's code", *(_counts(result["readme"]) for result in results)])
     rows.append(["`make demo`", *("passed" if result["demo"] == 0 else "failed" for result in results)])
-    return markdown(["", *(result["environment"] for result in results)], rows)
+    return markup.table(["", *(result["environment"] for result in results)], rows)
 
 
 def _counts(counts: dict[str, int]) -> str:
