@@ -127,7 +127,7 @@ def counted() -> Iterator[list[tuple[str, int, torch.dtype]]]:
 
 
 def bytes_sent(ranks: Ranks) -> None:
-    """What is sent is a memory per layer, backward one per rank, and b lengths: of any number of steps."""
+    """What is sent is a memory per layer, backward one per rank, b lengths and a count: of any number of steps."""
     config = LMUConfig(**SMALL, block_type="residual", memory_channels=3)
     model = LMUModel(config).double()
     seen = []
@@ -139,7 +139,7 @@ def bytes_sent(ranks: Ranks) -> None:
     memory = 2 * 3 * config.order
     forward = [("gather", memory, torch.float64)] * 2
     backward = [("scatter", memory * ranks.size, torch.float64)] * 2
-    assert seen[0] == [("gather", 2, torch.int64), *forward, *backward]
+    assert seen[0] == [("gather", 3, torch.int64), *forward, *backward]
 
 
 # --------------------------------------------------------------------------- whole models
