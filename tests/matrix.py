@@ -143,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.keep:
         if name.lower() not in pins():
             parser.error(f"--keep {name}: constraints.txt pins no such package")
-    results = [run(environment, args.keep, args.reuse, words) for environment in args.environments or ENVIRONMENTS]
+    chosen = args.environments or ENVIRONMENTS
+    results = [run(name, args.keep, args.reuse, words) for name in ENVIRONMENTS if name in chosen]
     if args.output:
         args.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for result in results:
