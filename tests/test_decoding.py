@@ -237,7 +237,7 @@ def test_three_hundred_tokens_leave_nothing_behind(way):
     list(islice(tokens, 20))
     before = live_tensors()
     list(islice(tokens, 300))
-    assert live_tensors() == before
+    assert live_tensors() <= before  # what earlier tests left may go meanwhile
 
 
 # --------------------------------------------------------------------------- compiled

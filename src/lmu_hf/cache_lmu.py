@@ -7,7 +7,7 @@ counter, and in the first layer a few token ids, however many tokens have passed
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -50,9 +50,9 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Everything that is carried, memory, counter and tokens; nothing before the first token."""
-        if not self.has_previous_state[0]:
+        if not self.has_previous_state[0]:  # asked at every token, so without other properties
             return ()
-        carried = (self._held, cast(Tensor, self.cumulative_length))
+        carried: Any = (self.recurrent_states[0], self.cumulative_length)
         return carried if self.tokens is None else (*carried, self.tokens)
 
     @property

@@ -7,10 +7,11 @@ computes more than its ``weight`` says, or something else, and has to be called.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as of_all_modules
 
 COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
 
 
 def is_bare(module: nn.Module) -> bool:
@@ -18,7 +19,7 @@ def is_bare(module: nn.Module) -> bool:
 
     A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
     """
-    if any(getattr(module, name) for name in HOOKS) or _has_any_global_hook():
+    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
         return False
     forward = vars(module).get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
     replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward

@@ -48,13 +48,12 @@ class Snapshot:
             for name, weight in module._parameters.items()
         ]
         plain = [place for place in weights if place[2] is not None and is_plain_tensor(place[2])]
-        self._homes, self._names = [place[0] for place in plain], [place[1] for place in plain]
-        self._addresses = [weight.data_ptr() for _, _, weight in plain]
-        others = [place for place in weights if place[2] is None or not is_plain_tensor(place[2])]
-        self._other_homes, self._other_names = [place[0] for place in others], [place[1] for place in others]
-        self._others = [weight for _, _, weight in others]
-        self._there = [weight for weight in self._others if weight is not None]
-        self._kinds = list(map(kind_of, self._there))
+        self._homes, self._names, self._weights = map(list, zip(*weights, strict=True)) if weights else ([], [], [])
+        # Of a module's plain weights one: `.to` and its kin put all of them elsewhere.
+        self._placed = list({id(home): weight for home, _, weight in plain}.values())
+        self._addresses = list(map(address_of, self._placed))
+        self._others = [weight for _, _, weight in weights if weight is not None and not is_plain_tensor(weight)]
+        self._kinds = list(map(kind_of, self._others))
 
     def holds(self) -> bool:
         """Whether the model is still made of the same, and nothing is hooked to it."""
@@ -67,9 +66,9 @@ class Snapshot:
                 list(map(len, self._attributes)) == self._counts
                 and list(map(type, self._modules)) == self._classes
                 and self._live == self._kept
-                and list(map(address_of, map(getitem, self._homes, self._names))) == self._addresses
-                and all(map(is_, map(dict.get, self._other_homes, self._other_names), self._others))
-                and list(map(kind_of, self._there)) == self._kinds
+                and all(map(is_, map(getitem, self._homes, self._names), self._weights))
+                and list(map(address_of, self._placed)) == self._addresses
+                and list(map(kind_of, self._others)) == self._kinds
                 and not any(map(getitem, self._dropping, repeat("training")))
             )
         except (KeyError, TypeError, RuntimeError, ValueError):
