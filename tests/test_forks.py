@@ -81,6 +81,7 @@ print("the same")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork with")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "expected"),
     [(FORKED_WHILE_THREADS_READ, str([0] * 10)), (WORKERS_WHILE_A_MODEL_RUNS, "the same")],

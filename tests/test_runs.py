@@ -295,6 +295,7 @@ def holder(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_owner_until_that_is_gone(tmp_path, holder):
     folder = tmp_path / "run"
     staging = folder / "checkpoints" / ".staging-step-00000007"
@@ -390,6 +391,7 @@ def test_to_resume_and_to_begin_anew_contradict_each_other(tmp_path):
 # --------------------------------------------------------------------------- told to end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_says_where_it_saved_and_the_command_that_goes_on(tmp_path, number):
     script = Path(__file__).parents[1] / "scripts" / "train_psmnist.py"
