@@ -305,7 +305,7 @@ def test_a_translation_goes_on_from_a_returned_cache():
     first = greedy(model, source, tokens=5, return_dict_in_generate=True)
     more = greedy(model, source, 7, decoder_input_ids=first.sequences, past_key_values=first.past_key_values)
     assert torch.equal(more, greedy(model, source, tokens=12))
-    with pytest.raises(ValueError, match=r"have read 12 target steps.* got 2"):
+    with pytest.raises(ValueError, match=r"has read 12 target steps.* got 2"):
         greedy(model, source, decoder_input_ids=more[:, :2], past_key_values=first.past_key_values)
 
 
