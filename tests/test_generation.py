@@ -411,3 +411,34 @@ def test_a_wrong_prompt_is_refused_in_one_line(wrong, kind, message):
         greedy(model, draw(1, 2), attention_mask=[[1, 1]])
     with pytest.raises(TypeError, match=r"^attention_mask must be a tensor, got list"):
         model(draw(1, 2), attention_mask=[[1, 1]])
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_prompt_that_a_cache_has_read_whole_is_not_read_again(chunk):
+    model, ids = build(), draw(2, 6)
+    with torch.no_grad():
+        cache = cache_of(model(ids, use_cache=True))
+    before = cache.layers[0].memory.clone()
+    for prompt in ({"inputs": ids}, {"inputs": ids[:, :2]}, {"inputs": ids, "attention_mask": torch.ones_like(ids)}):
+        with pytest.raises(ValueError, match="the cache has read 6 steps: give input_ids of the whole sequence"):
+            model.generate(**prompt, cache=cache, max_new_tokens=2, prefill_chunk_size=chunk)
+    embeds = model.get_input_embeddings()(ids)
+    for part in (embeds, embeds[:, 4:]):
+        with pytest.raises(ValueError, match="the cache has read 6 steps: give inputs_embeds of the whole sequence"):
+            model.generate(inputs_embeds=part, cache=cache, max_new_tokens=2)
+    assert torch.equal(cache.layers[0].memory, before)
+    new = draw(2, 2)
+    whole = torch.cat([ids, new], dim=1)
+    made = greedy(model, new, attention_mask=torch.ones_like(whole), cache=cache, prefill_chunk_size=chunk)
+    assert torch.equal(made[:, 2:], greedy(model, whole)[:, 8:])
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, {"ngram_sizes": [2, 3], "ngram_buckets": 50}], ids=str)
+def test_beams_go_on_from_memories_that_were_repeated(changes):
+    model, ids = build(changes), draw(2, 7)
+    with torch.no_grad():
+        cache = cache_of(model(ids[:, :4], use_cache=True))
+    with pytest.raises(ValueError, match=r"memories of 2 sequences for a batch of 6: .*batch_repeat_interleave"):
+        greedy(model, ids, cache=cache, num_beams=3)
+    cache.batch_repeat_interleave(3)
+    assert torch.equal(greedy(model, ids, cache=cache, num_beams=3), greedy(model, ids, num_beams=3))

@@ -412,7 +412,7 @@ def test_embeddings_of_another_dtype_are_refused_by_name(dtype, block):
 
 def test_a_memory_of_another_batch_is_refused():
     model = build({})
-    with pytest.raises(ValueError, match=r"initial must be .*\(3, 6, 3\), got \(2, 6, 3\)"):
+    with pytest.raises(ValueError, match="cache holds memories of 2 sequences for a batch of 3"):
         model(draw_ids(3, 5), past_key_values=model(draw_ids(2, 5)).past_key_values)
 
 

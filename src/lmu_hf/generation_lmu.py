@@ -85,7 +85,11 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
         self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
     ) -> CausalLMOutputWithPast:
         """Long prompts are read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
-        embedded = model_kwargs.get("inputs_embeds") is not None
+        embeds = model_kwargs.get("inputs_embeds")
+        embedded = embeds is not None
+        mask = model_kwargs.get("attention_mask")
+        columns = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
+        _check_unread(model_kwargs.get(CACHE_NAME), input_ids, embeds, columns)
         if embedded and generation_config.prefill_chunk_size is not None:
             raise ValueError("prefill_chunk_size cuts token ids into pieces: leave it out with inputs_embeds")
         carried = model_kwargs.get(CACHE_NAME) is not None and not embedded
@@ -163,6 +167,30 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
             yield token
             if token in ends:
                 return
+
+
+def _check_unread(cache: Cache | None, ids: Tensor, embeds: Tensor | None, columns: int) -> None:
+    """Complain about a prompt of which a cache leaves nothing to read.
+
+    Transformers would cut it to its last 0 steps, which are all of them, and read them a second time.
+
+    Args:
+        cache: memories to go on from.
+        ids: (b, n) the prompt; the new tokens alone where ``columns`` is another number than n.
+        embeds: (b, n, width) the whole prompt in place of ids.
+        columns: how many the mask has.
+
+    Raises:
+        ValueError: the cache has read as many steps as are given, or more.
+    """
+    name, n = ("input_ids", ids.shape[1]) if embeds is None else ("inputs_embeds", embeds.shape[1])
+    read = 0 if cache is None else int(cache.get_seq_length())
+    if read >= n and (embeds is not None or columns == n):
+        hint = "" if embeds is not None else ", or the new tokens alone with an attention_mask over all"
+        raise ValueError(
+            f"the cache has read {read} steps: give {name} of the whole sequence, those and at least one more{hint}; "
+            f"got {n}"
+        )
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:

@@ -198,6 +198,7 @@ class LMUModel(LMUPreTrainedModel):
             _check_packed(mask, cache, use_cache)
             use_cache = False
         cache = self._cache(cache, use_cache)
+        _check_rows(cache, given.shape[0])
         packing = segments if mask is None else Packing.from_mask(mask)
         lengths = packing.lengths if isinstance(packing, Packing) else None
         if self.ngrams is not None:
@@ -389,6 +390,20 @@ def _chunk(hidden: Tensor, lengths: Tensor | None, source: Source | None) -> Chu
         refuse_ranks("a decoder that attends to a source")
     ranks = current_ranks()
     return None if ranks is None else Chunk.of(ranks, hidden, lengths)
+
+
+def _check_rows(cache: Cache | None, rows: int) -> None:
+    """Complain about memories of another number of sequences than there are to go on with.
+
+    Raises:
+        ValueError: there are others.
+    """
+    memory = None if cache is None else cast(LMUCacheLayer, cache.layers[0]).memory
+    if memory is not None and memory.shape[0] != rows:
+        raise ValueError(
+            f"cache holds memories of {memory.shape[0]} sequences for a batch of {rows}: where each has several "
+            "beams or answers, call cache.batch_repeat_interleave(their number) first"
+        )
 
 
 def _check_packed(mask: Tensor | None, cache: Cache | None, use_cache: bool | None) -> None:
