@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, TextStreamer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, TextStreamer
 from transformers.utils.logging import disable_progress_bar
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
@@ -61,6 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     with loading("tokenizer", name, TOKENIZER):
         tokenizer = AutoTokenizer.from_pretrained(name)
     with loading("model", name):
+        kinds = AutoConfig.from_pretrained(name).architectures
+    if kinds and kinds != [LMUForCausalLM.__name__]:  # its head would be drawn at random
+        raise ValueError(f"{name} is a {kinds[0]}, not an LMUForCausalLM")
+    with loading("model", name):
         model = AutoModelForCausalLM.from_pretrained(name).eval()
     if not isinstance(model, LMUForCausalLM):
         raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
@@ -70,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
             memories = load_memories(args.load_memory, model.config)
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     ids = torch.tensor(tokenizer(prompt)["input_ids"], dtype=torch.int64)
+    if not len(ids):
+        raise ValueError("--prompt holds no token: give at least one character of text")
     streamer = TextStreamer(tokenizer, skip_special_tokens=True)
     made, seconds = stream_text(model, ids, streamer, args, memories)
     if args.save_memory is not None:

@@ -10,12 +10,12 @@
 A file is text, or CSV, JSON lines or parquet with columns of it. Texts are cut into words as this project's word
 tokenizer cuts them, lower-cased unless --keep_case is given. Only training rows are read: of a data set the splits that
 --train_split names. Several data sets are one corpus; a flag that says more of them has one word for all, or one for
-each. To lsa a row is a document, and --window, --negative and the number of passes say nothing. Of several algorithms
-the vectors stand side by side and their principal components, --size of them, are what is written. --sif weighs every
-vector by how rare its word is, so that a plain sum of words becomes a weighted one. --spelling gives every vector so
-many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes the file
-(--output_file, default word_vectors.txt), in word2vec's text format, and beside it a .json with what was done and
-where.
+each. To lsa a row is a document, and --window, --negative and the number of passes have no effect. Of several
+algorithms the vectors stand side by side and their principal components, --size of them, are what is written. --sif
+weighs every vector by how rare its word is, so that a plain sum of words becomes a weighted one. --spelling gives every
+vector so many numbers more, which say how its word is spelt. With one worker a seed gives the same file again. Writes
+the file (--output_file, default word_vectors.txt), in word2vec's text format, and beside it a .json with what was done
+and where.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.failures import check_folder, script
 from lmu_hf.training.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
 from lmu_hf.training.record import publish
-from lmu_hf.training.tasks.corpus import FORMATS, Corpus, count_characters, dataset_rows, table_rows, text_rows
+from lmu_hf.training.tasks.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
+from lmu_hf.training.tasks.sources import FORMATS
 from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vectors
 
 
@@ -63,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("one of --dataset_name and --train_file says what to read")
     if args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "train_split", because="a --train_file is read as it is")
-        if args.train_file.suffix not in FORMATS:
+        if args.train_file.suffix.lower() not in FORMATS:
             parser.refuse(args, "text_column", because=f"{args.train_file} is read as plain text")
     if set(args.algorithm) == {"lsa"}:
         of_words = ("window", "negative", "num_train_epochs", "workers")
@@ -88,7 +89,7 @@ def load_corpus(args: argparse.Namespace) -> Corpus:
             for column in columns.split("+")
         ]
         return Corpus(concatenate_datasets(rows))
-    if args.train_file.suffix in FORMATS:
+    if args.train_file.suffix.lower() in FORMATS:
         columns = args.text_column[0].split("+")
         return Corpus(concatenate_datasets([table_rows({"train": args.train_file}, name)["train"] for name in columns]))
     if not count_characters(args.train_file):

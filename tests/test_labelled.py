@@ -196,6 +196,7 @@ GOOD = "text,label\n" + "it goes on,a\nso it does,b\n" * 10
             GOOD.replace("text", "line"),
             "no column 'text' in validation: --text_column must be one of line, label",
         ),
+        (GOOD.replace(",", ";"), GOOD, "'text;label', which is one column: separate columns by commas in .csv"),
         (GOOD, "text,label\nit,c\n", "validation split of train.csv has the label 'c', .*its classes: 'a', 'b'"),
         ("text,label\nit,a\nit,a\n", GOOD, "only the label 'a': there is nothing to tell apart"),
         ("text,label\nit,a\nit,\n", GOOD, "rows with an empty label"),

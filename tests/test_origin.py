@@ -125,7 +125,7 @@ def test_a_text_model_is_scored_on_another_file_with_its_own_tokenizer(ending, w
     assert scores["bits_per_character"] > record.metrics["validation"]["bits_per_character"]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"]["name"] == other.name
     assert refused("evaluate", "run/model", "--horizon", "3").startswith(
-        "evaluate.py: error: --horizon says nothing to"
+        "evaluate.py: error: --horizon has no effect on"
     )
 
 
@@ -143,7 +143,7 @@ def test_flags_that_the_rows_silence_are_refused_once_they_are_read(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     Path("grades.csv").write_text("text,label\n" + "".join(f"row {i},{i / 4}\n" for i in range(40)))
     told = refused("train_glue", "--train_file", "grades.csv", "--label_smoothing_factor", "0.1", *SHORT)
-    assert "--label_smoothing_factor says nothing to grades.csv" in told
+    assert "--label_smoothing_factor has no effect on grades.csv" in told
     told = refused("train_glue", "--rows", "60", "--config_overrides", "vocab_size=5", *SHORT)
-    assert "--config_overrides vocab_size says nothing: the data of opinions by rule decides it" in told
+    assert "--config_overrides vocab_size has no effect: the data of opinions by rule decides it" in told
     assert not Path("run").exists()

@@ -40,7 +40,7 @@ def test_another_is_refused_before_anything_is_loaded(name):
 def test_a_warmup_that_would_be_ignored_is_refused():
     parser = training_parser("", "series", "mackey-glass")
     words = ["--lr_scheduler_type", "constant", "--warmup_ratio"]
-    with pytest.raises(ValueError, match="--warmup_ratio says nothing to a constant schedule"):
+    with pytest.raises(ValueError, match="--warmup_ratio has no effect on a constant schedule"):
         asked_recipe(parser.parse_args([*words, "0.1"]))
     assert asked_recipe(parser.parse_args([*words, "0"])).schedule == "constant"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
+from lmu_hf import LMUConfig, LMUForSequenceClassification, train_tokenizer
 from lmu_hf.publishing.speed import speed_summary, speed_table, training_summary, training_table
 from lmu_hf.training.record import RunRecord
 from lmu_hf.training.transfer import transfer_body
@@ -96,6 +97,15 @@ def test_a_text_file_becomes_a_model_that_writes(tmp_path):
     assert first.stdout.startswith("so it")
     assert first.stdout != second.stdout
     assert re.search(r"20 tokens, [\d.,]+ a second", first.stderr)
+    empty = run(SCRIPTS / "generate.py", "out/model", "--prompt", "", cwd=tmp_path)
+    assert empty.stderr == "generate.py: error: --prompt holds no token: give at least one character of text\n"
+
+
+def test_a_classifier_generates_nothing(tmp_path):
+    LMUForSequenceClassification(LMUConfig(vocab_size=8)).save_pretrained(tmp_path / "model")
+    train_tokenizer("char", ["so it goes"]).save_pretrained(tmp_path / "model")
+    done = run(SCRIPTS / "generate.py", "model", cwd=tmp_path)
+    assert done.stderr == "generate.py: error: model is a LMUForSequenceClassification, not an LMUForCausalLM\n"
 
 
 def test_a_text_goes_on_from_a_saved_memory(tmp_path):
@@ -251,9 +261,10 @@ def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
     "words, message",
     [
         (["--train_file", "nowhere.csv"], "error: there is no file nowhere.csv: --train_file must name one"),
-        (["--train_file", "a.csv", "--task_name", "rte"], "error: give one of --train_file and --task_name"),
-        (["--text_column", "line"], "error: --text_column says nothing to opinions, which reads made-up sentences"),
-        (["--validation_block", 5], "error: --validation_block says nothing to opinions, which reads made-up"),
+        (["--train_file", "a.csv", "--task_name", "rte"], "error: give only one of --train_file and --task_name"),
+        (["--text_column", "line"], "error: --text_column has no effect on opinions, which reads made-up sentences"),
+        (["--validation_block", 5], "error: --validation_block has no effect on opinions, which reads made-up"),
+        (["--config_overrides", "order=eight"], "error: --config_overrides order=eight: Field 'order' expected int"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
         (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),
@@ -270,7 +281,7 @@ def test_sentences_that_cannot_be_trained_on_are_named(words, message, tmp_path)
     "words, message",
     [
         (["nowhere"], "error: nowhere does not lie in a run folder that would say what it is for: give --recipe"),
-        (["nowhere", "--recipe", "digits", "--label_column", "x"], "error: --label_column says nothing to digits"),
+        (["nowhere", "--recipe", "digits", "--label_column", "x"], "error: --label_column has no effect on digits"),
     ],
 )
 def test_a_model_that_cannot_be_scored_is_named(words, message, tmp_path):

@@ -217,6 +217,29 @@ def test_splits_are_joined_and_rows_held_out(tmp_path):
         text_dataset("reviews", tmp_path, hold_out=1.0)
 
 
+def test_a_table_is_one_whatever_the_case_of_its_ending(tmp_path):
+    path = tmp_path / "rows.CSV"
+    path.write_text("text,stars\n" + "".join(f"line {number},1\nNA,2\n" for number in range(20)))
+    task = text_files({"train": path})
+    texts = [text for split in ("train", "validation") for text in task.texts[split].texts()]
+    assert sorted(texts) == sorted([*(f"line {number}" for number in range(20)), *["NA"] * 20])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", r"rows\.csv is empty: --train_file must hold rows"),
+        (b"text,stars\n", r"rows\.csv holds no row: --train_file must hold rows"),
+        (b"text\n\xff\n", r"rows\.csv is not UTF-8 near byte 5: save it as UTF-8 text"),
+        (b"text;stars\nso;1\n", "it has 'text;stars', which is one column: separate columns by commas in .csv"),
+    ],
+)
+def test_tables_that_will_not_do_are_refused_by_name(content, message, tmp_path):
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        text_files({"train": tmp_path / "rows.csv"})
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_tables_are_read_by_their_column(suffix, tmp_path):
     rows = datasets.Dataset.from_dict({"body": [f"line {number}" for number in range(40)], "stars": [1] * 40})

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from ..configuration_lmu import LMUConfig
 from ..publishing.figures import learning_curve
-from .failures import check_folder
+from .failures import InputError, check_folder, is_expected, one_line
 from .finished import is_complete
 from .flags import AMOUNT, COUNT, SEED, Flags, ScriptParser
 from .launch import check_processes, typed_command
@@ -134,9 +134,14 @@ def run(
         task = load_task(flags, recipe)
     _check_overrides(flags.config_overrides, task)
     if flags.label_smoothing_factor and not task.smooths_labels:
-        raise ValueError(f"--label_smoothing_factor says nothing to {task.name}, whose labels are no classes")
+        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
     set_seed(seed)
-    model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+    try:
+        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+    except Exception as error:
+        if not flags.config_overrides or not is_expected(error):
+            raise
+        raise InputError(f"--config_overrides {' '.join(flags.config_overrides)}: {one_line(error)}") from error
     complete = bool(how["resume"]) and is_complete(folder)
 
     def leave_pictures() -> None:
@@ -179,9 +184,9 @@ def check_contradictions(args: argparse.Namespace) -> None:
         ValueError: there are such flags; the message names both.
     """
     if args.num_train_epochs is not None and args.max_train_steps is not None:
-        raise ValueError("give one of --num_train_epochs and --max_train_steps")
+        raise ValueError("give only one of --num_train_epochs and --max_train_steps")
     if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
-        raise ValueError("give one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
+        raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 
 
 def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
@@ -197,12 +202,12 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
         recipe = replace(recipe, max_steps=changes["max_steps"])
     if recipe.schedule == "constant" and flags.warmup_ratio:
         raise ValueError(
-            "--warmup_ratio says nothing to a constant schedule: give --lr_scheduler_type constant_with_warmup"
+            "--warmup_ratio has no effect on a constant schedule: give --lr_scheduler_type constant_with_warmup"
         )
     overrides = dict(map(_override, flags.config_overrides))
     architecture = recipe.architecture | overrides
     if architecture.get("cell") == "lstm" and (ignored := [name for name in OF_MEMORIES if name in overrides]):
-        raise ValueError(f"--config_overrides {ignored[0]} says nothing to an LSTM, which has no Legendre memory")
+        raise ValueError(f"--config_overrides {ignored[0]} has no effect on an LSTM, which has no Legendre memory")
     data = recipe.data | flags.take(**DATA_FLAGS)
     return replace(recipe, architecture=architecture, data=data)
 
@@ -251,7 +256,7 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
     decided = task.config_fields()
     for name, _ in map(_override, overrides):
         if name in decided:
-            raise ValueError(f"--config_overrides {name} says nothing: the data of {task.name} decides it")
+            raise ValueError(f"--config_overrides {name} has no effect: the data of {task.name} decides it")
 
 
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:

@@ -131,7 +131,7 @@ def check_folder(path: Path, flag: str) -> None:
     if not there.is_dir():
         raise InputError(f"--{flag} {path} cannot be made: {there} is a file")
     if not os.access(there, os.W_OK):
-        raise InputError(f"--{flag} {path} cannot be made: {there} is not to be written to")
+        raise InputError(f"--{flag} {path} cannot be made: you may not write to {there}")
 
 
 def _name() -> str:

@@ -45,13 +45,13 @@ class ScriptParser(argparse.ArgumentParser):
             near = get_close_matches(unknown[1], re.split(r"[', ]+", unknown[2]), n=1)
         else:
             near = []
-        super().error(message + (f"; did you mean {near[0]}?" if near else ""))
+        self.exit(2, f"{self.prog}: error: {message}{f'; did you mean {near[0]}?' if near else ''}\n")
 
     def refuse(self, args: argparse.Namespace, *names: str, because: str) -> None:
         """End with one line if one of these flags was given, which then would be ignored."""
         for name in names:
             if name in args.given:
-                self.error(f"--{name} says nothing here: {because}")
+                self.error(f"--{name} has no effect here: {because}")
 
 
 class Flags:
@@ -87,7 +87,7 @@ class Flags:
             ValueError: there is such a flag; the message names it.
         """
         for name in sorted(self._given - self.read):
-            raise ValueError(f"--{name} says nothing to {what}")
+            raise ValueError(f"--{name} has no effect on {what}")
 
 
 def number(

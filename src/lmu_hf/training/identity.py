@@ -99,7 +99,7 @@ def _differ(path: Path, theirs: RunRecord, differing: list[str], there: dict, he
     more = f" (and {len(differing) - SHOWN} more)" if len(differing) > SHOWN else ""
     return (
         f"{path} was made with {made}; this run has {asked}{more}: give the flags that it was made with "
-        f"(`{theirs.command}`) or another --output_dir, or lose it by --overwrite_output_dir"
+        f"(`{theirs.command}`) or another --output_dir, or delete it with --overwrite_output_dir"
     )
 
 

@@ -15,7 +15,6 @@ from .flags import COUNT, SEED, Flags, number
 from .recipes import Recipe
 from .tasks.base import Task
 from .tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask, load_tokenizer
-from .tasks.corpus import FORMATS
 from .tasks.images import ImageTask, digits, mnist
 from .tasks.labelled import (
     GLUE_COLUMNS,
@@ -28,6 +27,7 @@ from .tasks.labelled import (
     with_more,
 )
 from .tasks.series import MackeyGlassTask
+from .tasks.sources import FORMATS
 from .tasks.text import python_sources, text_dataset, text_files
 from .tasks.translation import dates_and_quantities, parallel_dataset
 from .word_vectors import Missing, load_word_vectors
@@ -138,14 +138,14 @@ def check_one_source(args: argparse.Namespace | Flags) -> None:
     given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
     named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
     if len(named) > 1:
-        raise ValueError(f"give one of {' and '.join(f'--{flag}' for flag in named)}")
+        raise ValueError(f"give only one of {' and '.join(f'--{flag}' for flag in named)}")
 
 
 def load_task(args: argparse.Namespace | Flags, recipe: Recipe) -> Task:
     """The data of a recipe's kind that the flags, and behind them the recipe, ask for.
 
     Raises:
-        ValueError: a flag is given that says nothing to this data, flags contradict each other, or the data will not
+        ValueError: a flag is given that has no effect on this data, flags contradict each other, or the data will not
             do; the message names the flag or the data.
         FileNotFoundError: a folder or a file is not there.
     """
@@ -191,7 +191,7 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
 
 def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
     source = "the files " + ", ".join(map(str, files.values()))
-    if next(iter(files.values())).suffix in FORMATS:
+    if next(iter(files.values())).suffix.lower() in FORMATS:
         options |= flags.take(text_column="text_column")
         if "validation" not in files and flags.validation_split_percentage is not None:
             options["hold_out"] = flags.validation_split_percentage / 100
@@ -247,9 +247,9 @@ def _check_overrides(flags: Flags) -> None:
     names = [text.partition("=")[0] for text in getattr(flags, "config_overrides", [])]
     body = [name for name in names if name not in HEAD_FIELDS]
     if flags.model_name_or_path is not None and body:
-        raise ValueError(f"--config_overrides {body[0]} says nothing to the body that --model_name_or_path brings")
+        raise ValueError(f"--config_overrides {body[0]} has no effect on the body that --model_name_or_path brings")
     if flags.word_vectors is not None and "embedding_size" in names:
-        raise ValueError("--config_overrides embedding_size says nothing beside --word_vectors, which have a width")
+        raise ValueError("--config_overrides embedding_size has no effect beside --word_vectors, which set the width")
 
 
 def _classification_task(

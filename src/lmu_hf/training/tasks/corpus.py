@@ -14,8 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from ..failures import explained
-from .sources import FORMATS, load_rows
+from .sources import list_columns, load_file, load_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -239,23 +238,17 @@ def held_out(rows: "Dataset", share: float) -> dict[str, "Dataset"]:
 
 
 def table_rows(files: dict[str, Path], text_column: str = "text") -> dict[str, "Dataset"]:
-    """A column of text of CSV, JSON lines or parquet files, one file per split.
+    """A column of text of CSV, TSV, JSON lines or parquet files, one file per split.
 
     Raises:
         FileNotFoundError: a file does not exist.
         ValueError: a file cannot be read, or lacks the column.
     """
-    from datasets import load_dataset
-
     rows = {}
     for split, path in files.items():
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
-        options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-        with explained(f"{path} cannot be read"):
-            found = load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", **options)
+        found = load_file(split, path)
         if text_column not in found.column_names:
-            raise ValueError(f"{path} must have a column {text_column!r}; it has {', '.join(found.column_names)}")
+            raise ValueError(f"{path} must have a column {text_column!r}; it has {list_columns(found.column_names)}")
         rows[split] = _column(found, text_column)
     return rows
 

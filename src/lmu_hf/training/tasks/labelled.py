@@ -15,7 +15,7 @@ import torch
 
 from .base import SPLITS
 from .sentences import opinions, paraphrases
-from .sources import load_file, load_rows
+from .sources import list_columns, load_file, load_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -269,7 +269,7 @@ def _rename(name: str, split: str, rows: "Dataset", columns: Columns) -> "Datase
 
     for flag, column in columns.flags.items():
         if column not in rows.column_names:
-            there = ", ".join(rows.column_names)
+            there = list_columns(rows.column_names)
             raise ValueError(f"{name} has no column {column!r} in {split}: --{flag} must be one of {there}")
     if len(rows) == 0:
         raise ValueError(f"the {split} split of {name} holds no row")

@@ -88,6 +88,14 @@ def load_file(split: str, path: Path) -> "Dataset":
         return load_dataset(form, data_files=str(path.resolve()), split="train", **how)
 
 
+def list_columns(names: list[str]) -> str:
+    """The columns that rows have, for a message; and what to do if they look like several that were read as one."""
+    there = ", ".join(names)
+    if len(names) == 1 and any(mark in there for mark in ";\t|,"):
+        return f"{there!r}, which is one column: separate columns by commas in .csv and by tabs in .tsv"
+    return there
+
+
 def _check_utf8(path: Path) -> None:
     decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:

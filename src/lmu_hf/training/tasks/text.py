@@ -18,7 +18,8 @@ from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ..failures import TOKENIZER, loading
 from .base import SPLITS, Gather, Task
 from .compressors import compressed_bits
-from .corpus import FORMATS, Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
+from .corpus import Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
+from .sources import FORMATS
 
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}
@@ -258,7 +259,7 @@ def text_files(files: dict[str, Path], text_column: str = "text", hold_out: floa
     """
     first = next(iter(files.values()))
     name = first.name
-    if first.suffix in FORMATS:
+    if first.suffix.lower() in FORMATS:
         rows = table_rows(files, text_column)
         if "train" in rows and "validation" not in rows:
             rows |= held_out(rows["train"], hold_out or 0.05)
