@@ -44,7 +44,7 @@ FEW = {
 FEW |= {name: TWO_WAYS[name] for name in ("both ways lmu", "both ways residual")}
 OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "attention", "lstm", "both ways residual")}
 OF_SIGNALS["highway"] = {"block_type": "highway"}  # the one above has embeddings of another width
-SERIES = {"vocab_size": None, "input_size": 2, "output_size": 2}
+SERIES = {"vocab_size": None, "input_size": 2}
 IMAGE = {"vocab_size": None, "input_size": 2, "num_channels": 2, "image_size": 4}
 # Large enough to learn a repeated sequence by heart in 300 steps.
 WIDE = {"hidden_size": 32, "intermediate_size": 64, "order": 4, "theta": 8.0}
@@ -122,7 +122,7 @@ SUITES = [
     Suite(lmu_hf.LMUForSequenceClassification, TOKENS | SERIES, named("series", {"last": {}} | POOLINGS), series),
     Suite(lmu_hf.LMUForSequencePairClassification, TOKENS, FEW | POOLINGS | HEADS | PAIRS, pairs),
     Suite(lmu_hf.LMUForImageClassification, TOKENS | IMAGE, OF_SIGNALS | POOLINGS | PERMUTED, images),
-    Suite(lmu_hf.LMUForTimeSeriesPrediction, TOKENS | SERIES, OF_SIGNALS, series),
+    Suite(lmu_hf.LMUForTimeSeriesPrediction, TOKENS | SERIES | {"output_size": 2}, OF_SIGNALS, series),
     Suite(lmu_hf.LMUEncoderDecoderModel, ONE_DEPTH, BODIES, translations),
     Suite(lmu_hf.LMUForConditionalGeneration, ONE_DEPTH, TRANSLATORS, translations),
 ]

@@ -21,7 +21,7 @@ class Excuse(NamedTuple):
     reason: str
 
 
-SIGNALS = r"LMUModel_series.*|LMUForSequenceClassification_series.*|LMUForImage.*|LMUForTimeSeries.*"
+SIGNALS = "(LMUModel_series|LMUForSequenceClassification_series|LMUForImage|LMUForTimeSeries).*"
 NO_EMBEDDINGS = "a model of a real-valued signal has no token embeddings"
 COUNTED = "n-grams are counted in token ids, which embeddings do not tell"
 EXCUSES = [
@@ -33,6 +33,18 @@ EXCUSES = [
     ),
     Excuse("test_inputs_embeds_matches_input_ids", "LMUModel_series.*", "not auto.handled", NO_EMBEDDINGS),
     Excuse("test_inputs_embeds", SIGNALS, "input_ids", NO_EMBEDDINGS),
+    Excuse(
+        "test_load_with_mismatched_shapes",
+        ".*Classification_series.*",
+        "RuntimeError not raised|missing: embed_tokens",
+        NO_EMBEDDINGS,
+    ),
+    Excuse(
+        "test_retain_grad_hidden_states_attentions",
+        f"{SIGNALS}_(lmu|highway)",
+        "can't retain_grad on Tensor that has requires_grad=False",
+        "where nothing is learnt before the first block, it reads the signal itself",
+    ),
     Excuse(
         "test_inputs_embeds|test_generate_from_embeddings",
         ".*n_grams.*|.*votes",
