@@ -1,4 +1,4 @@
-"""Render the tables of the README, docs/speed.md and docs/versions.md from records/, or write them there.
+"""Render the tables of the README and of docs/speed.md from records/, or write them there.
 
 python scripts/results_table.py            # print them
 python scripts/results_table.py --write    # put them between their pages' markers
@@ -6,7 +6,7 @@ python scripts/results_table.py --write    # put them between their pages' marke
 
 from pathlib import Path
 
-from lmu_hf.publishing import speed, table, versions
+from lmu_hf.publishing import speed, table
 from lmu_hf.training.failures import script
 from lmu_hf.training.flags import ScriptParser
 
@@ -25,7 +25,6 @@ def main(argv: list[str] | None = None) -> None:
     pages = {
         PROJECT / "README.md": table.render(args.records) | speed.render_summaries(args.records),
         PROJECT / "docs" / "speed.md": speed.render(args.records),
-        PROJECT / "docs" / "versions.md": versions.render(args.records),
     }
     for page, tables in pages.items():
         if args.write:
