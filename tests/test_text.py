@@ -257,7 +257,7 @@ def test_tables_are_read_by_their_column(suffix, tmp_path):
 
 def test_a_broken_table_is_refused_by_name(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": ')
-    with pytest.raises(ValueError, match=r"rows\.jsonl cannot be read: "):
+    with pytest.raises(ValueError, match=r"rows\.jsonl cannot be read as json: "):
         text_files({"train": tmp_path / "rows.jsonl"})
     datasets.Dataset.from_dict({"text": ["a", None]}).to_parquet(tmp_path / "holes.parquet")
     with pytest.raises(ValueError, match="1 of its rows hold nothing"):
