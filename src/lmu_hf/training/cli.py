@@ -136,12 +136,7 @@ def run(
     if flags.label_smoothing_factor and not task.smooths_labels:
         raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
     set_seed(seed)
-    try:
-        model = task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
-    except Exception as error:
-        if not flags.config_overrides or not is_expected(error):
-            raise
-        raise InputError(f"--config_overrides {' '.join(flags.config_overrides)}: {one_line(error)}") from error
+    model = _model(flags, recipe, task, make_model)
     complete = bool(how["resume"]) and is_complete(folder)
 
     def leave_pictures() -> None:
@@ -164,6 +159,18 @@ def run(
     _tell(folder, record, "is complete already; " if complete else "")
     PartialState().destroy_process_group()
     return record
+
+
+def _model(
+    flags: Flags, recipe: Recipe, task: Task, make_model: Callable[[Task, Recipe], PreTrainedModel] | None
+) -> PreTrainedModel:
+    """The model to train; what is wrong with overridden fields is said of their flag."""
+    try:
+        return task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+    except Exception as error:
+        if not flags.config_overrides or not is_expected(error):
+            raise
+        raise InputError(f"--config_overrides {' '.join(flags.config_overrides)}: {one_line(error)}") from error
 
 
 def _say(text: str) -> None:
