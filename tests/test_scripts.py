@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from script_runs import ENVIRONMENT
+from script_runs import run_script as run
 from transformers import AutoConfig
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification, train_tokenizer
@@ -17,12 +19,12 @@ from lmu_hf.training.transfer import transfer_body
 from lmu_hf.training.word_vectors import read_word_vectors
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+def run_python(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Python as the shell starts it, for what is read from the command line or as modules are imported."""
     command = [sys.executable, *map(str, words)]
-    environment = {**ENVIRONMENT, **variables}
+    environment = {**os.environ, **ENVIRONMENT, **variables}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -43,7 +45,8 @@ def test_a_misspelt_flag_is_named(script, tmp_path):
 
 
 def test_training_from_another_directory_leaves_a_run_folder_there(tmp_path):
-    done = run(SCRIPTS / "train_psmnist.py", "--recipe", "digits", "--num_train_epochs", 2, "--quiet", cwd=tmp_path)
+    words = ["--recipe", "digits", "--num_train_epochs", 2, "--quiet"]
+    done = run_python(SCRIPTS / "train_psmnist.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-perm0-seed0"
     record = RunRecord.read(folder)
@@ -177,13 +180,15 @@ def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
     words = ["--dataset_name", "org/pairs", "org/notes", "--data_dir", ".", "--text_column", "one+other", "text"]
     words += ["--algorithm", "lsa", "word2vec", "--size", 2, "--min_count", 5, "--sif", 0.01]
     words += ["--output_file", "made/vectors.txt"]
-    done = run(SCRIPTS / "train_word_vectors.py", *words, cwd=tmp_path, HF_HOME=str(tmp_path / "cache"))
+    done = run_python(SCRIPTS / "train_word_vectors.py", *words, cwd=tmp_path, HF_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "made/vectors.json").read_text())["words"] == {"read": 5 * 16, "words": 9}
     words_read = [word for word, _ in read_word_vectors(tmp_path / "made/vectors.txt")]
     assert set(words_read[:2]) == {"is", "it"}
     assert set(words_read[2:]) == {"a", "red", "cat", "the", "here", "so", "goes"}
-    done = run(SCRIPTS / "train_word_vectors.py", *words, "--train_split", "train", "train", "test", cwd=tmp_path)
+    done = run_python(
+        SCRIPTS / "train_word_vectors.py", *words, "--train_split", "train", "train", "test", cwd=tmp_path
+    )
     assert done.stderr.splitlines()[-1].endswith("as many as there are data sets, 2; got 3")
 
 
@@ -295,7 +300,7 @@ def test_two_processes_train_one_model(tmp_path):
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     words = ["--recipe", "digits", "--num_train_epochs", 2, "--quiet", "--output_dir", tmp_path / "run"]
-    done = run(*launch, SCRIPTS / "train_psmnist.py", *words, cwd=tmp_path, ACCELERATE_USE_CPU="true")
+    done = run_python(*launch, SCRIPTS / "train_psmnist.py", *words, cwd=tmp_path, ACCELERATE_USE_CPU="true")
     assert done.returncode == 0, done.stderr
     record = RunRecord.read(tmp_path / "run")
     assert record.processes == 2

@@ -233,7 +233,7 @@ class LMULayer(nn.Module):
                 initial, whole = windows.enter(chunk, windows.final(form, u, None, lengths), initial)
             if last_only:
                 final = windows.final(form, u, initial, lengths)
-                m = final[:, None]
+                m = final.unsqueeze(1)
             elif mean_only:
                 m, final = windows.mean(u, initial, ends)
                 if self.bidirectional:

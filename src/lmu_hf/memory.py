@@ -259,7 +259,7 @@ def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None
         final = u.mT * constant_like("B_bar", system, 0, u)
     else:
         final = torch.cat([initial, u.mT], dim=2) @ constant_like("chunk", system, 1, u)
-    return final[:, None], final
+    return final.unsqueeze(1), final
 
 
 def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -332,7 +332,7 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
     final = joined_end(u, system)
     if initial is not None:
         final = final + advance(initial, system, u.shape[1])
-    return final[:, None], final
+    return final.unsqueeze(1), final
 
 
 def joined_end(u: Tensor, system: LegendreSystem, response: str = "H_reversed", power: str = "A_power") -> Tensor:
@@ -387,7 +387,7 @@ def memory_packed_final(u: Tensor, system: LegendreSystem, segments: Segments) -
     ends = segments.blocks(L, u.device).ends
     final = entry[:, ends] @ constant_like("A_power", system, L, u).T + x[:, ends] @ impulse_tail(system, L, u)
     final = final.transpose(0, 1)
-    return final[:, None], final
+    return final.unsqueeze(1), final
 
 
 def _enter_packed(u: Tensor, system: LegendreSystem, segments: Segments, L: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class Snapshot:
     """The modules and weights of a model, for :meth:`holds` to compare with those that it has later.
 
     Seen are: a hook; a ``forward`` or a compiled call that was put on a module; a submodule, a class or a parameter in
-    the place of another; numbers of a parameter in another place, as ``.to`` leaves them; and training mode, where it
+    the place of another; another dtype or device of the model, as ``.to`` leaves it; and training mode, where it
     matters. Of modules that are neither torch's nor ours, as adapters are, every attribute is seen, and what is in the
     lists, dictionaries and objects that it holds. Not looked at are the numbers in weights, since a recording reads
     them where they lie, and the attributes that torch's modules and ours take from the config.
@@ -49,8 +49,9 @@ class Snapshot:
         ]
         plain = [place for place in weights if place[2] is not None and is_plain_tensor(place[2])]
         self._homes, self._names, self._weights = map(list, zip(*weights, strict=True)) if weights else ([], [], [])
-        # Of a module's plain weights one: `.to` and its kin put all of them elsewhere.
-        self._placed = list({id(home): weight for home, _, weight in plain}.values())
+        # Of all plain weights one: `.to` and its kin put all of a model's elsewhere. Where a part alone is of another
+        # dtype or device, torch refuses to compute with it, called by the model or by a recording.
+        self._placed = [weight for _, _, weight in plain[:1]]
         self._addresses = list(map(address_of, self._placed))
         self._others = [weight for _, _, weight in weights if weight is not None and not is_plain_tensor(weight)]
         self._kinds = list(map(kind_of, self._others))

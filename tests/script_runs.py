@@ -1,0 +1,62 @@
+"""Runs of scripts, each in a process of its own, that need not wait for imports of several seconds.
+
+A server process imports once what every script imports, and forks a child for each run. In the child the script is
+run as ``python script.py words`` would run it: its own ``sys.argv``, working directory, streams and exit status.
+"""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import sys
+from functools import cache
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+IMPORTED = ["lmu_hf.training.cli", "lmu_hf.publishing.hub", "datasets", "evaluate"]
+
+
+def run_script(script: Path, *words: object, cwd: Path, **variables: str) -> CompletedProcess[str]:
+    """Run a script to its end.
+
+    Args:
+        script: its file.
+        words: of its command line.
+        cwd: the folder that it runs in.
+        variables: of its environment, read when the script runs, not when modules are imported.
+    """
+    argv = [str(script), *map(str, words)]
+    with TemporaryDirectory() as folder:
+        streams = Path(folder, "stdout"), Path(folder, "stderr")
+        process = _server().Process(target=_child, args=(argv, cwd, variables, streams))
+        process.start()
+        process.join()
+        out, err = (path.read_text() for path in streams)
+    return CompletedProcess(argv, process.exitcode or 0, out, err)
+
+
+@cache
+def _server() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    before = dict(os.environ)
+    os.environ |= ENVIRONMENT
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return context
+
+
+def _child(argv: list[str], cwd: Path, variables: dict[str, str], streams: tuple[Path, Path]) -> None:
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(cwd)
+    os.environ |= variables
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    runpy.run_path(argv[0], run_name="__main__")
+    atexit._run_exitfuncs()  # multiprocessing ends a child by os._exit, python a script with these
