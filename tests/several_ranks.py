@@ -221,7 +221,7 @@ def hidden_losses(ranks: Ranks) -> None:
     for changes, checkpointed in ((ARCHITECTURES[k], k % 2 > 0) for k in range(len(ARCHITECTURES))):
         model = make(LMUModel, **changes)
         if checkpointed:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
 
         def call(cut: Cut, total: Cut, model=model) -> Tensor:
             hidden = model(input_ids=cut(ids), use_cache=False).last_hidden_state

@@ -196,4 +196,4 @@ def test_a_form_that_unrolls_one_length_is_refused_by_name():
     model = make(LMUForCausalLM, memory_form="fft")
     free = {"input_ids": {1: torch.export.Dim.AUTO}}
     with pytest.raises(ValueError, match="memory_form='fft' has a graph for one length alone"):
-        torch.export.export(model, (), read(model, 2, 70), dynamic_shapes=free)
+        torch.export.export(model, (), read(model, 2, 70), dynamic_shapes=free, strict=False)

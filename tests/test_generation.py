@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from old_torch import marked, offloads
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
@@ -107,7 +108,7 @@ HOWS = {
 }
 
 
-@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+@pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache"}, offloads))
 def test_how_the_past_is_kept_changes_nothing(how):
     model, ids = build(), draw(2, 7)
     assert torch.equal(greedy(model, ids, **how), greedy(model, ids))

@@ -225,7 +225,7 @@ def test_a_given_past_is_never_ignored(situation):
 def test_a_past_that_checkpointing_cannot_carry_is_refused():
     model, ids = build({}), draw_ids(2, 12)
     past = model(ids[:, :6]).past_key_values
-    model.train().activation_checkpointing_enable()
+    model.train().gradient_checkpointing_enable()
     with pytest.raises(ValueError, match=r"checkpointing .* cache"):
         model(ids[:, 6:], past_key_values=past)
 
@@ -482,7 +482,7 @@ def test_checkpointing_runs_blocks_twice_for_the_same_gradients(changes, masked)
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     expected, once = gradients(), len(calls)
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     actual = gradients()
     assert len(calls) == 2 * once
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from old_torch import compiles_in_modes, marked
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
@@ -40,7 +41,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.parametrize("function", marked(FUNCTIONS, {"compiled code"}, compiles_in_modes))
 def test_a_recording_does_what_the_function_does(function):
     with torch.no_grad():
         recording = Recording(function, draw(), draw())

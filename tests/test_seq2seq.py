@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from old_torch import marked, offloads
 from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 from torch import Tensor
 from torch.testing import assert_close
@@ -202,7 +203,7 @@ HOWS = {
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+@pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache", "offloaded static cache"}, offloads))
 def test_how_the_past_is_kept_changes_nothing(how, beams):
     model, source, prompt = build(), draw(2, 7), started(draw(2, 4, seed=1))
     expected = greedy(model, source, decoder_input_ids=prompt, num_beams=beams)

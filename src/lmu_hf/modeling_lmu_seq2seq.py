@@ -317,7 +317,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
                 output_hidden_states=wants_states,
                 return_dict=True,
             )
-        elif isinstance(read, tuple | list):
+        elif isinstance(read, (tuple, list)):
             read = BaseModelOutput(*read)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
