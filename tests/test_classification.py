@@ -11,18 +11,19 @@ import torch
 from datasets import Dataset, Value
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_rows import sentences, write
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, train_tokenizer
+from lmu_hf.common.record import count_parameters
+from lmu_hf.data.labelled import LabelledText, glue, labelled_dataset, made_up
+from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
-from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, get_recipe
-from lmu_hf.training.record import count_parameters
-from lmu_hf.training.tasks.classification import ClassificationTask, load_tokenizer
-from lmu_hf.training.tasks.labelled import LabelledText, glue, labelled_dataset, made_up
+from lmu_hf.training.tasks.classification import ClassificationTask
+from tiny_rows import sentences, write
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 8}
 REAL = Path(__file__).parents[1] / "data"

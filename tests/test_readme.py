@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing import speed, table
-from lmu_hf.publishing.table import markers, read_records, write_into
+import speed
+import table
+from table import markers, read_records, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -3,11 +3,11 @@
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from tiny_stacks import TINY, draw_ids, randomised
 from torch import Tensor
 
 from lmu_hf import LMUConfig
 from lmu_hf.configuration_lmu import CHOICES
+from tiny_stacks import TINY, draw_ids, randomised
 
 LABELS = 3
 SMALL_IMAGE = {"input_size": 1, "image_size": 4}

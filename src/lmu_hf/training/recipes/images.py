@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..augmentation import Augmentation
+from ...data.augmentation import Augmentation
 from .base import Recipe, recipe
 
 

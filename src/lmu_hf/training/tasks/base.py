@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from ...configuration_lmu import LMUConfig
 
-SPLITS = ("train", "validation", "test")
 Gather = Callable[[Any], Any]
 
 
