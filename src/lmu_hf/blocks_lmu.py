@@ -12,6 +12,9 @@ from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
 from .lstm import LSTMLayer
 from .plain import is_bare
 from .ragged import Packing, Segments, last_step
+from .statespace import LegendreSystem, exact
+
+NORM_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,9 @@ def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
         d_x=d_x,
         d_o=config.hidden_size,
         d_u=config.layer_channels(layer_idx),
-        system=config.layer_systems[layer_idx],
+        system=layer_systems(config, layer_idx),
         encoder=config.encoder,
         readout=config.readout,
-        encoder_activation=config.encoder_activation,
         hidden_act=config.hidden_act,
         bidirectional=config.bidirectional,
         memory_form=config.memory_form,
@@ -83,9 +85,23 @@ def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
     )
 
 
+def layer_systems(config: LMUConfig, layer_idx: int) -> list[LegendreSystem]:
+    """The Legendre systems of a layer's groups of channels.
+
+    Raises:
+        ValueError: one of them does not forget, as Euler's steps do where the window is short beside the order.
+    """
+    theta = config.layer_thetas[layer_idx]
+    windows = theta if isinstance(theta, list) else [theta]
+    systems = [LegendreSystem(config.order, window, config.discretization, config.basis) for window in windows]
+    for system in systems if config.discretization == "euler" else ():
+        exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
+    return systems
+
+
 def norm(config: LMUConfig) -> nn.Module:
     """The norm that a config asks for, over its hidden size."""
-    return NORMS[config.norm](config.hidden_size, eps=config.rms_norm_eps)
+    return NORMS[config.norm](config.hidden_size, eps=NORM_EPSILON)
 
 
 def mlp(config: LMUConfig) -> GatedMLP:

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from .cache_lmu import LMUCacheLayer, is_memory
 from .configuration_lmu import LMUConfig
+from .ngrams import NGrams
 
 FILE_FORMAT = "lmu memories 1"
 
@@ -86,7 +87,7 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
 def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     """What is wrong with the tensors of a file, in words; None if they are a model's memories."""
     layers = range(config.num_hidden_layers)
-    last = {f"layers.{0}.last_tokens"} if config.ngram_sizes else set()
+    last = {f"layers.{0}.last_tokens"} if NGrams.of(config) else set()
     expected = {f"layers.{number}.{part}" for number in layers for part in ("memory", "tokens")} | last
     if missing := sorted(expected - tensors.keys()):
         return f"{missing[0]} is missing"
@@ -111,7 +112,8 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
 
 def _last_tokens_fault(ids: Tensor, rows: int, config: LMUConfig) -> str | None:
     """What is wrong with the last token ids + 1 that n-grams ask for."""
-    shape = (rows, max(config.ngram_sizes or ()) - 1)
+    option = NGrams.of(config)
+    shape = (rows, 0 if option is None else option.carried)
     if ids.shape != shape or ids.dtype != torch.int64:
         return f"layers.0.last_tokens is {ids.dtype} {tuple(ids.shape)}, not torch.int64 {shape}"
     if bool((ids < 0).any()) or bool((ids > (config.vocab_size or 0)).any()):
@@ -139,4 +141,5 @@ def _systems(config: LMUConfig) -> str:
             [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
             for layer, theta in enumerate(config.layer_thetas)
         ]
-    return json.dumps([*systems, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else systems)
+    option = NGrams.of(config)
+    return json.dumps(systems if option is None else [*systems, f"{max(option.sizes)}-grams"])

@@ -15,7 +15,7 @@ from .recipes import Recipe, get_recipe
 from .record import RunRecord, count_parameters
 from .tasks.base import Task
 
-FREE = ("permutation_seed", "pixel_order")  # of an image model: it holds its permutation itself
+FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 LONGEST = 10**9  # a tokenizer that cuts nothing says more than this
 
 
