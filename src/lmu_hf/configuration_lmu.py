@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .inherited_lmu import check_labels, check_num_labels, check_token_ids, check_words
-from .layers import LAYER_WORDS, NORMS, reduced_order
+from .layers import LAYER_WORDS, NORMS
 from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
 
 POOLINGS = {"last": ("last",), "mean": ("mean",), "max": ("max",), "mean_max": ("mean", "max")}
@@ -19,9 +19,8 @@ CHOICES = {
     "basis": BASES,
     **LAYER_WORDS,
     "cell": ("lmu", "lstm"),
-    "block_type": ("lmu", "highway", "residual", "sandwich"),
+    "block_type": ("lmu", "highway", "residual"),
     "norm": tuple(NORMS),
-    "cross_attention": ("dot", "additive"),
     "pooling": tuple(POOLINGS),
     "pixel_order": ("raster", "permuted"),
 }
@@ -35,7 +34,6 @@ POSITIVE_OR_NONE = (
     "input_size",
     "embedding_size",
     "memory_channels",
-    "attention_order",
     "intermediate_size",
     "image_size",
     "num_decoder_layers",
@@ -76,14 +74,11 @@ class LMUConfig(PreTrainedConfig):
         discretization (`str`, defaults to `"zoh"`): `"zoh"` or `"euler"`.
         basis (`str`, defaults to `"legendre"`): `"legendre"`, `"orthonormal"` or `"unit"`; see `LegendreSystem`.
         encoder (`str`, defaults to `"linear"`): `"linear"` for eq. (18), `"identity"` for u = x.
-        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself, `"attention"`
-            for implicit self-attention over its coefficients (arXiv 2110.02402), see `OrderAttention`.
-        attention_order (`int`, *optional*): coefficients that the attention readout makes of `order`, and attends
-            over; a tenth of them if not given, and at least 2 if there are 2.
+        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself.
         encoder_activation (`str`, defaults to `"identity"`): f1 of eq. (18).
         hidden_act (`str`, defaults to `"gelu"`): f2 of eq. (20), and the activation inside the blocks.
         block_type (`str`, defaults to `"residual"`): `"lmu"`, equations (18) to (20) alone; `"highway"`, the paper's
-            deep block; `"residual"`, pre-norm with a gated MLP; `"sandwich"`, with another before the memory.
+            deep block; `"residual"`, pre-norm with a gated MLP.
         intermediate_size (`int`, *optional*): width inside the gated MLP; `2 * hidden_size` if not given.
         num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
         deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
@@ -92,9 +87,7 @@ class LMUConfig(PreTrainedConfig):
             and the decoder too but for its depth and its windows.
         num_decoder_layers (`int`, *optional*): number of decoder blocks; `num_hidden_layers` if not given.
         decoder_theta (as `theta`, with one per decoder layer, *optional*): `theta` if not given.
-        cross_attention (`str`, defaults to `"dot"`): how a decoder scores the encoder's steps: `"dot"`, scaled dot
-            products, or `"additive"`, v·tanh(q + k).
-        num_attention_heads (`int`, defaults to 1): heads of that attention.
+        num_attention_heads (`int`, defaults to 1): heads of a decoder's attention to the encoder's steps.
         attention_dropout (`float`, defaults to 0): dropout on its weights.
         label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps,
@@ -152,7 +145,6 @@ class LMUConfig(PreTrainedConfig):
     basis: str = "legendre"
     encoder: str = "linear"
     readout: str = "dense"
-    attention_order: int | None = None
     encoder_activation: str = "identity"
     hidden_act: str = "gelu"
     block_type: str = "residual"
@@ -162,7 +154,6 @@ class LMUConfig(PreTrainedConfig):
     bidirectional: bool = False
     num_decoder_layers: int | None = None
     decoder_theta: float | int | list[float | int | list[float | int]] | None = None
-    cross_attention: str = "dot"
     num_attention_heads: int = 1
     attention_dropout: float | int = 0.0
     label_smoothing: float | int = 0.0
@@ -249,7 +240,7 @@ class LMUConfig(PreTrainedConfig):
     @property
     def has_residual_stream(self) -> bool:
         """Whether blocks add to what they read, with a norm before each branch and one behind the stack."""
-        return self.block_type in ("residual", "sandwich")
+        return self.block_type == "residual"
 
     @property
     def stack_input_size(self) -> int:
@@ -381,10 +372,8 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(
                 f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}"
             )
-        if self.attention_order is not None and self.attention_order > self.order:
-            raise ValueError(f"attention_order must be at most order={self.order}, got {self.attention_order}")
         directions = 2 if self.bidirectional else 1
-        per_channel = {"dense": 0, "memory": self.order * directions, "attention": 1}[self.readout]
+        per_channel = {"dense": 0, "memory": self.order * directions}[self.readout]
         if self.cell == "lstm":
             per_channel = 0
             if self.bidirectional and self.hidden_size % 2:
@@ -456,9 +445,8 @@ class LMUConfig(PreTrainedConfig):
         d_x, d_u = max(self.stack_input_size, width), max(self.layer_channels(0), self.layer_channels(1))
         directions = 2 if self.bidirectional else 1
         highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
-        inner = (self.intermediate_size or 2 * width) * {"residual": 1, "sandwich": 2}.get(self.block_type, 0)
-        dense, attended = self.readout == "dense", self.readout == "attention"
-        reduced = self.attention_order or reduced_order(self.order)
+        inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
+        dense = self.readout == "dense"
         outputs = max(self.output_size or 1, self.num_labels or 0)
         head = 0 if self.tie_word_embeddings else (self.vocab_size or 0) * width
         numbers = {
@@ -469,7 +457,6 @@ class LMUConfig(PreTrainedConfig):
             * (self.ngram_buckets + width),
             "input_size": (self.input_size or 0) * (self.stack_input_size if self.block_type != "lmu" else d_u),
             "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width * dense,
-            "attention_order x order": layers * reduced * (3 * self.order * directions + 4) * attended,
             "hidden_size x memory_channels": layers * d_x * (d_u + width),
             "4 x hidden_size": layers * 4 * width * (d_x + width) * (self.cell == "lstm"),
             "hidden_size x intermediate_size": layers * 3 * width * inner,
