@@ -149,7 +149,6 @@ ARCHITECTURES = [
     {"block_type": "residual"},
     {"block_type": "lmu", "hidden_act": "relu", "encoder_activation": "tanh"},
     {"block_type": "highway", "deep_representations": True},
-    {"block_type": "sandwich", "readout": "attention", "memory_channels": 8},
     {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
     {"block_type": "residual", "memory_form": "fft", "theta": [3.0, 40.0]},
     {"block_type": "residual", "bidirectional": True, "theta": [[3.0, 40.0], 9.0], "pooling": "mean"},

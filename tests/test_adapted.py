@@ -48,11 +48,6 @@ HEADS: dict[str, tuple[type, dict, dict[str, Tensor]]] = {
         {"pixel_values": VALUES[:, :32].reshape(2, 1, 8, 8)},
     ),
     "series": (LMUForTimeSeriesPrediction, {**SMALL, "input_size": 2, "output_size": 2}, {"input_values": VALUES}),
-    "order attention": (
-        LMUForTimeSeriesPrediction,
-        {**SMALL, "input_size": 2, "output_size": 2, "readout": "attention", "block_type": "sandwich"},
-        {"input_values": VALUES},
-    ),
     "translation": (
         LMUForConditionalGeneration,
         {**TOKENS, **TRANSLATION},
@@ -347,7 +342,7 @@ def test_dynamic_quantisation_generates_and_streams_what_its_own_forward_says():
 @pytest.mark.parametrize(
     "name", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig", "Float8WeightOnlyConfig"]
 )
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_torchao_stays_near_the_model(head, name):
     quantisation = pytest.importorskip("torchao.quantization")
     model, inputs = build(head)
@@ -359,7 +354,7 @@ def test_torchao_stays_near_the_model(head, name):
         assert len(list(model.stream(IDS[0], max_new_tokens=4))) == 4
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_quanto_stays_near_the_model(head):
     quanto = pytest.importorskip("optimum.quanto")
     model, inputs = build(head)
@@ -369,7 +364,7 @@ def test_quanto_stays_near_the_model(head):
     assert 0 < (outputs(model, inputs) - expected).norm() < 0.15 * expected.norm()
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_bitsandbytes_stays_near_the_model(head):
     bnb = pytest.importorskip("bitsandbytes")
     model, inputs = build(head)
@@ -381,7 +376,7 @@ def test_bitsandbytes_stays_near_the_model(head):
     assert 0 < (outputs(model, inputs) - expected).norm() < 0.15 * expected.norm()
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_lora_before_and_after_merging(head):
     peft = pytest.importorskip("peft")
     model, inputs = build(head)

@@ -20,7 +20,7 @@ OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
     *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
-    *("attention_order", "ngram_buckets", "ngram_width", "vote_buckets"),
+    *("ngram_buckets", "ngram_width", "vote_buckets"),
 ]
 AT_LEAST_ZERO = ["num_highway_layers", "alignment_size", "head_hidden_size", "permutation_seed"]
 PROBABILITIES = [
@@ -71,14 +71,10 @@ def legal_fields(draw) -> dict:
             fields[optional] = draw(st.integers(1, 8))
     if fields["encoder"] == "linear" and draw(st.booleans()):
         fields["memory_channels"] = draw(st.integers(1, 8))
-    if draw(st.booleans()):
-        fields["attention_order"] = draw(st.integers(1, fields["order"]))
     if "vocab_size" in fields and draw(st.booleans()):
         fields["ngram_sizes"] = draw(st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True))
         fields |= {name: draw(st.integers(1, 40)) for name in ("ngram_buckets", "ngram_width")}
         fields["vote_sizes"] = draw(st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True))
-    if fields.get("memory_channels") == fields["hidden_size"]:
-        fields["readout"] = draw(st.sampled_from(["dense", "attention"]))
     return fields
 
 

@@ -35,7 +35,6 @@ HEADS = {
     "aligned pair": (LMUForSequencePairClassification, {"pooling": "mean_max", "alignment_size": 4}),
     "image": (LMUForImageClassification, {"vocab_size": None, "input_size": 1, "image_size": 8, "num_channels": 1}),
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
-    "attention": (LMUForSequenceClassification, {"readout": "attention", "memory_channels": 16}),
     "n-grams": (LMUForSequenceClassification, NGRAMS),
     "windows": (LMUForSequenceClassification, {"theta": [[20.0, 5.0], [4.0, 90.0]]}),
     "votes": (LMUForSequenceClassification, {"vote_sizes": [1, 2], "vote_buckets": 40, "pooling": "mean"}),
@@ -95,7 +94,7 @@ def test_a_step_from_memories_of_zeros_is_a_fresh_start(changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"cross_attention": "additive"}, NGRAMS], ids=["dot", "additive", "n-grams"])
+@pytest.mark.parametrize("changes", [{}, NGRAMS], ids=["dot", "n-grams"])
 def test_source_and_step_translate_as_the_model_does(changes, tmp_path):
     model = make(LMUForConditionalGeneration, **TRANSLATION, **changes, num_attention_heads=2)
     run = exported(model, tmp_path)

@@ -19,7 +19,6 @@ BLOCKS = {
     "highway": {"block_type": "highway", "num_highway_layers": 1, "deep_representations": True},
     "residual": {"block_type": "residual", "basis": "orthonormal"},
     "layer norm": {"block_type": "residual", "norm": "layer"},
-    "attention": {"block_type": "sandwich", "readout": "attention"},
     "tied": {"block_type": "residual", "tie_word_embeddings": True},
     "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
     "windows": {"theta": [[3.0, 5.0], [30.0, 4.0, 9.0]]},

@@ -23,7 +23,7 @@ from lmu_hf.configuration_lmu import CHOICES
 ARCHITECTURES = {
     f"{pooling}, {block}{', deep' * deep}": {**changes, "block_type": block, "deep_representations": deep}
     for pooling, changes in POOLINGS.items()
-    for block, deep in (("lmu", False), ("highway", True), ("residual", False), ("residual", True), ("sandwich", False))
+    for block, deep in (("lmu", False), ("highway", True), ("residual", False), ("residual", True))
 }
 
 

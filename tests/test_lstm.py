@@ -64,7 +64,7 @@ def test_what_it_refuses():
         config(cell="gru")
 
 
-@pytest.mark.parametrize("block_type", ["lmu", "residual", "highway", "sandwich"])
+@pytest.mark.parametrize("block_type", ["lmu", "residual", "highway"])
 def test_every_block_holds_one(block_type):
     model = AutoModelForCausalLM.from_config(config(block_type=block_type))
     assert sum(isinstance(module, LSTMLayer) for module in model.modules()) == 2

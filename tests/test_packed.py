@@ -159,8 +159,6 @@ SWITCHES = [
     {},
     {"bidirectional": True, "hidden_act": "gelu"},
     {"readout": "memory", "d_o": 8},
-    {"readout": "attention", "d_o": 2},
-    {"readout": "attention", "d_o": 2, "bidirectional": True},
     {"encoder_activation": "tanh", "system": LegendreSystem(40, 60.0)},
     {"system": TWO},
     {"system": TWO, "bidirectional": True, "memory_form": "scanned"},
@@ -222,7 +220,6 @@ CONFIGS = {
     "residual": {},
     "lmu": {"block_type": "lmu", "theta": [5, 90]},
     "highway, mixed": {"block_type": "highway", "deep_representations": True},
-    "sandwich, attention": {"block_type": "sandwich", "readout": "attention", "memory_channels": 16, "order": 12},
     "many coefficients": {"block_type": "lmu", "memory_channels": 1, "order": 40, "theta": 100},
     "fft": {"memory_form": "fft"},
     "lstm": {"cell": "lstm"},
@@ -274,7 +271,7 @@ def test_a_flattened_batch_is_each_sequence_alone(name, train):
         assert near(a, b, 1e-10)
 
 
-@pytest.mark.parametrize("fields", [{}, {"readout": "attention", "memory_channels": 16}, {"cell": "lstm"}], ids=str)
+@pytest.mark.parametrize("fields", [{}, {"cell": "lstm"}], ids=str)
 def test_a_packed_row_is_read_both_ways_within_each_sequence(fields):
     model, sequences = build(LMUModel, bidirectional=True, pooling="mean", **fields), draw()
     packed = model(**flatten(sequences)).last_hidden_state

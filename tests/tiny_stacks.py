@@ -12,7 +12,6 @@ TINY = {
     "num_highway_layers": 1,
 }
 MEMORY_READOUT = {"encoder": "identity", "readout": "memory", "num_hidden_layers": 1, "theta": 9.0, "block_type": "lmu"}
-ATTENTION = {"block_type": "sandwich", "readout": "attention"}
 CAUSAL = {
     "lmu": {"block_type": "lmu"},
     "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4, "encoder_activation": "relu"},
@@ -20,12 +19,8 @@ CAUSAL = {
     "highway": {"block_type": "highway", "embedding_size": 4},
     "residual": {"block_type": "residual", "basis": "unit"},
     "windows": {"block_type": "residual", "theta": [[3.0, 20.0], 9.0]},
-    "sandwich": {"block_type": "sandwich", "embedding_size": 4},
-    "attention": ATTENTION,
-    "attention alone": {"block_type": "lmu", "readout": "attention", "attention_order": 3, "encoder": "identity"},
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
-    "deep attention": {"block_type": "highway", "readout": "attention", "deep_representations": True},
     "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
@@ -35,7 +30,6 @@ BOTH_WAYS = {
     "both ways deep": {"block_type": "highway", "bidirectional": True, "pooling": "max", "deep_representations": True},
     "both ways residual": {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
     "both ways windows": {"theta": [[3.0, 20.0], [5.0, 9.0, 30.0]], "bidirectional": True, "pooling": "mean"},
-    "both ways attention": {**ATTENTION, "bidirectional": True, "pooling": "mean"},
 }
 EVERY = CAUSAL | BOTH_WAYS
 LONG = {"num_hidden_layers": 1, "block_type": "lmu", "order": 32, "theta": 100.0}

@@ -81,7 +81,6 @@ def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
         hidden_act=config.hidden_act,
         bidirectional=config.bidirectional,
         memory_form=config.memory_form,
-        attention_order=config.attention_order,
     )
 
 
@@ -178,23 +177,4 @@ class LMUResidualBlock(LMUBlock):
         return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
 
 
-class LMUSandwichBlock(LMUResidualBlock):
-    """``block_type="sandwich"``: x + MLP(norm(x)), and then as ``"residual"``.
-
-    With ``readout="attention"`` it is the block of arXiv 2110.02402, figure 2: feed-forward, memory, implicit
-    self-attention, feed-forward. That figure shows neither norms nor skips: where they stand, and the gated MLP in
-    place of its plain one, are ours. ``encoder="identity"`` writes x to the memory unmixed, as the paper does.
-    """
-
-    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
-        super().__init__(config, layer_idx)
-        self.entry_norm = norm(config)
-        self.entry_mlp = mlp(config)
-
-    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
-        """(b, n, hidden_size) to the same."""
-        hidden_states = hidden_states + self.dropout(self.entry_mlp(self.entry_norm(hidden_states)))
-        return super().forward(hidden_states, reading, cache)
-
-
-BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock, "sandwich": LMUSandwichBlock}
+BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock}

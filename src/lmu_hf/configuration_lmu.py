@@ -20,12 +20,11 @@ CHOICES = {
     "discretization": ("zoh", "euler"),
     "basis": ("legendre", "orthonormal", "unit"),
     "encoder": ("linear", "identity"),
-    "readout": ("dense", "memory", "attention"),
+    "readout": ("dense", "memory"),
     "hidden_act": ACTIVATIONS,
     "memory_form": ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz"),
-    "block_type": ("lmu", "highway", "residual", "sandwich"),
+    "block_type": ("lmu", "highway", "residual"),
     "norm": ("rms", "layer"),
-    "cross_attention": ("dot", "additive"),
     "pooling": tuple(POOLINGS),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
@@ -37,7 +36,6 @@ POSITIVE_OR_NONE = (
     "input_size",
     "embedding_size",
     "memory_channels",
-    "attention_order",
     "intermediate_size",
     "image_size",
     "num_decoder_layers",
@@ -73,13 +71,10 @@ class LMUConfig(PreTrainedConfig):
         discretization (`str`, defaults to `"zoh"`): `"zoh"` or `"euler"`.
         basis (`str`, defaults to `"unit"`): `"legendre"`, `"orthonormal"` or `"unit"`; see `LegendreSystem`.
         encoder (`str`, defaults to `"linear"`): `"linear"` for eq. (18), `"identity"` for u = x.
-        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself, `"attention"`
-            for implicit self-attention over its coefficients (arXiv 2110.02402), see `OrderAttention`.
-        attention_order (`int`, *optional*): coefficients that the attention readout makes of `order`, and attends
-            over; a tenth of them if not given, and at least 2 if there are 2.
+        readout (`str`, defaults to `"dense"`): `"dense"` for eq. (20), `"memory"` for the memory itself.
         hidden_act (`str`, defaults to `"gelu"`): f2 of eq. (20), and the activation inside the blocks.
         block_type (`str`, defaults to `"residual"`): `"lmu"`, equations (18) to (20) alone; `"highway"`, the paper's
-            deep block; `"residual"`, pre-norm with a gated MLP; `"sandwich"`, with another before the memory.
+            deep block; `"residual"`, pre-norm with a gated MLP.
         intermediate_size (`int`, *optional*): width inside the gated MLP; `2 * hidden_size` if not given.
         num_highway_layers (`int`, defaults to 3): highway layers behind each memory (and behind the mixture).
         deep_representations (`bool`, defaults to `False`): end in a learned mixture of all blocks' outputs.
@@ -88,9 +83,7 @@ class LMUConfig(PreTrainedConfig):
             and the decoder too but for its depth and its windows.
         num_decoder_layers (`int`, *optional*): number of decoder blocks; `num_hidden_layers` if not given.
         decoder_theta (as `theta`, with one per decoder layer, *optional*): `theta` if not given.
-        cross_attention (`str`, defaults to `"dot"`): how a decoder scores the encoder's steps: `"dot"`, scaled dot
-            products, or `"additive"`, v·tanh(q + k).
-        num_attention_heads (`int`, defaults to 1): heads of that attention.
+        num_attention_heads (`int`, defaults to 1): heads of a decoder's attention to the encoder's steps.
         attention_dropout (`float`, defaults to 0): dropout on its weights.
         label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps,
@@ -140,7 +133,6 @@ class LMUConfig(PreTrainedConfig):
     basis: str = "unit"
     encoder: str = "linear"
     readout: str = "dense"
-    attention_order: int | None = None
     hidden_act: str = "gelu"
     block_type: str = "residual"
     intermediate_size: int | None = None
@@ -149,7 +141,6 @@ class LMUConfig(PreTrainedConfig):
     bidirectional: bool = False
     num_decoder_layers: int | None = None
     decoder_theta: float | int | list[float | int | list[float | int]] | None = None
-    cross_attention: str = "dot"
     num_attention_heads: int = 1
     attention_dropout: float | int = 0.0
     label_smoothing: float | int = 0.0
@@ -232,7 +223,7 @@ class LMUConfig(PreTrainedConfig):
     @property
     def has_residual_stream(self) -> bool:
         """Whether blocks add to what they read, with a norm before each branch and one behind the stack."""
-        return self.block_type in ("residual", "sandwich")
+        return self.block_type == "residual"
 
     @property
     def stack_input_size(self) -> int:
@@ -348,8 +339,6 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(
                 f"encoder='identity' writes what it reads: leave memory_channels out, got {self.memory_channels}"
             )
-        if self.attention_order is not None and self.attention_order > self.order:
-            raise ValueError(f"attention_order must be at most order={self.order}, got {self.attention_order}")
         self._validate_readout()
         if self.is_encoder_decoder:
             self._validate_decoder()
@@ -363,13 +352,12 @@ class LMUConfig(PreTrainedConfig):
             )
 
     def _validate_readout(self) -> None:
-        """A readout without weights of its own hands on as many numbers as a block puts out."""
-        directions = 2 if self.bidirectional else 1
-        per_channel = {"dense": 0, "memory": self.order * directions, "attention": 1}[self.readout]
-        for layer in range(min(self.num_hidden_layers, 2) if per_channel else 0):  # the rest are as the second
+        """A memory that is its own readout hands on as many numbers as a block puts out."""
+        per_channel = self.order * (2 if self.bidirectional else 1)
+        for layer in range(min(self.num_hidden_layers, 2) if self.readout == "memory" else 0):  # the rest as the second
             if (width := self.layer_channels(layer) * per_channel) != self.hidden_size:
                 raise ValueError(
-                    f"readout={self.readout!r} hands on {width} numbers ({per_channel} per channel) in layer {layer}, "
+                    f"readout='memory' hands on {width} numbers ({per_channel} per channel) in layer {layer}, "
                     f"so hidden_size must be {width}, got {self.hidden_size}"
                 )
 
@@ -430,7 +418,7 @@ class LMUConfig(PreTrainedConfig):
         """Numbers of what stands around the memories: embeddings, blocks and head."""
         layers, width = self.num_hidden_layers, self.hidden_size
         highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
-        inner = (self.intermediate_size or 2 * width) * {"residual": 1, "sandwich": 2}.get(self.block_type, 0)
+        inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
         outputs = max(self.output_size or 1, self.num_labels or 0)
         read = max(self.pooled_size * len(self.pair_features), self.pooled_size)
         return {
@@ -449,14 +437,9 @@ class LMUConfig(PreTrainedConfig):
         """Numbers of the layers of equations (18) to (20), and of the two matrices of a system."""
         layers, width = self.num_hidden_layers, self.hidden_size
         d_x, d_u = max(self.stack_input_size, width), max(self.layer_channels(0), self.layer_channels(1))
-        directions = 2 if self.bidirectional else 1
-        # An order that is attended over is cut to a tenth, but not below 2: see `reduced_order`.
-        reduced = self.attention_order or max(round(self.order / 10), min(self.order, 2))
-        attended = layers * reduced * (3 * self.order * directions + 4)
+        directions, dense = 2 if self.bidirectional else 1, self.readout == "dense"
         return {
             "order": 2 * self.order**2,
-            "memory_channels x order x hidden_size": layers * d_u * self.order * directions * width
-            * (self.readout == "dense"),
-            "attention_order x order": attended * (self.readout == "attention"),
+            "memory_channels x order x hidden_size": dense * layers * d_u * self.order * directions * width,
             "hidden_size x memory_channels": layers * d_x * (d_u + width),
         }

@@ -35,7 +35,7 @@ class LMUPreTrainedModel(CheckedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock", "LMUSandwichBlock"]
+    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]
     _skip_keys_device_placement = list(BOTH_NAMES)
     _is_stateful = True
     _can_compile_fullgraph = True

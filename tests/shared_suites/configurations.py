@@ -38,17 +38,15 @@ PAIRS = {
     "two features": {"pair_features": ["difference", "product"]},
 }
 # Heads stand on one stack, which LMUModel shows in every configuration: a few of each kind do for them.
-FEW = {
-    name: STACKS[name] for name in ("lmu", "highway", "residual", "sandwich", "windows", "attention", "n-grams", "lstm")
-}
+FEW = {name: STACKS[name] for name in ("lmu", "highway", "residual", "windows", "n-grams", "lstm")}
 FEW |= {name: TWO_WAYS[name] for name in ("both ways lmu", "both ways residual")}
-OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "attention", "lstm", "both ways residual")}
+OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "lstm", "both ways residual")}
 OF_SIGNALS["highway"] = {"block_type": "highway"}  # the one above has embeddings of another width
 SERIES = {"vocab_size": None, "input_size": 2}
 IMAGE = {"vocab_size": None, "input_size": 2, "num_channels": 2, "image_size": 4}
 # Large enough to learn a repeated sequence by heart in 300 steps.
 WIDE = {"hidden_size": 32, "intermediate_size": 64, "order": 4, "theta": 8.0}
-LEARNERS = {name: WIDE | {"block_type": name} for name in ("lmu", "highway", "residual", "sandwich")} | {
+LEARNERS = {name: WIDE | {"block_type": name} for name in ("lmu", "highway", "residual")} | {
     "lstm": WIDE | {"cell": "lstm"}
 }
 
@@ -111,9 +109,7 @@ TRANSLATION = TINY_TRANSLATOR | {"vocab_size": VOCABULARY}
 # The suites count one number of layers for both stacks.
 ONE_DEPTH = TRANSLATION | {"num_decoder_layers": 2, "decoder_theta": [4.0, 9.0]}
 TRANSLATORS = KINDS | {"windows": {"decoder_theta": [[2.0, 20.0], 9.0], "bidirectional": True}}
-BODIES = {
-    name: TRANSLATORS[name] for name in ("residual, dot", "lmu, additive", "both ways", "tied", "lstm", "n-grams")
-}
+BODIES = {name: TRANSLATORS[name] for name in ("residual", "lmu", "both ways", "tied", "lstm", "n-grams")}
 SUITES = [
     Suite(lmu_hf.LMUModel, TOKENS, STACKS | TWO_WAYS, text),
     Suite(lmu_hf.LMUModel, TOKENS | SERIES, named("series", OF_SIGNALS), series),
