@@ -9,13 +9,13 @@ import pytest
 import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model
 from accelerate.hooks import remove_hook_from_module
+from families import config_of
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.testing import assert_close
 
 from lmu_hf import (
-    LMUConfig,
     LMUForCausalLM,
     LMUForConditionalGeneration,
     LMUForImageClassification,
@@ -53,7 +53,7 @@ HEADS: dict[str, tuple[type, dict, dict[str, Tensor]]] = {
         {**TOKENS, **TRANSLATION},
         {"input_ids": IDS, "decoder_input_ids": IDS[:, :9]},
     ),
-    "lstm": (LMUForCausalLM, {**TOKENS, "cell": "lstm"}, {"input_ids": IDS}),
+    "lstm": (LMUForCausalLM, {**TOKENS, "model_type": "lmu_lstm"}, {"input_ids": IDS}),
 }
 each_head = pytest.mark.parametrize("head", HEADS)
 
@@ -61,7 +61,7 @@ each_head = pytest.mark.parametrize("head", HEADS)
 def build(head: str, **changes) -> tuple[Any, dict[str, Tensor]]:
     kind, fields, inputs = HEADS[head]
     torch.manual_seed(0)
-    return kind(LMUConfig(**{**fields, **changes})).eval(), inputs
+    return kind(config_of({**fields, **changes})).eval(), inputs
 
 
 def outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -237,7 +237,7 @@ def test_a_changed_module_is_asked(head, change):
         model.eval()
     found = outputs(fast, inputs)
     assert_close(found, outputs(slow, inputs), rtol=0, atol=1e-5)
-    if slow.config.cell == "lmu":
+    if slow.config.model_type == "lmu":
         assert (found - before).abs().max() > 1e-4
 
 

@@ -3,6 +3,7 @@
 import numpy
 import pytest
 import torch
+from families import config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,7 +21,7 @@ BLOCKS = {
     "residual": {"block_type": "residual", "basis": "orthonormal"},
     "layer norm": {"block_type": "residual", "norm": "layer"},
     "tied": {"block_type": "residual", "tie_word_embeddings": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
     "windows": {"theta": [[3.0, 5.0], [30.0, 4.0, 9.0]]},
 }
 
@@ -29,7 +30,7 @@ def build(changes: dict | None = None, dtype: torch.dtype = torch.float64) -> LM
     set_seed(0)
     fields = {"vocab_size": VOCABULARY, "hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
     return (
-        LMUForCausalLM(LMUConfig(**{**fields, "eos_token_id": None, "bos_token_id": 1, **(changes or {})}))
+        LMUForCausalLM(config_of({**fields, "eos_token_id": None, "bos_token_id": 1, **(changes or {})}))
         .to(dtype)
         .eval()
     )
@@ -432,7 +433,9 @@ def test_a_prompt_that_a_cache_has_read_whole_is_not_read_again(chunk):
     assert torch.equal(made[:, 2:], greedy(model, whole)[:, 8:])
 
 
-@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, {"ngram_sizes": [2, 3], "ngram_buckets": 50}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"model_type": "lmu_lstm"}, {"ngrams": {"sizes": [2, 3], "buckets": 50}}], ids=str
+)
 def test_beams_go_on_from_memories_that_were_repeated(changes):
     model, ids = build(changes), draw(2, 7)
     with torch.no_grad():

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from families import config_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -222,7 +223,7 @@ CONFIGS = {
     "highway, mixed": {"block_type": "highway", "deep_representations": True},
     "many coefficients": {"block_type": "lmu", "memory_channels": 1, "order": 40, "theta": 100},
     "fft": {"memory_form": "fft"},
-    "lstm": {"cell": "lstm"},
+    "lstm": {"model_type": "lmu_lstm"},
 }
 
 
@@ -230,7 +231,7 @@ def build(model_class: type, **fields) -> torch.nn.Module:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "theta": 20}
     if "input_size" not in fields:
         sizes["vocab_size"] = 30
-    return model_class(LMUConfig(**{**sizes, **fields})).double()
+    return model_class(config_of({**sizes, **fields})).double()
 
 
 def draw(lengths: tuple[int, ...] = LENGTHS) -> list[Tensor]:
@@ -271,7 +272,7 @@ def test_a_flattened_batch_is_each_sequence_alone(name, train):
         assert near(a, b, 1e-10)
 
 
-@pytest.mark.parametrize("fields", [{}, {"cell": "lstm"}], ids=str)
+@pytest.mark.parametrize("fields", [{}, {"model_type": "lmu_lstm"}], ids=str)
 def test_a_packed_row_is_read_both_ways_within_each_sequence(fields):
     model, sequences = build(LMUModel, bidirectional=True, pooling="mean", **fields), draw()
     packed = model(**flatten(sequences)).last_hidden_state
@@ -363,7 +364,12 @@ def test_every_packed_sequence_has_its_class(pooling, name):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"pooling": "last"}, {"pooling": "mean"}, {"pooling": "mean_max"}, {"pooling": "mean_max", "alignment_size": 3}],
+    [
+        {"pooling": "last"},
+        {"pooling": "mean"},
+        {"pooling": "mean_max"},
+        {"pooling": "mean_max", "alignment": {"size": 3}},
+    ],
     ids=str,
 )
 def test_every_packed_pair_has_its_class(changes):

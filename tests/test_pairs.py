@@ -12,7 +12,7 @@ from lmu_hf import LMUForSequencePairClassification
 from lmu_hf.alignment import Alignment
 from lmu_hf.configuration_lmu import PAIR_FEATURES
 
-ALIGNED = {"pooling": "mean_max", "alignment_size": 3}
+ALIGNED = {"pooling": "mean_max", "alignment": {"size": 3}}
 OF_PAIRS = POOLINGS | {"aligned": ALIGNED, "aligned both ways": ALIGNED | {"bidirectional": True}}
 
 

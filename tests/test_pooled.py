@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from families import LSTM, config_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -175,7 +176,7 @@ def head_of(model_class: type = LMUForSequenceClassification, **fields) -> torch
     fields = {**sizes, **fields}
     if fields["input_size"] is None:
         fields |= {"vocab_size": 9, "embedding_size": 4}
-    return model_class(LMUConfig(**fields)).double()
+    return model_class(config_of(fields)).double()
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -218,7 +219,7 @@ def test_no_sequence_of_outputs_is_made():
     assert made.numbers <= 2 * 3000 * 4 * 64 / 2  # half of one (b, n, hidden_size)
 
 
-@pytest.mark.parametrize("fields", [{"hidden_act": "gelu"}, {"block_type": "residual"}, {"cell": "lstm"}], ids=str)
+@pytest.mark.parametrize("fields", [{"hidden_act": "gelu"}, {"block_type": "residual"}, LSTM], ids=str)
 def test_stacks_that_are_not_linear_at_their_end_are_pooled_step_by_step(fields):
     model, x = head_of(**{"hidden_size": 12, **fields}), noise(2, 20, 4)
     assert not model.model.can_skip_to_mean

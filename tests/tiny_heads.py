@@ -1,6 +1,7 @@
 """Small heads with every parameter drawn anew; and what they read."""
 
 import torch
+from families import config_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from tiny_stacks import TINY, draw_ids, randomised
@@ -20,7 +21,7 @@ FEW = settings(max_examples=20, deadline=None)
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, "num_labels": LABELS, **changes})
+    return config_of({**TINY, "num_labels": LABELS, **changes})
 
 
 def build(kind: type, dtype: torch.dtype = torch.float64, **changes):

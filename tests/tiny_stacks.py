@@ -1,6 +1,7 @@
 """Small stacks of every kind with every parameter drawn anew, what they read, and how near their outputs must lie."""
 
 import torch
+from families import config_of
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -14,14 +15,14 @@ TINY = {
 MEMORY_READOUT = {"encoder": "identity", "readout": "memory", "num_hidden_layers": 1, "theta": 9.0, "block_type": "lmu"}
 CAUSAL = {
     "lmu": {"block_type": "lmu"},
-    "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4, "encoder_activation": "relu"},
+    "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4},
     "memory": {**MEMORY_READOUT, "embedding_size": 2},
     "highway": {"block_type": "highway", "embedding_size": 4},
     "residual": {"block_type": "residual", "basis": "unit"},
     "windows": {"block_type": "residual", "theta": [[3.0, 20.0], 9.0]},
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
 BOTH_WAYS = {
@@ -36,7 +37,7 @@ LONG = {"num_hidden_layers": 1, "block_type": "lmu", "order": 32, "theta": 100.0
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, **changes})
+    return config_of({**TINY, **changes})
 
 
 def randomised(model: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:

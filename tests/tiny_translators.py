@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from families import config_of
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -20,15 +21,15 @@ KINDS = {
     "deep": {"deep_representations": True, "embedding_size": 5, "block_type": "lmu"},
     "one depth": {"num_decoder_layers": None, "decoder_theta": None, "num_attention_heads": 1},
     "tied": {"tie_word_embeddings": True, "basis": "orthonormal"},
-    "lstm": {"cell": "lstm"},
+    "lstm": {"model_type": "lmu_lstm"},
     "windows": {"decoder_theta": [[2.0, 20.0], 9.0, [4.0, 5.0]], "bidirectional": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
 }
 each_kind = pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, **changes})
+    return config_of({**TINY, **changes})
 
 
 def build(dtype: torch.dtype = torch.float64, kind: type = LMUForConditionalGeneration, scale: float = 0.6, **changes):

@@ -1,6 +1,8 @@
 """Blocks: a memory, and what stands around it in a stack."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
@@ -9,7 +11,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
-from .lstm import LSTMLayer
 from .plain import is_bare
 from .ragged import Packing, Segments, last_step
 from .statespace import LegendreSystem, exact
@@ -66,11 +67,24 @@ class Reading:
     mean_only: bool = False
 
 
-def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
-    """What remembers in a block."""
+MEMORIES: dict[str, Callable[[Any, int], Any]] = {}  # by model_type, so that a baseline shares blocks and heads
+Maker = TypeVar("Maker", bound=Callable)
+
+
+def makes_memory(model_type: str) -> Callable[[Maker], Maker]:
+    """Register ``make(config, layer_idx)`` as what makes a block's memory in models of that type."""
+
+    def register(make: Maker) -> Maker:
+        MEMORIES[model_type] = make
+        return make
+
+    return register
+
+
+@makes_memory(LMUConfig.model_type)
+def make_memory(config: LMUConfig, layer_idx: int) -> LMULayer:
+    """A block's Legendre memory."""
     d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
-    if config.cell == "lstm":
-        return LSTMLayer(d_x, config.hidden_size, config.bidirectional)
     return LMULayer(
         d_x=d_x,
         d_o=config.hidden_size,
@@ -114,7 +128,7 @@ class LMUBlock(GradientCheckpointingLayer):
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__()
         self.layer_idx = layer_idx
-        self.memory = memory(config, layer_idx)
+        self.memory = MEMORIES[config.model_type](config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
     @property

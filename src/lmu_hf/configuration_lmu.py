@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: string annotations would switch off the type checks of `@strict`.
 import copy
-from dataclasses import fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,9 +28,7 @@ CHOICES = {
     "pooling": tuple(POOLINGS),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
-POSITIVE = (
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "order"),
-)
+POSITIVE = (*("hidden_size", "num_hidden_layers", "num_attention_heads", "order"),)
 POSITIVE_OR_NONE = (
     "vocab_size",
     "input_size",
@@ -118,6 +116,7 @@ class LMUConfig(PreTrainedConfig):
     """
 
     model_type = "lmu"
+    body_of_two_stacks = "LMUEncoderDecoderModel"
     keys_to_ignore_at_inference = ["cache", "past_key_values"]
 
     vocab_size: int | None = 256
@@ -181,10 +180,12 @@ class LMUConfig(PreTrainedConfig):
         check_labels(self.id2label, self.problem_type, kwargs.get("num_labels"))
         check_words(kwargs.get("torch_dtype", self.dtype), self.architectures, kwargs.get("transformers_weights"))
         self.validate_ranges()
+        for option in self.options:  # with their defaults, which may be others one day
+            setattr(self, option.name, asdict(option))
         super().__post_init__(**kwargs)
         # Where several classes answer for one Auto class, transformers searches this list; None it cannot search.
         # The checkpoint of a translation head holds this body too, so that AutoModel finds it there.
-        body = ["LMUEncoderDecoderModel"] if self.is_encoder_decoder else []
+        body = [self.body_of_two_stacks] if self.is_encoder_decoder else []
         self.architectures = list(dict.fromkeys([*(self.architectures or []), *body]))
 
     @property
@@ -236,6 +237,14 @@ class LMUConfig(PreTrainedConfig):
     def state_size(self) -> int:
         """How many numbers one row of a batch carries from step to step, over all layers."""
         return sum(a * b for a, b in self.memory_shapes) + sum(option.carried for option in self.options)
+
+    @property
+    def memory_meanings(self) -> list:
+        """What decides the meaning of every carried number, layer by layer, as JSON has it."""
+        thetas = self.layer_thetas
+        return [
+            [self.layer_channels(i), self.order, thetas[i], self.discretization, self.basis] for i in range(len(thetas))
+        ]
 
     @property
     def pooled_size(self) -> int:
@@ -396,9 +405,7 @@ class LMUConfig(PreTrainedConfig):
                 )
             for window in windows:
                 if not 1 <= window <= MAX_THETA:
-                    raise ValueError(
-                        f"theta must be a number of time steps from 1 to {MAX_THETA:g}, got {window!r}"
-                    )
+                    raise ValueError(f"theta must be a number of time steps from 1 to {MAX_THETA:g}, got {window!r}")
 
     def asked_bytes(self) -> dict[str, int]:
         """Bytes of a model's float32 weights and of its system, by the fields that decide them."""

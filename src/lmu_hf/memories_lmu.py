@@ -96,7 +96,7 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     first = tensors["layers.0.memory"]
     for number in layers:
         memory, count = (tensors[f"layers.{number}.{part}"] for part in ("memory", "tokens"))
-        shape = (len(first) if first.ndim else 0, *_memory_shape(config, number))
+        shape = (len(first) if first.ndim else 0, *config.memory_shapes[number])
         if memory.shape != shape or memory.dtype != first.dtype or 0 in shape:
             return f"layers.{number}.memory is {memory.dtype} {tuple(memory.shape)}, not {first.dtype} {shape}"
         if memory.dtype not in (torch.float32, torch.float64):
@@ -121,25 +121,11 @@ def _last_tokens_fault(ids: Tensor, rows: int, config: LMUConfig) -> str | None:
     return None
 
 
-def _memory_shape(config: LMUConfig, layer: int) -> tuple[int, int]:
-    """Of one row of a batch, in one layer."""
-    if config.cell == "lstm":
-        return config.hidden_size, 2
-    return config.layer_channels(layer), config.order
-
-
 def _shown(count: Tensor) -> str:
     return f"{count.dtype} {count.item()}" if count.numel() == 1 else f"{count.dtype} {tuple(count.shape)}"
 
 
 def _systems(config: LMUConfig) -> str:
     """What decides the meaning of every number of a memory, layer by layer, and how many tokens are beside it."""
-    if config.cell == "lstm":
-        systems: list = ["lstm", config.hidden_size]
-    else:
-        systems = [
-            [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
-            for layer, theta in enumerate(config.layer_thetas)
-        ]
-    option = NGrams.of(config)
+    systems, option = config.memory_meanings, NGrams.of(config)
     return json.dumps(systems if option is None else [*systems, f"{max(option.sizes)}-grams"])

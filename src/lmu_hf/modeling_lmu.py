@@ -41,10 +41,6 @@ class LMUPreTrainedModel(CheckedModel):
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
 
-    def __init__(self, config: LMUConfig, *args, **kwargs) -> None:
-        super().__init__(config, *args, **kwargs)
-        self._can_compile_fullgraph = config.cell != "lstm"  # torch.compile leaves its graph for an LSTM of torch's
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Variance 1/fan-in for projections, scaled at the ends of residual branches; an encoder of one number starts
