@@ -40,9 +40,7 @@ def lmu(width: int, layers: int, positions: int) -> Any:
     """Residual blocks with a dense readout of four coefficients of each of width / 4 channels."""
     thetas = [8.0 * 2**layer for layer in range(layers)]
     fields: Any = {"hidden_size": width, "num_hidden_layers": layers, "memory_channels": width // 4, "theta": thetas}
-    return LMUForCausalLM(
-        LMUConfig(vocab_size=VOCABULARY, order=4, basis="unit", hidden_act="silu", norm="layer", **fields)
-    )
+    return LMUForCausalLM(LMUConfig(vocab_size=VOCABULARY, order=4, hidden_act="silu", norm="layer", **fields))
 
 
 def mamba(width: int, layers: int, positions: int) -> Any:

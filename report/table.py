@@ -124,9 +124,9 @@ def _budget(group: list[RunRecord]) -> list[str]:
 
 
 def _pixel_order(record: RunRecord) -> str:
-    if record.architecture.get("pixel_order") != "permuted":
+    if "permutation_seed" not in record.architecture:
         return "raster"
-    return f"permutation {record.architecture.get('permutation_seed', 0)}"
+    return f"permutation {record.architecture['permutation_seed']}"
 
 
 def render(folder: Path) -> dict[str, str]:

@@ -117,7 +117,7 @@ class Head:
 HEADS = {
     "next token": Head(LMUForCausalLM, next_tokens, {}),
     "one class": Head(LMUForSequenceClassification, one_class, {}),
-    "one class, with votes": Head(LMUForSequenceClassification, one_class, {"vote_sizes": [1], "vote_buckets": 9}),
+    "one class, with votes": Head(LMUForSequenceClassification, one_class, {"votes": {"sizes": [1], "buckets": 9}}),
     "several classes": Head(LMUForSequenceClassification, several_classes, {}),
     "one number": Head(LMUForSequenceClassification, one_number, {"num_labels": 1}),
     "several numbers": Head(LMUForSequenceClassification, several_numbers, {"problem_type": "regression"}),

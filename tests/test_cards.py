@@ -130,7 +130,7 @@ def test_a_card_has_three_examples_a_widget_and_no_gap(kind, tmp_path):
 
 
 def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
-    kind, lstm = "text-classification", {"cell": "lstm", "hidden_size": 12}
+    kind, lstm = "text-classification", {"model_type": "lmu_lstm", "hidden_size": 12}
     run = make_run(tmp_path / "films-seed0", kind, recipe="films", score=0.9)
     for name, seed, score, more in (
         ("films-lstm-seed0", 0, 0.80, {}),

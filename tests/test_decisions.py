@@ -38,7 +38,7 @@ def trained(task: ClassificationTask, architecture: dict) -> torch.nn.Module:
 CASES = {
     "one number": ("opinions", {"single_output": True}, {}),
     "two numbers": ("opinions", {}, {}),
-    "one number beside votes": ("opinions", {"single_output": True}, {"vote_sizes": [1], "vote_buckets": 1009}),
+    "one number beside votes": ("opinions", {"single_output": True}, {"votes": {"sizes": [1], "buckets": 1009}}),
     "one number behind a hidden layer": ("opinions", {"single_output": True}, {"head_hidden_size": 4}),
     "one number for a pair": ("paraphrases", {"single_output": True}, {}),
 }

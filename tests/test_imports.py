@@ -29,14 +29,16 @@ LADDER = {
     "plain": set(),
     "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
-    "alignment": {"layers"},
     "inherited_lmu": set(),
-    "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
+    "options_lmu": set(),
+    "configuration_lmu": {"inherited_lmu", "options_lmu"},
+    "configuration_lstm": {"configuration_lmu"},
+    "alignment": {"layers", "options_lmu"},
     "losses": {"configuration_lmu", "checking"},
     "cache_lmu": set(),
-    "memories_lmu": {"configuration_lmu", "cache_lmu"},
+    "memories_lmu": {"configuration_lmu", "cache_lmu", "ngrams"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "lstm", "plain", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "plain", "ragged", "distributed", "statespace", "configuration_lmu", "cache_lmu"},
     "cache_names": set(),
     "checking": set(),
     "recording": set(),
@@ -44,7 +46,7 @@ LADDER = {
     "decoding_lmu": {"recording", "snapshot", "plain", "cache_lmu", "cache_names"},
     "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
     "loading_lmu": set(),
-    "ngrams": {"cache_lmu", "distributed", "layers", "plain", "ragged"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "options_lmu", "plain", "ragged"},
     "modeling_lmu": {
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
@@ -57,6 +59,9 @@ LADDER = {
     "heads_lmu": {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
+    },
+    "modeling_lstm": {
+        *("configuration_lstm", "lstm", "blocks_lmu", "heads_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
     },
 }
 TORCH_ONLY = (

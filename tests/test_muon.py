@@ -119,7 +119,7 @@ def check_groups(model) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        LMUForCausalLM(tiny_stacks.tiny(num_hidden_layers=3, theta=[2, 4, 8], ngram_sizes=[2])),
+        LMUForCausalLM(tiny_stacks.tiny(num_hidden_layers=3, theta=[2, 4, 8], ngrams={"sizes": [2]})),
         LMUForConditionalGeneration(tiny_translators.tiny(num_hidden_layers=3, theta=[2, 4, 8])),
     ],
     ids=["one stack", "two stacks"],

@@ -22,7 +22,7 @@ from lmu_hf.common.record import RunRecord, count_parameters, describe_architect
 TEXTS = ["a charming film with a slow start", "a man is playing a guitar", "somebody makes music", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
-IMAGE = {"input_size": 1, "image_size": 8, "pixel_order": "permuted"}
+IMAGE = {"input_size": 1, "image_size": 8, "permutation_seed": 0}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
 # Per kind: the head, what its config adds, its tokenizer, its metric, and what its record says of the data.

@@ -20,6 +20,8 @@ from ..common.figures import learning_curve
 from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
+from ..configuration_lstm import OF_MEMORIES
+from ..training.baselines import BASELINES
 from ..training.finished import is_complete
 from ..training.loop import train
 from ..training.processes import on_main
@@ -54,7 +56,6 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
 
 # Entries of a recipe's data that flags of pretrain_lm.py replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
-OF_MEMORIES = ("order", "theta", "memory_channels", "discretization", "basis", "encoder", "readout", "memory_form")
 
 
 def training_parser(manual: str | None, kind: str, default: str) -> ScriptParser:
@@ -69,6 +70,7 @@ def training_parser(manual: str | None, kind: str, default: str) -> ScriptParser
     names = sorted(name for name, build in RECIPES.items() if build().kind == kind)
     add = parser.add_argument
     add("--recipe", default=default, choices=names, help="what to train (default: %(default)s)", metavar="RECIPE")
+    add("--baseline", choices=BASELINES, help="train this in the recipe's LMU's place: the same stack, data and budget")
     add("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
     add("--seed", type=SEED, default=0, help="of initial weights, row order and variations")
     add("--output_dir", type=Path, help="the run folder")
@@ -205,6 +207,8 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
     flags = Flags.of(args)
     changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
     recipe = get_recipe(flags.recipe, **changes)
+    if flags.baseline is not None:
+        recipe = recipe.baseline(flags.baseline)
     if changes["epochs"] is not None:  # a recipe that counts steps would not count epochs
         recipe = replace(recipe, max_steps=changes["max_steps"])
     if recipe.schedule == "constant" and flags.warmup_ratio:
@@ -213,7 +217,7 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
         )
     overrides = dict(map(_override, flags.config_overrides))
     architecture = recipe.architecture | overrides
-    if architecture.get("cell") == "lstm" and (ignored := [name for name in OF_MEMORIES if name in overrides]):
+    if "model_type" in architecture and (ignored := [name for name in OF_MEMORIES if name in overrides]):
         raise ValueError(f"--config_overrides {ignored[0]} has no effect on an LSTM, which has no Legendre memory")
     data = recipe.data | flags.take(**DATA_FLAGS)
     return replace(recipe, architecture=architecture, data=data)

@@ -109,10 +109,10 @@ class MetricsLog:
 
 
 def describe_architecture(config: PreTrainedConfig) -> dict:
-    """The family's own fields of a config, where they differ from its defaults."""
+    """The family's own fields of a config, where they differ from its defaults; of a baseline, its ``model_type``."""
     defaults = LMUConfig().to_dict()
-    own = {name: value for name, value in config.to_dict().items() if name in LMUConfig.__annotations__}
-    return {name: value for name, value in own.items() if value != defaults[name]}
+    own = {*LMUConfig.__annotations__, "model_type"}
+    return {name: value for name, value in config.to_dict().items() if name in own and value != defaults[name]}
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -72,8 +72,7 @@ def training_of(record: RunRecord) -> str:
 
 def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
     """An LSTM that was trained for this very recipe, on the same rows in the same order of pixels."""
-    order = ("pixel_order", "permutation_seed")
-    same_order = [other.architecture.get(name) for name in order] == [record.architecture.get(name) for name in order]
+    same_order = other.architecture.get("permutation_seed") == record.architecture.get("permutation_seed")
     return (
         other.recipe == f"{record.recipe}-lstm"
         and other.data.get("fingerprint") == record.data.get("fingerprint")
@@ -106,7 +105,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         metadata(record, name, repo_id),
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
         name=text(name),
-        is_baseline=record.architecture.get("cell") == "lstm",
+        is_baseline="model_type" in record.architecture,
         recipe=code(record.recipe),
         command=block(one_line(record.command)),
         reads=kind.reads(record),
@@ -136,7 +135,7 @@ def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=kind.pipeline_tag,
-        tags=["lmu", "legendre-memory-unit", *(["lstm"] if record.architecture.get("cell") == "lstm" else [])],
+        tags=["lmu", "legendre-memory-unit", *(["lstm"] if "model_type" in record.architecture else [])],
         metrics=sorted({metric for scores in record.metrics.values() for metric in scores} - {"loss"}),
         eval_results=eval_results(record),
         **more,

@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, pipeline_lmu
+from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, modeling_lstm, pipeline_lmu
 from ..common.figures import example_digit, learning_curve
 from ..common.finite import first_not_finite
 from ..common.lock import owned
 from ..common.record import RunRecord
-from ..configuration_lmu import LMUConfig
 from .card import Shown, leaderboard_entries, model_name, render, slug
 from .links import inside
 from .records import as_json, own_rows
@@ -35,7 +34,19 @@ HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
         ("AutoModelForSequenceClassification", heads_lmu.LMUForSequencePairClassification),
         ("AutoModelForImageClassification", heads_lmu.LMUForImageClassification),
         ("AutoModelForTimeSeriesPrediction", heads_lmu.LMUForTimeSeriesPrediction),
+        ("AutoModelForCausalLM", modeling_lstm.LSTMForCausalLM),
+        ("AutoModelForSeq2SeqLM", modeling_lstm.LSTMForConditionalGeneration),
+        ("AutoModelForSequenceClassification", modeling_lstm.LSTMForSequenceClassification),
+        ("AutoModelForSequenceClassification", modeling_lstm.LSTMForSequencePairClassification),
+        ("AutoModelForImageClassification", modeling_lstm.LSTMForImageClassification),
+        ("AutoModelForTimeSeriesPrediction", modeling_lstm.LSTMForTimeSeriesPrediction),
     )
+}
+BODIES: dict[tuple[str, bool], type[PreTrainedModel]] = {  # by type, and by whether there are two stacks
+    ("lmu", False): modeling_lmu.LMUModel,
+    ("lmu", True): modeling_lmu_seq2seq.LMUEncoderDecoderModel,
+    ("lmu_lstm", False): modeling_lstm.LSTMModel,
+    ("lmu_lstm", True): modeling_lstm.LSTMEncoderDecoderModel,
 }
 MODEL_FILES = ("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json", "config.json",
                "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -151,12 +162,12 @@ def _complete_config(staged: Path) -> None:
     path = staged / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     head = next((name for name in config.get("architectures") or [] if name in HEADS), None)
-    if config.get("model_type") != LMUConfig.model_type or head is None:
+    if head is None or config.get("model_type") != HEADS[head][1].config_class.model_type:
         raise ValueError(f"architectures must name one of {', '.join(HEADS)}, got {config.get('architectures')}")
     auto_class, head_class = HEADS[head]
     decodes = config.get("is_encoder_decoder", False)
-    body = modeling_lmu_seq2seq.LMUEncoderDecoderModel if decodes else modeling_lmu.LMUModel
-    references = {"AutoConfig": LMUConfig, "AutoModel": body, auto_class: head_class}
+    body = BODIES[config["model_type"], decodes]
+    references = {"AutoConfig": head_class.config_class, "AutoModel": body, auto_class: head_class}
     config.pop("_name_or_path", None)  # where older versions of transformers say that a model was loaded from
     config["auto_map"] = {name: _reference(target) for name, target in references.items()}
     needed = [_module(target) for target in references.values()]

@@ -31,8 +31,8 @@ class Kind:
 def _reads_image(record: RunRecord) -> str:
     side = record.architecture["image_size"]
     order = "raster order"
-    if record.architecture.get("pixel_order") == "permuted":
-        order = f"the fixed random order of permutation {text(record.architecture.get('permutation_seed', 0))}"
+    if (seed := record.architecture.get("permutation_seed")) is not None:
+        order = f"the fixed random order of permutation {text(seed)}"
     size = f"{text(side)} × {text(side)}"
     return f"reads a grey image of {size} pixels one pixel at a time, in {order}, and names its class"
 

@@ -15,7 +15,7 @@ from ..data.heap import Heap
 from .recipes import Recipe, get_recipe
 from .tasks.base import Task
 
-FREE = ("permutation_seed", "pixel_order")  # of an image model: it holds its permutation itself
+FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
 
 def find_record(model_name_or_path: str) -> RunRecord | None:

@@ -15,7 +15,6 @@ def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
         "theta": theta,
         "memory_channels": 1,
         "hidden_size": hidden_size,
-        "basis": "unit",
         "hidden_act": "gelu",
     } | more
 

@@ -27,14 +27,12 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "deep_representations",
     "pooling",
     "pair_features",
-    "alignment_size",
+    "alignment",
     "head_hidden_size",
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
-    "ngram_dropout",
-    "vote_sizes",
-    "vote_buckets",
+    "votes",
 )
 NO_VECTORS = (
     "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
