@@ -37,7 +37,7 @@ def read_records(folder: Path) -> list[RunRecord]:
 
 def results_table(records: list[RunRecord]) -> str:
     """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
-    images = [record for record in records if "image_size" in record.architecture]
+    images = [record for record in records if record.task == "image-classification"]
     rows = []
     for (recipe, order), group in _groups(images, "accuracy", _pixel_order):
         scores = [_score(group, split, "accuracy", 100, 2) for split in ("validation", "test")]
@@ -68,7 +68,7 @@ def translation_table(records: list[RunRecord]) -> str:
 def series_table(records: list[RunRecord]) -> str:
     """One row per recipe: root mean squared error over the target's root mean square."""
     rows = []
-    for (recipe, series), group in _groups(records, "nrmse", lambda record: record.task):
+    for (recipe, series), group in _groups(records, "nrmse", lambda record: record.data["name"]):
         scores = [_score(group, split, "nrmse", 1, 4) for split in ("validation", "test")]
         rows.append([recipe, series, _size(group), *scores, _seeds(group), *_budget(group)])
     return markup.table(SERIES + BUDGET, rows)
@@ -76,7 +76,7 @@ def series_table(records: list[RunRecord]) -> str:
 
 def classification_table(records: list[RunRecord]) -> str:
     """One row per recipe: accuracy on texts and pairs of texts, embeddings apart."""
-    texts = [record for record in records if "pairs" in record.data]
+    texts = [record for record in records if record.task == "text-classification"]
     rows = []
     for (recipe, data), group in _groups(texts, "accuracy", lambda record: record.data["name"]):
         scores = [_score(group, split, "accuracy", 100, 1) for split in ("validation", "test")]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, list_columns, load_file, load_rows
+from .sources import SPLITS, hub_name, list_columns, load_file, load_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -65,6 +65,7 @@ class LabelledText:
         labels: the classes' names; None where a label is a number to predict.
         origin: what each split was called where it comes from.
         metrics: by which it is judged, the first of them deciding.
+        dataset, dataset_config: the data set's name on the Hub and its configuration; None if it is not there.
     """
 
     name: str
@@ -72,6 +73,8 @@ class LabelledText:
     labels: list[str] | None
     origin: dict[str, str]
     metrics: tuple[str, ...]
+    dataset: str | None = None
+    dataset_config: str | None = None
 
     @property
     def pairs(self) -> bool:
@@ -113,7 +116,9 @@ def glue(
     rows = load_rows(GLUE, data_dir, needed=("train", names["validation"]), config=config)
     there = {split: rows[name] for split, name in names.items() if name in rows}
     columns, metrics = Columns(*GLUE_COLUMNS[config]), GLUE_METRICS.get(config)
-    return _labelled(f"{GLUE} {task_name}", there, columns, names, labels, metrics, validation_block=validation_block)
+    how = {"metrics": metrics, "validation_block": validation_block}
+    labelled = _labelled(f"{GLUE} {task_name}", there, columns, names, labels, **how)
+    return replace(labelled, dataset=GLUE, dataset_config=config)
 
 
 def labelled_dataset(
@@ -144,7 +149,8 @@ def labelled_dataset(
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
     named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
-    return _labelled(named, there, columns, origin, labels, validation_block=validation_block)
+    labelled = _labelled(named, there, columns, origin, labels, validation_block=validation_block)
+    return replace(labelled, dataset=hub_name(name, data_dir), dataset_config=config)
 
 
 def labelled_files(

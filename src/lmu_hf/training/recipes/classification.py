@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from ..baselines import lstm_baseline
 from .base import Recipe, recipe
 from .text import imdb_lm
 
@@ -30,7 +29,7 @@ def _stack(**more: Any) -> dict[str, Any]:
 
 def _lstm(name: str, of: Recipe) -> Recipe:
     """An LSTM in the memory's place, everything else being equal."""
-    return replace(of, name=name, architecture=lstm_baseline(of.architecture, **of.lstm))
+    return replace(of.baseline("lstm"), name=name)
 
 
 def _paper(theta: int, width: int = 300) -> dict[str, Any]:
@@ -390,7 +389,7 @@ def qqp_aligned() -> Recipe:
 @recipe
 def qqp_lstm_narrow() -> Recipe:
     """An LSTM of 300 units beside ``qqp-aligned``, on the same frozen vectors, that reads each question by itself."""
-    return _narrow("qqp-lstm-narrow", qqp_spelt_lstm())
+    return replace(_narrow("qqp-lstm-narrow", qqp_spelt_lstm()), baseline_of="qqp-aligned")
 
 
 @recipe
@@ -520,7 +519,7 @@ def snli_aligned() -> Recipe:
 @recipe
 def snli_lstm_narrow() -> Recipe:
     """An LSTM of 300 units beside ``snli-aligned``, on the same frozen vectors, that reads each sentence by itself."""
-    return _narrow("snli-lstm-narrow", snli_spelt_lstm())
+    return replace(_narrow("snli-lstm-narrow", snli_spelt_lstm()), baseline_of="snli-aligned")
 
 
 @recipe

@@ -73,7 +73,8 @@ def _lstm(small: Recipe) -> Recipe:
 def _plain_lstm(small: Recipe) -> Recipe:
     """Two LSTM layers and nothing around them, as in most published comparisons; again with as many parameters."""
     plain = {"block_type": "lmu", "num_hidden_layers": 2, "hidden_size": PLAIN_LSTM_SIZE}
-    return replace(small, name=f"{small.name}-lstm-plain", architecture=lstm_baseline(small.architecture, **plain))
+    architecture = lstm_baseline(small.architecture, **plain)
+    return replace(small.baseline("lstm"), name=f"{small.name}-lstm-plain", architecture=architecture)
 
 
 def _with_ngrams(small: Recipe, buckets: int) -> Recipe:
@@ -176,7 +177,7 @@ def text8_windows() -> Recipe:
 @recipe
 def text8_ngrams_lstm() -> Recipe:
     """The same for LSTMs."""
-    return replace(_with_ngrams(text8_lstm(), buckets=65_536), name="text8-ngrams-lstm")
+    return replace(_with_ngrams(text8_lstm(), buckets=65_536), name="text8-ngrams-lstm", baseline_of="text8-ngrams")
 
 
 @recipe

@@ -8,7 +8,7 @@ from .base import Recipe, recipe
 
 def _lstm(of: Recipe, **architecture) -> Recipe:
     """LSTMs in the memories' place, under the same attention, in the same blocks and loop."""
-    return replace(of, name=f"{of.name}-lstm", architecture=lstm_baseline(of.architecture, **architecture))
+    return replace(of.baseline("lstm"), architecture=lstm_baseline(of.architecture, **architecture))
 
 
 def _captions() -> Recipe:
@@ -74,7 +74,9 @@ def multi30k_lstm_plain() -> Recipe:
 
     So most published comparisons have it: no MLPs, no skips but attention's.
     """
-    return replace(_lstm(_captions(), block_type="lmu", hidden_size=288), name="multi30k-lstm-plain")
+    return replace(
+        _lstm(_captions(), block_type="lmu", hidden_size=288), name="multi30k-lstm-plain", baseline_of="multi30k"
+    )
 
 
 @recipe
