@@ -132,8 +132,8 @@ def kind_of(record: RunRecord) -> Kind:
 
 def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
     """The data set's name on the Hub (None if it has none), its name in words, and its configuration there."""
-    dataset = record.data.get("dataset")
-    words = DATASETS.get(dataset, record.data["name"])
+    dataset: str | None = record.data.get("dataset")
+    words: str = record.data["name"] if dataset is None else DATASETS.get(dataset, record.data["name"])
     return dataset, words, record.data.get("dataset_config")
 
 

@@ -94,8 +94,8 @@ class Recipe:
         if name not in BASELINES:
             raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
         architecture = lstm_baseline(self.architecture, **self.lstm)
-        own = {"architecture": architecture, "baseline_kind": name, "baseline_of": self.name}
-        return replace(self, name=f"{self.name}-{name}", **own)
+        called = f"{self.name}-{name}"
+        return replace(self, name=called, architecture=architecture, baseline_kind=name, baseline_of=self.name)
 
 
 def fault(field: str, value: Any) -> str | None:

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ...data.labelled import LabelledText
+from ...data.labels import LabelledText
 from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
