@@ -140,6 +140,15 @@ def parsers() -> dict[str, ScriptParser]:
     return caught
 
 
+def test_every_flag_says_what_it_sets_and_its_default(parsers):
+    for script, parser in parsers.items():
+        for action in parser._actions:
+            told, name = str(action.help), f"{script}: {action.dest}"
+            assert len(told.split()) >= 3 and told[0] not in "(0123456789", name
+            if action.option_strings and action.nargs != 0:
+                assert "default" in told, name
+
+
 def flags_of(parser: ScriptParser) -> set[str]:
     return {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
 
