@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, train_tokenizer
+from lmu_hf.training.baselines import lstm_baseline
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
 from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loop import train
@@ -292,7 +293,7 @@ def test_an_lstm_is_trained_as_its_memory_is(name):
     units = {"hidden_size": 300} if "-spelt-" in name or "-aligned-" in name else {}
     steps = {"learning_rate": 1e-3} if name == "snli-spelt-lstm" else {}
     assert theirs.hyperparameters() == ours.hyperparameters() | steps
-    assert theirs.architecture == ours.architecture | units | {"model_type": "lmu_lstm"}
+    assert theirs.architecture == lstm_baseline(ours.architecture, **units)
 
 
 # --------------------------------------------------------------------------- labels for others to learn from
