@@ -30,7 +30,6 @@ class LSTMFamily:
 
     config_class: type[PreTrainedConfig] | None = LSTMConfig
     _can_compile_fullgraph: bool = False  # torch.compile leaves its graph for an LSTM of torch's
-    model_tags: list[str] = ["lstm"]
 
 
 class LSTMModel(LSTMFamily, LMUModel):
