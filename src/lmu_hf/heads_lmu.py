@@ -428,11 +428,9 @@ class LMUForImageClassification(LMUPooledModel):
         generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
         return torch.randperm(pixels, generator=generator, device="cpu")
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init.copy_(self.permutation, self._draw_permutation())
+    def draw_weights(self) -> None:
+        """The stored order of pixels, where no checkpoint holds one."""
+        init.copy_(self.permutation, self._draw_permutation())
 
     def pixel_sequence(self, pixel_values: Tensor) -> Tensor:
         """Images (b, c, h, w) as sequences (b, h·w, input_size) in the model's pixel order.
