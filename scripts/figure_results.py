@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/results.md from the run records.
+"""Draw the pictures of docs/results/pictures.md from the run records.
 
 python scripts/figure_results.py     # writes bits_against_time, accuracy_against_parameters and bleu_by_length, as PNG
 """
@@ -19,7 +19,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
     )
-    parser.add_argument("--output_dir", type=Path, default=PROJECT / "docs", help="default: %(default)s")
+    parser.add_argument("--output_dir", type=Path, default=PROJECT / "docs" / "results", help="default: %(default)s")
     return parser.parse_args(argv)
 
 

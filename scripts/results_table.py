@@ -1,4 +1,4 @@
-"""Render the tables of the README and of docs/speed.md from records/, or write them there.
+"""Render the tables of the README and of docs/results/ from records/, or write them there.
 
 python scripts/results_table.py            # print them
 python scripts/results_table.py --write    # put them between their pages' markers
@@ -6,7 +6,8 @@ python scripts/results_table.py --write    # put them between their pages' marke
 
 from pathlib import Path
 
-from lmu_hf.publishing import speed, table
+from lmu_hf.publishing.pages import render_pages
+from lmu_hf.publishing.table import write_into
 from lmu_hf.training.failures import script
 from lmu_hf.training.flags import ScriptParser
 
@@ -22,13 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--write", action="store_true", help="write them into the project's pages")
     args = parser.parse_args(argv)
-    pages = {
-        PROJECT / "README.md": table.render(args.records) | speed.render_summaries(args.records),
-        PROJECT / "docs" / "speed.md": speed.render(args.records),
-    }
-    for page, tables in pages.items():
+    for page, tables in render_pages(PROJECT, args.records).items():
         if args.write:
-            table.write_into(page, tables)
+            write_into(page, tables)
         else:
             print("\n\n".join(tables.values()), end="\n\n")
 

@@ -237,7 +237,7 @@ def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
         ("qqp-linear", "qqp-linear-lstm", 300, 723_601),
         ("qqp-aligned", "qqp-lstm-narrow", 150, 543_601),
         ("snli-linear", "snli-linear-lstm", 300, 726_003),
-        ("snli-aligned", "snli-lstm-narrow", 150, 545_103),
+        ("snli-no-memory", "snli-lstm-narrow", 150, 545_103),
     ],
 )
 def test_the_lstms_beside_them_train_a_hundred_times_as_many(name, theirs, width, parameters):

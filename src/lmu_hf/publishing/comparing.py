@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md: what run records say, beside what others have published."""
+"""The pictures of docs/results/pictures.md: what run records say, beside what others have published."""
 
 import json
 from collections.abc import Sequence

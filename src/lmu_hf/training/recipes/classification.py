@@ -426,9 +426,9 @@ def mrpc_linear() -> Recipe:
 
 
 @recipe
-def mrpc_aligned() -> Recipe:
-    """MRPC word by word, beside vectors learnt from its own training sentences."""
-    return replace(_aligned(mrpc_linear(), size=6, dropout=0.1), name="mrpc-aligned", epochs=10, batch_size=32)
+def mrpc_no_memory() -> Recipe:
+    """MRPC by decomposable attention on vectors of its own sentences: its memory is its input."""
+    return replace(_aligned(mrpc_linear(), size=6, dropout=0.1), name="mrpc-no-memory", epochs=10, batch_size=32)
 
 
 @recipe
@@ -514,14 +514,14 @@ def snli_spelt_windows() -> Recipe:
 
 
 @recipe
-def snli_aligned() -> Recipe:
-    """A classifier of SNLI of 3,754 parameters, which compares every word with its counterpart."""
-    return replace(_aligned(snli_linear(), size=6, dropout=0.1), name="snli-aligned", weight_decay=0.1)
+def snli_no_memory() -> Recipe:
+    """SNLI by decomposable attention on frozen vectors, 3,754 parameters: its memory is its input."""
+    return replace(_aligned(snli_linear(), size=6, dropout=0.1), name="snli-no-memory", weight_decay=0.1)
 
 
 @recipe
 def snli_lstm_narrow() -> Recipe:
-    """An LSTM of 300 units beside ``snli-aligned``, on the same frozen vectors, that reads each sentence by itself."""
+    """An LSTM of 300 units beside ``snli-no-memory``, on the same vectors, that reads each sentence by itself."""
     return _narrow("snli-lstm-narrow", snli_spelt_lstm())
 
 
