@@ -46,9 +46,9 @@ lint: install  ## check style and types
 	$(RUN) -m mypy
 
 bench: install  ## time every form of the memory, and training and generation beside other models
-	$(RUN) scripts/benchmark_memory.py --output records/benchmark_memory.json
-	$(RUN) scripts/benchmark_training.py --output records/benchmark_training.json
-	$(RUN) scripts/benchmark_generation.py --output records/benchmark_generation.json
+	$(RUN) benchmarks/benchmark_memory.py --output records/benchmark_memory.json
+	$(RUN) benchmarks/benchmark_training.py --output records/benchmark_training.json
+	$(RUN) benchmarks/benchmark_generation.py --output records/benchmark_generation.json
 
 reproduce: install  ## make a task's records again: TASK=imdb (none: list the tasks); DATA=folder, or the Hub; SEEDS="0 1 2"
 	$(RUN) scripts/reproduce.py $(TASK) $(if $(DATA),--data_dir $(DATA)) $(if $(SEEDS),--seeds $(SEEDS))
@@ -57,8 +57,8 @@ space: install  ## show the family in a browser: a tab for each head, and the me
 	$(RUN) scripts/space.py
 
 table: install  ## write the tables of README.md and docs/results/, and their pictures, from records/
-	$(RUN) scripts/results_table.py --write
-	$(RUN) scripts/figure_results.py
+	$(RUN) report/results_table.py --write
+	$(RUN) report/figure_results.py
 
 card: install  ## write a model card for every record
 	$(RUN) scripts/push_to_hub.py --cards records model_cards
@@ -67,8 +67,8 @@ push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REP
 	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO))
 
 docs: install  ## build the API reference from the docstrings, into build/docs; the figure of docs/ too
-	$(RUN) scripts/figure_theta_and_order.py
-	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.training lmu_hf.publishing --docformat google --output-directory build/docs
+	$(RUN) report/figure_theta_and_order.py
+	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.data lmu_hf.training lmu_hf.hub lmu_hf.cli --docformat google --output-directory build/docs
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

@@ -16,14 +16,15 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification
 
-from lmu_hf.training.failures import check_folder, loading, script
-from lmu_hf.training.flags import COUNT, ScriptParser
-from lmu_hf.training.labelling import label_rows
-from lmu_hf.training.loading import FLAGS
-from lmu_hf.training.record import publish
-from lmu_hf.training.staging import written_whole
-from lmu_hf.training.tasks.classification import load_tokenizer
-from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabelled_file
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT, ScriptParser
+from lmu_hf.cli.loading import FLAGS
+from lmu_hf.common.errors import check_folder, loading
+from lmu_hf.common.record import publish
+from lmu_hf.common.staging import written_whole
+from lmu_hf.data.labelled import Columns, unlabelled_dataset, unlabelled_file
+from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.tokenised import load_tokenizer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.caveats import CAVEATS, caveats_of, footnotes, recipe_marks, remembers_nothing, run_marks
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.caveats import CAVEATS, caveats_of, footnotes, recipe_marks, remembers_nothing, run_marks
 from lmu_hf.statespace import continuous_system, discretize_euler
-from lmu_hf.training.record import RunRecord
 
 RECORDS = Path(__file__).parent.parent / "records"
 RUNS = {path.parent.name: RunRecord.read(path.parent) for path in sorted(RECORDS.glob("*/run.json"))}

@@ -11,18 +11,19 @@ import torch
 from datasets import Dataset, Value
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_rows import sentences, write
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, train_tokenizer
+from lmu_hf.common.record import count_parameters
+from lmu_hf.data.labelled import LabelledText, glue, labelled_dataset, made_up
+from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
-from lmu_hf.training.labelling import label_rows
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, get_recipe
-from lmu_hf.training.record import count_parameters
-from lmu_hf.training.tasks.classification import ClassificationTask, load_tokenizer
-from lmu_hf.training.tasks.labelled import LabelledText, glue, labelled_dataset, made_up
+from lmu_hf.training.tasks.classification import ClassificationTask
+from tiny_rows import sentences, write
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 8}
 REAL = Path(__file__).parents[1] / "data"
@@ -213,15 +214,15 @@ def test_the_papers_smallest_classifiers_have_the_papers_parameters(name, make, 
 
 def test_votes_are_counted_in_the_training_rows():
     task = single_task()
-    model = task.make_model({**TINY, "vote_sizes": [1, 2], "vote_buckets": 10_007})
+    model = task.make_model({**TINY, "votes": {"sizes": [1, 2], "buckets": 10_007}})
     rows = task.splits["train"].with_format("torch")
     ids = torch.cat([model.votes.find(row["input_ids"][None]).flatten() for row in rows]).unique()
     assert set(model.votes.odds.weight.any(1).nonzero()[:, 0].tolist()) <= set(ids.tolist())
     decided = [model.votes.eval()(row["input_ids"][None]).mean(1).argmax().item() for row in rows]
     right = sum(label == row["label"].item() for label, row in zip(decided, rows, strict=True)) / len(rows)
     assert right > 0.9
-    with pytest.raises(ValueError, match="not of two: vote_sizes"):
-        pair_task().make_model({**TINY, "vote_sizes": [1]})
+    with pytest.raises(ValueError, match="not of two: leave votes out"):
+        pair_task().make_model({**TINY, "votes": {"sizes": [1]}})
 
 
 def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
@@ -292,7 +293,7 @@ def test_an_lstm_is_trained_as_its_memory_is(name):
     units = {"hidden_size": 300} if "-spelt-" in name or "-aligned-" in name else {}
     steps = {"learning_rate": 1e-3} if name == "snli-spelt-lstm" else {}
     assert theirs.hyperparameters() == ours.hyperparameters() | steps
-    assert theirs.architecture == ours.architecture | units | {"cell": "lstm"}
+    assert theirs.architecture == ours.architecture | units | {"model_type": "lmu_lstm"}
 
 
 # --------------------------------------------------------------------------- labels for others to learn from

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.choosing import CYCLES, ORDERS, decoding_errors, impulse_left, order_needed, order_table
-from lmu_hf.publishing.table import markers
+from choosing import CYCLES, ORDERS, decoding_errors, impulse_left, order_needed, order_table
+from table import markers
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
@@ -51,7 +51,7 @@ def test_the_pages_python_runs(block, capsys):
 def test_the_pages_table_is_what_is_computed():
     begin, end = markers("orders", "figure_theta_and_order.py")
     assert CHOOSING.split(begin)[1].split(end)[0].strip() == order_table()
-    assert "scripts/figure_theta_and_order.py" in CHOOSING
+    assert "report/figure_theta_and_order.py" in CHOOSING
 
 
 def test_the_pages_rule_holds():

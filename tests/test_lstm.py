@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from lmu_hf import LMUConfig, load_memories, save_memories
+from lmu_hf import LMUConfig, LSTMConfig, load_memories, save_memories
 from lmu_hf.lstm import LSTMLayer
 
 
@@ -15,9 +15,8 @@ def layer():
 
 
 def config(**fields):
-    return LMUConfig(
-        **{"vocab_size": 20, "hidden_size": 12, "num_hidden_layers": 2, "cell": "lstm", "pad_token_id": 0, **fields}
-    )
+    stack = {"vocab_size": 20, "hidden_size": 12, "num_hidden_layers": 2, "pad_token_id": 0}
+    return LSTMConfig(**{**stack, **fields})
 
 
 @pytest.fixture
@@ -60,11 +59,11 @@ def test_what_it_refuses():
         LSTMLayer(4, 5, bidirectional=True)
     with pytest.raises(ValueError, match="causal"):
         LSTMLayer(4, 6, bidirectional=True)(torch.randn(1, 3, 4), last_only=True)
-    with pytest.raises(Exception, match="cell must be one of"):
-        config(cell="gru")
+    with pytest.raises(ValueError, match="order has no effect on an LSTM, which has no Legendre memory: leave it out"):
+        config(order=7)
 
 
-@pytest.mark.parametrize("block_type", ["lmu", "residual", "highway", "sandwich"])
+@pytest.mark.parametrize("block_type", ["lmu", "residual", "highway"])
 def test_every_block_holds_one(block_type):
     model = AutoModelForCausalLM.from_config(config(block_type=block_type))
     assert sum(isinstance(module, LSTMLayer) for module in model.modules()) == 2
@@ -95,7 +94,7 @@ def test_its_state_is_saved_and_not_mistaken_for_a_memory(model, tmp_path):
     again = load_memories(tmp_path / "state", model.config)
     assert torch.equal(again.layers[1].memory, output.past_key_values.layers[1].memory)
     with pytest.raises(ValueError, match="this model's are"):
-        load_memories(tmp_path / "state", config(cell="lmu"))
+        load_memories(tmp_path / "state", LMUConfig(vocab_size=20, hidden_size=12, num_hidden_layers=2))
 
 
 def test_it_is_saved_loaded_and_counted(tmp_path):
@@ -156,10 +155,10 @@ def test_no_gradient_of_an_empty_row_is_lost_or_made_up(layer):
     assert not x.grad[0].any() and torch.equal(initial.grad[0], torch.ones(6, 2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "lmu"])
-def test_a_call_may_hold_no_step_of_a_row(cell):
+@pytest.mark.parametrize("kind", [LSTMConfig, LMUConfig])
+def test_a_call_may_hold_no_step_of_a_row(kind):
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config(cell=cell)).eval().double()
+    model = AutoModelForCausalLM.from_config(kind(vocab_size=20, hidden_size=12)).eval().double()
     ids, mask = torch.randint(1, 20, (2, 6)), torch.ones(2, 6, dtype=torch.int64)
     mask[1, 2:5] = 0  # the whole of the second call
     cache, logits = None, []
@@ -184,12 +183,12 @@ def test_a_prompt_read_in_pieces_may_begin_with_padding_only(model, piece):
     assert torch.equal(expected[1, 7:], alone[0, 2:])
 
 
-@pytest.mark.parametrize("cell", ["lmu", "lstm"])
-def test_what_it_says_of_a_full_graph_is_so(cell):
-    model = AutoModelForCausalLM.from_config(config(cell=cell)).eval()
+@pytest.mark.parametrize("kind", [LMUConfig, LSTMConfig])
+def test_what_it_says_of_a_full_graph_is_so(kind):
+    model = AutoModelForCausalLM.from_config(kind(vocab_size=20, hidden_size=12)).eval()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     ids = torch.randint(1, 20, (2, 4))
-    assert model._can_compile_fullgraph == (cell == "lmu") == model.model._can_compile_fullgraph
+    assert model._can_compile_fullgraph == (kind is LMUConfig)
     if model._can_compile_fullgraph:
         torch.testing.assert_close(compiled(ids, use_cache=False).logits, model(ids, use_cache=False).logits)
     else:

@@ -5,13 +5,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequencePairClassification, load_memories, save_memories
 from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding
+from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
-FIELDS = {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3}
+FIELDS = {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}}
 
 
 def by_hand(ngrams: NGramEmbedding, ids: list[int]) -> torch.Tensor:
@@ -135,7 +135,7 @@ def test_they_are_kept_in_the_file_of_memories(tmp_path):
     again = load_memories(tmp_path / "m", model.config)
     expected = model(ids).last_hidden_state[:, 6:]
     torch.testing.assert_close(model(ids[:, 6:], past_key_values=again).last_hidden_state, expected)
-    for other in (tiny(), tiny(**FIELDS | {"ngram_sizes": [2, 5]})):
+    for other in (tiny(), tiny(**{"ngrams": {**FIELDS["ngrams"], "sizes": [2, 5]}})):
         with pytest.raises(ValueError, match="holds memories of"):
             load_memories(tmp_path / "m", other)
 
@@ -144,30 +144,30 @@ def test_they_are_kept_in_the_file_of_memories(tmp_path):
 
 
 def test_vectors_in_place_of_ids_are_refused():
-    with pytest.raises(ValueError, match=r"ngram_sizes=\[2, 4\] are of token ids: give input_ids, not inputs_embeds"):
+    with pytest.raises(ValueError, match="ngrams are of token ids: give input_ids, not inputs_embeds"):
         build(FIELDS)(inputs_embeds=torch.zeros(1, 3, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
     "field, least, sizes",
     [
-        *(("ngram_sizes", 2, sizes) for sizes in ([], [1], [2, 2], [65], [0, 3])),
-        *(("vote_sizes", 1, sizes) for sizes in ([], [0], [2, 2], [65])),
+        *(("ngrams", 2, sizes) for sizes in ([], [1], [2, 2], [65], [0, 3])),
+        *(("votes", 1, sizes) for sizes in ([], [0], [2, 2], [65])),
     ],
     ids=str,
 )
 def test_lengths_that_make_no_sense_are_refused(field, least, sizes):
-    with pytest.raises(ValueError, match=rf"{field} must be a list of lengths from {least} to 64, none twice, or None"):
-        LMUConfig(**{field: sizes})
+    with pytest.raises(ValueError, match=rf"{field}: sizes must be a list of lengths from {least} to 64, none twice"):
+        LMUConfig(**{field: {"sizes": sizes}})
 
 
-@pytest.mark.parametrize("field", ["ngram_sizes", "vote_sizes"])
+@pytest.mark.parametrize("field", ["ngrams", "votes"])
 def test_a_signal_has_no_n_grams(field):
-    with pytest.raises(StrictDataclassError, match=rf"{field}=\[2\] are of token ids; input_size=1 has none"):
-        LMUConfig(**{field: [2]}, vocab_size=None, input_size=1)
+    with pytest.raises(StrictDataclassError, match=f"{field} are of token ids; input_size=1 has none"):
+        LMUConfig(**{field: {"sizes": [2]}}, vocab_size=None, input_size=1)
 
 
-@pytest.mark.parametrize("kind", ["ngram", "vote"])
-def test_buckets_beyond_what_a_hash_can_tell_are_refused(kind):
-    with pytest.raises(ValueError, match=f"{kind}_buckets must be below 2"):
-        LMUConfig(**{f"{kind}_sizes": [2], f"{kind}_buckets": 2**31}, ngram_width=1)
+@pytest.mark.parametrize("field", ["ngrams", "votes"])
+def test_buckets_beyond_what_a_hash_can_tell_are_refused(field):
+    with pytest.raises(ValueError, match=f"{field}: buckets must be a whole number from 1 to 2147483647"):
+        LMUConfig(**{field: {"sizes": [2], "buckets": 2**31}})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.pages import render_pages
-from lmu_hf.publishing.table import markers, read_records, write_into
+from pages import render_pages
+from table import markers, read_records, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

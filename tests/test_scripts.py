@@ -8,17 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from script_runs import ENVIRONMENT
-from script_runs import run_script as run
 from transformers import AutoConfig
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification, train_tokenizer
-from lmu_hf.publishing.speed import speed_summary, speed_table, training_summary, training_table
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.data.word_vectors import read_word_vectors
 from lmu_hf.training.transfer import transfer_body
-from lmu_hf.training.word_vectors import read_word_vectors
+from script_runs import ENVIRONMENT
+from script_runs import run_script as run
+from speed import speed_summary, speed_table, training_summary, training_table
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+PROJECT = Path(__file__).parents[1]
+SCRIPTS, REPORT, BENCHMARKS = PROJECT / "scripts", PROJECT / "report", PROJECT / "benchmarks"
+RUNNABLE = sorted(
+    path for folder in (SCRIPTS, REPORT, BENCHMARKS) for path in folder.glob("*.py") if "__main__" in path.read_text()
+)
 
 
 def run_python(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -28,14 +32,14 @@ def run_python(*words: object, cwd: Path, **variables: str) -> subprocess.Comple
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_every_script_shows_its_manual(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert f"python scripts/{script.name}" in done.stdout
+    assert f"python {script.parent.name}/{script.name}" in done.stdout
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_a_misspelt_flag_is_named(script, tmp_path):
     words = ["model", "folder"] if script.stem == "export_onnx" else []
     done = run(script, *words, "--sed", "1", cwd=tmp_path)
@@ -311,7 +315,7 @@ def test_two_processes_train_one_model(tmp_path):
 
 def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     sizes = ["--batch_size", 2, "--length", 40, "--order", 6, "--hidden_size", 3, "--repeats", 1]
-    done = run(SCRIPTS / "benchmark_memory.py", *sizes, "--random_shapes", 1, cwd=tmp_path)
+    done = run(BENCHMARKS / "benchmark_memory.py", *sizes, "--random_shapes", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["shapes"] == {"own": {"b": 2, "n": 40, "d": 6, "d_u": 1, "d_o": 3, "theta": 40}}
@@ -332,7 +336,7 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
 
 def test_the_training_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     words = ["--sizes", 8e5, "--lengths", 16, 64, "--tokens", 64, "--repeats", 1, "--max_seconds", 1e-3]
-    done = run(SCRIPTS / "benchmark_training.py", *words, cwd=tmp_path)
+    done = run(BENCHMARKS / "benchmark_training.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     by_length = {n: [row for row in result["rows"] if row["length"] == n] for n in (16, 64)}

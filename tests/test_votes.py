@@ -8,15 +8,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_stacks import draw_ids, tiny
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
 from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes
 from lmu_hf.training.transfer import transfer_body
+from tiny_stacks import draw_ids, tiny
 
-FIELDS = {"vote_sizes": [1, 3], "vote_buckets": 50, "num_labels": 3}
+FIELDS = {"votes": {"sizes": [1, 3], "buckets": 50}, "num_labels": 3}
 
 
 def build(**changes) -> LMUForSequenceClassification:
@@ -154,17 +154,17 @@ def test_parts_of_sequences_and_vectors_are_refused():
     model = build(pooling="last").float()
     read = model(draw_ids(1, 3), use_cache=True).past_key_values
     for given_ in {"input_ids": draw_ids(1, 3), "past_key_values": read}, {"inputs_embeds": torch.zeros(1, 3, 6)}:
-        with pytest.raises(ValueError, match=r"vote_sizes=\[1, 3\] are of whole sequences of token ids"):
+        with pytest.raises(ValueError, match="votes are of whole sequences of token ids"):
             model(**given_)
 
 
 def test_pairs_are_refused():
-    with pytest.raises(ValueError, match=r"for the class of one sequence, not of two: vote_sizes=\[1, 3\]"):
+    with pytest.raises(ValueError, match="votes are for the class of one sequence, not of two"):
         LMUForSequencePairClassification(tiny(**FIELDS))
 
 
 def test_nothing_to_choose_between_is_refused():
-    with pytest.raises(ValueError, match=r"vote for one class against others \(vote_sizes\): num_labels is 1"):
+    with pytest.raises(ValueError, match="votes are for one class against others: num_labels is 1"):
         LMUForSequenceClassification(tiny(**FIELDS | {"num_labels": 1}))
 
 

@@ -21,7 +21,7 @@ from .distributed import Chunk, current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
 from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
 from .loading_lmu import CheckedModel
-from .ngrams import NGramEmbedding, VoteTable
+from .ngrams import NGramEmbedding, NGrams, VoteTable
 from .plain import computing_dtype
 from .ragged import Packing, Segments, last_step
 
@@ -35,15 +35,11 @@ class LMUPreTrainedModel(CheckedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock", "LMUSandwichBlock"]
+    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]
     _skip_keys_device_placement = list(BOTH_NAMES)
     _is_stateful = True
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
-
-    def __init__(self, config: LMUConfig, *args, **kwargs) -> None:
-        super().__init__(config, *args, **kwargs)
-        self._can_compile_fullgraph = config.cell != "lstm"  # torch.compile leaves its graph for an LSTM of torch's
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -111,10 +107,8 @@ class LMUModel(LMUPreTrainedModel):
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
         width, wanted = self._embedding_width, config.stack_input_size
         self.ngrams: NGramEmbedding | None = None
-        if config.ngram_sizes:
-            self.ngrams = NGramEmbedding(
-                config.ngram_sizes, config.ngram_buckets, config.ngram_width, width, config.ngram_dropout
-            )
+        if (option := NGrams.of(config)) is not None:
+            self.ngrams = NGramEmbedding(option, width)
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
@@ -360,7 +354,7 @@ class LMUModel(LMUPreTrainedModel):
     ) -> Tensor:
         """(b, n, width of an embedding): vectors of the n-grams that end at each token."""
         if name != "input_ids":
-            raise ValueError(f"ngram_sizes={self.config.ngram_sizes} are of token ids: give input_ids, not {name}")
+            raise ValueError(f"ngrams are of token ids: give input_ids, not {name}")
         layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
         return ngrams(given, packing, layer, current_ranks())
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..augmentation import Augmentation
+from ...data.augmentation import Augmentation
+from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
@@ -22,6 +23,8 @@ class Recipe:
         name: what the run is called.
         kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
+        lstm: what its LSTM baseline has otherwise of the architecture, such as a ``hidden_size`` that makes the
+            parameters as many.
         data: what the task is told beside where its rows lie.
         optimizer: ``"adamw"``, or ``"muon"`` for :class:`~lmu_hf.training.muon.Muon` on the matrices of the body.
         learning_rate, weight_decay: the optimiser's; biases, norms and other vectors are not decayed.
@@ -48,6 +51,7 @@ class Recipe:
     name: str
     kind: str
     architecture: dict
+    lstm: dict = field(default_factory=dict)
     data: dict = field(default_factory=dict)
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
@@ -74,7 +78,19 @@ class Recipe:
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        return {name: value for name, value in asdict(self).items() if name not in ("name", "kind", "architecture")}
+        others = ("name", "kind", "architecture", "lstm")
+        return {name: value for name, value in asdict(self).items() if name not in others}
+
+    def baseline(self, name: str) -> "Recipe":
+        """The recipe of this recipe's baseline: the same data, budget, blocks and head.
+
+        Raises:
+            ValueError: there is no such baseline.
+        """
+        if name not in BASELINES:
+            raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
+        architecture = lstm_baseline(self.architecture, **self.lstm)
+        return replace(self, name=f"{self.name}-{name}", architecture=architecture)
 
 
 def fault(field: str, value: Any) -> str | None:
@@ -106,9 +122,16 @@ def recipe(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
 def get_recipe(name: str, **changes) -> Recipe:
     """A recipe by name, with some of its fields changed (None changes nothing).
 
+    Args:
+        name: of a recipe; with a hyphen and a baseline behind it, as in ``text8-lstm``, of its baseline.
+        changes: values of fields.
+
     Raises:
         ValueError: there is no recipe of that name.
     """
+    of, _, baseline = name.rpartition("-")
+    if name not in RECIPES and of in RECIPES and baseline in BASELINES:
+        return get_recipe(of, **changes).baseline(baseline)
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are {', '.join(sorted(RECIPES))}")
     return replace(RECIPES[name](), **{name: value for name, value in changes.items() if value is not None})

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+from ..baselines import lstm_baseline
 from .base import Recipe, recipe
 from .text import imdb_lm
 
 KIND = "classification"
 NARROW = 150  # numbers of a word vector: 90 of its meaning and 60 of its spelling
-VOTES = {"vote_sizes": [1, 2, 3], "vote_buckets": 262_144}
+VOTES = {"votes": {"sizes": [1, 2, 3], "buckets": 262_144}}
 
 
 def _stack(**more: Any) -> dict[str, Any]:
@@ -19,7 +20,6 @@ def _stack(**more: Any) -> dict[str, Any]:
         "order": 4,
         "theta": [4, 16],
         "memory_channels": 64,
-        "basis": "unit",
         "bidirectional": True,
         "pooling": "max",
         "embedding_dropout": 0.3,
@@ -29,8 +29,8 @@ def _stack(**more: Any) -> dict[str, Any]:
 
 
 def _lstm(name: str, of: Recipe) -> Recipe:
-    """An LSTM in the memory's place, everything else being equal; the memory's own fields then say nothing."""
-    return replace(of, name=name, architecture=of.architecture | {"cell": "lstm"})
+    """An LSTM in the memory's place, everything else being equal."""
+    return replace(of, name=name, architecture=lstm_baseline(of.architecture, **of.lstm))
 
 
 def _paper(theta: int, width: int = 300) -> dict[str, Any]:
@@ -40,7 +40,6 @@ def _paper(theta: int, width: int = 300) -> dict[str, Any]:
         "num_hidden_layers": 1,
         "order": 1,
         "theta": theta,
-        "basis": "unit",
         "encoder": "identity",
         "readout": "memory",
         "hidden_size": width,
@@ -63,7 +62,7 @@ def _aligned(of: Recipe, size: int, dropout: float) -> Recipe:
     words = _paper(theta=1, width=NARROW) | {"discretization": "euler", "hidden_act": "relu", "pooling": "mean_max"}
     return replace(
         of,
-        architecture=words | {"alignment_size": size, "classifier_dropout": dropout},
+        architecture=words | {"alignment": {"size": size}, "classifier_dropout": dropout},
         learning_rate=5e-3,
         weight_decay=0.01,
         label_smoothing=0.05,
@@ -183,7 +182,6 @@ def imdb_ngram() -> Recipe:
             "num_hidden_layers": 1,
             "order": 3,
             "theta": 3,
-            "basis": "unit",
             "encoder": "identity",
             "embedding_size": 128,
             "hidden_size": 384,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..augmentation import Augmentation
+from ...data.augmentation import Augmentation
 from .base import Recipe, recipe
 
 
@@ -15,7 +15,6 @@ def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
         "theta": theta,
         "memory_channels": 1,
         "hidden_size": hidden_size,
-        "basis": "unit",
         "hidden_act": "gelu",
     } | more
 

@@ -1,7 +1,5 @@
 """Real-valued series."""
 
-from dataclasses import replace
-
 from .base import Recipe, recipe
 
 
@@ -22,9 +20,9 @@ def mackey_glass() -> Recipe:
             "memory_channels": 1,
             "hidden_size": 140,
             "head_hidden_size": 80,
-            "basis": "unit",
             "hidden_act": "gelu",
         },
+        lstm={"hidden_size": 56},
         data={"window": 250},
         learning_rate=1e-2,
         weight_decay=0.0,
@@ -39,15 +37,4 @@ def mackey_glass() -> Recipe:
 @recipe
 def mackey_glass_lstm() -> Recipe:
     """The same with an LSTM of as many parameters in the memory's place."""
-    return replace(
-        mackey_glass(),
-        name="mackey-glass-lstm",
-        architecture={
-            "cell": "lstm",
-            "block_type": "lmu",
-            "num_hidden_layers": 1,
-            "hidden_size": 56,
-            "head_hidden_size": 80,
-            "hidden_act": "gelu",
-        },
-    )
+    return mackey_glass().baseline("lstm")

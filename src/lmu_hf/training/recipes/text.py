@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ..baselines import lstm_baseline
 from .base import Recipe, recipe
 
 LSTM_SIZE = 152
@@ -28,7 +29,6 @@ def python_sources() -> Recipe:
             "order": 6,
             "theta": [8, 24, 96],
             "memory_channels": 32,
-            "basis": "unit",
         },
         learning_rate=6e-3,
         batch_size=8,
@@ -54,6 +54,7 @@ def _small(name: str, dataset_name: str, epochs: int, **data) -> Recipe:
             "basis": "orthonormal",
             "hidden_dropout": 0.05,
         },
+        lstm={"hidden_size": LSTM_SIZE},
         learning_rate=4e-3,
         weight_decay=0.1,
         epochs=epochs,
@@ -66,23 +67,19 @@ def _small(name: str, dataset_name: str, epochs: int, **data) -> Recipe:
 
 def _lstm(small: Recipe) -> Recipe:
     """LSTMs in the memories' place, in the same blocks and loop; narrower, so that the parameters are as many."""
-    architecture = {name: small.architecture[name] for name in ("num_hidden_layers", "hidden_dropout")}
-    return replace(
-        small, name=f"{small.name}-lstm", architecture=architecture | {"cell": "lstm", "hidden_size": LSTM_SIZE}
-    )
+    return small.baseline("lstm")
 
 
 def _plain_lstm(small: Recipe) -> Recipe:
     """Two LSTM layers and nothing around them, as in most published comparisons; again with as many parameters."""
-    architecture = {"block_type": "lmu", "cell": "lstm", "num_hidden_layers": 2, "hidden_size": PLAIN_LSTM_SIZE}
-    dropout = {"hidden_dropout": small.architecture["hidden_dropout"]}
-    return replace(small, name=f"{small.name}-lstm-plain", architecture=architecture | dropout)
+    plain = {"block_type": "lmu", "num_hidden_layers": 2, "hidden_size": PLAIN_LSTM_SIZE}
+    return replace(small, name=f"{small.name}-lstm-plain", architecture=lstm_baseline(small.architecture, **plain))
 
 
 def _with_ngrams(small: Recipe, buckets: int) -> Recipe:
     """Beside each character, vectors of the two to five that end at it: looked up, not computed."""
-    ngrams = {"ngram_sizes": [2, 3, 4, 5], "ngram_buckets": buckets, "ngram_width": 32}
-    return replace(small, name=f"{small.name}-ngrams", architecture=small.architecture | ngrams)
+    ngrams = {"sizes": [2, 3, 4, 5], "buckets": buckets, "width": 32}
+    return replace(small, name=f"{small.name}-ngrams", architecture=small.architecture | {"ngrams": ngrams})
 
 
 def _steep(small: Recipe) -> Recipe:
@@ -113,11 +110,13 @@ def ptb_char_ngrams() -> Recipe:
 @recipe
 def ptb_char_windows() -> Recipe:
     """Fewer, wider blocks with two windows each, whose n-grams drop out; fewer than five million parameters, too."""
-    longer = {"ngram_sizes": [2, 3, 4, 5, 6], "ngram_buckets": 20_480}
-    dropout = {"embedding_dropout": 0.0, "ngram_dropout": 0.25}
+    longer = {"ngrams": {"sizes": [2, 3, 4, 5, 6], "buckets": 20_480, "width": 32, "dropout": 0.25}}
     ngrams = ptb_char_ngrams()
     return replace(
-        ngrams, name="ptb-char-windows", architecture=ngrams.architecture | WIDE | longer | dropout, epochs=5
+        ngrams,
+        name="ptb-char-windows",
+        architecture=ngrams.architecture | WIDE | longer | {"embedding_dropout": 0.0},
+        epochs=5,
     )
 
 
@@ -167,7 +166,7 @@ def text8_ngrams_steep_long() -> Recipe:
 @recipe
 def text8_windows() -> Recipe:
     """Fewer, wider blocks with two windows each, and longer n-grams, in the time of ``text8-lstm-plain-steep``."""
-    longer = {"ngram_sizes": [2, 3, 4, 5, 6, 8], "ngram_buckets": 32_768}
+    longer = {"ngrams": {"sizes": [2, 3, 4, 5, 6, 8], "buckets": 32_768, "width": 32}}
     steep = text8_ngrams_steep_long()
     return replace(
         steep, name="text8-windows", architecture=steep.architecture | WIDE | longer, max_steps=1410, eval_steps=470
@@ -252,9 +251,7 @@ def imdb_lm() -> Recipe:
             "tie_word_embeddings": True,
             "initializer_range": 0.07,
             "residual_initializer_scale": 0.05,
-            "ngram_sizes": [2, 3],
-            "ngram_buckets": 65_536,
-            "ngram_width": 32,
+            "ngrams": {"sizes": [2, 3], "buckets": 65_536, "width": 32},
         },
         optimizer="muon",
         learning_rate=3e-3,

@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 
+from ..baselines import lstm_baseline
 from .base import Recipe, recipe
-
-WINDOWS = ("order", "theta", "memory_channels", "basis")  # what only memories have
 
 
 def _lstm(of: Recipe, **architecture) -> Recipe:
     """LSTMs in the memories' place, under the same attention, in the same blocks and loop."""
-    shared = {name: value for name, value in of.architecture.items() if name not in WINDOWS}
-    return replace(of, name=f"{of.name}-lstm", architecture=shared | {"cell": "lstm"} | architecture)
+    return replace(of, name=f"{of.name}-lstm", architecture=lstm_baseline(of.architecture, **architecture))
 
 
 def _captions() -> Recipe:
@@ -32,7 +30,6 @@ def _captions() -> Recipe:
             "order": 4,
             "theta": [4, 12],
             "memory_channels": 96,
-            "basis": "unit",
             "bidirectional": True,
             "num_attention_heads": 4,
             "intermediate_size": 512,

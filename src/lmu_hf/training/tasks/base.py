@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
-from ...configuration_lmu import LMUConfig
+from ..baselines import make_config
 
-SPLITS = ("train", "validation", "test")
 Gather = Callable[[Any], Any]
 
 
@@ -54,7 +53,7 @@ class Task(ABC):
 
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
-        return self.auto_class.from_config(LMUConfig(**{**self.config_fields(), **architecture}))
+        return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
 
     @abstractmethod
     def processor(self) -> Any:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from ..augmentation import Augmentation
-from .base import SPLITS, Gather, Task
-from .sources import load_rows
+from ...data.augmentation import Augmentation
+from ...data.sources import SPLITS, load_rows
+from .base import Gather, Task
 
 
 class ImageRows(Dataset):
@@ -98,8 +98,7 @@ class ImageTask(Task):
             "image_size": self.image_size,
             "id2label": dict(enumerate(self.labels)),
             "label2id": {label: number for number, label in enumerate(self.labels)},
-            "pixel_order": "raster" if self.permutation_seed is None else "permuted",
-            "permutation_seed": self.permutation_seed or 0,
+            "permutation_seed": self.permutation_seed,
         }
 
     def inputs(self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
