@@ -17,11 +17,9 @@ CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M char
 # What a recipe's name ends in, what it trains, and how that is drawn.
 CELLS = {
     "": ("LMU", ACCENT, "o-"),
-    "-ngrams": ("LMU, n-grams", ACCENT, "s--"),
     "-windows": ("LMU, windows, n-grams", ACCENT, "^:"),
     "-lstm": ("LSTM", INK, "o-"),
-    "-ngrams-lstm": ("LSTM, n-grams", INK, "s--"),
-    "-lstm-plain": ("LSTM alone", FAINT, "o-"),
+    "-windows-lstm": ("LSTM alone", FAINT, "o-"),
 }
 
 
@@ -60,7 +58,7 @@ PANELS = (
     ),
     Panel(
         "IMDB",
-        ("imdb", "imdb-lstm", "imdb-ngram", "imdb-windows", "imdb-votes", "imdb-student", "imdb-linear"),
+        ("imdb", "imdb-lstm", "imdb-votes", "imdb-student", "imdb-linear"),
         (
             Mark("the paper's LMU, pre-trained", 34_000_000, 93.20, (-6, 4)),
             Mark("LSTM, pre-trained", 75_000_000, 92.88),

@@ -3,20 +3,36 @@
 python report/convert_records.py records
 
 - A recipe that has a new name: the run's folder, its record and the command in it take the new name.
+- A run of an LSTM baseline: its command names the recipe and ``--baseline lstm``.
 - A run from before the average of weights started short (commit 12a1d07): its record gets the remark
   "constant-averaging", which the tables and the cards spell out. The project's history is asked, so it must be there.
 """
 
 import argparse
 import json
+import re
 import subprocess
 from pathlib import Path
 
+from lmu_hf.training.recipes import get_recipe
+
 RECIPES = {
-    # Order 1, theta 1 and Euler's rule: A_bar = 0, so that these models remember nothing.
-    "mrpc-aligned": "mrpc-no-memory",
+    # Order 1, theta 1 and Euler's rule: A_bar = 0, so that this model remembers nothing.
     "snli-aligned": "snli-no-memory",
+    # Named after the option that they show.
+    "qqp-aligned-wide": "qqp-alignment",
+    "qqp-aligned-wide-lstm": "qqp-alignment-lstm",
+    "snli-aligned-wide": "snli-alignment",
+    "snli-aligned-wide-lstm": "snli-alignment-lstm",
+    # The field's own words.
+    "imdb-tuned": "imdb-fine-tuned",
+    "qqp-spelt": "qqp-subword",
+    "qqp-spelt-lstm": "qqp-subword-lstm",
+    # Two plain LSTM layers are the baseline of the recipes with several windows.
+    "ptb-char-lstm-plain": "ptb-char-windows-lstm",
+    "text8-lstm-plain-steep": "text8-windows-lstm",
 }
+BASELINE = "-lstm"
 SHORT_AVERAGES = "12a1d07"  # the commit since which an average spans at most the steps that there have been
 CONSTANT_AVERAGING = "constant-averaging"
 
@@ -37,11 +53,15 @@ def main() -> None:
 
 
 def rename(record: dict) -> dict:
-    """A record under its recipe's new name."""
+    """A record under its recipe's new name, and the command that trains it today."""
     old = record["recipe"]
     new = RECIPES.get(old, old)
-    words = [new if word == old else word for word in record["command"].split(" ")]
-    return record | {"recipe": new, "command": " ".join(words)}
+    flags = new
+    if new.endswith(BASELINE):
+        of = new.removesuffix(BASELINE)
+        flags = " ".join([of, "--baseline lstm", *filter(None, [get_recipe(of).reproduction.lstm])])
+    command = re.sub(rf"(?<=--recipe ){re.escape(old)}(?= |$)", flags, record["command"])
+    return record | {"recipe": new, "command": command}
 
 
 def add_remarks(record: dict) -> dict:

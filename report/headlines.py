@@ -78,8 +78,8 @@ HEADLINES = (
         paper="93.20",
         best="95.4 (ULMFiT)",
     ),
-    Headline(task="QQP, 12,600 training pairs, %", recipe="qqp-aligned-wide", digits=1, lstm="qqp-aligned-wide-lstm"),
-    Headline(task="SNLI, 9,842 training pairs, %", recipe="snli-aligned-wide", digits=1, lstm="snli-aligned-wide-lstm"),
+    Headline(task="QQP, 12,600 training pairs, %", recipe="qqp-alignment", digits=1, lstm="qqp-alignment-lstm"),
+    Headline(task="SNLI, 9,842 training pairs, %", recipe="snli-alignment", digits=1, lstm="snli-alignment-lstm"),
     Headline(
         task="Penn Treebank, bits per character",
         recipe="ptb-char-windows",

@@ -179,7 +179,7 @@ def test_a_flag_that_is_refused_is_named_with_what_is_read():
         (
             "train_glue",
             "--task_name rte --text_column a",
-            "--text_column has no effect on rte, which reads the",
+            "--text_column has no effect on mrpc, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -200,7 +200,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
         ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
         ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
-        ("train_glue", "--recipe opinions-lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
+        ("train_glue", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
         (
             "train_glue",
             "--model_name_or_path m --config_overrides order=7",
@@ -225,7 +225,9 @@ def test_epochs_count_where_the_recipe_counts_steps():
 
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "rte"
+    assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "mrpc"
+    assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 
