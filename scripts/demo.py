@@ -25,11 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForImageClassification, DynamicCache, set_seed
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUForImageClassification, LMULayer
-from lmu_hf.publishing.figures import learning_curve, memory_window
-from lmu_hf.publishing.folder import files_of
-from lmu_hf.publishing.loopback import LoopbackHub
-from lmu_hf.training.failures import check_folder, script
-from lmu_hf.training.flags import COUNT, ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT, ScriptParser
+from lmu_hf.common.errors import check_folder
+from lmu_hf.common.figures import learning_curve, memory_window
+from lmu_hf.hub.folder import files_of
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.tasks.images import ImageTask, digits
@@ -92,6 +92,9 @@ def reload_elsewhere(model: Path | str, picture: Path, environment: dict[str, st
 
 def show_hub(run: Path, picture: Path, logits: torch.Tensor, name: str = "demo/lmu-digits") -> None:
     """Push the run to a Hub on loopback with the same command as to the real one, and load it back by its name."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the loopback Hub is a tool of the tests
+    from loopback import LoopbackHub
+
     with LoopbackHub() as hub, TemporaryDirectory() as cache:
         environment = hub.environment(Path(cache), token=hub.token)
         script = Path(__file__).with_name("push_to_hub.py")

@@ -19,21 +19,16 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
-from lmu_hf.training.evaluation import (
-    evaluate,
-    evaluate_by_length,
-    find_recipe,
-    find_record,
-    load_model,
-    report,
-)
-from lmu_hf.training.failures import check_model, script
-from lmu_hf.training.flags import COUNT, Flags, ScriptParser, output_file
-from lmu_hf.training.loading import KIND_FLAGS, add_data_flags, load_task
-from lmu_hf.training.origin import check_rows, follow_the_model, follow_the_run
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT, Flags, ScriptParser, output_file
+from lmu_hf.cli.loading import KIND_FLAGS, add_data_flags, load_task
+from lmu_hf.cli.origin import check_rows, follow_the_model, follow_the_run
+from lmu_hf.common.errors import check_model
+from lmu_hf.common.record import publish
+from lmu_hf.data.sources import SPLITS
+from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, find_record, load_model, report
 from lmu_hf.training.recipes import RECIPES
-from lmu_hf.training.record import publish
-from lmu_hf.training.tasks.base import SPLITS, Task
+from lmu_hf.training.tasks.base import Task
 
 OF_TRAINING = {
     "model_name_or_path": None,

@@ -17,9 +17,10 @@ import torch
 from transformers import AutoConfig
 
 import lmu_hf
-from lmu_hf.publishing.export import FORMATS, differences, export
-from lmu_hf.training.failures import check_folder, loading, script
-from lmu_hf.training.flags import POSITIVE, ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import POSITIVE, ScriptParser
+from lmu_hf.common.errors import check_folder, loading
+from lmu_hf.hub.export import FORMATS, differences, export
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -21,8 +21,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 from transformers.utils.logging import disable_progress_bar
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
-from lmu_hf.training.failures import TOKENIZER, explained, loading, script
-from lmu_hf.training.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
+from lmu_hf.common.errors import TOKENIZER, explained, loading
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

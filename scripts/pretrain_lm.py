@@ -18,11 +18,11 @@ model/, metrics.jsonl, run.json (only when the run is complete) and figures/.
 
 import argparse
 
-from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.failures import script
-from lmu_hf.training.flags import COUNT
-from lmu_hf.training.loading import add_data_flags, check_sources, load_task
-from lmu_hf.training.record import RunRecord
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT
+from lmu_hf.cli.loading import add_data_flags, check_sources, load_task
+from lmu_hf.cli.train import run, training_parser
+from lmu_hf.common.record import RunRecord
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -13,11 +13,11 @@ the same commit. Pushing another run to the same repository keeps the results of
 import argparse
 from pathlib import Path
 
-from lmu_hf.publishing.card import write_cards
-from lmu_hf.publishing.folder import build, files_of
-from lmu_hf.publishing.hub import push
-from lmu_hf.training.failures import script
-from lmu_hf.training.flags import ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.hub.card import write_cards
+from lmu_hf.hub.folder import build, files_of
+from lmu_hf.hub.push import push
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

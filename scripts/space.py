@@ -5,7 +5,7 @@
     python scripts/space.py --models '{"text": "org/lmu-python"}' --tabs text     # a model by folder or Hub name
 
 Without --models, a tab shows the model that its recipe for embedded data leaves in --runs_dir; where there is none, it
-is trained first. Needs the extra `demo` (`pip install -e '.[train,demo]'`). The folder src/lmu_hf/publishing/space is
+is trained first. Needs the extra `demo` (`pip install -e '.[train,demo]'`). The folder src/lmu_hf/hub/space is
 laid out as a Hub Space.
 """
 
@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lmu_hf.training.failures import script
-from lmu_hf.training.flags import ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import ScriptParser
 
 # Tab → the script and the flags that train its model on embedded data, and the run folder that they leave.
 RECIPES = {
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)
     try:
-        from lmu_hf.publishing.space.app import build
+        from lmu_hf.hub.space.app import build
     except ImportError as error:
         raise SystemExit(f"space.py: error: {error}; install the extra: pip install -e '.[train,demo]'") from error
     models = {tab: args.models.get(tab) or model_of(tab, args.runs_dir) for tab in args.tabs}

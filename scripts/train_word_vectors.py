@@ -22,13 +22,14 @@ import argparse
 import time
 from pathlib import Path
 
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
+from lmu_hf.common.errors import check_folder
+from lmu_hf.common.record import publish
+from lmu_hf.data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
+from lmu_hf.data.sources import FORMATS
+from lmu_hf.data.word_vectors import ALGORITHMS, Sentences, train_word_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
-from lmu_hf.training.failures import check_folder, script
-from lmu_hf.training.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
-from lmu_hf.training.record import publish
-from lmu_hf.training.tasks.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
-from lmu_hf.training.tasks.sources import FORMATS
-from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vectors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.distributed as dist
-from families import config_of
 from torch import Tensor, nn
 
+from families import config_of
 from lmu_hf import (
     LMUConfig,
     LMUForCausalLM,

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny_translators
 import torch
 from safetensors.torch import load_file
-from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
-from tiny_stacks import draw_ids, randomised
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.testing import assert_close
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
+import tiny_translators
 from lmu_hf import (
     LMUForCausalLM,
     LMUForConditionalGeneration,
@@ -26,6 +24,8 @@ from lmu_hf import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
+from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
+from tiny_stacks import draw_ids, randomised
 
 ROWS = 8
 NAN = float("nan")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from tiny_runs import KINDS, make_run
 
-from lmu_hf.publishing.card import Shown, model_name, render, show, write_cards
-from lmu_hf.publishing.kinds import KINDS as CARD_KINDS
-from lmu_hf.publishing.kinds import kind_of
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.card import Shown, model_name, render, show, write_cards
+from lmu_hf.hub.kinds import KINDS as CARD_KINDS
+from lmu_hf.hub.kinds import kind_of
+from tiny_runs import KINDS, make_run
 
 PROJECT = Path(__file__).parent.parent
 RECORDS = PROJECT / "records"
@@ -109,7 +109,7 @@ def test_the_cards_in_the_project_are_what_the_records_say(tmp_path):
 
 def test_the_template_beside_the_cards_is_the_one_in_use():
     assert (PROJECT / "model_cards" / "template.md").resolve() == (
-        PROJECT / "src" / "lmu_hf" / "publishing" / "templates" / "template.md"
+        PROJECT / "src" / "lmu_hf" / "hub" / "templates" / "template.md"
     )
 
 

@@ -5,10 +5,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from tiny_heads import LABELS, SERIES, SMALL_IMAGE, build, draw, in_one_row
-from tiny_stacks import CAUSAL, VOCABULARY, assert_near, draw_ids
-from tiny_translators import VOCABULARY as WORDS
-from tiny_translators import build as build_translator
 from torch import Tensor, nn
 
 from lmu_hf import (
@@ -21,6 +17,10 @@ from lmu_hf import (
     LMUModel,
 )
 from lmu_hf.checking import check_finite, is_readable
+from tiny_heads import LABELS, SERIES, SMALL_IMAGE, build, draw, in_one_row
+from tiny_stacks import CAUSAL, VOCABULARY, assert_near, draw_ids
+from tiny_translators import VOCABULARY as WORDS
+from tiny_translators import build as build_translator
 
 NAN, INF = float("nan"), float("inf")
 SIGNAL = {"input_size": 2, "output_size": 2}

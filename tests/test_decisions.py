@@ -6,11 +6,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, LMUForImageClassification, LMUForSequenceClassification
+from lmu_hf.common.record import count_parameters
+from lmu_hf.data.labelled import made_up
+from lmu_hf.data.labelling import label_rows
 from lmu_hf.training.evaluation import evaluate, load_model
-from lmu_hf.training.labelling import label_rows
-from lmu_hf.training.record import count_parameters
 from lmu_hf.training.tasks.classification import ClassificationTask
-from lmu_hf.training.tasks.labelled import made_up
 from lmu_hf.training.transfer import classifier_from_pretrained
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 8}

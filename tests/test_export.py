@@ -18,8 +18,8 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
+from lmu_hf.hub.export import differences, export, graphs, load_onnx
 from lmu_hf.memory import memory_recurrent
-from lmu_hf.publishing.export import differences, export, graphs, load_onnx
 from lmu_hf.scanned import memory_scanned
 from lmu_hf.statespace import LegendreSystem
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from lmu_hf.training.cli import asked_recipe, asked_running, check_contradictions
-from lmu_hf.training.flags import SEED, Flags, ScriptParser, number, output_file
-from lmu_hf.training.loading import PLANS, load_task
+from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
+from lmu_hf.cli.loading import PLANS, load_task
+from lmu_hf.cli.train import asked_recipe, asked_running, check_contradictions
 from lmu_hf.training.recipes import get_recipe
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+PROJECT = Path(__file__).parents[1]
+RUNNABLE = {
+    path.stem: path for folder in ("scripts", "report", "benchmarks") for path in (PROJECT / folder).glob("*.py")
+}
 OF_A_RUN = {  # a value of each flag of every training script, beside the run folder, the seed and the recipe
     **{"optim": "muon", "learning_rate": "0.5", "weight_decay": "0.5", "layer_decay": "0.5", "num_train_epochs": "7"},
     **{"max_train_steps": "7", "eval_steps": "7", "per_device_train_batch_size": "7", "averaging": "0.5"},
@@ -78,7 +81,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
 
 
 def module_of(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, RUNNABLE[name])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -120,8 +123,8 @@ def parsers() -> dict[str, ScriptParser]:
 
     ScriptParser.parse_args = catch
     try:
-        for path in SCRIPTS.glob("*.py"):
-            name, module = path.stem, module_of(path.stem)
+        for name in RUNNABLE:
+            module = module_of(name)
             if "ScriptParser" in vars(module) or hasattr(module, "training_parser"):
                 with pytest.raises(SystemExit):
                     getattr(module, "parse_args", module.main)([])
@@ -176,7 +179,7 @@ def test_a_flag_that_is_refused_is_named_with_what_is_read():
         (
             "train_glue",
             "--task_name rte --text_column a",
-            "--text_column has no effect on rte, which reads the",
+            "--text_column has no effect on mrpc, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -197,7 +200,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
         ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
         ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
-        ("train_glue", "--recipe opinions-lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
+        ("train_glue", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
         (
             "train_glue",
             "--model_name_or_path m --config_overrides order=7",
@@ -222,7 +225,9 @@ def test_epochs_count_where_the_recipe_counts_steps():
 
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "rte"
+    assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "mrpc"
+    assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 

@@ -3,13 +3,13 @@
 import numpy
 import pytest
 import torch
-from families import config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUForCausalLM, load_memories, save_memories
 from lmu_hf.cache_names import cache_of
 from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep

@@ -5,8 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_heads import FEW, IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, masks, tiny
-from tiny_stacks import WIDTH, assert_near, draw_ids
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from torch.testing import assert_close
@@ -19,6 +17,8 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
 )
 from lmu_hf.configuration_lmu import CHOICES
+from tiny_heads import FEW, IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, masks, tiny
+from tiny_stacks import WIDTH, assert_near, draw_ids
 
 ARCHITECTURES = {
     f"{pooling}, {block}{', deep' * deep}": {**changes, "block_type": block, "deep_representations": deep}

@@ -10,8 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_heads import IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, in_one_row, tiny
-from tiny_stacks import assert_near, draw_ids
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -34,6 +32,8 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
+from tiny_heads import IDS, LABELS, POOLINGS, SERIES, SMALL_IMAGE, build, draw, in_one_row, tiny
+from tiny_stacks import assert_near, draw_ids
 
 # --------------------------------------------------------------------------- saved, and loaded by a fresh process
 

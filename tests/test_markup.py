@@ -11,11 +11,11 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from tiny_runs import KINDS, make_run
 
-from lmu_hf.publishing.card import Shown, leaderboard_entries, render
-from lmu_hf.publishing.markup import block, code, table, text
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.card import Shown, leaderboard_entries, render
+from lmu_hf.hub.markup import block, code, table, text
+from tiny_runs import KINDS, make_run
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_stacks import draw_ids, tiny
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
+from tiny_stacks import draw_ids, tiny
 
 FAULTS = {
     "not finite": ("layers.1.memory", lambda memory: memory.fill_(torch.nan)),

@@ -6,6 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+from transformers.cache_utils import DynamicCache
+
+from lmu_hf import LMUModel
+from lmu_hf.memory import MEMORY_FORMS, memory_recurrent
+from lmu_hf.modeling_lmu import Reading
 from tiny_stacks import (
     BOTH_WAYS,
     CAUSAL,
@@ -20,13 +27,6 @@ from tiny_stacks import (
     tiny,
     written_and_carried,
 )
-from torch import Tensor
-from torch.testing import assert_close
-from transformers.cache_utils import DynamicCache
-
-from lmu_hf import LMUModel
-from lmu_hf.memory import MEMORY_FORMS, memory_recurrent
-from lmu_hf.modeling_lmu import Reading
 
 
 def assert_as_if_removed(model: LMUModel, ids: Tensor, mask: Tensor, junk: int) -> None:

@@ -4,19 +4,19 @@ import re
 from dataclasses import replace
 
 import pytest
-import tiny_stacks
-import tiny_translators
 import torch
-from test_processes import FSDP, TORCHRUN, finish, launch_two
-from test_resume import RECIPE, assert_same_run, curve, run
 from torch import nn
 
+import tiny_stacks
+import tiny_translators
 from lmu_hf import LMUForCausalLM, LMUForConditionalGeneration
+from lmu_hf.common.record import RunRecord
 from lmu_hf.training.learner import make_optimizer
 from lmu_hf.training.muon import Muon, equalized
 from lmu_hf.training.recipes import Recipe
 from lmu_hf.training.recipes.base import OPTIMIZERS
-from lmu_hf.training.record import RunRecord
+from test_processes import FSDP, TORCHRUN, finish, launch_two
+from test_resume import RECIPE, assert_same_run, curve, run
 
 MUON = replace(RECIPE, optimizer="muon")
 

@@ -5,11 +5,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequencePairClassification, load_memories, save_memories
 from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding, NGrams
+from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 FIELDS = {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}}
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from families import config_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 from transformers.cache_utils import DynamicCache
 
+from families import config_of
 from lmu_hf import (
     LMUConfig,
     LMUForCausalLM,

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from families import LSTM, config_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from families import LSTM, config_of
 from lmu_hf import LMUConfig, LMUForSequenceClassification, LMUForSequencePairClassification, LMUModel
 from lmu_hf.layers import LMULayer
 from lmu_hf.lstm import LSTMLayer

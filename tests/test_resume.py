@@ -16,13 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lmu_hf.common.record import MetricsLog, RunRecord
+from lmu_hf.data.augmentation import Augmentation
+from lmu_hf.data.batches import Schedule
 from lmu_hf.training import loop
-from lmu_hf.training.augmentation import Augmentation
-from lmu_hf.training.batches import Schedule
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, verify
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe
-from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.images import ImageRows, ImageTask
 
 RECIPE = Recipe(

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_resume import RECIPE, assert_same_run, run
 from transformers import SchedulerType
 
-from lmu_hf.training.cli import asked_recipe, training_parser
+from lmu_hf.cli.train import asked_recipe, training_parser
 from lmu_hf.training.recipes import RECIPES, Recipe
 from lmu_hf.training.schedules import make_schedule, schedule_names
+from test_resume import RECIPE, assert_same_run, run
 
 OFFERED = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial"),

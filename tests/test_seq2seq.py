@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_seed
@@ -12,6 +11,7 @@ from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_see
 from lmu_hf import LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import Source
 from lmu_hf.cache_names import cache_of
+from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 
 SHALLOW = {"num_hidden_layers": 1, "theta": 30.0, "num_decoder_layers": 2, "decoder_theta": [4.0, 20.0]}
 FEW = settings(max_examples=8)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_translators import PAD, START, TINY, VOCABULARY, assert_near, build, draw, each_kind, greedy, started, tiny
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -24,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from lmu_hf import LMUConfig, LMUEncoderDecoderModel, LMUForCausalLM, LMUForConditionalGeneration, LMUModel
+from tiny_translators import PAD, START, TINY, VOCABULARY, assert_near, build, draw, each_kind, greedy, started, tiny
 
 # --------------------------------------------------------------------------- losses
 

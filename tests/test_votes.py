@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_stacks import draw_ids, tiny
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
 from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes, Votes
 from lmu_hf.training.transfer import transfer_body
+from tiny_stacks import draw_ids, tiny
 
 FIELDS = {"votes": {"sizes": [1, 3], "buckets": 50}, "num_labels": 3}
 

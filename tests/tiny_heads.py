@@ -1,14 +1,14 @@
 """Small heads with every parameter drawn anew; and what they read."""
 
 import torch
-from families import config_of
 from hypothesis import settings
 from hypothesis import strategies as st
-from tiny_stacks import TINY, draw_ids, randomised
 from torch import Tensor
 
+from families import config_of
 from lmu_hf import LMUConfig
 from lmu_hf.configuration_lmu import CHOICES
+from tiny_stacks import TINY, draw_ids, randomised
 
 LABELS = 3
 SMALL_IMAGE = {"input_size": 1, "image_size": 4}

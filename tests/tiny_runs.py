@@ -1,4 +1,4 @@
-"""Finished run folders of tiny untrained models, one for every kind of head: what tests of publishing push."""
+"""Finished run folders of tiny untrained models, one for every kind of head: what tests of the Hub push."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     train_tokenizer,
 )
-from lmu_hf.training.record import RunRecord, count_parameters, describe_architecture
+from lmu_hf.common.record import RunRecord, count_parameters, describe_architecture
 
 TEXTS = ["a charming film with a slow start", "a man is playing a guitar", "somebody makes music", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}

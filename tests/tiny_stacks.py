@@ -1,10 +1,10 @@
 """Small stacks of every kind with every parameter drawn anew, what they read, and how near their outputs must lie."""
 
 import torch
-from families import config_of
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUModel
 
 VOCABULARY, WIDTH = 11, 6

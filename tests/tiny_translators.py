@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from families import config_of
 from torch import Tensor
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import BLOCKS
 

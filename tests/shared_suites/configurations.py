@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from tiny_stacks import BOTH_WAYS, CAUSAL
-from tiny_stacks import TINY as TINY_STACK
-from tiny_translators import KINDS
-from tiny_translators import TINY as TINY_TRANSLATOR
 from torch import Tensor
 
 import lmu_hf
 from lmu_hf import LMUConfig
+from tiny_stacks import BOTH_WAYS, CAUSAL
+from tiny_stacks import TINY as TINY_STACK
+from tiny_translators import KINDS
+from tiny_translators import TINY as TINY_TRANSLATOR
 
 BATCH, STEPS, TARGET_STEPS = 3, 10, 7
 VOCABULARY = 32

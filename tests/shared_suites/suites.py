@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import torch
 from configurations import BATCH, LEARNING, STEPS, SUITES, TARGET_STEPS, Suite
 from excused import EXCUSES, excused
-from families import config_of
 from generation import CACHE, GenerationSuite
 from source import load
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig
 
 ModelTesterMixin = load("test_modeling_common").ModelTesterMixin

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..common.record import RunRecord, count_parameters, describe_architecture
 from .checkpoint import CheckpointError
 from .recipes import Recipe
-from .record import RunRecord, count_parameters, describe_architecture
 from .tasks.base import Task
 
 ROWS = 16  # of the training and the validation split, whose inputs are compared

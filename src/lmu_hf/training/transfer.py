@@ -6,9 +6,9 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import get_logger
 
+from ..common.errors import loading
 from ..configuration_lmu import LMUConfig
 from .baselines import make_config
-from .failures import loading
 
 logger = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..augmentation import Augmentation
+from ...data.augmentation import Augmentation
 from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
@@ -13,6 +13,33 @@ POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps"
 POSITIVE += ("learning_rate", "max_grad_norm")
 FRACTIONS = ("warmup", "label_smoothing", "averaging")
 OPTIMIZERS = ("adamw", "muon")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How the records of a recipe are made again, beside where its data lies.
+
+    Args:
+        task: the recipes of one task are reproduced together; empty for the recipe's own name.
+        seeds: how many, from 0.
+        flags: of the training script.
+        also: more flags, each for one run of seed 0.
+        lstm: flags of the LSTM baseline's runs, after ``flags``; None where no baseline is on record.
+        word_vectors: flags of ``train_word_vectors.py`` that learn its frozen word vectors.
+        starts_from: the recipe whose model it fine-tunes.
+        labels_by: the recipe whose model labels texts for it.
+        hub_name: the data set's name on the Hub, where the recipe's is a folder's.
+    """
+
+    task: str = ""
+    seeds: int = 1
+    flags: str = ""
+    also: tuple[str, ...] = ()
+    lstm: str | None = None
+    word_vectors: str | None = None
+    starts_from: str | None = None
+    labels_by: str | None = None
+    hub_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +70,7 @@ class Recipe:
             step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+        reproduction: how its records are made again.
 
     Raises:
         ValueError: a number is out of its range.
@@ -69,6 +97,7 @@ class Recipe:
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+    reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -78,7 +107,7 @@ class Recipe:
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        others = ("name", "kind", "architecture", "lstm")
+        others = ("name", "kind", "architecture", "lstm", "reproduction")
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from ..baselines import make_config
 
-SPLITS = ("train", "validation", "test")
 Gather = Callable[[Any], Any]
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from ..augmentation import Augmentation
-from .base import SPLITS, Gather, Task
-from .sources import load_rows
+from ...data.augmentation import Augmentation
+from ...data.sources import SPLITS, load_rows
+from .base import Gather, Task
 
 
 class ImageRows(Dataset):

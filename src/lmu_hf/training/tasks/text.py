@@ -14,12 +14,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from ...common.errors import TOKENIZER, loading
+from ...data.compressors import compressed_bits
+from ...data.corpus import Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
+from ...data.sources import FORMATS, SPLITS
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
-from ..failures import TOKENIZER, loading
-from .base import SPLITS, Gather, Task
-from .compressors import compressed_bits
-from .corpus import Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
-from .sources import FORMATS
+from .base import Gather, Task
 
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}

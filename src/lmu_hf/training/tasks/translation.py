@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from ...data.sources import SPLITS, load_rows
 from ...tokenization_lmu import train_tokenizer
-from .base import SPLITS, Gather, Task
-from .sources import load_rows
+from .base import Gather, Task
 
 UNITS = (
     *("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram", "volume-liter"),
