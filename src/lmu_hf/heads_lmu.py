@@ -155,6 +155,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             return None
         check_labels(labels, len(logits[0]), self.config)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
+        if self.training and self.config.label_smoothing:
+            given["label_smoothing"] = self.config.label_smoothing
         return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
 
 
@@ -517,6 +519,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         super().__init__(config)
         if config.input_size is None:
             raise ValueError("a forecast reads a real-valued series: set input_size, got None")
+        config.check_unsmoothed()
         self.model = LMUModel(config)
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()

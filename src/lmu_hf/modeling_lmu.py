@@ -411,6 +411,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
         config.check_tied_width()
+        config.check_unsmoothed()
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()

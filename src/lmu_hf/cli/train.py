@@ -48,7 +48,7 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("lr_scheduler_type", "schedule", str, "one of " + ", ".join(schedule_names())),
     ("warmup_ratio", "warmup", float, "part of all steps over which the learning rate rises"),
     ("max_grad_norm", "max_grad_norm", float, "gradients are clipped to this norm"),
-    ("label_smoothing_factor", "label_smoothing", float, "of a classifier's cross-entropy"),
+    ("label_smoothing_factor", "label_smoothing", float, "part of every label that is shared among all classes"),
     ("averaging", "averaging", float, "decay per step of the average of weights that is evaluated"),
     ("early_stopping_patience", "patience", int, "end after so many evaluations that were no better than the best"),
 )
