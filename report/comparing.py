@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md: what run records say, beside what others have published."""
+"""The pictures of docs/results/pictures.md: what run records say, beside what others have published."""
 
 import json
 from collections.abc import Sequence
@@ -14,22 +14,19 @@ from lmu_hf.common.record import MetricsLog, RunRecord
 from table import read_records, read_runs
 
 # Per text, what trains on it: the recipe, what it is called, and how it is drawn.
-WITH_NGRAMS = "LMU, windows, n-grams"
+WINDOWS, ALONE = "LMU, windows, n-grams", "LSTM alone"
 CHARACTERS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "Penn Treebank": (
         ("ptb-char", "LMU", ACCENT, "o-"),
-        ("ptb-char-ngrams", "LMU, n-grams", ACCENT, "s--"),
-        ("ptb-char-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("ptb-char-windows", WINDOWS, ACCENT, "^:"),
         ("ptb-char-lstm", "LSTM", INK, "o-"),
-        ("ptb-char-lstm-plain", "LSTM alone", FAINT, "o-"),
+        ("ptb-char-windows-lstm", ALONE, FAINT, "o-"),
     ),
     "text8, its first 6.4 M characters": (
         ("text8", "LMU", ACCENT, "o-"),
-        ("text8-ngrams", "LMU, n-grams", ACCENT, "s--"),
-        ("text8-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("text8-windows", WINDOWS, ACCENT, "^:"),
         ("text8-lstm", "LSTM", INK, "o-"),
-        ("text8-ngrams-lstm", "LSTM, n-grams", INK, "s--"),
-        ("text8-lstm-plain", "LSTM alone", FAINT, "o-"),
+        ("text8-windows-lstm", ALONE, FAINT, "o-"),
     ),
 }
 
@@ -70,7 +67,7 @@ PANELS = (
     ),
     Panel(
         "IMDB",
-        ("imdb", "imdb-lstm", "imdb-ngram", "imdb-windows", "imdb-votes", "imdb-student", "imdb-linear"),
+        ("imdb", "imdb-lstm", "imdb-votes", "imdb-student", "imdb-linear"),
         (
             Mark("the paper's LMU, pre-trained", 34_000_000, 93.20, (-6, 4)),
             Mark("LSTM, pre-trained", 75_000_000, 92.88),

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/results.md from the run records.
+"""Draw the pictures of docs/results/pictures.md from the run records.
 
 python report/figure_results.py     # writes bits_against_time, accuracy_against_parameters and bleu_by_length, as PNG
 """
@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--output_dir",
         type=Path,
-        default=PROJECT / "docs",
+        default=PROJECT / "docs" / "results",
         help="folder to write the pictures to (default: %(default)s)",
     )
     return parser.parse_args(argv)

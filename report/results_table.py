@@ -1,4 +1,4 @@
-"""Render the tables of the README and of docs/speed.md from records/, or write them there.
+"""Render the tables of the README and of docs/results/ from records/, or write them there.
 
 python report/results_table.py            # print them
 python report/results_table.py --write    # put them between their pages' markers
@@ -6,10 +6,10 @@ python report/results_table.py --write    # put them between their pages' marker
 
 from pathlib import Path
 
-import speed
-import table
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
+from pages import render_pages
+from table import write_into
 
 PROJECT = Path(__file__).parent.parent
 
@@ -23,13 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--write", action="store_true", help="write them into the project's pages")
     args = parser.parse_args(argv)
-    pages = {
-        PROJECT / "README.md": table.render(args.records) | speed.render_summaries(args.records),
-        PROJECT / "docs" / "speed.md": speed.render(args.records),
-    }
-    for page, tables in pages.items():
+    for page, tables in render_pages(PROJECT, args.records).items():
         if args.write:
-            table.write_into(page, tables)
+            write_into(page, tables)
         else:
             print("\n\n".join(tables.values()), end="\n\n")
 

@@ -7,23 +7,16 @@ from lmu_hf.hub import markup
 
 
 def render(folder: Path) -> dict[str, str]:
-    """Every table of every row, by the name between its markers."""
-    speed, training, generation = _measured(folder)
-    return {
-        "speed": speed_table(speed),
-        "training": training_table(training),
-        "generation": generation_table(generation),
-        "positions": position_table(generation),
-    }
-
-
-def render_summaries(folder: Path) -> dict[str, str]:
-    """The same measurements in a few rows, by the name between their markers."""
+    """Every table of speed, by the name between its markers: summaries, and every row."""
     speed, training, generation = _measured(folder)
     return {
         "speed-summary": speed_summary(speed),
         "training-summary": training_summary(training),
         "generation-summary": generation_summary(generation),
+        "speed": speed_table(speed),
+        "training": training_table(training),
+        "generation": generation_table(generation),
+        "positions": position_table(generation),
     }
 
 

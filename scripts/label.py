@@ -1,9 +1,9 @@
 """Let a trained classifier label texts that have none, as a file of rows that another can learn from.
 
-    python scripts/label.py runs/imdb-tuned-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
+    python scripts/label.py runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     python scripts/label.py runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
     python scripts/label.py ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
-    python scripts/train_glue.py --recipe imdb-tuned --extra_train_file labels.parquet ...     # what they are for
+    python scripts/train_glue.py --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
 Writes the texts, the class of each and how probable the model holds it to be (--output_file, default labels.parquet),
 and beside it a .json with what was done, where, and how many texts each class has.

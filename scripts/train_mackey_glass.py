@@ -1,7 +1,7 @@
 """Train an LMU to predict the chaotic series of Mackey and Glass, 15 steps ahead, at every step.
 
     python scripts/train_mackey_glass.py                               # the paper's network, minutes on two cores
-    python scripts/train_mackey_glass.py --recipe mackey-glass-lstm    # an LSTM of the same size under the same budget
+    python scripts/train_mackey_glass.py --baseline lstm                # an LSTM of the same size under the same budget
     python scripts/train_mackey_glass.py --horizon 30
     accelerate launch scripts/train_mackey_glass.py                    # several processes or a GPU
 

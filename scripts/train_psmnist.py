@@ -2,7 +2,7 @@
 
     python scripts/train_psmnist.py                                    # psMNIST from the Hub, the paper's architecture
     python scripts/train_psmnist.py --data_dir data                    # the same from data/ylecun/mnist
-    python scripts/train_psmnist.py --recipe smnist --permutation_seed none
+    python scripts/train_psmnist.py --recipe smnist-wide --permutation_seed none
     python scripts/train_psmnist.py --recipe digits                    # no download: 8x8 digits, a few seconds
     accelerate launch scripts/train_psmnist.py --data_dir data         # several processes or a GPU
 

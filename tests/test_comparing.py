@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md: drawn from records, and refused where records say too little."""
+"""The pictures of docs/results/pictures.md: drawn from records, and refused where records say too little."""
 
 import json
 import shutil

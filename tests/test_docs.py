@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 PACKAGE = PROJECT / "src" / "lmu_hf"
-PAGES = sorted([*DOCS.glob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
 CHOOSING = (DOCS / "choosing_theta_and_order.md").read_text(encoding="utf-8")
 NOTEBOOK = json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))
 

@@ -31,7 +31,7 @@ OF_A_RUN = {  # a value of each flag of every training script, beside the run fo
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
-    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None},
+    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
 }
 OF_DATA = {  # a value of each flag that says which data is read
     **{"data_dir": "data", "task_name": "rte", "dataset_name": "org/own", "dataset_config_name": "large"},
@@ -195,7 +195,7 @@ def test_a_flag_that_is_refused_is_named_with_what_is_read():
         (
             "train_glue",
             "--task_name rte --text_column a",
-            "--text_column has no effect on rte, which reads the",
+            "--text_column has no effect on mrpc, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -216,7 +216,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
         ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
         ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
-        ("train_glue", "--recipe opinions-lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
+        ("train_glue", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
         (
             "train_glue",
             "--model_name_or_path m --config_overrides order=7",
@@ -241,7 +241,9 @@ def test_epochs_count_where_the_recipe_counts_steps():
 
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "rte"
+    assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "mrpc"
+    assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 

@@ -255,12 +255,12 @@ def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
     assert record.data["splits"]["train"] == "made up, and labels.parquet"
 
 
-def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
+def test_a_model_of_a_recipe_that_fine_tunes_another_is_scored(tmp_path):
     words = ["--max_train_steps", 1, "--eval_steps", 1, "--rows", 60, "--quiet", "--skip_test"]
     assert run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path).returncode == 0
     labels = AutoConfig.from_pretrained(tmp_path / "runs/opinions-seed0/model").id2label.values()
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"it was good,{label}\n" for label in labels) * 10)
-    words = ["--recipe", "imdb-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
+    words = ["--recipe", "imdb-fine-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
     done = run(SCRIPTS / "evaluate.py", "runs/opinions-seed0/model", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["scores"]["accuracy"] == 0.5
@@ -275,7 +275,10 @@ def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
         (["--validation_block", 5], "error: --validation_block has no effect on opinions, which reads made-up"),
         (["--config_overrides", "order=eight"], "error: --config_overrides order=eight: Field 'order' expected int"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
-        (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
+        (
+            ["--recipe", "imdb-fine-tuned"],
+            "error: imdb-fine-tuned needs a trained model: give --model_name_or_path",
+        ),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),
     ],
 )

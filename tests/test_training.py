@@ -23,7 +23,6 @@ PARAMETER_LIMITS = {
     "psmnist": 166_092,
     "psmnist-plain": 166_092,
     "psmnist-large": 400_000,
-    "smnist": 400_000,
     "smnist-wide": 1_400_000,
     "digits": 10_000,
 }

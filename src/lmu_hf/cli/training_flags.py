@@ -39,7 +39,7 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
         "label_smoothing_factor",
         "label_smoothing",
         float,
-        "label smoothing of a classifier's cross-entropy: a fraction from 0 to 1",
+        "label smoothing: fraction of every label that is shared among all classes",
     ),
     (
         "averaging",

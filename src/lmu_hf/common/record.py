@@ -65,6 +65,7 @@ class RunRecord:
     steps: int = field(default=0, metadata=OUTCOME)
     wall_seconds: float = field(default=0.0, metadata=OUTCOME)
     peak_memory_bytes: int = field(default=0, metadata=OUTCOME)
+    remarks: list[str] = field(default_factory=list, metadata=OUTCOME)
     command: str = field(default_factory=lambda: command_line(), metadata=OUTCOME)
     commit: str | None = field(default_factory=lambda: current_commit(), metadata=OUTCOME)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions(), metadata=OUTCOME)

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..common.record import RunRecord
+from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
 from .markup import block, code, one_line, table, text
 from .records import own_record, readable_records
@@ -106,6 +107,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
         name=text(name),
         is_baseline=record.baseline is not None,
+        remembers_nothing=remembers_nothing(record),
         recipe=code(record.recipe),
         command=block(one_line(record.command)),
         reads=kind.reads(record),
@@ -113,6 +115,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         usage=_usage(record, repo_id),
         results=results_table(shown),
         how_scored=_how_scored(shown),
+        caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
         training=_training(record),
         architecture=_architecture(record),

@@ -16,6 +16,33 @@ OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
+class Reproduction:
+    """How the records of a recipe are made again, beside where its data lies.
+
+    Args:
+        task: the recipes of one task are reproduced together; empty for the recipe's own name.
+        seeds: how many, from 0.
+        flags: of the training script.
+        also: more flags, each for one run of seed 0.
+        lstm: flags of the LSTM baseline's runs, after ``flags``; None where no baseline is on record.
+        word_vectors: flags of ``train_word_vectors.py`` that learn its frozen word vectors.
+        starts_from: the recipe whose model it fine-tunes.
+        labels_by: the recipe whose model labels texts for it.
+        hub_name: the data set's name on the Hub, where the recipe's is a folder's.
+    """
+
+    task: str = ""
+    seeds: int = 1
+    flags: str = ""
+    also: tuple[str, ...] = ()
+    lstm: str | None = None
+    word_vectors: str | None = None
+    starts_from: str | None = None
+    labels_by: str | None = None
+    hub_name: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training run, but for its seed and where its data lies.
 
@@ -40,11 +67,13 @@ class Recipe:
         patience: end after so many evaluations in a row that were no better than the best; None to go on.
         schedule: one of :func:`~lmu_hf.training.schedules.schedule_names`.
         warmup: the fraction of all steps over which the learning rate rises.
-        label_smoothing: of the cross-entropy in training.
+        label_smoothing: of the model's own loss in training, entered into the architecture; None to leave it as it is
+            there.
         averaging: decay per step of the exponential average of weights that is evaluated, at most (1 + t) / (10 + t) at
             step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+        reproduction: how its records are made again.
 
     Raises:
         ValueError: a number is out of its range.
@@ -69,20 +98,32 @@ class Recipe:
     patience: int | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+    reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if wrong := fault(name, value):
                 raise ValueError(f"{name} {wrong}, got {value!r}")
         check_schedule(self.schedule)
+        if self.label_smoothing is not None:  # losses are the heads', so that a saved config says what was made small
+            object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        others = ("name", "kind", "architecture", "lstm", "baseline_kind", "baseline_of")
+        others = (
+            "name",
+            "kind",
+            "architecture",
+            "lstm",
+            "label_smoothing",
+            "reproduction",
+            "baseline_kind",
+            "baseline_of",
+        )
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":
@@ -110,7 +151,7 @@ def fault(field: str, value: Any) -> str | None:
         return "must not be negative"
     if field == "layer_decay" and not 0 < value <= 1:
         return "must be a fraction in (0, 1]"
-    if field in FRACTIONS and not 0 <= value < 1:
+    if field in FRACTIONS and value is not None and not 0 <= value < 1:
         return "must be a fraction in [0, 1)"
     return None
 
