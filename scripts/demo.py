@@ -25,11 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForImageClassification, DynamicCache, set_seed
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUForImageClassification, LMULayer
-from lmu_hf.publishing.figures import learning_curve, memory_window
-from lmu_hf.publishing.folder import files_of
-from lmu_hf.publishing.loopback import LoopbackHub
-from lmu_hf.training.failures import check_folder, script
-from lmu_hf.training.flags import COUNT, ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT, ScriptParser
+from lmu_hf.common.errors import check_folder
+from lmu_hf.common.figures import learning_curve, memory_window
+from lmu_hf.hub.folder import files_of
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.tasks.images import ImageTask, digits
@@ -57,10 +57,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The demo's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("runs/demo"), help="the run folder (default: %(default)s)"
+        "--output_dir", type=Path, default=Path("runs/demo"), help="run folder to write (default: %(default)s)"
     )
-    parser.add_argument("--num_train_epochs", type=COUNT, help="default: the recipe's")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--num_train_epochs", type=COUNT, help="training epochs (default: the recipe's)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(argv)
 
 
@@ -90,8 +90,25 @@ def reload_elsewhere(model: Path | str, picture: Path, environment: dict[str, st
     return json.loads(fresh_process("-c", RELOAD, model, picture, environment=environment))
 
 
+def show_reload(folder: Path, picture: Path, task: ImageTask, logits: torch.Tensor) -> None:
+    """Write the first test digit as a picture, and load the model in a fresh process, which reads it."""
+    from PIL import Image
+
+    test = task.splits["test"]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(test.images[0].numpy()).save(picture)
+    seen = reload_elsewhere(folder, picture)
+    difference = (torch.tensor(seen["logits"]) - logits).abs().max()
+    print(f"   {seen['class']} from {folder}: its logits for a picture file differ by {difference:.1e}")
+    answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(test.labels[0])}"
+    print(f"   pipeline('image-classification'): {answer}")
+
+
 def show_hub(run: Path, picture: Path, logits: torch.Tensor, name: str = "demo/lmu-digits") -> None:
     """Push the run to a Hub on loopback with the same command as to the real one, and load it back by its name."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the loopback Hub is a tool of the tests
+    from loopback import LoopbackHub
+
     with LoopbackHub() as hub, TemporaryDirectory() as cache:
         environment = hub.environment(Path(cache), token=hub.token)
         script = Path(__file__).with_name("push_to_hub.py")
@@ -166,20 +183,12 @@ def main(argv: list[str] | None = None) -> None:
     print(f"   {'LMU':<24}{100 * record.metrics['test']['accuracy']:>6.1f} %{record.parameters['total']:>18,}")
 
     print("\n2. Save, and reload in a fresh process through the Auto classes and a pipeline")
-    from PIL import Image
-
-    folder, picture = args.output_dir / "model", args.output_dir / "figures" / "digit.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(task.splits["test"].images[0].numpy()).save(picture)
+    picture = args.output_dir / "figures" / "digit.png"
     inputs = task.inputs((task.splits["test"].images[:1], task.splits["test"].labels[:1]))
     model.eval()
     with torch.no_grad():
         parallel = model(pixel_values=inputs["pixel_values"]).logits
-    seen = reload_elsewhere(folder, picture)
-    difference = (torch.tensor(seen["logits"]) - parallel[0]).abs().max()
-    print(f"   {seen['class']} from {folder}: its logits for a picture file differ by {difference:.1e}")
-    answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(inputs['labels'])}"
-    print(f"   pipeline('image-classification'): {answer}")
+    show_reload(args.output_dir / "model", picture, task, parallel[0])
 
     print("\n3. The same weights as a recurrent network, one pixel at a time")
     stepped = run_pixel_by_pixel(model, inputs["pixel_values"])

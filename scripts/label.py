@@ -1,9 +1,9 @@
 """Let a trained classifier label texts that have none, as a file of rows that another can learn from.
 
-    python scripts/label.py runs/imdb-tuned-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
+    python scripts/label.py runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     python scripts/label.py runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
     python scripts/label.py ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
-    python scripts/train_glue.py --recipe imdb-tuned --extra_train_file labels.parquet ...     # what they are for
+    python scripts/train_glue.py --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
 Writes the texts, the class of each and how probable the model holds it to be (--output_file, default labels.parquet),
 and beside it a .json with what was done, where, and how many texts each class has.
@@ -16,14 +16,16 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification
 
-from lmu_hf.training.failures import check_folder, loading, script
-from lmu_hf.training.flags import COUNT, ScriptParser
-from lmu_hf.training.labelling import label_rows
-from lmu_hf.training.loading import FLAGS
-from lmu_hf.training.record import publish
-from lmu_hf.training.staging import written_whole
-from lmu_hf.training.tasks.classification import load_tokenizer
-from lmu_hf.training.tasks.labelled import Columns, unlabelled_dataset, unlabelled_file
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import COUNT, ScriptParser
+from lmu_hf.cli.loading import FLAGS
+from lmu_hf.common.errors import check_folder, loading
+from lmu_hf.common.record import publish
+from lmu_hf.common.staging import written_whole
+from lmu_hf.data.labelled import unlabelled_dataset, unlabelled_file
+from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.labels import Columns
+from lmu_hf.data.tokenised import load_tokenizer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,11 +37,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument("--train_file", **FLAGS["train_file"])
     for flag in ("dataset_config_name", "text_column", "text_pair_column"):
         parser.add_argument(f"--{flag}", **FLAGS[flag])
-    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    parser.add_argument("--split", default="unsupervised", help="of the data set (default: %(default)s)")
-    parser.add_argument("--per_device_eval_batch_size", type=COUNT, default=128, help="(default: %(default)s)")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
-    parser.add_argument("--output_file", type=Path, default=Path("labels.parquet"), help="(default: %(default)s)")
+    parser.add_argument("--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)")
+    parser.add_argument("--split", default="unsupervised", help="split of the data set to label (default: %(default)s)")
+    parser.add_argument(
+        "--per_device_eval_batch_size",
+        type=COUNT,
+        default=128,
+        help="rows in a batch, for each process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mixed_precision",
+        choices=("no", "bf16"),
+        help="precision of products; the memory stays float32 (default: accelerate's)",
+    )
+    parser.add_argument(
+        "--output_file", type=Path, default=Path("labels.parquet"), help="parquet file to write (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")

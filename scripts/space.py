@@ -5,7 +5,7 @@
     python scripts/space.py --models '{"text": "org/lmu-python"}' --tabs text     # a model by folder or Hub name
 
 Without --models, a tab shows the model that its recipe for embedded data leaves in --runs_dir; where there is none, it
-is trained first. Needs the extra `demo` (`pip install -e '.[train,demo]'`). The folder src/lmu_hf/publishing/space is
+is trained first. Needs the extra `demo` (`pip install -e '.[train,demo]'`). The folder src/lmu_hf/hub/space is
 laid out as a Hub Space.
 """
 
@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lmu_hf.training.failures import script
-from lmu_hf.training.flags import ScriptParser
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import ScriptParser
 
 # Tab → the script and the flags that train its model on embedded data, and the run folder that they leave.
 RECIPES = {
@@ -30,11 +30,31 @@ RECIPES = {
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Which tabs, with which models, served where."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--tabs", nargs="*", choices=list(RECIPES), default=list(RECIPES), help="default: all")
-    parser.add_argument("--models", type=models_by_tab, default={}, help="JSON: tab → folder or Hub name")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="run folders (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="on this machine (default: %(default)s)")
-    parser.add_argument("--server_name", default="127.0.0.1", help="0.0.0.0 to be seen from others")
+    parser.add_argument(
+        "--tabs",
+        nargs="*",
+        choices=list(RECIPES),
+        default=list(RECIPES),
+        help="tabs to show beside the memory's own (default: all)",
+    )
+    parser.add_argument(
+        "--models",
+        type=models_by_tab,
+        default={},
+        help="models of the tabs, as a JSON object of tab and folder or Hub name (default: those in --runs_dir)",
+    )
+    parser.add_argument(
+        "--runs_dir",
+        type=Path,
+        default=Path("runs"),
+        help="folder of the run folders of the tabs' models (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to serve at (default: %(default)s)")
+    parser.add_argument(
+        "--server_name",
+        default="127.0.0.1",
+        help="address to serve at; 0.0.0.0 to be seen from other machines (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if unused := sorted(set(args.models) - set(args.tabs)):
         parser.error(f"--models names {', '.join(unused)}, which --tabs does not")
@@ -73,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)
     try:
-        from lmu_hf.publishing.space.app import build
+        from lmu_hf.hub.space.app import build
     except ImportError as error:
         raise SystemExit(f"space.py: error: {error}; install the extra: pip install -e '.[train,demo]'") from error
     models = {tab: args.models.get(tab) or model_of(tab, args.runs_dir) for tab in args.tabs}

@@ -13,10 +13,11 @@ figures/. `scripts/generate.py RUN/model` then writes text.
 
 import argparse
 
-from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.failures import script
-from lmu_hf.training.loading import add_data_flags, check_sources, load_task
-from lmu_hf.training.record import RunRecord
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.loading import add_data_flags, check_sources, load_task
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
+from lmu_hf.common.record import RunRecord
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

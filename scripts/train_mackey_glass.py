@@ -1,7 +1,7 @@
 """Train an LMU to predict the chaotic series of Mackey and Glass, 15 steps ahead, at every step.
 
     python scripts/train_mackey_glass.py                               # the paper's network, minutes on two cores
-    python scripts/train_mackey_glass.py --recipe mackey-glass-lstm    # an LSTM of the same size under the same budget
+    python scripts/train_mackey_glass.py --baseline lstm                # an LSTM of the same size under the same budget
     python scripts/train_mackey_glass.py --horizon 30
     accelerate launch scripts/train_mackey_glass.py                    # several processes or a GPU
 
@@ -13,10 +13,11 @@ metrics.jsonl, run.json (only when the run is complete), checkpoints/ and figure
 
 import argparse
 
-from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.failures import script
-from lmu_hf.training.loading import add_data_flags, load_task
-from lmu_hf.training.record import RunRecord
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.loading import add_data_flags, load_task
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
+from lmu_hf.common.record import RunRecord
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

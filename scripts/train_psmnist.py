@@ -2,7 +2,7 @@
 
     python scripts/train_psmnist.py                                    # psMNIST from the Hub, the paper's architecture
     python scripts/train_psmnist.py --data_dir data                    # the same from data/ylecun/mnist
-    python scripts/train_psmnist.py --recipe smnist --permutation_seed none
+    python scripts/train_psmnist.py --recipe smnist-wide --permutation_seed none
     python scripts/train_psmnist.py --recipe digits                    # no download: 8x8 digits, a few seconds
     accelerate launch scripts/train_psmnist.py --data_dir data         # several processes or a GPU
 
@@ -12,10 +12,11 @@ run is complete) and figures/. Weights are chosen on the validation split; the t
 
 import argparse
 
-from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.failures import script
-from lmu_hf.training.loading import add_data_flags, load_task
-from lmu_hf.training.record import RunRecord
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.loading import add_data_flags, load_task
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
+from lmu_hf.common.record import RunRecord
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -15,11 +15,12 @@ metrics.jsonl, run.json (only when the run is complete) and figures/. The folder
 
 import argparse
 
-from lmu_hf.training.cli import run, training_parser
-from lmu_hf.training.failures import script
-from lmu_hf.training.loading import add_data_flags, load_task
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.loading import add_data_flags, load_task
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
+from lmu_hf.common.record import RunRecord
 from lmu_hf.training.recipes import get_recipe
-from lmu_hf.training.record import RunRecord
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

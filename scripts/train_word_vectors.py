@@ -22,43 +22,83 @@ import argparse
 import time
 from pathlib import Path
 
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
+from lmu_hf.common.errors import check_folder
+from lmu_hf.common.record import publish
+from lmu_hf.data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
+from lmu_hf.data.sources import FORMATS
+from lmu_hf.data.word_vector_training import ALGORITHMS, Sentences, train_word_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
-from lmu_hf.training.failures import check_folder, script
-from lmu_hf.training.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
-from lmu_hf.training.record import publish
-from lmu_hf.training.tasks.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
-from lmu_hf.training.tasks.sources import FORMATS
-from lmu_hf.training.word_vectors import ALGORITHMS, Sentences, train_word_vectors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--dataset_name", nargs="+", help="names of data sets on the Hub, or below --data_dir")
-    source.add_argument("--train_file", type=Path, help="a file of one's own")
-    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
+    source.add_argument(
+        "--dataset_name", nargs="+", help="data sets, by name on the Hub or below --data_dir (default: none)"
+    )
+    source.add_argument("--train_file", type=Path, help="file of text or rows, in place of data sets (default: none)")
+    parser.add_argument("--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)")
     of_each = {
-        "dataset_config_name": ("none", "which of a data set's configurations (default: %(default)s)"),
-        "train_split": ("train", "one or more, joined by + (default: %(default)s)"),
-        "text_column": ("text", "the column that holds the text, or more of them, joined by + (default: %(default)s)"),
+        "dataset_config_name": ("none", "configuration of each data set (default: %(default)s)"),
+        "train_split": ("train", "split of each data set; several joined by + (default: %(default)s)"),
+        "text_column": ("text", "column that holds the text; several joined by + (default: %(default)s)"),
     }
     for flag, (default, text) in of_each.items():
         parser.add_argument(f"--{flag}", nargs="+", default=[default], help=text)
     parser.add_argument(
-        "--algorithm", nargs="+", choices=ALGORITHMS, default=["word2vec"], help="one, or several in one"
+        "--algorithm",
+        nargs="+",
+        choices=ALGORITHMS,
+        default=["word2vec"],
+        help="how vectors are trained; of several, the principal components (default: word2vec)",
     )
-    parser.add_argument("--size", type=COUNT, default=300, help="numbers a vector (default: %(default)s)")
-    parser.add_argument("--window", type=COUNT, default=5, help="words to either side (default: %(default)s)")
-    parser.add_argument("--min_count", type=COUNT, default=5, help="leave out rarer words (default: %(default)s)")
-    parser.add_argument("--negative", type=AMOUNT, default=5, help="words drawn against each (default: %(default)s)")
-    parser.add_argument("--num_train_epochs", type=COUNT, default=5, help="passes (default: %(default)s)")
-    parser.add_argument("--sif", type=POSITIVE, help="scale each vector to a / (a + p(word)) with this a, as 1e-3")
-    parser.add_argument("--spelling", type=AMOUNT, default=0, help="numbers more, of a word's letters (default: none)")
-    parser.add_argument("--keep_case", action="store_true", help="upper and lower case are two")
-    parser.add_argument("--seed", type=SEED, default=0, help="of what is drawn (default: %(default)s)")
-    parser.add_argument("--workers", type=COUNT, default=1, help="threads; more than one do not repeat a result")
-    parser.add_argument("--output_file", type=Path, default=Path("word_vectors.txt"))
+    parser.add_argument("--size", type=COUNT, default=300, help="width of a vector in numbers (default: %(default)s)")
+    parser.add_argument(
+        "--window", type=COUNT, default=5, help="words to either side that a word is to predict (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--min_count",
+        type=COUNT,
+        default=5,
+        help="times that a word must be seen to get a vector (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--negative",
+        type=AMOUNT,
+        default=5,
+        help="negative samples: words drawn to tell each word from (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num_train_epochs", type=COUNT, default=5, help="training epochs: passes over the text (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sif",
+        type=POSITIVE,
+        help="a of the weight a / (a + p(word)) that scales each vector, as 1e-3 (default: vectors are not scaled)",
+    )
+    parser.add_argument(
+        "--spelling",
+        type=AMOUNT,
+        default=0,
+        help="numbers of a vector beside --size that hold the word's character n-grams (default: %(default)s)",
+    )
+    parser.add_argument("--keep_case", action="store_true", help="tell upper and lower case apart")
+    parser.add_argument("--seed", type=SEED, default=0, help="random seed of the training (default: %(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=COUNT,
+        default=1,
+        help="threads; with more than one a result is not repeated bit by bit (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output_file",
+        type=Path,
+        default=Path("word_vectors.txt"),
+        help="file of vectors to write (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from families import config_of
 from lmu_hf import (
     LMUConfig,
     LMUForCausalLM,
@@ -147,19 +148,18 @@ def bytes_sent(ranks: Ranks) -> None:
 SMALL = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "order": 4, "theta": 9.0}
 ARCHITECTURES = [
     {"block_type": "residual"},
-    {"block_type": "lmu", "hidden_act": "relu", "encoder_activation": "tanh"},
+    {"block_type": "lmu", "hidden_act": "relu"},
     {"block_type": "highway", "deep_representations": True},
-    {"block_type": "sandwich", "readout": "attention", "memory_channels": 8},
     {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
     {"block_type": "residual", "memory_form": "fft", "theta": [3.0, 40.0]},
     {"block_type": "residual", "bidirectional": True, "theta": [[3.0, 40.0], 9.0], "pooling": "mean"},
-    {"block_type": "residual", "ngram_sizes": [2, 7], "ngram_buckets": 50, "ngram_width": 3},
+    {"block_type": "residual", "ngrams": {"sizes": [2, 7], "buckets": 50, "width": 3}},
 ]
 
 
 def make(kind: type[nn.Module], **changes) -> nn.Module:
     torch.manual_seed(0)
-    return kind(LMUConfig(**{**SMALL, **changes})).double().train()
+    return kind(config_of({**SMALL, **changes})).double().train()
 
 
 Cut = Callable[[Tensor], Tensor]
@@ -249,7 +249,7 @@ def heads(ranks: Ranks) -> None:
         compare(one, ranks, of_one)
         compare(pair, ranks, of_a_pair)
     for sizes in ([1, 7], [1]):
-        voting = make(LMUForSequenceClassification, num_labels=3, pooling="mean", vote_sizes=sizes, vote_buckets=50)
+        voting = make(LMUForSequenceClassification, num_labels=3, pooling="mean", votes={"sizes": sizes, "buckets": 50})
         voting.votes.count(ids, labels)
 
         def of_votes(cut: Cut, _: Cut, model=voting) -> Tensor:
@@ -267,7 +267,7 @@ def heads(ranks: Ranks) -> None:
                 return model(cut(ids), labels=labels, **{name: cut(x) for name, x in given.items()}).loss
 
             compare(mean, ranks, of_a_mean)
-    image = make(LMUForImageClassification, vocab_size=None, input_size=1, image_size=7, num_channels=1, num_labels=3)
+    image = make(LMUForImageClassification, vocab_size=None, input_size=1, image_size=7, num_labels=3)
     pixels = noise(3, 1, 7, 7)
     compare(image, ranks, lambda *_: image(pixel_values=pixels, labels=labels).loss)
     series = make(LMUForTimeSeriesPrediction, vocab_size=None, input_size=2, output_size=2)
@@ -334,7 +334,7 @@ def refusals(ranks: Ranks) -> None:
     ids = torch.randint(11, (2, 40))
     with sequence_parallel():
         with pytest.raises(ValueError, match="an LSTM is not linear"):
-            make(LMUModel, cell="lstm")(ids)
+            make(LMUModel, model_type="lmu_lstm")(ids)
         with pytest.raises(ValueError, match="generation cannot be spread"):
             make(LMUForCausalLM).generate(ids, max_new_tokens=2)
         with pytest.raises(ValueError, match="generation cannot be spread"):
@@ -342,7 +342,7 @@ def refusals(ranks: Ranks) -> None:
         translator = make(LMUForConditionalGeneration, is_encoder_decoder=True, pad_token_id=0, bos_token_id=1)
         with pytest.raises(ValueError, match="attends to a source cannot be spread"):
             translator(ids, decoder_input_ids=ids)
-        pair = make(LMUForSequencePairClassification, pooling="mean", alignment_size=2)
+        pair = make(LMUForSequencePairClassification, pooling="mean", alignment={"size": 2})
         with pytest.raises(ValueError, match="steps are aligned cannot be spread"):
             pair(ids, pair_input_ids=ids)
         with pytest.raises(ValueError, match="no real step in row 1"):

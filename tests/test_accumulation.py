@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny_translators
 import torch
 from safetensors.torch import load_file
-from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
-from tiny_stacks import draw_ids, randomised
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.testing import assert_close
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
+import tiny_translators
 from lmu_hf import (
     LMUForCausalLM,
     LMUForConditionalGeneration,
@@ -26,6 +24,8 @@ from lmu_hf import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
+from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
+from tiny_stacks import draw_ids, randomised
 
 ROWS = 8
 NAN = float("nan")
@@ -117,7 +117,7 @@ class Head:
 HEADS = {
     "next token": Head(LMUForCausalLM, next_tokens, {}),
     "one class": Head(LMUForSequenceClassification, one_class, {}),
-    "one class, with votes": Head(LMUForSequenceClassification, one_class, {"vote_sizes": [1], "vote_buckets": 9}),
+    "one class, with votes": Head(LMUForSequenceClassification, one_class, {"votes": {"sizes": [1], "buckets": 9}}),
     "several classes": Head(LMUForSequenceClassification, several_classes, {}),
     "one number": Head(LMUForSequenceClassification, one_number, {"num_labels": 1}),
     "several numbers": Head(LMUForSequenceClassification, several_numbers, {"problem_type": "regression"}),

@@ -14,8 +14,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import (
-    LMUConfig,
     LMUForCausalLM,
     LMUForConditionalGeneration,
     LMUForImageClassification,
@@ -48,17 +48,12 @@ HEADS: dict[str, tuple[type, dict, dict[str, Tensor]]] = {
         {"pixel_values": VALUES[:, :32].reshape(2, 1, 8, 8)},
     ),
     "series": (LMUForTimeSeriesPrediction, {**SMALL, "input_size": 2, "output_size": 2}, {"input_values": VALUES}),
-    "order attention": (
-        LMUForTimeSeriesPrediction,
-        {**SMALL, "input_size": 2, "output_size": 2, "readout": "attention", "block_type": "sandwich"},
-        {"input_values": VALUES},
-    ),
     "translation": (
         LMUForConditionalGeneration,
         {**TOKENS, **TRANSLATION},
         {"input_ids": IDS, "decoder_input_ids": IDS[:, :9]},
     ),
-    "lstm": (LMUForCausalLM, {**TOKENS, "cell": "lstm"}, {"input_ids": IDS}),
+    "lstm": (LMUForCausalLM, {**TOKENS, "model_type": "lmu_lstm"}, {"input_ids": IDS}),
 }
 each_head = pytest.mark.parametrize("head", HEADS)
 
@@ -66,7 +61,7 @@ each_head = pytest.mark.parametrize("head", HEADS)
 def build(head: str, **changes) -> tuple[Any, dict[str, Tensor]]:
     kind, fields, inputs = HEADS[head]
     torch.manual_seed(0)
-    return kind(LMUConfig(**{**fields, **changes})).eval(), inputs
+    return kind(config_of({**fields, **changes})).eval(), inputs
 
 
 def outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -242,7 +237,7 @@ def test_a_changed_module_is_asked(head, change):
         model.eval()
     found = outputs(fast, inputs)
     assert_close(found, outputs(slow, inputs), rtol=0, atol=1e-5)
-    if slow.config.cell == "lmu":
+    if slow.config.model_type == "lmu":
         assert (found - before).abs().max() > 1e-4
 
 
@@ -347,7 +342,7 @@ def test_dynamic_quantisation_generates_and_streams_what_its_own_forward_says():
 @pytest.mark.parametrize(
     "name", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig", "Float8WeightOnlyConfig"]
 )
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_torchao_stays_near_the_model(head, name):
     quantisation = pytest.importorskip("torchao.quantization")
     model, inputs = build(head)
@@ -359,7 +354,7 @@ def test_torchao_stays_near_the_model(head, name):
         assert len(list(model.stream(IDS[0], max_new_tokens=4))) == 4
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_quanto_stays_near_the_model(head):
     quanto = pytest.importorskip("optimum.quanto")
     model, inputs = build(head)
@@ -369,7 +364,7 @@ def test_quanto_stays_near_the_model(head):
     assert 0 < (outputs(model, inputs) - expected).norm() < 0.15 * expected.norm()
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_bitsandbytes_stays_near_the_model(head):
     bnb = pytest.importorskip("bitsandbytes")
     model, inputs = build(head)
@@ -381,7 +376,7 @@ def test_bitsandbytes_stays_near_the_model(head):
     assert 0 < (outputs(model, inputs) - expected).norm() < 0.15 * expected.norm()
 
 
-@pytest.mark.parametrize("head", ["language model", "sequences", "series", "order attention", "translation"])
+@pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
 def test_lora_before_and_after_merging(head):
     peft = pytest.importorskip("peft")
     model, inputs = build(head)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmu_hf.training import cli, loop
-from lmu_hf.training.cli import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
+from lmu_hf.cli import train as cli
+from lmu_hf.cli.train import asked_recipe, asked_running
+from lmu_hf.cli.training_flags import RECIPE_FLAGS, training_parser
+from lmu_hf.common.record import MetricsLog, RunRecord
+from lmu_hf.training import loop
 from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
-from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.series import MackeyGlassTask
 from lmu_hf.windows import Windows
 

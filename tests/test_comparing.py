@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md: drawn from records, and refused where records say too little."""
+"""The pictures of docs/results/pictures.md: drawn from records, and refused where records say too little."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lmu_hf.publishing.comparing import PANELS, accuracy_against_parameters, bits_against_time, score_by_length
+from comparing import PANELS, accuracy_against_parameters, bits_against_time, score_by_length
 
 RECORDS = Path(__file__).parent.parent / "records"
 REPORT = RECORDS / "multi30k_by_length.json"

@@ -13,21 +13,24 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from lmu_hf import LegendreSystem, LMUConfig, LMUModel
-from lmu_hf.configuration_lmu import CHOICES, PAIR_FEATURES
+from lmu_hf import LegendreSystem, LMUConfig, LMUModel, statespace
+from lmu_hf.blocks_lmu import BLOCKS, layer_systems
+from lmu_hf.configuration_lmu import CHOICES, MAX_THETA, PAIR_FEATURES
+from lmu_hf.layers import LAYER_WORDS, NORMS
+from lmu_hf.options_lmu import OPTIONS
+from lmu_hf.statespace import BASES, DISCRETIZATIONS
 
 OWN_FIELDS = sorted(LMUConfig.__annotations__)
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
-    *("intermediate_size", "output_size", "image_size", "num_channels", "num_decoder_layers", "num_attention_heads"),
-    *("attention_order", "ngram_buckets", "ngram_width", "vote_buckets"),
+    *("intermediate_size", "output_size", "image_size", "num_decoder_layers", "num_attention_heads"),
 ]
-AT_LEAST_ZERO = ["num_highway_layers", "alignment_size", "head_hidden_size", "permutation_seed"]
+AT_LEAST_ZERO = ["num_highway_layers", "head_hidden_size"]
 PROBABILITIES = [
-    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
     "label_smoothing",
 ]
-ABOVE_ZERO = ["rms_norm_eps", "initializer_range", "residual_initializer_scale"]
+ABOVE_ZERO = ["initializer_range", "residual_initializer_scale"]
 WORDS = sorted(CHOICES)
 SWITCHES = ["deep_representations", "bidirectional", "use_cache", "tie_word_embeddings", "is_encoder_decoder"]
 
@@ -63,7 +66,7 @@ def legal_fields(draw) -> dict:
         "hidden_dropout": draw(st.floats(0, 0.9)),
         "num_labels": draw(st.integers(1, 5)),
     }
-    words = ("basis", "encoder", "encoder_activation", "hidden_act", "block_type", "norm", "memory_form", "pixel_order")
+    words = ("basis", "encoder", "hidden_act", "block_type", "norm", "memory_form")
     for word in words:
         fields[word] = draw(st.sampled_from(CHOICES[word]))
     for optional in ("embedding_size", "intermediate_size", "head_hidden_size"):
@@ -71,14 +74,14 @@ def legal_fields(draw) -> dict:
             fields[optional] = draw(st.integers(1, 8))
     if fields["encoder"] == "linear" and draw(st.booleans()):
         fields["memory_channels"] = draw(st.integers(1, 8))
-    if draw(st.booleans()):
-        fields["attention_order"] = draw(st.integers(1, fields["order"]))
     if "vocab_size" in fields and draw(st.booleans()):
-        fields["ngram_sizes"] = draw(st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True))
-        fields |= {name: draw(st.integers(1, 40)) for name in ("ngram_buckets", "ngram_width")}
-        fields["vote_sizes"] = draw(st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True))
-    if fields.get("memory_channels") == fields["hidden_size"]:
-        fields["readout"] = draw(st.sampled_from(["dense", "attention"]))
+        sizes = st.lists(st.integers(2, 9), min_size=1, max_size=3, unique=True)
+        fields["ngrams"] = {
+            "sizes": draw(sizes),
+            "buckets": draw(st.integers(1, 40)),
+            "width": draw(st.integers(1, 40)),
+        }
+        fields["votes"] = {"sizes": draw(sizes)}
     return fields
 
 
@@ -128,8 +131,8 @@ def test_theta_is_one_window_or_one_per_layer():
 def test_a_layer_may_have_several_windows():
     config = LMUConfig(num_hidden_layers=2, theta=[[4, 8.5], 16], memory_channels=6, order=3, basis="unit")
     assert config.layer_thetas == [[4.0, 8.5], 16.0]
-    assert config.layer_systems[0] == [LegendreSystem(3, theta, "zoh", "unit") for theta in (4.0, 8.5)]
-    assert config.layer_systems[1] == [LegendreSystem(3, 16.0, "zoh", "unit")]
+    assert layer_systems(config, 0) == [LegendreSystem(3, theta, "zoh", "unit") for theta in (4.0, 8.5)]
+    assert layer_systems(config, 1) == [LegendreSystem(3, 16.0, "zoh", "unit")]
     assert LMUConfig(**json.loads(config.to_json_string())).layer_thetas == config.layer_thetas
 
 
@@ -244,11 +247,11 @@ def test_a_wrong_type_is_not_assigned():
 def test_the_tables_of_this_file_speak_of_every_field():
     tables = {*AT_LEAST_ONE, *AT_LEAST_ZERO, *PROBABILITIES, *ABOVE_ZERO, *WORDS, *SWITCHES}
     others = {"theta", "decoder_theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
-    others |= {"decoder_start_token_id", "ngram_sizes", "vote_sizes"}
+    others |= {"decoder_start_token_id", "permutation_seed", *OPTIONS}
     assert tables | others == set(OWN_FIELDS)
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, 1j, b"bytes"], ids=str)
+@pytest.mark.parametrize("value", [{1: "a"}, 1j, b"bytes"], ids=str)
 @pytest.mark.parametrize("field", OWN_FIELDS)
 def test_a_wrong_type_is_refused_by_name_and_value(field, value):
     message = refusal(**{field: value})
@@ -392,32 +395,69 @@ def test_the_last_state_is_no_summary_of_a_bidirectional_model():
 
 
 def test_steps_that_are_compared_are_all_pooled():
-    assert "alignment_size=3" in (message := refusal(alignment_size=3))
-    assert "choose pooling 'mean', 'max' or 'mean_max'" in message
+    assert "alignment compares all steps: choose pooling 'mean', 'max'" in refusal(alignment={"size": 3})
 
 
 @given(st.integers(1, 12), st.floats(1, 200))
-def test_euler_is_accepted_exactly_where_it_is_stable(order, theta):
+def test_a_model_by_euler_is_made_exactly_where_its_memory_is_stable(order, theta):
     i, j = torch.meshgrid(torch.arange(order), torch.arange(order), indexing="ij")
     A = (2 * i + 1) / theta * torch.where(i < j, -1.0, (-1.0) ** (i - j + 1)).double()
     radius = torch.linalg.eigvals(torch.eye(order) + A).abs().max().item()
+    fields = {"discretization": "euler", "order": order, "theta": theta, "hidden_size": 4, "num_hidden_layers": 1}
     if abs(radius - 1) < 1e-5:  # too close for float32 and float64 to agree
         return
     if radius < 1:
-        assert LMUConfig(discretization="euler", order=order, theta=theta).order == order
+        LMUModel(LMUConfig(**fields))
     else:
-        message = refusal(discretization="euler", order=order, theta=theta)
+        with pytest.raises(ValueError, match="unstable") as caught:
+            LMUModel(LMUConfig(**fields))
+        message = str(caught.value)
         assert all(word in message for word in ("discretization='euler'", f"order={order}", "theta=", "'zoh'"))
 
 
 def test_one_unstable_layer_is_enough_to_refuse():
-    assert "theta=6 is unstable" in refusal(discretization="euler", order=6, theta=[600, 6], num_hidden_layers=2)
+    with pytest.raises(ValueError, match="theta=6 is unstable"):
+        LMUModel(LMUConfig(discretization="euler", order=6, theta=[600, 6], num_hidden_layers=2))
 
 
 def test_the_system_and_the_config_agree_on_what_a_window_is():
     with pytest.raises(ValueError, match="theta") as caught:
         LegendreSystem(4, 0.5)
     assert str(caught.value) in refusal(theta=0.5)
+
+
+def test_the_words_of_the_config_are_those_of_the_modules_that_they_steer():
+    assert CHOICES["discretization"] == DISCRETIZATIONS
+    assert CHOICES["basis"] == BASES
+    assert {name: CHOICES[name] for name in LAYER_WORDS if name in CHOICES} == {
+        name: words for name, words in LAYER_WORDS.items() if name in CHOICES
+    }
+    assert CHOICES["norm"] == tuple(NORMS)
+    assert CHOICES["block_type"] == tuple(BLOCKS)
+    assert MAX_THETA == statespace.MAX_THETA
+
+
+# --------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ngrams": {"size": [2]}}, "ngrams has no entry 'size'; did you mean 'sizes'?"),
+        ({"ngrams": {"buckets": 9}}, "ngrams={'buckets': 9} lacks an entry"),
+        ({"ngrams": {"sizes": [2], "width": 0}}, "ngrams: width must be a whole number from 1 to 2147483647, got 0"),
+        ({"ngrams": {"sizes": [2], "dropout": 1}}, "ngrams: dropout must be a probability in [0, 1), got 1"),
+        ({"votes": {"sizes": "12"}}, "votes: sizes must be a list of lengths from 1 to 64, none twice, got '12'"),
+        ({"alignment": {"size": True}, "pooling": "mean"}, "alignment: size must be a whole number"),
+    ],
+    ids=str,
+)
+def test_an_options_record_is_checked_by_its_own_module(fields, message):
+    assert message in refusal(**fields)
+
+
+def test_an_options_record_is_written_down_with_its_defaults():
+    assert LMUConfig(ngrams={"sizes": [2]}).ngrams == {"sizes": [2], "buckets": 32_768, "width": 64, "dropout": 0.0}
 
 
 # --------------------------------------------------------------------------- what no machine holds
@@ -433,8 +473,8 @@ def test_the_system_and_the_config_agree_on_what_a_window_is():
         {"order": 40_000},
         {"memory_channels": 10**9},
         {"intermediate_size": 10**10},
-        {"ngram_sizes": [2, 3], "ngram_buckets": 10**9},
-        {"vote_sizes": [1, 2, 3], "vote_buckets": 10**9},
+        {"ngrams": {"sizes": [2, 3], "buckets": 10**9}},
+        {"votes": {"sizes": [1, 2, 3], "buckets": 10**9}},
         {"num_hidden_layers": 1000, "hidden_size": 8192},
     ],
     ids=str,

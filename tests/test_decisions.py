@@ -6,11 +6,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, pipeline, set_seed
 
 from lmu_hf import LMUConfig, LMUForImageClassification, LMUForSequenceClassification
+from lmu_hf.common.record import count_parameters
+from lmu_hf.data.labelled import made_up
+from lmu_hf.data.labelling import label_rows
 from lmu_hf.training.evaluation import evaluate, load_model
-from lmu_hf.training.labelling import label_rows
-from lmu_hf.training.record import count_parameters
 from lmu_hf.training.tasks.classification import ClassificationTask
-from lmu_hf.training.tasks.labelled import made_up
 from lmu_hf.training.transfer import classifier_from_pretrained
 
 TINY = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 8}
@@ -29,7 +29,7 @@ def trained(task: ClassificationTask, architecture: dict) -> torch.nn.Module:
     step = torch.optim.AdamW(model.parameters(), lr=0.02)
     batch = task.collate("train")(task.splits["train"].__getitems__(list(range(60))))
     for _ in range(20):
-        task.loss(model, batch, 0.0).backward()
+        model(**batch).loss.backward()
         step.step()
         step.zero_grad()
     return model.eval()
@@ -38,7 +38,7 @@ def trained(task: ClassificationTask, architecture: dict) -> torch.nn.Module:
 CASES = {
     "one number": ("opinions", {"single_output": True}, {}),
     "two numbers": ("opinions", {}, {}),
-    "one number beside votes": ("opinions", {"single_output": True}, {"vote_sizes": [1], "vote_buckets": 1009}),
+    "one number beside votes": ("opinions", {"single_output": True}, {"votes": {"sizes": [1], "buckets": 1009}}),
     "one number behind a hidden layer": ("opinions", {"single_output": True}, {"head_hidden_size": 4}),
     "one number for a pair": ("paraphrases", {"single_output": True}, {}),
 }

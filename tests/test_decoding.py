@@ -8,21 +8,20 @@ from itertools import islice
 
 import pytest
 import torch
-from old_torch import reuses_compiled
 from torch import Tensor
 from transformers import CompileConfig, DynamicCache, StaticCache, set_seed
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUForCausalLM
 from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.memory import memory_final, memory_step
+from old_torch import reuses_compiled
 
 VOCABULARY = 29
 BLOCKS = {
     "lmu": {"block_type": "lmu", "embedding_size": 5},
     "highway": {"block_type": "highway", "num_highway_layers": 1, "deep_representations": True},
     "residual": {"block_type": "residual", "hidden_dropout": 0.1, "embedding_dropout": 0.1},
-    "attention": {"block_type": "sandwich", "readout": "attention"},
-    "memory": {"block_type": "lmu", "readout": "memory", "memory_channels": 4, "encoder_activation": "tanh"},
+    "memory": {"block_type": "lmu", "readout": "memory", "memory_channels": 4},
     "tied": {"block_type": "residual", "tie_word_embeddings": True, "basis": "unit", "norm": "layer"},
 }
 every_block = pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)

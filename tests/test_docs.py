@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing.choosing import CYCLES, ORDERS, decoding_errors, impulse_left, order_needed, order_table
-from lmu_hf.publishing.table import markers
+from choosing import CYCLES, ORDERS, decoding_errors, impulse_left, order_needed, order_table
+from table import markers
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 PACKAGE = PROJECT / "src" / "lmu_hf"
-PAGES = sorted([*DOCS.glob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
 CHOOSING = (DOCS / "choosing_theta_and_order.md").read_text(encoding="utf-8")
 NOTEBOOK = json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))
 
@@ -51,7 +51,7 @@ def test_the_pages_python_runs(block, capsys):
 def test_the_pages_table_is_what_is_computed():
     begin, end = markers("orders", "figure_theta_and_order.py")
     assert CHOOSING.split(begin)[1].split(end)[0].strip() == order_table()
-    assert "scripts/figure_theta_and_order.py" in CHOOSING
+    assert "report/figure_theta_and_order.py" in CHOOSING
 
 
 def test_the_pages_rule_holds():

@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from lmu_hf import LMUConfig
+from lmu_hf.cli.failures import script
+from lmu_hf.common.errors import InputError, check_folder, check_model, explained, loading
 from lmu_hf.training.checkpoint import CheckpointError
-from lmu_hf.training.failures import InputError, check_folder, check_model, explained, loading, script
 
 
 @pytest.fixture(autouse=True)

@@ -8,20 +8,30 @@ from typing import Any
 
 import pytest
 
-from lmu_hf.training.cli import asked_recipe, asked_running, check_contradictions
-from lmu_hf.training.flags import SEED, Flags, ScriptParser, number, output_file
-from lmu_hf.training.loading import PLANS, load_task
+from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
+from lmu_hf.cli.loading import PLANS, load_task
+from lmu_hf.cli.train import asked_recipe, asked_running, check_contradictions
 from lmu_hf.training.recipes import get_recipe
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+PROJECT = Path(__file__).parents[1]
+RUNNABLE = {
+    path.stem: path for folder in ("scripts", "report", "benchmarks") for path in (PROJECT / folder).glob("*.py")
+}
 OF_A_RUN = {  # a value of each flag of every training script, beside the run folder, the seed and the recipe
-    **{"optim": "muon", "learning_rate": "0.5", "weight_decay": "0.5", "layer_decay": "0.5", "num_train_epochs": "7"},
+    **{
+        "baseline": "lstm",
+        "optim": "muon",
+        "learning_rate": "0.5",
+        "weight_decay": "0.5",
+        "layer_decay": "0.5",
+        "num_train_epochs": "7",
+    },
     **{"max_train_steps": "7", "eval_steps": "7", "per_device_train_batch_size": "7", "averaging": "0.5"},
     **{"gradient_accumulation_steps": "7", "lr_scheduler_type": "linear", "warmup_ratio": "0.5", "max_grad_norm": "7"},
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
-    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None},
+    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
 }
 OF_DATA = {  # a value of each flag that says which data is read
     **{"data_dir": "data", "task_name": "rte", "dataset_name": "org/own", "dataset_config_name": "large"},
@@ -78,7 +88,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
 
 
 def module_of(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, RUNNABLE[name])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -120,14 +130,23 @@ def parsers() -> dict[str, ScriptParser]:
 
     ScriptParser.parse_args = catch
     try:
-        for path in SCRIPTS.glob("*.py"):
-            name, module = path.stem, module_of(path.stem)
+        for name in RUNNABLE:
+            module = module_of(name)
             if "ScriptParser" in vars(module) or hasattr(module, "training_parser"):
                 with pytest.raises(SystemExit):
                     getattr(module, "parse_args", module.main)([])
     finally:
         ScriptParser.parse_args = parse
     return caught
+
+
+def test_every_flag_says_what_it_sets_and_its_default(parsers):
+    for script, parser in parsers.items():
+        for action in parser._actions:
+            told, name = str(action.help), f"{script}: {action.dest}"
+            assert len(told.split()) >= 3 and told[0] not in "(0123456789", name
+            if action.option_strings and action.nargs != 0:
+                assert "default" in told, name
 
 
 def flags_of(parser: ScriptParser) -> set[str]:
@@ -176,7 +195,7 @@ def test_a_flag_that_is_refused_is_named_with_what_is_read():
         (
             "train_glue",
             "--task_name rte --text_column a",
-            "--text_column has no effect on rte, which reads the",
+            "--text_column has no effect on mrpc, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -197,7 +216,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
         ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
         ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
-        ("train_glue", "--recipe opinions-lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
+        ("train_glue", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
         (
             "train_glue",
             "--model_name_or_path m --config_overrides order=7",
@@ -222,7 +241,9 @@ def test_epochs_count_where_the_recipe_counts_steps():
 
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "rte"
+    assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "mrpc"
+    assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 

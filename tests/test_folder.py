@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_runs import make_run
 
 from lmu_hf import train_tokenizer
-from lmu_hf.publishing.card import Shown, model_name, write_cards
-from lmu_hf.publishing.figures import learning_curve
-from lmu_hf.publishing.folder import MODEL_FILES, build, files_of
-from lmu_hf.publishing.hub import _is_owned
-from lmu_hf.publishing.records import checked, own_record, own_rows
-from lmu_hf.publishing.scanning import refuse_secrets
-from lmu_hf.training.record import RunRecord
-from lmu_hf.training.run_folder import LOCK
+from lmu_hf.common.figures import learning_curve
+from lmu_hf.common.lock import LOCK
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.card import Shown, model_name, write_cards
+from lmu_hf.hub.folder import MODEL_FILES, build, files_of
+from lmu_hf.hub.push import _is_owned
+from lmu_hf.hub.records import checked, own_record, own_rows
+from lmu_hf.hub.scanning import refuse_secrets
+from tiny_runs import make_run
 
 RECORDS = sorted(path.parent for path in (Path(__file__).parents[1] / "records").glob("*/run.json"))
 
@@ -224,7 +224,7 @@ def test_a_password_in_a_record_is_found_by_its_name(run):
 
 def test_what_is_no_secret_is_not_taken_for_one(tmp_path):
     project = Path(__file__).parents[1]
-    sources = sorted((project / "src" / "lmu_hf").glob("*.py"))  # the loopback Hub's hold the token of its tests
+    sources = sorted((project / "src" / "lmu_hf").glob("*.py"))
     texts = [path.read_text(encoding="utf-8") for path in sources]
     texts += ["the password is a secret", "api_key = token", "sk-learn", "hf_hub_download(token)"]
     made = {}

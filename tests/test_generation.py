@@ -5,14 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from old_torch import marked, offloads
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIteratorStreamer, set_seed
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUForCausalLM, load_memories, save_memories
 from lmu_hf.cache_names import cache_of
 from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep
+from old_torch import marked, offloads
 
 VOCABULARY = 29
 BLOCKS = {
@@ -20,9 +21,8 @@ BLOCKS = {
     "highway": {"block_type": "highway", "num_highway_layers": 1, "deep_representations": True},
     "residual": {"block_type": "residual", "basis": "orthonormal"},
     "layer norm": {"block_type": "residual", "norm": "layer"},
-    "attention": {"block_type": "sandwich", "readout": "attention"},
     "tied": {"block_type": "residual", "tie_word_embeddings": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
     "windows": {"theta": [[3.0, 5.0], [30.0, 4.0, 9.0]]},
 }
 
@@ -31,7 +31,7 @@ def build(changes: dict | None = None, dtype: torch.dtype = torch.float64) -> LM
     set_seed(0)
     fields = {"vocab_size": VOCABULARY, "hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
     return (
-        LMUForCausalLM(LMUConfig(**{**fields, "eos_token_id": None, "bos_token_id": 1, **(changes or {})}))
+        LMUForCausalLM(config_of({**fields, "eos_token_id": None, "bos_token_id": 1, **(changes or {})}))
         .to(dtype)
         .eval()
     )
@@ -434,7 +434,9 @@ def test_a_prompt_that_a_cache_has_read_whole_is_not_read_again(chunk):
     assert torch.equal(made[:, 2:], greedy(model, whole)[:, 8:])
 
 
-@pytest.mark.parametrize("changes", [{}, {"cell": "lstm"}, {"ngram_sizes": [2, 3], "ngram_buckets": 50}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"model_type": "lmu_lstm"}, {"ngrams": {"sizes": [2, 3], "buckets": 50}}], ids=str
+)
 def test_beams_go_on_from_memories_that_were_repeated(changes):
     model, ids = build(changes), draw(2, 7)
     with torch.no_grad():

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from lmu_hf.training.heap import Heap
+from lmu_hf.data.heap import Heap
 
 MEBIBYTE = 2**20
 

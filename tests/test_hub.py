@@ -18,15 +18,15 @@ import pytest
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, snapshot_download
 from huggingface_hub.utils import close_session
-from tiny_runs import KINDS, make_run
 from transformers import AutoTokenizer
 
 import lmu_hf
-from lmu_hf.publishing.card import show
-from lmu_hf.publishing.folder import HEADS, build, files_of
-from lmu_hf.publishing.hub import PushError, push
-from lmu_hf.publishing.loopback import Fault, LoopbackHub
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.card import show
+from lmu_hf.hub.folder import HEADS, build, files_of
+from lmu_hf.hub.push import PushError, push
+from loopback import Fault, LoopbackHub
+from tiny_runs import KINDS, make_run
 
 PROJECT = Path(__file__).parent.parent
 WEIGHTS = "model.safetensors"

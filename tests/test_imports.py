@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 PACKAGE = Path(__file__).parents[1] / "src" / "lmu_hf"
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
 EVERYTHING = sorted(PACKAGE.parent.rglob("*.py"))
+WINGS = sorted(
+    path for path in EVERYTHING if path.relative_to(PACKAGE).parts[0] in ("common", "data", "training", "hub", "cli")
+)
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHING}
 
 # The siblings that a module may import. A module that is not listed is held only to the rules for all.
@@ -25,14 +29,16 @@ LADDER = {
     "plain": set(),
     "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
-    "alignment": {"layers"},
     "inherited_lmu": set(),
-    "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
+    "options_lmu": set(),
+    "configuration_lmu": {"inherited_lmu", "options_lmu"},
+    "configuration_lstm": {"configuration_lmu"},
+    "alignment": {"layers", "options_lmu"},
     "losses": {"configuration_lmu", "checking"},
     "cache_lmu": set(),
-    "memories_lmu": {"configuration_lmu", "cache_lmu"},
+    "memories_lmu": {"configuration_lmu", "cache_lmu", "ngrams"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "lstm", "plain", "ragged", "distributed", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"layers", "plain", "ragged", "distributed", "statespace", "configuration_lmu", "cache_lmu"},
     "cache_names": set(),
     "checking": set(),
     "recording": set(),
@@ -40,7 +46,7 @@ LADDER = {
     "decoding_lmu": {"recording", "snapshot", "plain", "cache_lmu", "cache_names"},
     "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
     "loading_lmu": set(),
-    "ngrams": {"cache_lmu", "distributed", "layers", "plain", "ragged"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "options_lmu", "plain", "ragged"},
     "modeling_lmu": {
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
@@ -54,11 +60,24 @@ LADDER = {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
     },
+    "modeling_lstm": {
+        *("configuration_lstm", "lstm", "blocks_lmu", "heads_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
+    },
 }
 TORCH_ONLY = (
     *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
     *("checking", "plain", "snapshot", "recording", "inherited_lmu"),
 )
+# The wings that each wing may import, beside itself and the core. Only cli knows argparse.
+FLOORS = {
+    "common": set(),
+    "data": {"common"},
+    "training": {"common", "data"},
+    "hub": {"common"},
+    "cli": {"common", "data", "training", "hub"},
+}
+BESIDE = {"scripts", "report", "benchmarks", "tests"}  # folders beside the package, and the modules in them
+OUTSIDE = BESIDE | {path.stem for name in BESIDE for path in (PACKAGE.parents[1] / name).glob("*.py")} | {"loopback"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
 
@@ -115,7 +134,41 @@ def test_the_mathematics_needs_no_transformers(module):
 def test_the_core_does_not_know_how_it_is_trained_or_published(path):
     imported = {*absolute_imports(path), *(node.module or "" for node in relative_imports(path))}
     imported |= {alias.name for node in relative_imports(path) for alias in node.names}
-    assert not {word for name in imported for word in name.split(".")} & {"training", "publishing"}
+    assert not {word for name in imported for word in name.split(".")} & set(FLOORS)
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Every module of the package that a module imports, by its whole dotted name."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(PACKAGE.parent).parts[: -node.level]
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                yield ".".join((*base, name))
+    yield from (name for name in absolute_imports(path) if name.split(".")[0] == "lmu_hf")
+
+
+@pytest.mark.parametrize("path", WINGS, ids=names(WINGS))
+def test_a_wing_imports_only_itself_the_core_and_the_wings_below(path):
+    wing = path.relative_to(PACKAGE).parts[0]
+    above = set(FLOORS) - FLOORS[wing] - {wing}
+    assert not {name for name in imported_modules(path) if name.split(".")[1:2] and name.split(".")[1] in above}
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))
+def test_nothing_in_the_package_imports_what_lies_beside_it(path):
+    assert not {name.split(".")[0] for name in absolute_imports(path)} & (OUTSIDE - {"evaluate"})
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))
+def test_only_the_command_line_knows_argparse(path):
+    if path.relative_to(PACKAGE).parts[0] != "cli":
+        assert "argparse" not in set(absolute_imports(path))
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it():
+    found = find_packages(str(PACKAGE.parent))
+    assert {name.split(".")[0] for name in found} == {"lmu_hf"}
+    assert {f"lmu_hf.{wing}" for wing in FLOORS} <= set(found)
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))

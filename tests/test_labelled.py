@@ -6,11 +6,12 @@ from pathlib import Path
 import datasets
 import pytest
 from datasets import Dataset, Value
-from tiny_rows import TWO, sentences, write
 
-from lmu_hf.training.loading import add_data_flags, labelled_rows
-from lmu_hf.training.tasks.labelled import Columns, glue, labelled_dataset, labelled_files, made_up, with_more
-from lmu_hf.training.tasks.sentences import opinions, paraphrases
+from lmu_hf.cli.loading import add_data_flags, labelled_rows
+from lmu_hf.data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
+from lmu_hf.data.labels import Columns
+from lmu_hf.data.sentences import opinions, paraphrases
+from tiny_rows import TWO, sentences, write
 
 NAMES_OF_MNLI = ("validation_matched", "validation_mismatched")
 

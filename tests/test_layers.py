@@ -226,7 +226,6 @@ garbage = st.sampled_from([math.nan, math.inf, -math.inf, 1e30, 0.0])
 switches = st.sampled_from(
     [{}, {"hidden_act": "gelu"}, {"bidirectional": True}, {"readout": "memory", "d_o": 8}, {"memory_form": "fft"}]
     + [{"system": TWO, "bidirectional": both} for both in (False, True)]
-    + [{"readout": "attention", "bidirectional": both} for both in (False, True)]
 )
 
 

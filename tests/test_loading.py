@@ -129,9 +129,9 @@ def test_tied_tensors_are_not_missing(save, tied, route):
 
 
 def test_what_a_checkpoint_of_the_same_head_holds_besides_is_refused(save):
-    folder = save(LMUForSequenceClassification, vote_sizes=[1, 2], vote_buckets=20)
+    folder = save(LMUForSequenceClassification, votes={"sizes": [1, 2], "buckets": 20})
     with pytest.raises(RuntimeError, match=r"unexpected: votes\.change\.weight, votes\.odds\.weight"):
-        AutoModelForSequenceClassification.from_pretrained(folder, vote_sizes=None)
+        AutoModelForSequenceClassification.from_pretrained(folder, votes=None)
 
 
 def test_half_a_head_is_refused(save):
@@ -142,7 +142,7 @@ def test_half_a_head_is_refused(save):
 
 @pytest.mark.parametrize("change", [torch.Tensor.double, torch.zeros_like])
 def test_an_order_of_pixels_that_is_none_is_refused(save, change):
-    image = {"vocab_size": None, "input_size": 1, "image_size": 4, "pixel_order": "permuted"}
+    image = {"vocab_size": None, "input_size": 1, "image_size": 4, "permutation_seed": 0}
     folder = save(LMUForImageClassification, lambda w: w.update(permutation=change(w["permutation"])), **image)
     with pytest.raises(RuntimeError, match="permutation must hold each of 0 … 15 once, as integers"):
         LMUForImageClassification.from_pretrained(folder)
@@ -153,8 +153,8 @@ def test_the_heads_that_may_be_left_behind_are_those_of_the_family():
     models: list[nn.Module] = [
         LMUForCausalLM(small()),
         LMUForConditionalGeneration(small(is_encoder_decoder=True)),
-        LMUForSequenceClassification(small(vote_sizes=[1], vote_buckets=9)),
-        LMUForSequencePairClassification(small(alignment_size=2, pooling="mean")),
+        LMUForSequenceClassification(small(votes={"sizes": [1], "buckets": 9})),
+        LMUForSequencePairClassification(small(alignment={"size": 2}, pooling="mean")),
         LMUForImageClassification(small(**signal, image_size=4)),
         LMUForTimeSeriesPrediction(small(**signal)),
     ]

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_heads import LABELS, SERIES, build, draw
-from tiny_stacks import assert_near, draw_ids
 from torch import Tensor
 from torch.nn import functional as F
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForTimeSeriesPrediction
 from lmu_hf.losses import binary_cross_entropy, cross_entropy, squared_error
+from tiny_heads import LABELS, SERIES, build, draw
+from tiny_stacks import assert_near, draw_ids
 
 PREDICTIONS, NUMBERS = draw(4, 3), draw(4, 3).flip(0)
 REAL = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, 0]]).bool()

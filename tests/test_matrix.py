@@ -1,8 +1,9 @@
 """The environments of the matrix follow from pyproject.toml and constraints.txt."""
 
-import matrix
 import pytest
 from packaging.requirements import Requirement
+
+import matrix
 
 
 def test_no_pin_lies_outside_the_bounds():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_stacks import draw_ids, tiny
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
+from tiny_stacks import draw_ids, tiny
 
 FAULTS = {
     "not finite": ("layers.1.memory", lambda memory: memory.fill_(torch.nan)),
@@ -27,7 +27,7 @@ FAULTS = {
 
 @pytest.fixture
 def saved(tmp_path):
-    model = LMUForCausalLM(tiny(ngram_sizes=[2, 4], ngram_buckets=20, ngram_width=3)).eval()
+    model = LMUForCausalLM(tiny(ngrams={"sizes": [2, 4], "buckets": 20, "width": 3})).eval()
     with torch.no_grad():
         memories = model(draw_ids(2, 9), use_cache=True).past_key_values
     save_memories(memories, tmp_path / "m", model.config)

@@ -5,6 +5,12 @@ import inspect
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.testing import assert_close
+from transformers import AutoModel
+
+from lmu_hf import LMUConfig, LMUModel, LMUPreTrainedModel
+from lmu_hf.layers import Highway, LMULayer
 from tiny_stacks import (
     EVERY,
     LONG,
@@ -17,12 +23,6 @@ from tiny_stacks import (
     tiny,
     written_and_carried,
 )
-from torch import Tensor, nn
-from torch.testing import assert_close
-from transformers import AutoModel
-
-from lmu_hf import LMUConfig, LMUModel, LMUPreTrainedModel
-from lmu_hf.layers import Highway, LMULayer
 
 # --------------------------------------------------------------------------- saved and loaded
 

@@ -4,20 +4,20 @@ import re
 from dataclasses import replace
 
 import pytest
-import tiny_stacks
-import tiny_translators
 import torch
-from old_torch import has_muon
-from test_processes import FSDP, TORCHRUN, finish, launch_two
-from test_resume import RECIPE, assert_same_run, curve, run
 from torch import nn
 
+import tiny_stacks
+import tiny_translators
 from lmu_hf import LMUForCausalLM, LMUForConditionalGeneration
+from lmu_hf.common.record import RunRecord
 from lmu_hf.training.learner import make_optimizer
 from lmu_hf.training.muon import Muon, equalized
 from lmu_hf.training.recipes import Recipe
 from lmu_hf.training.recipes.base import OPTIMIZERS
-from lmu_hf.training.record import RunRecord
+from old_torch import has_muon
+from test_processes import FSDP, TORCHRUN, finish, launch_two
+from test_resume import RECIPE, assert_same_run, curve, run
 
 MUON = replace(RECIPE, optimizer="muon")
 
@@ -121,7 +121,7 @@ def check_groups(model) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        LMUForCausalLM(tiny_stacks.tiny(num_hidden_layers=3, theta=[2, 4, 8], ngram_sizes=[2])),
+        LMUForCausalLM(tiny_stacks.tiny(num_hidden_layers=3, theta=[2, 4, 8], ngrams={"sizes": [2]})),
         LMUForConditionalGeneration(tiny_translators.tiny(num_hidden_layers=3, theta=[2, 4, 8])),
     ],
     ids=["one stack", "two stacks"],

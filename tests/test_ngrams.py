@@ -5,13 +5,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequencePairClassification, load_memories, save_memories
 from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding
+from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding, NGrams
+from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
-FIELDS = {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3}
+FIELDS = {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}}
 
 
 def by_hand(ngrams: NGramEmbedding, ids: list[int]) -> torch.Tensor:
@@ -34,7 +34,7 @@ def by_hand(ngrams: NGramEmbedding, ids: list[int]) -> torch.Tensor:
 )
 def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
     with torch.device("meta" if buckets > 1000 else "cpu"):
-        ngrams = NGramEmbedding(sizes, buckets, 2, 3)
+        ngrams = NGramEmbedding(NGrams(sizes, buckets, 2), 3)
     if buckets > 1000:  # too many to hold: the rows alone
         numbers = torch.cat([torch.zeros(1, ngrams.carried, dtype=torch.int64), torch.tensor([ids]) + 1], dim=1)
         for size in sizes:
@@ -48,7 +48,7 @@ def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
 
 
 def test_every_token_of_an_n_gram_counts_and_none_before_it():
-    ngrams, ids = NGramEmbedding([3], 10_007, 4, 4), draw_ids(1, 12)
+    ngrams, ids = NGramEmbedding(NGrams([3], 10_007, 4), 4), draw_ids(1, 12)
     vectors = ngrams(ids)
     for changed in range(12):
         others = ids.clone()
@@ -58,7 +58,7 @@ def test_every_token_of_an_n_gram_counts_and_none_before_it():
 
 
 def test_lengths_have_tables_of_their_own():
-    ngrams, ids = NGramEmbedding([2, 3], 8, 4, 4), draw_ids(2, 30)
+    ngrams, ids = NGramEmbedding(NGrams([2, 3], 8, 4), 4), draw_ids(2, 30)
     ngrams(ids)[..., 0].sum().backward()
     rows = ngrams.tables.weight.grad.abs().amax(-1).view(2, 8) > 0
     assert rows.any(1).all()
@@ -67,7 +67,7 @@ def test_lengths_have_tables_of_their_own():
 
 def test_in_training_whole_n_grams_drop_out_and_the_rest_make_up_for_them():
     torch.manual_seed(0)
-    ngrams, ids = NGramEmbedding([2, 3], 50, 4, 8, dropout=0.25), draw_ids(3, 400)
+    ngrams, ids = NGramEmbedding(NGrams([2, 3], 50, 4, dropout=0.25), 8), draw_ids(3, 400)
     ngrams.projection = torch.nn.Identity()
     kept = (ngrams(ids) / ngrams.eval()(ids)).unflatten(-1, (2, 4)).round(decimals=4)
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3], abs=1e-4)
@@ -135,7 +135,7 @@ def test_they_are_kept_in_the_file_of_memories(tmp_path):
     again = load_memories(tmp_path / "m", model.config)
     expected = model(ids).last_hidden_state[:, 6:]
     torch.testing.assert_close(model(ids[:, 6:], past_key_values=again).last_hidden_state, expected)
-    for other in (tiny(), tiny(**FIELDS | {"ngram_sizes": [2, 5]})):
+    for other in (tiny(), tiny(**{"ngrams": {**FIELDS["ngrams"], "sizes": [2, 5]}})):
         with pytest.raises(ValueError, match="holds memories of"):
             load_memories(tmp_path / "m", other)
 
@@ -144,30 +144,30 @@ def test_they_are_kept_in_the_file_of_memories(tmp_path):
 
 
 def test_vectors_in_place_of_ids_are_refused():
-    with pytest.raises(ValueError, match=r"ngram_sizes=\[2, 4\] are of token ids: give input_ids, not inputs_embeds"):
+    with pytest.raises(ValueError, match="ngrams are of token ids: give input_ids, not inputs_embeds"):
         build(FIELDS)(inputs_embeds=torch.zeros(1, 3, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
     "field, least, sizes",
     [
-        *(("ngram_sizes", 2, sizes) for sizes in ([], [1], [2, 2], [65], [0, 3])),
-        *(("vote_sizes", 1, sizes) for sizes in ([], [0], [2, 2], [65])),
+        *(("ngrams", 2, sizes) for sizes in ([], [1], [2, 2], [65], [0, 3])),
+        *(("votes", 1, sizes) for sizes in ([], [0], [2, 2], [65])),
     ],
     ids=str,
 )
 def test_lengths_that_make_no_sense_are_refused(field, least, sizes):
-    with pytest.raises(ValueError, match=rf"{field} must be a list of lengths from {least} to 64, none twice, or None"):
-        LMUConfig(**{field: sizes})
+    with pytest.raises(ValueError, match=rf"{field}: sizes must be a list of lengths from {least} to 64, none twice"):
+        LMUConfig(**{field: {"sizes": sizes}})
 
 
-@pytest.mark.parametrize("field", ["ngram_sizes", "vote_sizes"])
+@pytest.mark.parametrize("field", ["ngrams", "votes"])
 def test_a_signal_has_no_n_grams(field):
-    with pytest.raises(StrictDataclassError, match=rf"{field}=\[2\] are of token ids; input_size=1 has none"):
-        LMUConfig(**{field: [2]}, vocab_size=None, input_size=1)
+    with pytest.raises(StrictDataclassError, match=f"{field} are of token ids; input_size=1 has none"):
+        LMUConfig(**{field: {"sizes": [2]}}, vocab_size=None, input_size=1)
 
 
-@pytest.mark.parametrize("kind", ["ngram", "vote"])
-def test_buckets_beyond_what_a_hash_can_tell_are_refused(kind):
-    with pytest.raises(ValueError, match=f"{kind}_buckets must be below 2"):
-        LMUConfig(**{f"{kind}_sizes": [2], f"{kind}_buckets": 2**31}, ngram_width=1)
+@pytest.mark.parametrize("field", ["ngrams", "votes"])
+def test_buckets_beyond_what_a_hash_can_tell_are_refused(field):
+    with pytest.raises(ValueError, match=f"{field}: buckets must be a whole number from 1 to 2147483647"):
+        LMUConfig(**{field: {"sizes": [2], "buckets": 2**31}})

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from lmu_hf.training.record import RunRecord
-from lmu_hf.training.tasks.labelled import Columns, labelled_files
+from lmu_hf.common.record import RunRecord
+from lmu_hf.data.labelled import labelled_files
+from lmu_hf.data.labels import Columns
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHORT = ["--max_train_steps", "2", "--eval_steps", "1", "--quiet", "--report_to", "none", "--output_dir", "run"]

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 from transformers.cache_utils import DynamicCache
 
+from families import config_of
 from lmu_hf import (
     LMUConfig,
     LMUForCausalLM,
@@ -159,8 +160,6 @@ SWITCHES = [
     {},
     {"bidirectional": True, "hidden_act": "gelu"},
     {"readout": "memory", "d_o": 8},
-    {"readout": "attention", "d_o": 2},
-    {"readout": "attention", "d_o": 2, "bidirectional": True},
     {"encoder_activation": "tanh", "system": LegendreSystem(40, 60.0)},
     {"system": TWO},
     {"system": TWO, "bidirectional": True, "memory_form": "scanned"},
@@ -222,10 +221,9 @@ CONFIGS = {
     "residual": {},
     "lmu": {"block_type": "lmu", "theta": [5, 90]},
     "highway, mixed": {"block_type": "highway", "deep_representations": True},
-    "sandwich, attention": {"block_type": "sandwich", "readout": "attention", "memory_channels": 16, "order": 12},
     "many coefficients": {"block_type": "lmu", "memory_channels": 1, "order": 40, "theta": 100},
     "fft": {"memory_form": "fft"},
-    "lstm": {"cell": "lstm"},
+    "lstm": {"model_type": "lmu_lstm"},
 }
 
 
@@ -233,7 +231,7 @@ def build(model_class: type, **fields) -> torch.nn.Module:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "theta": 20}
     if "input_size" not in fields:
         sizes["vocab_size"] = 30
-    return model_class(LMUConfig(**{**sizes, **fields})).double()
+    return model_class(config_of({**sizes, **fields})).double()
 
 
 def draw(lengths: tuple[int, ...] = LENGTHS) -> list[Tensor]:
@@ -274,7 +272,7 @@ def test_a_flattened_batch_is_each_sequence_alone(name, train):
         assert near(a, b, 1e-10)
 
 
-@pytest.mark.parametrize("fields", [{}, {"readout": "attention", "memory_channels": 16}, {"cell": "lstm"}], ids=str)
+@pytest.mark.parametrize("fields", [{}, {"model_type": "lmu_lstm"}], ids=str)
 def test_a_packed_row_is_read_both_ways_within_each_sequence(fields):
     model, sequences = build(LMUModel, bidirectional=True, pooling="mean", **fields), draw()
     packed = model(**flatten(sequences)).last_hidden_state
@@ -366,7 +364,12 @@ def test_every_packed_sequence_has_its_class(pooling, name):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"pooling": "last"}, {"pooling": "mean"}, {"pooling": "mean_max"}, {"pooling": "mean_max", "alignment_size": 3}],
+    [
+        {"pooling": "last"},
+        {"pooling": "mean"},
+        {"pooling": "mean_max"},
+        {"pooling": "mean_max", "alignment": {"size": 3}},
+    ],
     ids=str,
 )
 def test_every_packed_pair_has_its_class(changes):

@@ -4,15 +4,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_heads import FEW, IDS, POOLINGS, build, draw, in_one_row, masks
-from tiny_stacks import assert_near, draw_ids
 from torch import Tensor
 
 from lmu_hf import LMUForSequencePairClassification
 from lmu_hf.alignment import Alignment
 from lmu_hf.configuration_lmu import PAIR_FEATURES
+from tiny_heads import FEW, IDS, POOLINGS, build, draw, in_one_row, masks
+from tiny_stacks import assert_near, draw_ids
 
-ALIGNED = {"pooling": "mean_max", "alignment_size": 3}
+ALIGNED = {"pooling": "mean_max", "alignment": {"size": 3}}
 OF_PAIRS = POOLINGS | {"aligned": ALIGNED, "aligned both ways": ALIGNED | {"bidirectional": True}}
 
 

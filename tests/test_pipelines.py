@@ -30,7 +30,7 @@ from lmu_hf.tokenization_lmu import train_tokenizer
 TEXTS = ["a good film", "a very dull film, not fine", "bad", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
-IMAGE = {"input_size": 1, "image_size": 4, "pixel_order": "permuted"}
+IMAGE = {"input_size": 1, "image_size": 4, "permutation_seed": 0}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
 # Per task: the model's class, what its config adds, and its tokenizer.

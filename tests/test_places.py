@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmu_hf.training.places import plain_command, without_places
-from lmu_hf.training.record import command_line
+from lmu_hf.common.places import plain_command, without_places
+from lmu_hf.common.record import command_line
 
 COMMANDS = {
     "--train_file /home/alice/data/reviews.csv": "--train_file reviews.csv",

@@ -12,14 +12,14 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from lmu_hf.cli import launch
+from lmu_hf.cli.launch import asked_processes, check_processes
+from lmu_hf.common.lock import owned
+from lmu_hf.common.record import RunRecord
+from lmu_hf.training.checkpoint import newest, verify
 from test_resume import RECIPE, curve, run, wait_for_steps
 from two_processes import gradients
-
-from lmu_hf.training import launch
-from lmu_hf.training.checkpoint import newest, verify
-from lmu_hf.training.launch import asked_processes, check_processes
-from lmu_hf.training.record import RunRecord
-from lmu_hf.training.run_folder import owned
 
 HERE = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

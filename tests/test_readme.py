@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from lmu_hf.publishing import speed, table
-from lmu_hf.publishing.table import markers, read_records, write_into
+from pages import render_pages
+from table import markers, read_records, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GUIDE = (PROJECT / "docs" / "guide.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README + GUIDE, re.DOTALL)
 
 
-@pytest.mark.parametrize("number, block", list(enumerate(re.findall(r"```python\n(.*?)```", README, re.DOTALL))))
-def test_its_python_runs(number, block, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number, block", list(enumerate(BLOCKS)))
+def test_its_python_and_the_guides_runs(number, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, f"README block {number}", "exec"), {})
+    exec(compile(block, f"block {number} of the README and the guide", "exec"), {})
     assert capsys.readouterr().out
 
 
@@ -26,13 +28,19 @@ def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
     assert accuracy > 0.9
 
 
-def test_its_tables_and_those_of_speed_are_what_the_records_say():
-    records, page = PROJECT / "records", (PROJECT / "docs" / "speed.md").read_text(encoding="utf-8")
-    tables = {README: table.render(records) | speed.render_summaries(records), page: speed.render(records)}
-    for text, expected in tables.items():
-        for name, rows in expected.items():
+def test_its_table_and_those_of_the_docs_are_what_the_records_say():
+    for page, tables in render_pages(PROJECT, PROJECT / "records").items():
+        text = page.read_text(encoding="utf-8")
+        for name, rows in tables.items():
             begin, end = markers(name)
-            assert text.split(begin)[1].split(end)[0].strip() == rows
+            assert text.split(begin)[1].split(end)[0].strip() == rows, f"{page.name}: `make table` writes it anew"
+
+
+def test_it_is_short_and_its_table_is_narrow():
+    assert len(README.splitlines()) <= 200
+    begin, end = markers("headlines")
+    rows = README.split(begin)[1].split(end)[0].strip().splitlines()[2:]
+    assert len(rows) <= 10 and all(row.count("|") <= 8 for row in rows)
 
 
 def test_what_it_links_to_exists():

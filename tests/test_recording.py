@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from old_torch import compiles_in_modes, marked
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
 from lmu_hf.recording import CannotRecordError, Recording
+from old_torch import compiles_in_modes, marked
 
 WEIGHT = torch.linspace(-1, 1, 6)
 

@@ -16,13 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lmu_hf.common.record import MetricsLog, RunRecord
+from lmu_hf.data.augmentation import Augmentation
+from lmu_hf.data.batches import Schedule
 from lmu_hf.training import loop
-from lmu_hf.training.augmentation import Augmentation
-from lmu_hf.training.batches import Schedule
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, verify
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe
-from lmu_hf.training.record import MetricsLog, RunRecord
 from lmu_hf.training.tasks.images import ImageRows, ImageTask
 
 RECIPE = Recipe(
@@ -203,10 +203,6 @@ class Doubled(ImageTask):
     def inputs(self, batch, generator=None):
         inputs = super().inputs(batch, generator)
         return {**inputs, "pixel_values": inputs["pixel_values"].double()}
-
-    def loss(self, model, inputs, label_smoothing):
-        logits = model(pixel_values=inputs["pixel_values"]).logits
-        return torch.nn.functional.cross_entropy(logits, inputs["labels"], label_smoothing=label_smoothing)
 
 
 def test_patience_ends_a_run(tmp_path):

@@ -12,21 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_resume import RECIPE, assert_same_run, curve, noise, run, weights
-from tiny_runs import make_run
 
-from lmu_hf.publishing.folder import build
-from lmu_hf.training import identity, launch, loop
-from lmu_hf.training.augmentation import Augmentation
+from lmu_hf.cli import launch
+from lmu_hf.cli.launch import typed_command
+from lmu_hf.common.finite import first_not_finite
+from lmu_hf.common.lock import RunFolderError, owned
+from lmu_hf.common.record import RunRecord
+from lmu_hf.data.augmentation import Augmentation
+from lmu_hf.hub.folder import build
+from lmu_hf.training import identity, loop
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, save
-from lmu_hf.training.finite import first_not_finite
 from lmu_hf.training.identity import AnotherRunError
-from lmu_hf.training.launch import typed_command
 from lmu_hf.training.learner import Learner
 from lmu_hf.training.loop import train
-from lmu_hf.training.record import RunRecord
-from lmu_hf.training.run_folder import RunFolderError, owned
 from lmu_hf.training.tasks.images import ImageTask
+from test_resume import RECIPE, assert_same_run, curve, noise, run, weights
+from tiny_runs import make_run
 
 SHORT = replace(RECIPE, max_steps=4)
 STEPS = [f"step-{step:08d}" for step in (1, 2, 3, 4)]
@@ -277,7 +278,7 @@ def test_a_checkpoint_that_says_other_things_is_passed_over(complete, tmp_path, 
 HOLD = """
 import sys, time
 from pathlib import Path
-from lmu_hf.training.run_folder import owned
+from lmu_hf.common.lock import owned
 with owned(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -369,7 +370,7 @@ def test_nothing_is_deleted_before_a_step_is_taken(complete, tmp_path, monkeypat
     def refused(task, *args):
         raise ValueError("label_smoothing would be ignored")
 
-    monkeypatch.setattr(ImageTask, "loss", refused)
+    monkeypatch.setattr(ImageTask, "terms", refused)
     with pytest.raises(ValueError, match="would be ignored"):
         run(folder, SHORT, overwrite=True)
     assert RunRecord.read(folder) == record and len(curve(folder)) == 4

@@ -8,17 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from script_runs import ENVIRONMENT
-from script_runs import run_script as run
 from transformers import AutoConfig
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification, train_tokenizer
-from lmu_hf.publishing.speed import speed_summary, speed_table, training_summary, training_table
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.data.word_vectors import read_word_vectors
 from lmu_hf.training.transfer import transfer_body
-from lmu_hf.training.word_vectors import read_word_vectors
+from script_runs import ENVIRONMENT
+from script_runs import run_script as run
+from speed import speed_summary, speed_table, training_summary, training_table
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+PROJECT = Path(__file__).parents[1]
+SCRIPTS, REPORT, BENCHMARKS = PROJECT / "scripts", PROJECT / "report", PROJECT / "benchmarks"
+RUNNABLE = sorted(
+    path for folder in (SCRIPTS, REPORT, BENCHMARKS) for path in folder.glob("*.py") if "__main__" in path.read_text()
+)
 
 
 def run_python(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -28,14 +32,14 @@ def run_python(*words: object, cwd: Path, **variables: str) -> subprocess.Comple
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_every_script_shows_its_manual(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert f"python scripts/{script.name}" in done.stdout
+    assert f"python {script.parent.name}/{script.name}" in done.stdout
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_a_misspelt_flag_is_named(script, tmp_path):
     words = ["model", "folder"] if script.stem == "export_onnx" else []
     done = run(script, *words, "--sed", "1", cwd=tmp_path)
@@ -251,12 +255,12 @@ def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
     assert record.data["splits"]["train"] == "made up, and labels.parquet"
 
 
-def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
+def test_a_model_of_a_recipe_that_fine_tunes_another_is_scored(tmp_path):
     words = ["--max_train_steps", 1, "--eval_steps", 1, "--rows", 60, "--quiet", "--skip_test"]
     assert run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path).returncode == 0
     labels = AutoConfig.from_pretrained(tmp_path / "runs/opinions-seed0/model").id2label.values()
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"it was good,{label}\n" for label in labels) * 10)
-    words = ["--recipe", "imdb-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
+    words = ["--recipe", "imdb-fine-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
     done = run(SCRIPTS / "evaluate.py", "runs/opinions-seed0/model", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["scores"]["accuracy"] == 0.5
@@ -271,7 +275,10 @@ def test_a_model_of_a_recipe_that_goes_on_from_another_is_scored(tmp_path):
         (["--validation_block", 5], "error: --validation_block has no effect on opinions, which reads made-up"),
         (["--config_overrides", "order=eight"], "error: --config_overrides order=eight: Field 'order' expected int"),
         (["--recipe", "imdb-linear"], "error: frozen word vectors must come from somewhere: give --word_vectors FILE"),
-        (["--recipe", "imdb-tuned"], "error: imdb-tuned goes on from a pre-trained model: give --model_name_or_path"),
+        (
+            ["--recipe", "imdb-fine-tuned"],
+            "error: imdb-fine-tuned needs a trained model: give --model_name_or_path",
+        ),
         (["--task_name", "rte", "--data_dir", "."], "error: no folder"),
     ],
 )
@@ -311,7 +318,7 @@ def test_two_processes_train_one_model(tmp_path):
 
 def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     sizes = ["--batch_size", 2, "--length", 40, "--order", 6, "--hidden_size", 3, "--repeats", 1]
-    done = run(SCRIPTS / "benchmark_memory.py", *sizes, "--random_shapes", 1, cwd=tmp_path)
+    done = run(BENCHMARKS / "benchmark_memory.py", *sizes, "--random_shapes", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["shapes"] == {"own": {"b": 2, "n": 40, "d": 6, "d_u": 1, "d_o": 3, "theta": 40}}
@@ -332,7 +339,7 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
 
 def test_the_training_benchmark_prints_a_table_and_a_line_of_json(tmp_path):
     words = ["--sizes", 8e5, "--lengths", 16, 64, "--tokens", 64, "--repeats", 1, "--max_seconds", 1e-3]
-    done = run(SCRIPTS / "benchmark_training.py", *words, cwd=tmp_path)
+    done = run(BENCHMARKS / "benchmark_training.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     by_length = {n: [row for row in result["rows"] if row["length"] == n] for n in (16, 64)}

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from tiny_runs import make_run
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -24,6 +23,7 @@ from transformers import (
 )
 
 import lmu_hf
+from tiny_runs import make_run
 
 EVIL = """
 from pathlib import Path

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_translators import PAD, START, TINY, VOCABULARY, assert_near, build, draw, each_kind, greedy, started, tiny
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -24,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from lmu_hf import LMUConfig, LMUEncoderDecoderModel, LMUForCausalLM, LMUForConditionalGeneration, LMUModel
+from tiny_translators import PAD, START, TINY, VOCABULARY, assert_near, build, draw, each_kind, greedy, started, tiny
 
 # --------------------------------------------------------------------------- losses
 
@@ -89,7 +89,7 @@ def test_a_row_without_labels_adds_nothing():
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("changes", [{}, {"cross_attention": "additive", "block_type": "highway"}])
+@pytest.mark.parametrize("changes", [{}, {"block_type": "highway"}])
 def test_checkpointed_gradients_are_the_same(reentrant, changes):
     model, source, labels = build(**changes).train(), draw(2, 6), draw(2, 5, seed=1)
     mask = torch.tensor([[1] * 6, [0] * 2 + [1] * 4])
@@ -312,7 +312,6 @@ def test_the_bytes_asked_for_are_a_models_bytes(changes):
         ({"num_attention_heads": 5}, "num_attention_heads must divide hidden_size=12, got 5"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
         ({"input_size": 3}, "needs a vocab_size; input_size=3"),
-        ({"cross_attention": "mean"}, "cross_attention must be one of .*'dot', 'additive'"),
         ({"label_smoothing": 1.0}, "label_smoothing must be a probability"),
         ({"readout": "memory", "memory_channels": 2, "bidirectional": True}, "readout='memory'.*one width"),
         ({"hidden_size": 2**13, "num_decoder_layers": 99, "decoder_theta": 4.0}, "GiB"),

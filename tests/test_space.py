@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import make_run
 
-from lmu_hf.publishing.space.readings import (
+from lmu_hf.hub.space.readings import (
     digit_image,
     drawn_signal,
     read_digit,
@@ -23,6 +22,7 @@ from lmu_hf.publishing.space.readings import (
     translate,
     write_on,
 )
+from tiny_runs import make_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "space.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,7 +42,7 @@ def test_a_drawing_is_cut_centred_and_light_on_dark():
 def loaded(kind: str, folder: Path):
     import transformers
 
-    from lmu_hf.publishing.kinds import KINDS
+    from lmu_hf.hub.kinds import KINDS
 
     run = make_run(folder, kind)
     model = getattr(transformers, KINDS[kind].auto_class).from_pretrained(run / "model").eval()
@@ -111,7 +111,7 @@ def test_a_drawn_line_is_a_signal_and_is_remembered():
 
 
 def test_strokes_become_ink():
-    pad = pytest.importorskip("lmu_hf.publishing.space.pad", reason="needs the extra `demo`")
+    pad = pytest.importorskip("lmu_hf.hub.space.pad", reason="needs the extra `demo`")
     ink = pad.ink_of("[[[0.1, 0.5], [0.9, 0.5]], [[0.5, 0.1]]]", 100, 50, 6)
     assert ink.shape == (50, 100) and ink[25, 10:90].min() == 255 and ink[5, 50] == 255 and ink[45].max() == 0
     assert pad.ink_of(None, 10, 10, 2).max() == 0
@@ -120,7 +120,7 @@ def test_strokes_become_ink():
 
 
 def test_a_tab_that_is_not_there_is_named():
-    app = pytest.importorskip("lmu_hf.publishing.space.app", reason="needs the extra `demo`")
+    app = pytest.importorskip("lmu_hf.hub.space.app", reason="needs the extra `demo`")
     with pytest.raises(ValueError, match="none called 'speech'"):
         app.build({"speech": "org/model"})
 

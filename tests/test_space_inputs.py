@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import make_run
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from lmu_hf.publishing.space import inputs
-from lmu_hf.publishing.space.readings import ROWS, read_sentence, translate, write_on
+from lmu_hf.hub.space import inputs
+from lmu_hf.hub.space.readings import ROWS, read_sentence, translate, write_on
+from tiny_runs import make_run
 
 LOADS = {
     "text-classification": AutoModelForSequenceClassification,
@@ -109,7 +109,7 @@ DRAWINGS = [
 
 @pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda drawing: ascii(drawing)[:20])
 def test_what_is_no_drawing_is_refused_with_one_line(drawing):
-    pad = pytest.importorskip("lmu_hf.publishing.space.pad", reason="needs the extra `demo`")
+    pad = pytest.importorskip("lmu_hf.hub.space.pad", reason="needs the extra `demo`")
     with pytest.raises(ValueError, match="drawing") as caught:
         pad.ink_of(drawing, 20, 10, 3)
     assert "\n" not in str(caught.value)
@@ -117,7 +117,7 @@ def test_what_is_no_drawing_is_refused_with_one_line(drawing):
 
 @pytest.mark.parametrize("drawing", ["", "[]", "[[]]", "[[[-3.5, 0.5], [4, 0.5]]]", "[[[0.5, 0.5]]]", None])
 def test_a_drawing_may_be_empty_or_leave_the_canvas(drawing):
-    pad = pytest.importorskip("lmu_hf.publishing.space.pad", reason="needs the extra `demo`")
+    pad = pytest.importorskip("lmu_hf.hub.space.pad", reason="needs the extra `demo`")
     assert pad.ink_of(drawing, 20, 10, 3).any() == (json.loads(drawing or "[]") not in ([], [[]]))
 
 
@@ -152,7 +152,7 @@ WRONG = {
 
 
 def test_every_tab_answers_a_wrong_input_with_a_note(tmp_path):
-    app = pytest.importorskip("lmu_hf.publishing.space.app", reason="needs the extra `demo`")
+    app = pytest.importorskip("lmu_hf.hub.space.app", reason="needs the extra `demo`")
     kinds = {"digits": "image-classification", "sentiment": "text-classification"}
     kinds |= {"text": "text-generation", "translation": "translation"}
     demo = app.build({tab: str(make_run(tmp_path / tab, kind) / "model") for tab, kind in kinds.items()})

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, set_seed
 
-from lmu_hf.training.tasks.corpus import Corpus, Tokens, encode, text_rows
+from lmu_hf.data.corpus import Corpus, Tokens, encode, text_rows
 from lmu_hf.training.tasks.text import TextTask, Windows, text_dataset, text_files
 
 LINES = ["so many words are said", "again and again", "", "until the model knows them by heart"]
@@ -100,7 +100,7 @@ def test_the_memory_of_a_pass_does_not_grow_with_the_corpus(suffix, tmp_path):
 def test_what_has_been_encoded_is_found_again(tmp_path, byte_tokenizer, monkeypatch):
     rows = on_disk(LINES, tmp_path / "lines.parquet")
     first = encode(Corpus(rows), byte_tokenizer, "byte").tokens
-    monkeypatch.setattr("lmu_hf.training.tasks.corpus._encode_text", None)  # nothing is encoded twice
+    monkeypatch.setattr("lmu_hf.data.corpus._encode_text", None)  # nothing is encoded twice
     again = encode(Corpus(rows), byte_tokenizer, "byte").tokens
     assert first.read(0, 1000).tolist() == again.read(0, 1000).tolist() == list("\n".join(LINES).encode())
 
@@ -124,7 +124,7 @@ def test_tokens_are_read_across_the_files_chunks():
 
 def test_a_long_row_is_encoded_in_pieces(monkeypatch, tmp_path):
     whole = TextTask("words", {"train": LINES * 5}, tokenizer="char")
-    monkeypatch.setattr("lmu_hf.training.tasks.corpus.PIECE", 7)
+    monkeypatch.setattr("lmu_hf.data.corpus.PIECE", 7)
     assert ids_of(TextTask("words", {"train": LINES * 5}, tokenizer="char")) == ids_of(whole)
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(LINES), encoding="utf-8")

@@ -12,18 +12,17 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, set_seed
 
 import lmu_hf  # noqa: F401
-from lmu_hf.training.augmentation import Augmentation
+from lmu_hf.common.record import MetricsLog, RunRecord, count_parameters
+from lmu_hf.data.augmentation import Augmentation
 from lmu_hf.training.learner import Learner
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe, get_recipe
-from lmu_hf.training.record import MetricsLog, RunRecord, count_parameters
 from lmu_hf.training.tasks.images import ImageRows, ImageTask, digits, mnist
 
 PARAMETER_LIMITS = {
     "psmnist": 166_092,
     "psmnist-plain": 166_092,
     "psmnist-large": 400_000,
-    "smnist": 400_000,
     "smnist-wide": 1_400_000,
     "digits": 10_000,
 }

@@ -54,7 +54,7 @@ def test_a_classifier_gives_its_body_to_another_with_other_classes(body, tmp_pat
 def test_the_class_of_a_pair_stands_on_the_same_body(body):
     transfer = transfer_body(body, architectures=["LMUForSequencePairClassification"], pair_features=["product"])
     assert isinstance(transfer.model, LMUForSequencePairClassification)
-    aligned = {"pooling": "mean", "alignment_size": 3}
+    aligned = {"pooling": "mean", "alignment": {"size": 3}}
     transfer = transfer_body(body, architectures=["LMUForSequencePairClassification"], **aligned)
     assert {name.split(".")[0] for name in transfer.new} == {"alignment", "classifier"}
 

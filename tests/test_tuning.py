@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from lmu_hf.publishing.card import show
-from lmu_hf.publishing.loopback import LoopbackHub
-from lmu_hf.training.record import RunRecord
+from lmu_hf.common.record import RunRecord
+from lmu_hf.hub.card import show
+from loopback import LoopbackHub
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHORT = ("--max_train_steps", 3, "--eval_steps", 3, "--quiet", "--report_to", "none")

@@ -8,14 +8,13 @@ import subprocess
 import sys
 
 import pytest
-import tiny_heads
-import tiny_stacks
-import tiny_translators
 import torch
-from tiny_heads import SERIES, SMALL_IMAGE
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
+import tiny_heads
+import tiny_stacks
+import tiny_translators
 from lmu_hf import (
     LMUForCausalLM,
     LMUForConditionalGeneration,
@@ -26,7 +25,8 @@ from lmu_hf import (
     LMUModel,
 )
 from lmu_hf.cache_names import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
-from lmu_hf.publishing.folder import modules_of
+from lmu_hf.hub.folder import modules_of
+from tiny_heads import SERIES, SMALL_IMAGE
 
 CARRYING = {
     "stack": lambda: tiny_heads.build(LMUModel),

@@ -3,11 +3,12 @@
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from tiny_stacks import TINY, draw_ids, randomised
 from torch import Tensor
 
+from families import config_of
 from lmu_hf import LMUConfig
 from lmu_hf.configuration_lmu import CHOICES
+from tiny_stacks import TINY, draw_ids, randomised
 
 LABELS = 3
 SMALL_IMAGE = {"input_size": 1, "image_size": 4}
@@ -20,7 +21,7 @@ FEW = settings(max_examples=20, deadline=None)
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, "num_labels": LABELS, **changes})
+    return config_of({**TINY, "num_labels": LABELS, **changes})
 
 
 def build(kind: type, dtype: torch.dtype = torch.float64, **changes):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUModel
 
 VOCABULARY, WIDTH = 11, 6
@@ -12,21 +13,16 @@ TINY = {
     "num_highway_layers": 1,
 }
 MEMORY_READOUT = {"encoder": "identity", "readout": "memory", "num_hidden_layers": 1, "theta": 9.0, "block_type": "lmu"}
-ATTENTION = {"block_type": "sandwich", "readout": "attention"}
 CAUSAL = {
     "lmu": {"block_type": "lmu"},
-    "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4, "encoder_activation": "relu"},
+    "narrow": {"block_type": "lmu", "memory_channels": 2, "embedding_size": 4},
     "memory": {**MEMORY_READOUT, "embedding_size": 2},
     "highway": {"block_type": "highway", "embedding_size": 4},
     "residual": {"block_type": "residual", "basis": "unit"},
     "windows": {"block_type": "residual", "theta": [[3.0, 20.0], 9.0]},
-    "sandwich": {"block_type": "sandwich", "embedding_size": 4},
-    "attention": ATTENTION,
-    "attention alone": {"block_type": "lmu", "readout": "attention", "attention_order": 3, "encoder": "identity"},
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
-    "deep attention": {"block_type": "highway", "readout": "attention", "deep_representations": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
 BOTH_WAYS = {
@@ -35,14 +31,13 @@ BOTH_WAYS = {
     "both ways deep": {"block_type": "highway", "bidirectional": True, "pooling": "max", "deep_representations": True},
     "both ways residual": {"block_type": "residual", "bidirectional": True, "pooling": "mean"},
     "both ways windows": {"theta": [[3.0, 20.0], [5.0, 9.0, 30.0]], "bidirectional": True, "pooling": "mean"},
-    "both ways attention": {**ATTENTION, "bidirectional": True, "pooling": "mean"},
 }
 EVERY = CAUSAL | BOTH_WAYS
 LONG = {"num_hidden_layers": 1, "block_type": "lmu", "order": 32, "theta": 100.0}
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, **changes})
+    return config_of({**TINY, **changes})
 
 
 def randomised(model: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:

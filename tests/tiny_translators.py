@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig, LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import BLOCKS
 
@@ -15,24 +16,20 @@ TINY = {
     **{"is_encoder_decoder": True, "pad_token_id": PAD, "decoder_start_token_id": START, "eos_token_id": None},
 }
 KINDS = {
-    f"{block}, {attention}": {"block_type": block, "cross_attention": attention}
-    for block in BLOCKS
-    for attention in ("dot", "additive")
-} | {
+    **{block: {"block_type": block} for block in BLOCKS},
     "both ways": {"bidirectional": True},
     "deep": {"deep_representations": True, "embedding_size": 5, "block_type": "lmu"},
     "one depth": {"num_decoder_layers": None, "decoder_theta": None, "num_attention_heads": 1},
     "tied": {"tie_word_embeddings": True, "basis": "orthonormal"},
-    "order attention": {"readout": "attention", "block_type": "sandwich", "encoder": "identity"},
-    "lstm": {"cell": "lstm"},
+    "lstm": {"model_type": "lmu_lstm"},
     "windows": {"decoder_theta": [[2.0, 20.0], 9.0, [4.0, 5.0]], "bidirectional": True},
-    "n-grams": {"ngram_sizes": [2, 4], "ngram_buckets": 50, "ngram_width": 3},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
 }
 each_kind = pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 
 
 def tiny(**changes) -> LMUConfig:
-    return LMUConfig(**{**TINY, **changes})
+    return config_of({**TINY, **changes})
 
 
 def build(dtype: torch.dtype = torch.float64, kind: type = LMUForConditionalGeneration, scale: float = 0.6, **changes):

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from safetensors.torch import save_file
-from test_resume import RECIPE, Doubled, assert_same_run, noise, run
 
 from lmu_hf.training import loop
 from lmu_hf.training.checkpoint import newest
 from lmu_hf.training.loop import train
+from test_resume import RECIPE, Doubled, assert_same_run, noise, run
 
 PLAIN = replace(
     RECIPE,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from safetensors.torch import save_file
+
 from test_accumulation import HEADS, ROWS, make_trainer
 
 

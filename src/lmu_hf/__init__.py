@@ -17,6 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
+from .configuration_lstm import LSTMConfig
 from .distributed import sequence_parallel
 from .heads_lmu import (
     LMUForImageClassification,
@@ -28,6 +29,16 @@ from .layers import LMULayer
 from .memories_lmu import load_memories, save_memories
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
+from .modeling_lstm import (
+    LSTMEncoderDecoderModel,
+    LSTMForCausalLM,
+    LSTMForConditionalGeneration,
+    LSTMForImageClassification,
+    LSTMForSequenceClassification,
+    LSTMForSequencePairClassification,
+    LSTMForTimeSeriesPrediction,
+    LSTMModel,
+)
 from .pipeline_lmu import LMUTranslationPipeline
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
@@ -41,6 +52,16 @@ AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
+# The LSTM baseline is a family of its own.
+AutoConfig.register("lmu_lstm", LSTMConfig)
+AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
+AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
+AutoModelForSeq2SeqLM.register(LSTMConfig, LSTMForConditionalGeneration)
+AutoModelForSequenceClassification.register(
+    LSTMConfig, (LSTMForSequenceClassification, LSTMForSequencePairClassification)
+)
+AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
+AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
 PIPELINE_REGISTRY.register_pipeline(
     "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
 )
@@ -59,6 +80,15 @@ __all__ = [
     "LMUModel",
     "LMUPreTrainedModel",
     "LMUTranslationPipeline",
+    "LSTMConfig",
+    "LSTMEncoderDecoderModel",
+    "LSTMForCausalLM",
+    "LSTMForConditionalGeneration",
+    "LSTMForImageClassification",
+    "LSTMForSequenceClassification",
+    "LSTMForSequencePairClassification",
+    "LSTMForTimeSeriesPrediction",
+    "LSTMModel",
     "LegendreSystem",
     "__version__",
     "bpe_dropout",

@@ -1,13 +1,44 @@
 """Two sequences side by side: what of one stands for each step of the other."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import ACTIVATIONS
+from .options_lmu import Option, option
 
 SHARPNESS = 8.0  # at first, of a choice among cosines
 SHORTEST = 1e-2  # a step that is shorter, as of a word without a vector, has no direction; so gradients stay finite
+
+
+@option
+@dataclass(frozen=True)
+class AlignmentOption(Option):
+    """``LMUConfig(alignment={…})``: a pair classifier compares two sequences step by step.
+
+    Args:
+        size: width of what each comparison gives, which is then pooled.
+    """
+
+    name = "alignment"
+
+    size: int
+
+    def __post_init__(self) -> None:
+        self._check_whole("size")
+
+    def check(self, config: Any) -> None:
+        """All steps are compared, so that all have to be pooled."""
+        if config.pooling == "last":
+            raise ValueError("alignment compares all steps: choose pooling 'mean', 'max' or 'mean_max'")
+
+    def count_numbers(self, config: Any) -> dict[str, int]:
+        """The comparison, and the first layer of the head that reads it."""
+        read = self.size * 2 * len(config.pair_features)
+        return {"alignment: size": 4 * config.hidden_size * self.size + config.head_hidden_size * read}
 
 
 class Alignment(nn.Module):
@@ -30,6 +61,10 @@ class Alignment(nn.Module):
         self.hidden_act = hidden_act
         self.comparison = nn.Linear(4 * width, size)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
+
+    def draw_weights(self) -> None:
+        """A choice that is neither soft nor final."""
+        nn.init.constant_(self.sharpness, SHARPNESS)
 
     def forward(self, x: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
         """Comparisons (b, n, size) of the steps x (b, n, width) with their counterparts in ``other`` (b, n', width).

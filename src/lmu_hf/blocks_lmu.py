@@ -1,6 +1,8 @@
 """Blocks: a memory, and what stands around it in a stack."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
@@ -9,9 +11,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
-from .lstm import LSTMLayer
 from .plain import is_bare
 from .ragged import Packing, Segments, last_step
+from .statespace import LegendreSystem, exact
+
+NORM_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -63,34 +67,61 @@ class Reading:
     mean_only: bool = False
 
 
-def memory(config: LMUConfig, layer_idx: int) -> LMULayer | LSTMLayer:
-    """What remembers in a block."""
+MEMORIES: dict[str, Callable[[Any, int], Any]] = {}  # by model_type, so that a baseline shares blocks and heads
+Maker = TypeVar("Maker", bound=Callable)
+
+
+def makes_memory(model_type: str) -> Callable[[Maker], Maker]:
+    """Register ``make(config, layer_idx)`` as what makes a block's memory in models of that type."""
+
+    def register(make: Maker) -> Maker:
+        MEMORIES[model_type] = make
+        return make
+
+    return register
+
+
+@makes_memory(LMUConfig.model_type)
+def make_memory(config: LMUConfig, layer_idx: int) -> LMULayer:
+    """A block's Legendre memory."""
     d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
-    if config.cell == "lstm":
-        return LSTMLayer(d_x, config.hidden_size, config.bidirectional)
     return LMULayer(
         d_x=d_x,
         d_o=config.hidden_size,
         d_u=config.layer_channels(layer_idx),
-        system=config.layer_systems[layer_idx],
+        system=layer_systems(config, layer_idx),
         encoder=config.encoder,
         readout=config.readout,
-        encoder_activation=config.encoder_activation,
         hidden_act=config.hidden_act,
         bidirectional=config.bidirectional,
         memory_form=config.memory_form,
-        attention_order=config.attention_order,
     )
+
+
+def layer_systems(config: LMUConfig, layer_idx: int) -> list[LegendreSystem]:
+    """The Legendre systems of a layer's groups of channels.
+
+    Raises:
+        ValueError: one of them does not forget, as Euler's steps do where the window is short beside the order.
+    """
+    theta = config.layer_thetas[layer_idx]
+    windows = theta if isinstance(theta, list) else [theta]
+    systems = [LegendreSystem(config.order, window, config.discretization, config.basis) for window in windows]
+    for system in systems if config.discretization == "euler" else ():
+        exact("A_bar", system)  # raises where the system is unstable; a zero-order hold never is
+    return systems
 
 
 def norm(config: LMUConfig) -> nn.Module:
     """The norm that a config asks for, over its hidden size."""
-    return NORMS[config.norm](config.hidden_size, eps=config.rms_norm_eps)
+    return NORMS[config.norm](config.hidden_size, eps=NORM_EPSILON)
 
 
 def mlp(config: LMUConfig) -> GatedMLP:
-    """The gated MLP that a config asks for."""
-    return GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+    """The gated MLP that a config asks for, as a residual branch."""
+    made = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+    end_branch(made.down_proj, scale=config.residual_initializer_scale)
+    return made
 
 
 class LMUBlock(GradientCheckpointingLayer):
@@ -99,7 +130,7 @@ class LMUBlock(GradientCheckpointingLayer):
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__()
         self.layer_idx = layer_idx
-        self.memory = memory(config, layer_idx)
+        self.memory = MEMORIES[config.model_type](config, layer_idx)
         self.dropout = Dropout(config.hidden_dropout)
 
     @property
@@ -151,7 +182,7 @@ class LMUResidualBlock(LMUBlock):
         self.memory_norm = norm(config)
         self.mlp_norm = norm(config)
         self.mlp = mlp(config)
-        end_branch(*self.memory.last_projections)
+        end_branch(*self.memory.last_projections, scale=config.residual_initializer_scale)
 
     def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
@@ -162,23 +193,4 @@ class LMUResidualBlock(LMUBlock):
         return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
 
 
-class LMUSandwichBlock(LMUResidualBlock):
-    """``block_type="sandwich"``: x + MLP(norm(x)), and then as ``"residual"``.
-
-    With ``readout="attention"`` it is the block of arXiv 2110.02402, figure 2: feed-forward, memory, implicit
-    self-attention, feed-forward. That figure shows neither norms nor skips: where they stand, and the gated MLP in
-    place of its plain one, are ours. ``encoder="identity"`` writes x to the memory unmixed, as the paper does.
-    """
-
-    def __init__(self, config: LMUConfig, layer_idx: int) -> None:
-        super().__init__(config, layer_idx)
-        self.entry_norm = norm(config)
-        self.entry_mlp = mlp(config)
-
-    def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
-        """(b, n, hidden_size) to the same."""
-        hidden_states = hidden_states + self.dropout(self.entry_mlp(self.entry_norm(hidden_states)))
-        return super().forward(hidden_states, reading, cache)
-
-
-BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock, "sandwich": LMUSandwichBlock}
+BLOCKS = {"lmu": LMUBlock, "highway": LMUHighwayBlock, "residual": LMUResidualBlock}

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .alignment import Alignment
+from .alignment import Alignment, AlignmentOption
 from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_caches
 from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable
 from .configuration_lmu import POOLINGS, LMUConfig
@@ -24,7 +24,7 @@ from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
 from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ngrams import NGramVotes
+from .ngrams import NGramVotes, Votes
 from .ragged import Packing, Segments, refuse_packing
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
@@ -155,6 +155,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             return None
         check_labels(labels, len(logits[0]), self.config)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
+        if self.training and self.config.label_smoothing:
+            given["label_smoothing"] = self.config.label_smoothing
         return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
 
 
@@ -191,8 +193,8 @@ class LMUForSequenceClassification(LMUPooledModel):
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
         self.votes: NGramVotes | None = None
-        if config.vote_sizes:
-            self.votes = NGramVotes(config.vote_sizes, config.vote_buckets, self.num_labels)
+        if (option := Votes.of(config)) is not None:
+            self.votes = NGramVotes(option, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -226,9 +228,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
         segments = self.find_segments(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
         if self.votes is not None and (input_ids is None or cache is not None):
-            raise ValueError(
-                f"vote_sizes={self.config.vote_sizes} are of whole sequences of token ids: give input_ids, and no cache"
-            )
+            raise ValueError("votes are of whole sequences of token ids: give input_ids, and no cache")
         pooled, outputs = self.pool(
             attention_mask,
             segments,
@@ -278,17 +278,19 @@ class LMUClassifierOutput(SequenceClassifierOutput):
 class LMUForSequencePairClassification(LMUPooledModel):
     """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2.
 
-    m1 and m2 are each sequence's steps, pooled; with ``alignment_size``, the pooled comparisons of its steps with what
+    m1 and m2 are each sequence's steps, pooled; with ``alignment``, the pooled comparisons of its steps with what
     stands for them in the other sequence.
     """
 
     def __init__(self, config: LMUConfig) -> None:
-        if config.vote_sizes:
-            raise ValueError(f"n-grams vote for the class of one sequence, not of two: vote_sizes={config.vote_sizes}")
-        super().__init__(config, config.pair_size * len(config.pair_features))
+        if config.votes is not None:
+            raise ValueError("votes are for the class of one sequence, not of two: leave votes out")
+        option = AlignmentOption.of(config)
+        width = (config.hidden_size if option is None else option.size) * len(POOLINGS[config.pooling])
+        super().__init__(config, width * len(config.pair_features))
         self.alignment: Alignment | None = None
-        if config.alignment_size:
-            self.alignment = Alignment(config.hidden_size, config.alignment_size, config.hidden_act)
+        if option is not None:
+            self.alignment = Alignment(config.hidden_size, option.size, config.hidden_act)
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
@@ -413,29 +415,27 @@ class LMUForImageClassification(LMUPooledModel):
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
-        if config.image_size is None or config.input_size != config.num_channels:
+        if config.image_size is None or config.input_size is None:
             raise ValueError(
-                f"an image classifier needs image_size, and input_size equal to num_channels (numbers per pixel); got "
-                f"image_size={config.image_size}, input_size={config.input_size}, num_channels={config.num_channels}"
+                f"an image classifier needs image_size, and input_size (numbers per pixel); got "
+                f"image_size={config.image_size}, input_size={config.input_size}"
             )
         self.register_buffer("permutation", self._draw_permutation())
         self.post_init()
 
     def _draw_permutation(self) -> Tensor:
         pixels = (self.config.image_size or 0) ** 2
-        if self.config.pixel_order == "raster":
+        if self.config.permutation_seed is None:
             return torch.arange(pixels, device="cpu")
         generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
         return torch.randperm(pixels, generator=generator, device="cpu")
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init.copy_(self.permutation, self._draw_permutation())
+    def draw_weights(self) -> None:
+        """The stored order of pixels, where no checkpoint holds one."""
+        init.copy_(self.permutation, self._draw_permutation())
 
     def pixel_sequence(self, pixel_values: Tensor) -> Tensor:
-        """Images (b, c, h, w) as sequences (b, h·w, num_channels) in the model's pixel order.
+        """Images (b, c, h, w) as sequences (b, h·w, input_size) in the model's pixel order.
 
         An image processor may turn a grey image into three equal channels; a grey model reads their mean.
         """
@@ -450,11 +450,11 @@ class LMUForImageClassification(LMUPooledModel):
                 f"{tuple(pixel_values.shape)}"
             )
         check_finite("pixel_values", pixel_values, IMAGES, remedy="every pixel must be a number")
-        if config.num_channels == 1 and pixel_values.shape[1] == 3:
+        if config.input_size == 1 and pixel_values.shape[1] == 3:
             pixel_values = pixel_values.mean(1, keepdim=True)
-        if pixel_values.shape[1] != config.num_channels:
+        if pixel_values.shape[1] != config.input_size:
             raise ValueError(
-                f"pixel_values must have num_channels={config.num_channels} channels, got {pixel_values.shape[1]}"
+                f"pixel_values must have input_size={config.input_size} channels, got {pixel_values.shape[1]}"
             )
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
@@ -519,6 +519,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         super().__init__(config)
         if config.input_size is None:
             raise ValueError("a forecast reads a real-valued series: set input_size, got None")
+        config.check_unsmoothed()
         self.model = LMUModel(config)
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()

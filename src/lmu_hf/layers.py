@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .distributed import Chunk
-from .plain import computing_dtype, is_bare, is_plain
+from .plain import is_bare, is_plain
 from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time
 from .statespace import LegendreSystem
 from .windows import SEQUENCE_FORMS, Windows
@@ -22,59 +22,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("linear", "identity"),
-    "readout": ("dense", "memory", "attention"),
+    "readout": ("dense", "memory"),
     "encoder_activation": tuple(ACTIVATIONS),
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
-
-
-# --------------------------------------------------------------------------- attention over the order axis
-
-
-def reduced_order(order: int) -> int:
-    """The follow-up paper's q' = q/10, rounded; but 2 where there are 2, since one row has nothing to choose from."""
-    return max(round(order / 10), min(order, 2))
-
-
-class OrderAttention(nn.Module):
-    """Implicit self-attention: at each step alone, the rows of that step's memory attend to one another.
-
-    Q = f(L_1 M + b_1), K = f(L_2 M + b_2), V = f(L_3 M + b_3); o = p softmax(Q Kᵀ / √channels) V. M holds the memory of
-    one step, one Legendre coefficient a row and one channel a column; each L_i makes q' rows of its q, and p, one row,
-    joins the q' results. The memory has read the window, so nothing here looks across time.
-
-    Equations (8) to (10) of Chilkuri et al., "Language Modeling using LMUs" (arXiv 2110.02402), which leave out
-    biases and do not scale the scores. Ours: a bias per row of each L_i, none beside p, and scores divided by √channels
-    as in the transformer, so that a wide layer starts with a soft choice.
-
-    Args:
-        order: rows of M, q.
-        attention_order: rows of Q, K and V, q'.
-        hidden_act: f, a key of ``ACTIVATIONS``.
-
-    Raises:
-        ValueError: ``attention_order`` is not from 1 to ``order``.
-    """
-
-    def __init__(self, order: int, attention_order: int, hidden_act: str) -> None:
-        super().__init__()
-        if not 1 <= attention_order <= order:
-            raise ValueError(f"attention_order must be from 1 to order={order}, got {attention_order}")
-        self.hidden_act = hidden_act
-        self.projection = nn.Linear(order, 3 * attention_order)  # L_1, L_2 and L_3
-        self.mixture = nn.Linear(attention_order, 1, bias=False)  # p
-
-    def forward(self, m: Tensor) -> Tensor:
-        """(b, n, d_u, d), which is Mᵀ at every step, to (b, n, d_u)."""
-        # A chunked memory lies channels before time: so its states are read where they stand, and only what is made
-        # of them, 3q' numbers in place of q, moves to time before channels.
-        m = m.to(computing_dtype(self.projection, m.dtype))
-        rows = self.projection(m.transpose(1, 2)).transpose(1, 2).contiguous()
-        queries, keys, values = ACTIVATIONS[self.hidden_act](rows).chunk(3, dim=-1)
-        scores = keys.mT @ (queries * m.shape[2] ** -0.5)
-        # p before V: q' numbers per channel are summed once, and softmax(…) V is never written down.
-        return (values @ self.mixture(scores.softmax(-2))).squeeze(-1)
 
 
 # --------------------------------------------------------------------------- the layer of equations (18) to (20)
@@ -82,6 +34,14 @@ class OrderAttention(nn.Module):
 
 class SignalEncoder(nn.Linear):
     """U_x x + b_u of eq. (18); a class of its own because it starts differently: one number starts as itself."""
+
+    def draw_weights(self) -> None:
+        """As any projection, but one number is written as it is."""
+        if self.in_features > 1:
+            draw_projection(self)
+        else:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
 
 
 class LMULayer(nn.Module):
@@ -97,18 +57,15 @@ class LMULayer(nn.Module):
         system: the Legendre system of all channels; or a list of several of one order, each for one of as many equal
             groups of neighbouring channels, so that the layer looks through several windows at once.
         encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
-        readout: ``"dense"`` (eq. 20), ``"memory"`` (o = m, flattened; needs d_o = memory width) or ``"attention"``
-            (:class:`OrderAttention`, over both directions' coefficients if there are two; needs d_o = d_u).
+        readout: ``"dense"`` (eq. 20) or ``"memory"`` (o = m, flattened; needs d_o = memory width).
         encoder_activation: f1, a key of ``ACTIVATIONS``.
         hidden_act: f2, likewise.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
         memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"final"`` for the
             last state alone, :func:`~lmu_hf.readout.read_states` for a dense readout, and else ``"chunked"``.
-        attention_order: q' of the attention readout; :func:`reduced_order` decides if not given.
 
     Raises:
-        ValueError: a word is not one of those that its argument allows, or ``attention_order`` or ``system`` does not
-            fit.
+        ValueError: a word is not one of those that its argument allows, or ``system`` does not fit.
     """
 
     def __init__(
@@ -123,7 +80,6 @@ class LMULayer(nn.Module):
         hidden_act: str = "identity",
         bidirectional: bool = False,
         memory_form: str = "auto",
-        attention_order: int | None = None,
     ) -> None:
         super().__init__()
         words = {"encoder": encoder, "readout": readout, "memory_form": memory_form}
@@ -141,10 +97,6 @@ class LMULayer(nn.Module):
         self.encoder = SignalEncoder(d_x, d_u) if encoder == "linear" else None
         self.memory_readout = nn.Linear(d_u * coefficients, d_o, bias=False) if readout == "dense" else None
         self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
-        self.order_attention: OrderAttention | None = None
-        if readout == "attention":
-            reduced = reduced_order(self.windows.order) if attention_order is None else attention_order
-            self.order_attention = OrderAttention(coefficients, reduced, hidden_act)
 
     @property
     def state_size(self) -> int:
@@ -154,14 +106,12 @@ class LMULayer(nn.Module):
     @property
     def last_projections(self) -> tuple[nn.Linear, ...]:
         """What all that comes out has passed last."""
-        mixture = None if self.order_attention is None else self.order_attention.mixture
-        last = (self.memory_readout, self.input_readout, mixture)
-        return tuple(linear for linear in last if linear is not None)
+        return tuple(linear for linear in (self.memory_readout, self.input_readout) if linear is not None)
 
     @property
     def is_linear_in_memory(self) -> bool:
         """Whether the mean of the outputs is the readout of the mean memory, so that no state need be known."""
-        if self.order_attention is not None or self.memory_form not in ("auto", "chunked") or not is_bare(self):
+        if self.memory_form not in ("auto", "chunked") or not is_bare(self):
             return False
         linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
         return not linears or (self.hidden_act == "identity" and all(map(is_plain, linears)))
@@ -272,7 +222,7 @@ class LMULayer(nn.Module):
         backwards = reverse_time(self.windows.states(self.memory_form, u, entry, weight, segments)[0], lengths)
         if weight is not None:
             return forwards + backwards
-        return torch.cat([forwards, backwards], dim=2 if self.order_attention is None else 3)
+        return torch.cat([forwards, backwards], dim=2)
 
     def _backwards(
         self, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None
@@ -287,8 +237,6 @@ class LMULayer(nn.Module):
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
         if is_read and self.input_readout is not None:
             return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
-        if self.order_attention is not None:
-            return self.order_attention(m)
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
@@ -336,14 +284,10 @@ class Dropout(nn.Dropout):
 class Gate(nn.Linear):
     """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
 
-
-ENDS_BRANCH = "ends_branch"
-
-
-def end_branch(*linears: nn.Linear) -> None:
-    """Mark the last projections of a residual branch: ``LMUConfig.residual_initializer_scale`` speaks of them."""
-    for linear in linears:
-        setattr(linear, ENDS_BRANCH, True)
+    def draw_weights(self) -> None:
+        """As any projection, but mostly closed."""
+        draw_projection(self)
+        nn.init.constant_(self.bias, -1.0)
 
 
 class Highway(nn.Module):
@@ -370,7 +314,6 @@ class GatedMLP(nn.Module):
         self.gate_proj = nn.Linear(width, intermediate)
         self.up_proj = nn.Linear(width, intermediate)
         self.down_proj = nn.Linear(intermediate, width)
-        end_branch(self.down_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
@@ -385,7 +328,50 @@ class DeepRepresentation(nn.Module):
         self.scores = nn.Parameter(torch.zeros(inputs))
         self.scale = nn.Parameter(torch.ones(()))
 
+    def draw_weights(self) -> None:
+        """The mean of all."""
+        nn.init.zeros_(self.scores)
+        nn.init.ones_(self.scale)
+
     def forward(self, states: list[Tensor]) -> Tensor:
         """A list of (b, n, width) to one (b, n, width)."""
         weights = self.scale * self.scores.softmax(0)
         return torch.stack(states, dim=-1) @ weights
+
+
+# --------------------------------------------------------------------------- fresh weights
+
+# A module of the family that starts in a way of its own has a method `draw_weights()`, which draws its own parameters
+# and not those of modules inside it. It calls `torch.nn.init`, which transformers makes leave alone what was loaded.
+
+INITIAL_SCALE = "initial_scale"
+
+
+def end_branch(*linears: nn.Linear, scale: float) -> None:
+    """Have the last projections of a residual branch start at so much of their usual size."""
+    for linear in linears:
+        setattr(linear, INITIAL_SCALE, scale)
+
+
+def draw_projection(linear: nn.Linear) -> None:
+    """Variance 1/fan-in, so that what comes out is about as large as what went in; no bias."""
+    nn.init.normal_(linear.weight, std=getattr(linear, INITIAL_SCALE, 1.0) * linear.in_features**-0.5)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+
+
+def draw_weights(module: nn.Module, embedding_scale: float) -> None:
+    """Draw a module's own parameters: as it does it itself, or else as torch's own modules start in this family.
+
+    Args:
+        module: any; the modules inside it are left alone.
+        embedding_scale: standard deviation of embeddings.
+    """
+    if (draw := getattr(module, "draw_weights", None)) is not None:
+        draw()
+    elif isinstance(module, nn.Linear):
+        draw_projection(module)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=embedding_scale)
+    elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
+        nn.init.ones_(module.weight)

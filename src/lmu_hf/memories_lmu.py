@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from .cache_lmu import LMUCacheLayer, is_memory
 from .configuration_lmu import LMUConfig
+from .ngrams import NGrams
 
 FILE_FORMAT = "lmu memories 1"
 
@@ -86,7 +87,7 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
 def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     """What is wrong with the tensors of a file, in words; None if they are a model's memories."""
     layers = range(config.num_hidden_layers)
-    last = {f"layers.{0}.last_tokens"} if config.ngram_sizes else set()
+    last = {f"layers.{0}.last_tokens"} if NGrams.of(config) else set()
     expected = {f"layers.{number}.{part}" for number in layers for part in ("memory", "tokens")} | last
     if missing := sorted(expected - tensors.keys()):
         return f"{missing[0]} is missing"
@@ -95,7 +96,7 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     first = tensors["layers.0.memory"]
     for number in layers:
         memory, count = (tensors[f"layers.{number}.{part}"] for part in ("memory", "tokens"))
-        shape = (len(first) if first.ndim else 0, *_memory_shape(config, number))
+        shape = (len(first) if first.ndim else 0, *config.memory_shapes[number])
         if memory.shape != shape or memory.dtype != first.dtype or 0 in shape:
             return f"layers.{number}.memory is {memory.dtype} {tuple(memory.shape)}, not {first.dtype} {shape}"
         if memory.dtype not in (torch.float32, torch.float64):
@@ -111,19 +112,13 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
 
 def _last_tokens_fault(ids: Tensor, rows: int, config: LMUConfig) -> str | None:
     """What is wrong with the last token ids + 1 that n-grams ask for."""
-    shape = (rows, max(config.ngram_sizes or ()) - 1)
+    option = NGrams.of(config)
+    shape = (rows, 0 if option is None else option.carried)
     if ids.shape != shape or ids.dtype != torch.int64:
         return f"layers.0.last_tokens is {ids.dtype} {tuple(ids.shape)}, not torch.int64 {shape}"
     if bool((ids < 0).any()) or bool((ids > (config.vocab_size or 0)).any()):
         return f"layers.0.last_tokens holds ids outside 0 … {config.vocab_size} (vocab_size)"
     return None
-
-
-def _memory_shape(config: LMUConfig, layer: int) -> tuple[int, int]:
-    """Of one row of a batch, in one layer."""
-    if config.cell == "lstm":
-        return config.hidden_size, 2
-    return config.layer_channels(layer), config.order
 
 
 def _shown(count: Tensor) -> str:
@@ -132,11 +127,5 @@ def _shown(count: Tensor) -> str:
 
 def _systems(config: LMUConfig) -> str:
     """What decides the meaning of every number of a memory, layer by layer, and how many tokens are beside it."""
-    if config.cell == "lstm":
-        systems: list = ["lstm", config.hidden_size]
-    else:
-        systems = [
-            [config.layer_channels(layer), config.order, theta, config.discretization, config.basis]
-            for layer, theta in enumerate(config.layer_thetas)
-        ]
-    return json.dumps([*systems, f"{max(config.ngram_sizes)}-grams"] if config.ngram_sizes else systems)
+    systems, option = config.memory_meanings, NGrams.of(config)
+    return json.dumps(systems if option is None else [*systems, f"{max(option.sizes)}-grams"])

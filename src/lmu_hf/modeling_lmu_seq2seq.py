@@ -31,8 +31,7 @@ from .ragged import Packing, refuse_packing
 class CrossAttention(GradientCheckpointingLayer):
     """Each decoder step's weighted mean of the encoder's steps.
 
-    The weights are softmax(s) with s = q·k/√(width of a head) for ``cross_attention="dot"``, or s = v·tanh(q + k)
-    for ``"additive"``.
+    The weights are softmax(q·k / √(width of a head)).
     """
 
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
@@ -43,10 +42,8 @@ class CrossAttention(GradientCheckpointingLayer):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        additive = config.cross_attention == "additive"
-        self.score = nn.Linear(config.hidden_size // self.heads, 1, bias=False) if additive else None
         self.dropout = Dropout(config.attention_dropout)
-        end_branch(self.output)
+        end_branch(self.output, scale=config.residual_initializer_scale)
 
     def forward(self, x: Tensor, states: Tensor, source: Source) -> Tensor:
         """(b, n, width) to (b, n, width).
@@ -54,18 +51,13 @@ class CrossAttention(GradientCheckpointingLayer):
         ``states`` are those of ``source``, given by themselves because a checkpoint sees gradients of tensors only.
         """
         keys, values = self.keys_and_values(states, source.cache)
-        scores = self.scores(self._split(self.query(x)), keys)
+        queries = self._split(self.query(x))
+        scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
         if source.mask is not None:
             scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
         weights = source.keep(weights)
         return self.output((self.dropout(weights) @ values).transpose(1, 2).flatten(2))
-
-    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(b, heads, n, w) and (b, heads, n_s, w) to (b, heads, n, n_s)."""
-        if self.score is None:
-            return queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
-        return self.score(torch.tanh(queries[:, :, :, None] + keys[:, :, None]))[..., 0]
 
     def keys_and_values(self, states: Tensor, kept: EncoderDecoderCache | None) -> tuple[Tensor, Tensor]:
         """Of the encoder's steps, each (b, heads, n_s, w): made once a sequence where there is a cache to keep them."""

@@ -1,6 +1,8 @@
 """What the last few tokens are together: vectors and votes of the n-grams that end at each token, found by hashing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
 from .layers import end_branch
+from .options_lmu import Option, option
 from .plain import is_plain_tensor
 from .ragged import Packing, Segments
 
@@ -17,20 +20,93 @@ SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams
 GAIN = 30.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
 
 
+@option
+@dataclass(frozen=True)
+class NGrams(Option):
+    """``LMUConfig(ngrams={…})``: vectors of n-grams beside those of tokens.
+
+    Args:
+        sizes: lengths of n-grams, each from 2 to 64.
+        buckets: vectors for n-grams of each length; those of one hash share one.
+        width: numbers in each, before they are projected to an embedding.
+        dropout: how often a token goes without its n-gram of a length in training. Of a text that is read more than
+            once, vectors learn what does not come again: so a stack learns to do without any of them.
+    """
+
+    name = "ngrams"
+
+    sizes: list[int]
+    buckets: int = 32_768
+    width: int = 64
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check_lengths("sizes", range(2, 65))
+        self._check_whole("buckets")
+        self._check_whole("width")
+        self._check_probability("dropout")
+
+    @property
+    def carried(self) -> int:
+        """The last tokens, which the n-grams of the next ones begin with."""
+        return max(self.sizes) - 1
+
+    def check(self, config: Any) -> None:
+        """Only tokens have n-grams."""
+        _check_tokens(self.name, config)
+
+    def count_numbers(self, config: Any) -> dict[str, int]:
+        """Tables and projection."""
+        numbers = len(self.sizes) * self.width * (self.buckets + config.hidden_size)
+        return {"ngrams: sizes x buckets x width": numbers}
+
+
+@option
+@dataclass(frozen=True)
+class Votes(Option):
+    """``LMUConfig(votes={…})``: n-grams that vote for the class of their sequence.
+
+    Args:
+        sizes: lengths of n-grams, each from 1 to 64.
+        buckets: votes for n-grams of each length; those of one hash share one.
+    """
+
+    name = "votes"
+
+    sizes: list[int]
+    buckets: int = 262_144
+
+    def __post_init__(self) -> None:
+        self._check_lengths("sizes", range(1, 65))
+        self._check_whole("buckets")
+
+    def check(self, config: Any) -> None:
+        """Only tokens have n-grams."""
+        _check_tokens(self.name, config)
+
+    def count_numbers(self, config: Any) -> dict[str, int]:
+        """A vote for each class, and a weight."""
+        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * ((config.num_labels or 1) + 1)}
+
+
+def _check_tokens(name: str, config: Any) -> None:
+    if config.vocab_size is None:
+        raise ValueError(f"{name} are of token ids; input_size={config.input_size} has none: leave {name} out")
+
+
 class NGramRows(nn.Module):
     """Finds, for each token, the n-grams that end at it in tables, one for each length of n-grams.
 
     An n-gram's row is a hash of its token ids, so that rare ones share rows.
 
     Args:
-        sizes: lengths of n-grams, each at least 1.
-        buckets: rows of each table.
+        option: lengths of n-grams and rows of each table.
     """
 
-    def __init__(self, sizes: Sequence[int], buckets: int) -> None:
+    def __init__(self, option: NGrams | Votes) -> None:
         super().__init__()
-        self.sizes, self.buckets = tuple(sizes), buckets
-        self.carried = max(sizes) - 1  # tokens before the first one at hand that matter to it
+        self.sizes, self.buckets = tuple(option.sizes), option.buckets
+        self.carried = max(self.sizes) - 1  # tokens before the first one at hand that matter to it
 
     def find(
         self,
@@ -102,20 +178,18 @@ class NGramEmbedding(NGramRows):
     projection: most of the parameters are looked up.
 
     Args:
-        sizes: lengths of n-grams, each at least 2.
-        buckets: rows of each table.
-        width: numbers in a row.
+        option: sizes, buckets, width and dropout.
         d_o: width of the result.
-        dropout: how often a token goes without its n-gram of a length in training. Of a text that is read more than
-            once, rows learn what does not come again: so a stack learns to do without any of them.
+        scale: how large the projection is at first, in units of its usual size.
     """
 
-    def __init__(self, sizes: Sequence[int], buckets: int, width: int, d_o: int, dropout: float = 0.0) -> None:
-        super().__init__(sizes, buckets)
-        self.dropout = dropout
-        self.tables = nn.Embedding(len(sizes) * buckets, width)
-        self.projection = nn.Linear(len(sizes) * width, d_o, bias=False)
-        end_branch(self.projection)
+    def __init__(self, option: NGrams, d_o: int, scale: float = 1.0) -> None:
+        super().__init__(option)
+        tables = len(self.sizes)
+        self.dropout = option.dropout
+        self.tables = nn.Embedding(tables * self.buckets, option.width)
+        self.projection = nn.Linear(tables * option.width, d_o, bias=False)
+        end_branch(self.projection, scale=scale)
 
     def forward(
         self,
@@ -139,6 +213,10 @@ class VoteTable(nn.Embedding):
         """As torch's own, called when the table is made."""
         nn.init.zeros_(self.weight)
 
+    def draw_weights(self) -> None:
+        """Nothing votes before it is counted."""
+        nn.init.zeros_(self.weight)
+
 
 class NGramVotes(NGramRows):
     """What the n-grams of a sequence say of its class: naive Bayes, whose votes training weighs anew.
@@ -149,20 +227,20 @@ class NGramVotes(NGramRows):
     alone and the stack alone are to decide each sequence, in use both together.
 
     Args:
-        sizes: lengths of n-grams, each at least 1.
-        buckets: rows of each table.
+        option: lengths of n-grams and rows of each table.
         classes: how many classes there are, at least 2.
 
     Raises:
         ValueError: there is nothing to choose between.
     """
 
-    def __init__(self, sizes: Sequence[int], buckets: int, classes: int) -> None:
+    def __init__(self, option: Votes, classes: int) -> None:
         if classes < 2:
-            raise ValueError(f"n-grams vote for one class against others (vote_sizes): num_labels is {classes}")
-        super().__init__(sizes, buckets)
-        self.odds = VoteTable(len(sizes) * buckets, classes).requires_grad_(False)  # counted, not trained
-        self.change = VoteTable(len(sizes) * buckets, 1)
+            raise ValueError(f"votes are for one class against others: num_labels is {classes}")
+        super().__init__(option)
+        rows = len(self.sizes) * self.buckets
+        self.odds = VoteTable(rows, classes).requires_grad_(False)  # counted, not trained
+        self.change = VoteTable(rows, 1)
         self._counted = False
 
     def forward(self, ids: Tensor, packing: Packing | Segments | None = None, ranks: Ranks | None = None) -> Tensor:

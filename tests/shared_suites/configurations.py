@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from tiny_stacks import BOTH_WAYS, CAUSAL
-from tiny_stacks import TINY as TINY_STACK
-from tiny_translators import KINDS
-from tiny_translators import TINY as TINY_TRANSLATOR
 from torch import Tensor
 
 import lmu_hf
 from lmu_hf import LMUConfig
+from tiny_stacks import BOTH_WAYS, CAUSAL
+from tiny_stacks import TINY as TINY_STACK
+from tiny_translators import KINDS
+from tiny_translators import TINY as TINY_TRANSLATOR
 
 BATCH, STEPS, TARGET_STEPS = 3, 10, 7
 VOCABULARY = 32
@@ -24,32 +24,30 @@ STACKS = CAUSAL | {
     "layer norm": {"norm": "layer"},
     "dropout": DROPOUT,
     "small branches": {"residual_initializer_scale": 0.1},
-    "lstm": {"cell": "lstm"},
+    "lstm": {"model_type": "lmu_lstm"},
 }
-TWO_WAYS = BOTH_WAYS | {"both ways lstm": {"cell": "lstm", "bidirectional": True, "pooling": "mean"}}
+TWO_WAYS = BOTH_WAYS | {"both ways lstm": {"model_type": "lmu_lstm", "bidirectional": True, "pooling": "mean"}}
 TIED = {"tied": {"tie_word_embeddings": True}, "tied n-grams": {**CAUSAL["n-grams"], "tie_word_embeddings": True}}
 POOLINGS = {name: {"pooling": name} for name in ("mean", "max", "mean_max")}
 HEADS = {"hidden head": {"head_hidden_size": 5}, "one label": {"num_labels": 1}}
-PERMUTED = {"permuted": {"pixel_order": "permuted"}}
-VOTES = {"votes": {"vote_sizes": [1, 2], "vote_buckets": 50}}
+PERMUTED = {"permuted": {"permutation_seed": 0}}
+VOTES = {"votes": {"votes": {"sizes": [1, 2], "buckets": 50}}}
 PAIRS = {
-    "aligned": {"alignment_size": 4, "pooling": "mean"},
-    "aligned both ways": {"alignment_size": 4, "pooling": "max", "bidirectional": True},
+    "aligned": {"alignment": {"size": 4}, "pooling": "mean"},
+    "aligned both ways": {"alignment": {"size": 4}, "pooling": "max", "bidirectional": True},
     "two features": {"pair_features": ["difference", "product"]},
 }
 # Heads stand on one stack, which LMUModel shows in every configuration: a few of each kind do for them.
-FEW = {
-    name: STACKS[name] for name in ("lmu", "highway", "residual", "sandwich", "windows", "attention", "n-grams", "lstm")
-}
+FEW = {name: STACKS[name] for name in ("lmu", "highway", "residual", "windows", "n-grams", "lstm")}
 FEW |= {name: TWO_WAYS[name] for name in ("both ways lmu", "both ways residual")}
-OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "attention", "lstm", "both ways residual")}
+OF_SIGNALS = {name: FEW[name] for name in ("lmu", "residual", "windows", "lstm", "both ways residual")}
 OF_SIGNALS["highway"] = {"block_type": "highway"}  # the one above has embeddings of another width
 SERIES = {"vocab_size": None, "input_size": 2}
-IMAGE = {"vocab_size": None, "input_size": 2, "num_channels": 2, "image_size": 4}
+IMAGE = {"vocab_size": None, "input_size": 2, "image_size": 4}
 # Large enough to learn a repeated sequence by heart in 300 steps.
 WIDE = {"hidden_size": 32, "intermediate_size": 64, "order": 4, "theta": 8.0}
-LEARNERS = {name: WIDE | {"block_type": name} for name in ("lmu", "highway", "residual", "sandwich")} | {
-    "lstm": WIDE | {"cell": "lstm"}
+LEARNERS = {name: WIDE | {"block_type": name} for name in ("lmu", "highway", "residual")} | {
+    "lstm": WIDE | {"model_type": "lmu_lstm"}
 }
 
 
@@ -95,7 +93,7 @@ def pairs(config: LMUConfig) -> dict[str, Tensor]:
 
 def images(config: LMUConfig) -> dict[str, Tensor]:
     """A batch of images."""
-    return {"pixel_values": torch.randn(BATCH, config.num_channels, config.image_size, config.image_size)}
+    return {"pixel_values": torch.randn(BATCH, config.input_size, config.image_size, config.image_size)}
 
 
 def translations(config: LMUConfig) -> dict[str, Tensor]:
@@ -111,9 +109,7 @@ TRANSLATION = TINY_TRANSLATOR | {"vocab_size": VOCABULARY}
 # The suites count one number of layers for both stacks.
 ONE_DEPTH = TRANSLATION | {"num_decoder_layers": 2, "decoder_theta": [4.0, 9.0]}
 TRANSLATORS = KINDS | {"windows": {"decoder_theta": [[2.0, 20.0], 9.0], "bidirectional": True}}
-BODIES = {
-    name: TRANSLATORS[name] for name in ("residual, dot", "lmu, additive", "both ways", "tied", "lstm", "n-grams")
-}
+BODIES = {name: TRANSLATORS[name] for name in ("residual", "lmu", "both ways", "tied", "lstm", "n-grams")}
 SUITES = [
     Suite(lmu_hf.LMUModel, TOKENS, STACKS | TWO_WAYS, text),
     Suite(lmu_hf.LMUModel, TOKENS | SERIES, named("series", OF_SIGNALS), series),

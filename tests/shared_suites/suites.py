@@ -14,6 +14,7 @@ from generation import CACHE, GenerationSuite
 from source import load
 from torch.testing import assert_close
 
+from families import config_of
 from lmu_hf import LMUConfig
 
 ModelTesterMixin = load("test_modeling_common").ModelTesterMixin
@@ -43,12 +44,12 @@ class ModelTester:
     def carries(self) -> bool:
         """Whether the class leaves memories behind in this configuration."""
         config, model = self.get_config(), self.suite.model
-        reads_whole = hasattr(model, "pool") and (config.pooling != "last" or config.vote_sizes is not None)
+        reads_whole = hasattr(model, "pool") and (config.pooling != "last" or config.votes is not None)
         both_ways = config.bidirectional and not config.is_encoder_decoder
         return takes_cache(model) and not reads_whole and not both_ways
 
     def get_config(self) -> LMUConfig:
-        return LMUConfig(**copy.deepcopy(self.fields))
+        return config_of(copy.deepcopy(self.fields))
 
     def prepare_config_and_inputs_for_common(self) -> tuple[LMUConfig, dict[str, torch.Tensor]]:
         config = self.get_config()

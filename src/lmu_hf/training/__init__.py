@@ -1,1 +1,1 @@
-"""The workshop: how a model of the family is made. Needs the extra ``train``."""
+"""How a model of the family is trained: tasks, recipes, the loop and its checkpoints. Needs the extra ``train``."""

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .finite import first_not_finite
+from ..common.finite import first_not_finite
 
 FORMAT = "lmu checkpoint 2"
 MANIFEST = "manifest.json"

@@ -9,14 +9,13 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .failures import TOKENIZER, loading
-from .heap import Heap
+from ..common.errors import TOKENIZER, loading
+from ..common.record import RunRecord, count_parameters
+from ..data.heap import Heap
 from .recipes import Recipe, get_recipe
-from .record import RunRecord, count_parameters
 from .tasks.base import Task
 
-FREE = ("permutation_seed", "pixel_order")  # of an image model: it holds its permutation itself
-LONGEST = 10**9  # a tokenizer that cuts nothing says more than this
+FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
 
 def find_record(model_name_or_path: str) -> RunRecord | None:

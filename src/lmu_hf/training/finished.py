@@ -5,11 +5,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from ..common.lock import owned
+from ..common.record import RunRecord
 from .evaluation import evaluate, load_model
 from .identity import check_same_run
 from .processes import on_main
-from .record import RunRecord
-from .run_folder import owned
 from .tasks.base import Task
 
 

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
+from ..common.finite import first_not_finite
 from ..modeling_lmu import LMUModel
-from .finite import first_not_finite
 from .muon import Muon
 from .recipes import Recipe
 from .schedules import make_schedule

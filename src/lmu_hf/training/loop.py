@@ -18,19 +18,20 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from .batches import Schedule, training_batches
+from ..common.finite import first_not_finite, watched_outputs
+from ..common.lock import owned
+from ..common.record import MetricsLog, RunRecord, peak_memory_bytes
+from ..data.batches import Schedule, training_batches
+from ..data.heap import Heap
 from .checkpoint import Checkpoint, CheckpointError, newest, save
 from .finished import finished, is_complete
-from .finite import first_not_finite, watched_outputs
-from .heap import Heap
 from .identity import describe_run, identity
 from .learner import Learner
 from .processes import on_main
 from .randomness import random_state, restore_random_state
 from .recipes import Recipe
-from .record import MetricsLog, RunRecord, peak_memory_bytes
 from .resuming import Progress, find_checkpoint, load_run
-from .run_folder import delete, earlier_files, folder_written_whole, owned
+from .run_folder import delete, earlier_files, folder_written_whole
 from .signals import Interrupted, Interruption
 from .tasks.base import Task
 
@@ -210,7 +211,7 @@ class _Run:
             share = count / every
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
-                loss = self.task.loss(self.learner.model, given, self.recipe.label_smoothing)
+                loss = self.learner.model(**given).loss
                 # Gradients of several processes are averaged.
                 self.accelerator.backward(loss * (share * self.accelerator.num_processes))
             self.loss += loss.detach() * share

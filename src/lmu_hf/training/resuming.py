@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..common.record import RunRecord
 from .checkpoint import CheckpointError, load, pass_over, steps
 from .identity import check_same_run
-from .record import RunRecord
 from .run_folder import refuse_occupied
 
 

@@ -1,59 +1,17 @@
-"""A run folder: who holds it, what a run writes there, and what is deleted when it is begun anew."""
+"""A run folder: what a run writes there, and what is deleted when it is begun anew."""
 
-import json
-import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
+from ..common.lock import LOCK, OWNER
+from ..common.record import MetricsLog, RunRecord
 from .checkpoint import MANIFEST, STAGING, steps
-from .record import MetricsLog, RunRecord
 
 RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
 # All that a killed run may leave.
 LEFTOVERS = ("metrics.jsonl", "data.json", "trackers", *(f"{name}.partial" for name in RESULTS))
-LOCK, OWNER = ".lock", ".owner"
-ORPHANS_SECONDS = 15.0  # in which the workers of a process that was killed see that it is gone, and end
-
-
-class RunFolderError(ValueError):
-    """A run folder cannot be written to, or holds what is not this run's to change; the message says what."""
-
-
-@contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Hold a run folder, made if it is not there, so that no other process writes to it.
-
-    The system ends the hold with the process, however that ends. Within one process it may be held again.
-
-    Raises:
-        RunFolderError: another process holds it, or it cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
-        outermost = not lock.is_locked
-        lock.acquire(timeout=ORPHANS_SECONDS if _owner_is_gone(folder) else 0)
-        if outermost:
-            owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
-    except Timeout as error:
-        raise RunFolderError(
-            f"{folder} is in use by {_owner(folder)}: wait until it has ended, or choose another --output_dir"
-        ) from error
-    except OSError as error:
-        raise RunFolderError(f"{folder} cannot be written to ({error}): choose another --output_dir") from error
-    try:
-        yield
-    finally:
-        if outermost:
-            (folder / OWNER).unlink(missing_ok=True)
-        lock.release()
 
 
 def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None:
@@ -125,20 +83,3 @@ def _holds_a_run(folder: Path) -> bool:
         return False
     whole = (path / MANIFEST for path in steps(folder / "checkpoints"))
     return any(path.is_file() for path in whole) or any((folder / "checkpoints").glob(f"{STAGING}*"))
-
-
-def _owner(folder: Path) -> str:
-    try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, LookupError, TypeError):  # it has this moment begun, or ended
-        return "another process"
-
-
-def _owner_is_gone(folder: Path) -> bool:
-    """Whether the process that held the folder last was killed, so that only its workers can hold it still."""
-    try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return owner["host"] == socket.gethostname() and not psutil.pid_exists(owner["pid"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return False

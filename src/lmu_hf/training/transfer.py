@@ -6,17 +6,17 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import get_logger
 
+from ..common.errors import loading
 from ..configuration_lmu import LMUConfig
-from .failures import loading
+from .baselines import make_config
 
 logger = get_logger(__name__)
 
 # Fields that say nothing about what the body computes with its weights, or only add to it.
 FREE_FIELDS = frozenset(
     (
-        *("deep_representations", "pooling", "pair_features", "alignment_size", "head_hidden_size"),
-        *("vote_sizes", "vote_buckets", "label_smoothing"),
-        *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout", "ngram_dropout"),
+        *("deep_representations", "pooling", "pair_features", "alignment", "head_hidden_size", "votes"),
+        *("label_smoothing", "embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
         *("memory_form", "use_cache", "tie_word_embeddings", "output_size"),
         *("initializer_range", "residual_initializer_scale"),
     )
@@ -80,7 +80,7 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
     }
     if {"id2label", "num_labels"} & changes.keys():
         saved = {name: value for name, value in saved.items() if name not in OF_THE_LABELS}
-    config = LMUConfig(**{**saved, "architectures": None, **changes})
+    config = make_config({**saved, "architectures": None, **changes})
     with loading("model", name_or_path):
         model, found = auto_class.from_pretrained(
             name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True

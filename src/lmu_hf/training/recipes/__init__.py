@@ -1,6 +1,16 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
 from . import classification, images, series, text, translation
-from .base import RECIPES, Recipe, get_recipe
+from .base import RECIPES, Recipe, Reproduction, get_recipe
 
-__all__ = ["RECIPES", "Recipe", "classification", "get_recipe", "images", "series", "text", "translation"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Reproduction",
+    "classification",
+    "get_recipe",
+    "images",
+    "series",
+    "text",
+    "translation",
+]

@@ -5,13 +5,41 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..augmentation import Augmentation
+from ...data.augmentation import Augmentation
+from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")
 FRACTIONS = ("warmup", "label_smoothing", "averaging")
 OPTIMIZERS = ("adamw", "muon")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How the records of a recipe are made again, beside where its data lies.
+
+    Args:
+        task: the recipes of one task are reproduced together; empty for the recipe's own name.
+        seeds: how many, from 0.
+        flags: of the training script.
+        also: more flags, each for one run of seed 0.
+        lstm: flags of the LSTM baseline's runs, after ``flags``; None where no baseline is on record.
+        word_vectors: flags of ``train_word_vectors.py`` that learn its frozen word vectors.
+        starts_from: the recipe whose model it fine-tunes.
+        labels_by: the recipe whose model labels texts for it.
+        hub_name: the data set's name on the Hub, where the recipe's is a folder's.
+    """
+
+    task: str = ""
+    seeds: int = 1
+    flags: str = ""
+    also: tuple[str, ...] = ()
+    lstm: str | None = None
+    word_vectors: str | None = None
+    starts_from: str | None = None
+    labels_by: str | None = None
+    hub_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,10 @@ class Recipe:
         name: what the run is called.
         kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
+        lstm: what its LSTM baseline has otherwise of the architecture, such as a ``hidden_size`` that makes the
+            parameters as many.
+        baseline_kind, baseline_of: of a baseline, what stands in the memory's place (``"lstm"``), and the recipe that
+            it is to be compared with.
         data: what the task is told beside where its rows lie.
         optimizer: ``"adamw"``, or ``"muon"`` for :class:`~lmu_hf.training.muon.Muon` on the matrices of the body.
         learning_rate, weight_decay: the optimiser's; biases, norms and other vectors are not decayed.
@@ -35,11 +67,13 @@ class Recipe:
         patience: end after so many evaluations in a row that were no better than the best; None to go on.
         schedule: one of :func:`~lmu_hf.training.schedules.schedule_names`.
         warmup: the fraction of all steps over which the learning rate rises.
-        label_smoothing: of the cross-entropy in training.
+        label_smoothing: of the model's own loss in training, entered into the architecture; None to leave it as it is
+            there.
         averaging: decay per step of the exponential average of weights that is evaluated, at most (1 + t) / (10 + t) at
             step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+        reproduction: how its records are made again.
 
     Raises:
         ValueError: a number is out of its range.
@@ -48,6 +82,9 @@ class Recipe:
     name: str
     kind: str
     architecture: dict
+    lstm: dict = field(default_factory=dict)
+    baseline_kind: str | None = None
+    baseline_of: str | None = None
     data: dict = field(default_factory=dict)
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
@@ -61,20 +98,45 @@ class Recipe:
     patience: int | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+    reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if wrong := fault(name, value):
                 raise ValueError(f"{name} {wrong}, got {value!r}")
         check_schedule(self.schedule)
+        if self.label_smoothing is not None:  # losses are the heads', so that a saved config says what was made small
+            object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        return {name: value for name, value in asdict(self).items() if name not in ("name", "kind", "architecture")}
+        others = (
+            "name",
+            "kind",
+            "architecture",
+            "lstm",
+            "label_smoothing",
+            "reproduction",
+            "baseline_kind",
+            "baseline_of",
+        )
+        return {name: value for name, value in asdict(self).items() if name not in others}
+
+    def baseline(self, name: str) -> "Recipe":
+        """The recipe of this recipe's baseline: the same data, budget, blocks and head.
+
+        Raises:
+            ValueError: there is no such baseline.
+        """
+        if name not in BASELINES:
+            raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
+        architecture = lstm_baseline(self.architecture, **self.lstm)
+        called = f"{self.name}-{name}"
+        return replace(self, name=called, architecture=architecture, baseline_kind=name, baseline_of=self.name)
 
 
 def fault(field: str, value: Any) -> str | None:
@@ -89,7 +151,7 @@ def fault(field: str, value: Any) -> str | None:
         return "must not be negative"
     if field == "layer_decay" and not 0 < value <= 1:
         return "must be a fraction in (0, 1]"
-    if field in FRACTIONS and not 0 <= value < 1:
+    if field in FRACTIONS and value is not None and not 0 <= value < 1:
         return "must be a fraction in [0, 1)"
     return None
 
@@ -106,9 +168,16 @@ def recipe(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
 def get_recipe(name: str, **changes) -> Recipe:
     """A recipe by name, with some of its fields changed (None changes nothing).
 
+    Args:
+        name: of a recipe; with a hyphen and a baseline behind it, as in ``text8-lstm``, of its baseline.
+        changes: values of fields.
+
     Raises:
         ValueError: there is no recipe of that name.
     """
+    of, _, baseline = name.rpartition("-")
+    if name not in RECIPES and of in RECIPES and baseline in BASELINES:
+        return get_recipe(of, **changes).baseline(baseline)
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are {', '.join(sorted(RECIPES))}")
     return replace(RECIPES[name](), **{name: value for name, value in changes.items() if value is not None})

@@ -1,12 +1,13 @@
 """Images read one pixel at a time."""
 
 from dataclasses import replace
+from typing import Any
 
-from ..augmentation import Augmentation
-from .base import Recipe, recipe
+from ...data.augmentation import Augmentation
+from .base import Recipe, Reproduction, recipe
 
 
-def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
+def _single_memory(order: int, theta: float, hidden_size: int, **more: Any) -> dict[str, Any]:
     """The paper's image classifier: one memory that is written pixels, equations (18) to (20), last state only."""
     return {
         "block_type": "lmu",
@@ -15,14 +16,17 @@ def _single_memory(order: int, theta: float, hidden_size: int, **more) -> dict:
         "theta": theta,
         "memory_channels": 1,
         "hidden_size": hidden_size,
-        "basis": "unit",
         "hidden_act": "gelu",
     } | more
 
 
 @recipe
 def psmnist() -> Recipe:
-    """The paper's architecture for permuted sequential MNIST, 166,092 parameters, trained on deformed images."""
+    """Permuted sequential MNIST by the paper's network, on deformed images: 99.24 %, three seeds.
+
+    Cost: 245 s of one core, 166,092 parameters.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417, section 4.1.
+    """
     return Recipe(
         name="psmnist",
         kind="images",
@@ -34,12 +38,17 @@ def psmnist() -> Recipe:
         label_smoothing=0.03,
         averaging=0.999,
         augmentation=Augmentation(),
+        reproduction=Reproduction(seeds=3, also=("--permutation_seed 1", "--permutation_seed 2")),
     )
 
 
 @recipe
 def psmnist_plain() -> Recipe:
-    """The same on images as they are: what to compare with marks that were made without deformed images."""
+    """Permuted sequential MNIST on images as they are, to compare with published figures: 98.42 %, three seeds.
+
+    Cost: 229 s of one core, 166,092 parameters.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417, section 4.1.
+    """
     return replace(
         psmnist(),
         name="psmnist-plain",
@@ -48,30 +57,34 @@ def psmnist_plain() -> Recipe:
         batch_size=128,
         label_smoothing=0.1,
         augmentation=None,
+        reproduction=Reproduction(task="psmnist", seeds=3),
     )
 
 
 @recipe
 def psmnist_large() -> Recipe:
-    """The same memory with highway layers behind it, the paper's deep block, under 400,000 parameters."""
+    """Permuted sequential MNIST with two highway layers behind the memory: 99.29 %, three seeds.
+
+    Cost: 329 s of one core, 386,060 parameters.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417, figure 2 of its supplement.
+    """
     return replace(
         psmnist(),
         name="psmnist-large",
         architecture=_single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
+        reproduction=Reproduction(task="psmnist", seeds=3),
     )
 
 
 @recipe
-def smnist() -> Recipe:
-    """The large recipe on pixels in raster order; give ``--permutation_seed none``."""
-    return replace(psmnist_large(), name="smnist")
-
-
-@recipe
 def smnist_wide() -> Recipe:
-    """Twice as wide, twice as long, deformed a little more: the highway layers run once a sequence and cost little."""
+    """Sequential MNIST, pixels in raster order (give ``--permutation_seed none``): 99.43 %, one seed.
+
+    Cost: 1957 s of one core, 1,296,396 parameters; the highway layers run once a sequence.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417, figure 2 of its supplement.
+    """
     return replace(
-        psmnist_large(),
+        psmnist(),
         name="smnist-wide",
         architecture=_single_memory(
             order=468, theta=784, hidden_size=512, block_type="highway", num_highway_layers=2, hidden_dropout=0.1
@@ -79,12 +92,17 @@ def smnist_wide() -> Recipe:
         epochs=120,
         learning_rate=4e-3,
         augmentation=Augmentation(rotation=12.0, scale=0.12, shear=0.12, elastic=0.8),
+        reproduction=Reproduction(task="smnist", flags="--permutation_seed none"),
     )
 
 
 @recipe
 def digits() -> Recipe:
-    """Scikit-learn's 8x8 digits as permuted pixel sequences: what ``make demo`` trains."""
+    """Scikit-learn's 8x8 digits as permuted pixel sequences: what ``make demo`` trains. No record.
+
+    Cost: half a minute of one core.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417, section 4.1.
+    """
     return Recipe(
         name="digits",
         kind="images",

@@ -1,15 +1,14 @@
 """Real-valued series."""
 
-from dataclasses import replace
-
-from .base import Recipe, recipe
+from .base import Recipe, Reproduction, recipe
 
 
 @recipe
 def mackey_glass() -> Recipe:
-    """The paper's network for Mackey-Glass, 15 steps ahead: one memory, 140 units, a dense layer of 80.
+    """Mackey-Glass, 15 steps ahead: NRMSE 0.0193, three seeds; its LSTM baseline, as large: 0.0263.
 
-    Training series are cut into rows of 250 steps, so that each pass over the data makes 19 steps of the optimiser.
+    Cost: 349 s of one core, 17,243 parameters. Training series are cut into rows of 250 steps: 19 steps a pass.
+    Source: Chilkuri and Eliasmith, arXiv 2102.11417: one memory, 140 units, a dense layer of 80.
     """
     return Recipe(
         name="mackey-glass",
@@ -22,9 +21,9 @@ def mackey_glass() -> Recipe:
             "memory_channels": 1,
             "hidden_size": 140,
             "head_hidden_size": 80,
-            "basis": "unit",
             "hidden_act": "gelu",
         },
+        lstm={"hidden_size": 56},
         data={"window": 250},
         learning_rate=1e-2,
         weight_decay=0.0,
@@ -33,21 +32,5 @@ def mackey_glass() -> Recipe:
         eval_steps=380,
         averaging=0.99,
         max_grad_norm=1.0,
-    )
-
-
-@recipe
-def mackey_glass_lstm() -> Recipe:
-    """The same with an LSTM of as many parameters in the memory's place."""
-    return replace(
-        mackey_glass(),
-        name="mackey-glass-lstm",
-        architecture={
-            "cell": "lstm",
-            "block_type": "lmu",
-            "num_hidden_layers": 1,
-            "hidden_size": 56,
-            "head_hidden_size": 80,
-            "hidden_act": "gelu",
-        },
+        reproduction=Reproduction(seeds=3, lstm=""),
     )

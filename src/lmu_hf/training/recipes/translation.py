@@ -1,22 +1,34 @@
-"""Pairs of sentences."""
+"""Pairs of sentences in two languages."""
 
 from dataclasses import replace
+from typing import Any
 
-from .base import Recipe, recipe
+from .base import Recipe, Reproduction, recipe
 
-WINDOWS = ("order", "theta", "memory_channels", "basis")  # what only memories have
+# A bidirectional encoder, attention, and two blocks on either side.
+TRANSLATOR: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "num_decoder_layers": 2,
+    "order": 4,
+    "bidirectional": True,
+    "num_attention_heads": 4,
+    "embedding_dropout": 0.2,
+    "attention_dropout": 0.1,
+    "label_smoothing": 0.1,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.06,
+}
 
 
-def _lstm(of: Recipe, **architecture) -> Recipe:
-    """LSTMs in the memories' place, under the same attention, in the same blocks and loop."""
-    shared = {name: value for name, value in of.architecture.items() if name not in WINDOWS}
-    return replace(of, name=f"{of.name}-lstm", architecture=shared | {"cell": "lstm"} | architecture)
+@recipe
+def multi30k() -> Recipe:
+    """English to German captions: BLEU 38.9; its LSTM baseline 38.8. One seed each.
 
-
-def _captions() -> Recipe:
-    """Multi30k in AdamW's steps: bidirectional encoder, attention, two blocks on either side."""
+    Cost: 4306 s of one core in bfloat16, 5,054,080 parameters.
+    Source: Elliott et al., arXiv 1605.00459; Muon by Jordan et al. (2024). Residual branches start small.
+    """
     return Recipe(
-        name="captions",
+        name="multi30k",
         kind="translation",
         data={
             "dataset_name": "multi30k-en-de",
@@ -25,71 +37,38 @@ def _captions() -> Recipe:
             "vocab_size": 6000,
             "max_length": 96,
         },
-        architecture={
+        architecture=TRANSLATOR
+        | {
             "hidden_size": 256,
-            "num_hidden_layers": 2,
-            "num_decoder_layers": 2,
-            "order": 4,
-            "theta": [4, 12],
-            "memory_channels": 96,
-            "basis": "unit",
-            "bidirectional": True,
-            "num_attention_heads": 4,
             "intermediate_size": 512,
-            "embedding_dropout": 0.2,
-            "hidden_dropout": 0.2,
-            "attention_dropout": 0.1,
-            "label_smoothing": 0.1,
-            "tie_word_embeddings": True,
-            "initializer_range": 0.06,
+            "theta": [[4, 48], [4, 48]],
+            "memory_channels": 160,
+            "norm": "layer",
+            "residual_initializer_scale": 0.05,
+            "hidden_dropout": 0.1,
         },
+        optimizer="muon",
         learning_rate=2e-3,
-        epochs=12,
+        epochs=10,
         batch_size=64,
         averaging=0.999,
         max_grad_norm=1.0,
+        reproduction=Reproduction(flags="--mixed_precision bf16", lstm="", hub_name="bentrevett/multi30k"),
     )
-
-
-@recipe
-def multi30k() -> Recipe:
-    """English to German captions, one hour of one core that multiplies in bfloat16.
-
-    Residual branches start small and Muon takes the steps: attention is found sooner. Every layer has two windows.
-    """
-    windows = {"theta": [[4, 48], [4, 48]], "memory_channels": 160}
-    sooner = {"norm": "layer", "residual_initializer_scale": 0.05, "hidden_dropout": 0.1}
-    captions = _captions()
-    return replace(
-        captions, name="multi30k", architecture=captions.architecture | windows | sooner, optimizer="muon", epochs=10
-    )
-
-
-@recipe
-def multi30k_lstm() -> Recipe:
-    """The same for LSTMs."""
-    return _lstm(multi30k())
-
-
-@recipe
-def multi30k_lstm_plain() -> Recipe:
-    """Two layers of LSTM on either side and the same attention alone, with as many parameters as ``multi30k``.
-
-    So most published comparisons have it: no MLPs, no skips but attention's.
-    """
-    return replace(_lstm(_captions(), block_type="lmu", hidden_size=288), name="multi30k-lstm-plain")
 
 
 @recipe
 def evbnews() -> Recipe:
-    """English to Vietnamese news; the test is tst2012 of IWSLT'15, talks, with its Moses escapes undone.
+    """English to Vietnamese news, tested on the talks of tst2012: BLEU 14.5; its LSTM baseline 13.8. One seed each.
 
-    Three epochs are what an hour and a half holds, so batches are smaller and embeddings drop less than for captions.
+    Cost: 3774 s of one core in bfloat16, 5,566,080 parameters. The data is not on the Hub.
+    Source: EVBCorpus; the test is IWSLT'15's, its Moses escapes undone.
     """
+    captions = multi30k()
     return replace(
-        multi30k(),
+        captions,
         name="evbnews",
-        architecture=multi30k().architecture | {"embedding_dropout": 0.1},
+        architecture=captions.architecture | {"embedding_dropout": 0.1},
         data={
             "dataset_name": "evbnews-en-vi",
             "test_dataset": "iwslt15-en-vi",
@@ -101,23 +80,32 @@ def evbnews() -> Recipe:
         },
         epochs=3,
         batch_size=32,
+        reproduction=Reproduction(flags="--mixed_precision bf16", lstm=""),
     )
 
 
 @recipe
-def evbnews_lstm() -> Recipe:
-    """The same for LSTMs."""
-    return _lstm(evbnews())
-
-
-@recipe
 def dates() -> Recipe:
-    """Dates and quantities in two languages: what ``train_translation.py`` trains with nothing to download."""
-    return replace(
-        _captions(),
+    """Dates and quantities, English to German: ``train_translation.py``'s default. No record.
+
+    Cost: three minutes of one core, no download.
+    Source: made up here with Babel.
+    """
+    return Recipe(
         name="dates",
+        kind="translation",
         data={"source_lang": "en", "target_lang": "de", "vocab_size": 1000},
-        architecture=_captions().architecture | {"hidden_size": 128, "intermediate_size": 256, "hidden_dropout": 0.05},
+        architecture=TRANSLATOR
+        | {
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "theta": [4, 12],
+            "memory_channels": 96,
+            "hidden_dropout": 0.05,
+        },
+        learning_rate=2e-3,
         epochs=6,
+        batch_size=64,
         averaging=0.99,
+        max_grad_norm=1.0,
     )

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
-from ...configuration_lmu import LMUConfig
+from ..baselines import make_config
 
-SPLITS = ("train", "validation", "test")
 Gather = Callable[[Any], Any]
 
 
@@ -21,6 +20,10 @@ class Task(ABC):
 
     Attributes:
         name: what the data is called in a run record.
+        task: the Hub's word for what the models do that it trains.
+        problem_type: what their head predicts, as a config has it; None where the head leaves no choice.
+        dataset, dataset_config: the data set's name on the Hub and its configuration; None if it is not there.
+        example: an input to try a model on; None where any of its kind will do.
         splits: rows for each of ``SPLITS``.
         metric: the score that weights are chosen by, on validation.
         lower_is_better: whether a smaller score is a better one.
@@ -31,6 +34,11 @@ class Task(ABC):
     """
 
     name: str
+    task: str
+    problem_type: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    example: str | None = None
     auto_class: Any
     splits: dict[str, Any]
     metric: str
@@ -41,12 +49,17 @@ class Task(ABC):
 
     @property
     def smooths_labels(self) -> bool:
-        """Whether :meth:`loss` heeds a recipe's label smoothing."""
+        """Whether the loss of its models can be smoothed: that of classes and of translations can."""
         return False
 
     @abstractmethod
     def describe(self) -> dict:
         """What a run record says of the data: name, rows per split, and a fingerprint of them all."""
+
+    def source(self) -> dict[str, str]:
+        """What a run record says beside :meth:`describe`: the Hub's data set and its configuration, and an example."""
+        said = {"dataset": self.dataset, "dataset_config": self.dataset_config, "example": self.example}
+        return {name: value for name, value in said.items() if value is not None}
 
     @abstractmethod
     def config_fields(self) -> dict[str, Any]:
@@ -54,7 +67,7 @@ class Task(ABC):
 
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
-        return self.auto_class.from_config(LMUConfig(**{**self.config_fields(), **architecture}))
+        return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
 
     @abstractmethod
     def processor(self) -> Any:
@@ -100,21 +113,8 @@ class Task(ABC):
         return batch
 
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
-        """How many terms :meth:`loss` is the mean of: what a batch weighs beside others of its step."""
+        """How many terms the model's loss is the mean of: what a batch weighs beside others of its step."""
         return (inputs["labels"] != -100).sum()
-
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """What training makes small: by default the model's own loss.
-
-        Raises:
-            ValueError: labels are to be smoothed, and the model's own loss is not this task's to smooth.
-        """
-        if label_smoothing:
-            raise ValueError(
-                f"label_smoothing={label_smoothing} would be ignored: models for {self.name} compute their own loss; "
-                "those that smooth it take label_smoothing in their architecture"
-            )
-        return model(**inputs).loss
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

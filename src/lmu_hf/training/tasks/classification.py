@@ -3,44 +3,36 @@
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
+from ...data.labels import LabelledText
+from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
-from ..failures import TOKENIZER, loading
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
-from .labelled import LabelledText
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "deep_representations",
     "pooling",
     "pair_features",
-    "alignment_size",
+    "alignment",
     "head_hidden_size",
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
-    "ngram_dropout",
-    "vote_sizes",
-    "vote_buckets",
+    "label_smoothing",
+    "votes",
 )
 NO_VECTORS = (
     "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
@@ -68,6 +60,7 @@ class ClassificationTask(Task):
         ValueError: the options do not fit each other or the data.
     """
 
+    task = "text-classification"
     auto_class = AutoModelForSequenceClassification
     evaluation_batch = 128
     length_unit = "tokens"
@@ -91,6 +84,8 @@ class ClassificationTask(Task):
         if not 0 <= token_dropout < 1:
             raise ValueError(f"token_dropout must be a fraction in [0, 1), got {token_dropout}")
         self.rows, self.name = rows, rows.name
+        self.dataset, self.dataset_config = rows.dataset, rows.dataset_config
+        self.problem_type = "regression" if rows.labels is None else "single_label_classification"
         self.metrics, self.metric = rows.metrics, rows.metrics[0]
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
@@ -102,7 +97,7 @@ class ClassificationTask(Task):
         }
         # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
         self.splits = {split: part if split == "train" else by_length(part) for split, part in encoded.items()}
-        self.lengths = {split: _lengths(part) for split, part in self.splits.items()}
+        self.lengths = {split: lengths_of(part) for split, part in self.splits.items()}
 
     def _tokenizer(
         self, kind: TokenizerKind | PreTrainedTokenizerFast, vocab_size: int | None, lowercase: bool
@@ -154,17 +149,14 @@ class ClassificationTask(Task):
     def config_fields(self) -> dict[str, Any]:
         """The vocabulary, its special ids, the head and its labels."""
         tokenizer, labels = self.tokenizer, self.rows.labels
-        if labels is None:
-            labels, problem = ["score"], "regression"
-        else:
-            problem = "single_label_classification"
+        labels = labels or ["score"]
         return {
             "architectures": [f"LMUForSequence{'Pair' if self.rows.pairs else ''}Classification"],
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
-            "problem_type": problem,
+            "problem_type": self.problem_type,
             "id2label": dict(enumerate(labels)),
             "label2id": {label: number for number, label in enumerate(labels)},
             **({"output_size": 1} if self.single_output else {}),
@@ -235,21 +227,6 @@ class ClassificationTask(Task):
             for name, value in batch.items()
         }
 
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """Cross-entropy, smoothed; squared error where the label is a number, which is never smoothed.
-
-        Of a model whose parts learn each alone, the mean over its parts.
-        """
-        outputs = _outputs(model, inputs)
-        learners = getattr(outputs, "learners", None) or (outputs.logits,)
-        losses = [self._loss(logits.float(), inputs["labels"], label_smoothing) for logits in learners]
-        return torch.stack(losses).mean()
-
-    def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        if self.rows.labels is None:
-            return mse_loss(logits[:, 0], labels)
-        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
-
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
@@ -273,118 +250,11 @@ class ClassificationTask(Task):
         return self.tokenizer
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """A tokenizer by Hub name or from a folder.
-
-    Raises:
-        ValueError: it cannot be loaded, or cannot pad.
-    """
-    with loading("tokenizer", name, TOKENIZER):
-        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
-    if tokenizer.pad_token_id is None:
-        raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
-    return tokenizer
-
-
-def saved_labels(name: str) -> tuple[str, ...]:
-    """The classes of a saved classifier, in its order; none if it predicts numbers.
-
-    Raises:
-        InputError: its config cannot be read.
-    """
-    with loading("model", name):
-        config = AutoConfig.from_pretrained(name)
-    if config.problem_type == "regression":
-        return ()
-    return tuple(config.id2label[number] for number in range(config.num_labels))
-
-
-def tokenised(
-    what: str, rows: "Dataset", tokenizer: PreTrainedTokenizerFast, max_length: int, num_proc: int | None = None
-) -> "Dataset":
-    """Texts and pairs of texts as token ids beside their labels, kept on disk by `datasets` where the texts are.
-
-    Args:
-        what: what to call them in a complaint.
-        rows: with ``text``, perhaps ``text_pair``, and ``label``.
-        tokenizer: of the model that reads them.
-        max_length: tokens of a row beyond which its longer text is cut.
-        num_proc: processes that tokenise.
-
-    Raises:
-        ValueError: a text has no token.
-    """
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
-    backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
-    how = {"tokenizer": tokenizer, "max_length": max_length, "pairs": "text_pair" in rows.column_names}
-    encoded = rows.map(
-        encode_rows,
-        batched=True,
-        fn_kwargs=how,
-        remove_columns=[name for name in rows.column_names if name != "label"],
-        num_proc=num_proc,
-        desc=f"Tokenising {what}",
-    )
-    shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
-    if not shortest.all():
-        row = int((shortest == 0).argmax())
-        raise ValueError(
-            f"row {row} of {what} has a text without a token: drop such rows, or use a tokenizer that adds <bos>"
-        )
-    return encoded.remove_columns("shortest")
-
-
-def by_length(rows: "Dataset") -> "Dataset":
-    """Tokenised rows, the shortest first."""
-    return rows.select(np.argsort(_lengths(rows), kind="stable"))
-
-
-def _lengths(rows: "Dataset") -> np.ndarray:
-    return np.asarray(rows.with_format("numpy")["length"][:])
-
-
 def _texts(rows: LabelledText) -> Iterable[str]:
     """Every text of the training split, a thousand rows in memory at a time."""
     for batch in rows.splits["train"].iter(1000):
         yield from batch["text"]
         yield from batch.get("text_pair", ())
-
-
-def encode_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_length: int, pairs: bool) -> dict:
-    """Token ids of rows; of pairs apart, each as the tokenizer frames it in a row that holds both."""
-    texts = (batch["text"], batch["text_pair"]) if pairs else (batch["text"],)
-    encoding = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=pairs)
-    ids = encoding["input_ids"]
-    if not pairs:
-        lengths = [len(row) for row in ids]
-        return {"input_ids": ids, "length": lengths, "shortest": lengths}
-    first, second = (
-        [
-            [token for token, side in zip(*row, strict=True) if side == wanted]
-            for row in zip(ids, encoding["token_type_ids"], strict=True)
-        ]
-        for wanted in (0, 1)
-    )
-    sizes = [(len(one), len(other)) for one, other in zip(first, second, strict=True)]
-    return {
-        "input_ids": first,
-        "pair_input_ids": second,
-        "length": [max(size) for size in sizes],
-        "shortest": [min(size) for size in sizes],
-    }
-
-
-def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Rows as ``input_ids`` and ``attention_mask`` (b, n), those of pairs twice, and ``labels`` (b,)."""
-    batch: dict[str, Tensor] = {}
-    for prefix in ("", "pair_"):
-        if f"{prefix}input_ids" in rows[0]:
-            ids = [torch.tensor(row[f"{prefix}input_ids"]) for row in rows]
-            ones = [torch.ones_like(row) for row in ids]
-            batch[f"{prefix}input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
-            batch[f"{prefix}attention_mask"] = pad_sequence(ones, batch_first=True)
-    return {**batch, "labels": torch.tensor([row["label"] for row in rows], dtype=dtype)}
 
 
 def _digest(values: Tensor) -> str:

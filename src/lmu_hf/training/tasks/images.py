@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from ..augmentation import Augmentation
-from .base import SPLITS, Gather, Task
-from .sources import load_rows
+from ...data.augmentation import Augmentation
+from ...data.sources import SPLITS, hub_name, load_rows
+from .base import Gather, Task
 
 
 class ImageRows(Dataset):
@@ -57,6 +57,7 @@ class ImageTask(Task):
         mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std.
         augmentation: random deformations of training images, or None.
         permutation_seed: of the order in which pixels are read; None for raster order.
+        dataset: the set's name on the Hub; None if it is not there.
     """
 
     name: str
@@ -66,7 +67,10 @@ class ImageTask(Task):
     std: float
     augmentation: Augmentation | None = None
     permutation_seed: int | None = 0
+    dataset: str | None = None
     metric: str = field(default="accuracy", init=False)
+    task: str = field(default="image-classification", init=False)
+    problem_type: str | None = field(default="single_label_classification", init=False)
     auto_class: type = field(default=AutoModelForImageClassification, init=False)
 
     @property
@@ -98,8 +102,7 @@ class ImageTask(Task):
             "image_size": self.image_size,
             "id2label": dict(enumerate(self.labels)),
             "label2id": {label: number for number, label in enumerate(self.labels)},
-            "pixel_order": "raster" if self.permutation_seed is None else "permuted",
-            "permutation_seed": self.permutation_seed or 0,
+            "permutation_seed": self.permutation_seed,
         }
 
     def inputs(self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -109,11 +112,6 @@ class ImageTask(Task):
         if generator is not None and self.augmentation is not None:
             pixels = self.augmentation(pixels, generator)
         return {"pixel_values": (pixels - self.mean) / self.std, "labels": labels}
-
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """Cross-entropy, smoothed."""
-        logits = model(pixel_values=inputs["pixel_values"]).logits
-        return nn.functional.cross_entropy(logits.float(), inputs["labels"], label_smoothing=label_smoothing)
 
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
@@ -160,6 +158,7 @@ def mnist(name: str = "ylecun/mnist", data_dir: Path | None = None, validation_r
             "validation": ImageRows(train[0][-validation_rows:], train[1][-validation_rows:]),
             "test": ImageRows(*test),
         },
+        hub_name(name, data_dir),
     )
 
 
@@ -193,7 +192,7 @@ def digits(seed: int = 0) -> ImageTask:
     return _image_task("scikit-learn digits", {name: ImageRows(images[rows], labels[rows]) for name, rows in parts})
 
 
-def _image_task(name: str, splits: dict[str, ImageRows]) -> ImageTask:
+def _image_task(name: str, splits: dict[str, ImageRows], dataset: str | None = None) -> ImageTask:
     pixels = splits["train"].images.double() / 255
     return ImageTask(
         name,
@@ -201,4 +200,5 @@ def _image_task(name: str, splits: dict[str, ImageRows]) -> ImageTask:
         [str(digit) for digit in range(10)],
         mean=round(pixels.mean().item(), 4),
         std=round(pixels.std().item(), 4),
+        dataset=dataset,
     )

@@ -1,0 +1,22 @@
+"""The pages of the project that hold generated tables."""
+
+from pathlib import Path
+
+import headlines
+import speed
+import table
+
+
+def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
+    """Every page that holds tables, and its tables by the name between their markers.
+
+    Args:
+        project: the project's folder.
+        records: a folder of run folders and of what the benchmarks wrote.
+    """
+    results = project / "docs" / "results"
+    return {
+        project / "README.md": {"headlines": headlines.headline_table(table.read_records(records))},
+        results / "speed.md": speed.render(records),
+        **{results / page: tables for page, tables in table.render(records).items()},
+    }

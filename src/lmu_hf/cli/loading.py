@@ -1,0 +1,339 @@
+"""From a command's flags to the data that it trains or scores on: what the flags are, and a plan per kind of data.
+
+A plan says what is read before any of it is. Making it asks for every flag that matters to it, so that a flag which was
+given and which no plan asked for is refused and not ignored.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..data.labelled import GLUE_COLUMNS, glue, labelled_dataset, labelled_files, made_up, with_more
+from ..data.labels import Columns, LabelledText
+from ..data.sources import FORMATS
+from ..data.tokenised import load_tokenizer
+from ..data.word_vectors import Missing, load_word_vectors
+from ..training.recipes import Recipe
+from ..training.tasks.base import Task
+from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
+from ..training.tasks.images import ImageTask, digits, mnist
+from ..training.tasks.series import MackeyGlassTask
+from ..training.tasks.text import python_sources, text_dataset, text_files
+from ..training.tasks.translation import dates_and_quantities, parallel_dataset
+from .flags import COUNT, SEED, Flags, number
+
+
+def _seed_or_none(text: str) -> int | None:
+    return None if text.lower() == "none" else SEED(text)
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "task_name": {"choices": [*GLUE_COLUMNS, "mnli-mm"], "help": "task of GLUE to train on (default: none)"},
+    "dataset_name": {"help": "data set, by its name on the Hub or below --data_dir (default: the recipe's)"},
+    "dataset_config_name": {"help": "configuration of the data set (default: its only one)"},
+    "train_file": {"type": Path, "help": "file of training rows, in place of a data set (default: none)"},
+    "validation_file": {"type": Path, "help": "file of validation rows (default: held out of the training file)"},
+    "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
+    "extra_train_file": {
+        "type": Path,
+        "help": "file of more training rows, as label.py writes them; none is held out (default: none)",
+    },
+    "text_column": {"help": "column that holds the text (default: text)"},
+    "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
+    "label_column": {"help": "column that holds the label (default: label)"},
+    "max_length": {
+        "type": COUNT,
+        "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
+    },
+    "train_split": {"help": "split of the data set to train on; several joined by + (default: the recipe's, or train)"},
+    "validation_split": {"help": "split of the data set to choose weights by (default: the recipe's, or validation)"},
+    "validation_split_percentage": {
+        "type": number(float, above=0, below=100),
+        "help": "per cent of the training rows, drawn at random, to choose weights by (default: the validation split)",
+    },
+    "tokenizer_name": {
+        "help": "tokenizer, by its name on the Hub or its folder (default: one is trained on the training rows)"
+    },
+    "model_name_or_path": {
+        "help": "pre-trained model to fine-tune, with its tokenizer: its name on the Hub or its folder (default: none)"
+    },
+    "word_vectors": {
+        "type": Path,
+        "help": "file of word vectors that the embeddings start from (default: random embeddings)",
+    },
+    "freeze_word_vectors": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "leave the word vectors as they are in training (default: the recipe's)",
+    },
+    "preprocessing_num_workers": {"type": COUNT, "help": "processes that tokenise the rows (default: this one alone)"},
+    "validation_block": {
+        "type": COUNT,
+        "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
+    },
+    "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
+    "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
+    "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
+    "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
+    "series_seed": {"type": SEED, "default": 0, "help": "random seed of the made-up series (default: %(default)s)"},
+    "permutation_seed": {
+        "type": _seed_or_none,
+        "default": 0,
+        "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s)",
+    },
+}
+FILES = ("train_file", "validation_file", "test_file")
+SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
+COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}
+TEXT_FLAGS = (
+    *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
+    *("validation_split_percentage", "preprocessing_num_workers"),
+)
+SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
+KIND_FLAGS: dict[str, tuple[str, ...]] = {
+    "images": ("dataset_name", "permutation_seed"),
+    "characters": (*TEXT_FLAGS, *FILES),
+    "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
+    "series": ("horizon", "series_seed"),
+    "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
+    "classification": (
+        *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
+        *(
+            "text_column",
+            "text_pair_column",
+            "label_column",
+            "max_length",
+            "tokenizer_name",
+            "model_name_or_path",
+            "word_vectors",
+        ),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which data is to be read.
+
+    Args:
+        source: what it is called in a message.
+        make: reads it; of functions and their arguments alone, so that two plans can be compared.
+    """
+
+    source: str
+    make: partial
+
+
+def add_data_flags(parser: argparse.ArgumentParser, *kinds: str, without: tuple[str, ...] = ()) -> None:
+    """Flags that say which data of those kinds is read, each of them once."""
+    for flag in dict.fromkeys(flag for kind in kinds for flag in KIND_FLAGS[kind]):
+        if flag not in without:
+            parser.add_argument(f"--{flag}", **FLAGS[flag])
+
+
+def check_sources(args: argparse.Namespace) -> None:
+    """One source of rows at most, and no file for validation or test without one to train on.
+
+    Raises:
+        ValueError: the flags contradict each other; the message says which.
+    """
+    check_one_source(args)
+    if args.train_file is None and (args.validation_file or args.test_file):
+        raise ValueError("--validation_file and --test_file need a --train_file")
+
+
+def check_one_source(args: argparse.Namespace | Flags) -> None:
+    """Files, a data set, or a task of GLUE.
+
+    Raises:
+        ValueError: more than one of them is named.
+    """
+    given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
+    named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
+    if len(named) > 1:
+        raise ValueError(f"give only one of {' and '.join(f'--{flag}' for flag in named)}")
+
+
+def load_task(args: argparse.Namespace | Flags, recipe: Recipe) -> Task:
+    """The data of a recipe's kind that the flags, and behind them the recipe, ask for.
+
+    Raises:
+        ValueError: a flag is given that has no effect on this data, flags contradict each other, or the data will not
+            do; the message names the flag or the data.
+        FileNotFoundError: a folder or a file is not there.
+    """
+    flags = Flags.of(args)
+    plan = PLANS[recipe.kind](flags, recipe)
+    flags.refuse_unread(f"{recipe.name}, which reads {plan.source}")
+    return plan.make()
+
+
+def plan_images(flags: Flags, recipe: Recipe) -> Plan:
+    """Images to classify."""
+    how = {"augmentation": recipe.augmentation, "permutation_seed": flags.permutation_seed}
+    if recipe.name == "digits":
+        return Plan("scikit-learn's digits", partial(_image_task, partial(digits), **how))
+    name = flags.dataset_name or "ylecun/mnist"
+    return Plan(f"the data set {name}", partial(_image_task, partial(mnist, name, flags.data_dir), **how))
+
+
+def _image_task(make: Callable[[], ImageTask], **how: Any) -> ImageTask:
+    return replace(make(), **how)
+
+
+def plan_text(flags: Flags, recipe: Recipe) -> Plan:
+    """Running text."""
+    options = dict(recipe.data)
+    recipes_own = options.pop("dataset_name", None)
+    if flags.train_file is not None or flags.dataset_name not in (None, recipes_own):
+        options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
+    options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
+    if files := _files(flags):
+        return _plan_text_files(flags, files, options)
+    if (name := flags.dataset_name or recipes_own) is None:
+        return Plan("the standard library's sources", partial(python_sources, **options))
+    source = f"the data set {name}"
+    options |= flags.take(config="dataset_config_name", train_split="train_split", text_column="text_column")
+    if flags.validation_split_percentage is not None:
+        source += f", and validates by {flags.validation_split_percentage:g} % of its rows"
+        options["hold_out"] = flags.validation_split_percentage / 100
+    elif flags.validation_split is not None:
+        options = {**options, "hold_out": None, "validation_split": flags.validation_split}
+    return Plan(source, partial(text_dataset, name, flags.data_dir, **options))
+
+
+def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
+    source = "the files " + ", ".join(map(str, files.values()))
+    if next(iter(files.values())).suffix.lower() in FORMATS:
+        options |= flags.take(text_column="text_column")
+        if "validation" not in files and flags.validation_split_percentage is not None:
+            options["hold_out"] = flags.validation_split_percentage / 100
+    return Plan(source, partial(text_files, files, **options))
+
+
+def plan_series(flags: Flags, recipe: Recipe) -> Plan:
+    """Series to predict."""
+    make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
+    return Plan("series made up on the spot", make)
+
+
+def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
+    """Pairs of sentences to translate."""
+    options = dict(recipe.data)
+    recipes_own = options.pop("dataset_name", None)
+    options |= flags.take(source_lang="source_lang", target_lang="target_lang")
+    if flags.dataset_name not in (None, recipes_own):
+        options.pop("test_dataset", None)
+    if (name := flags.dataset_name or recipes_own) is None:
+        options |= flags.take(rows="rows")
+        return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
+    return Plan(f"the data set {name}", partial(parallel_dataset, name, flags.data_dir, **options))
+
+
+def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
+    """Sentences or pairs to classify, with the tokenizer and the word vectors that the flags name.
+
+    Raises:
+        ValueError: flags contradict each other, or word vectors are to be frozen that no flag names.
+    """
+    options = dict(recipe.data)
+    options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
+    named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
+    options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
+    options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
+    vectors = flags.word_vectors
+    _check_overrides(flags)
+    if options.get("freeze_word_vectors") and vectors is None:
+        raise ValueError(NO_VECTORS)
+    tokenizer = flags.tokenizer_name or flags.model_name_or_path
+    rows = plan_rows(flags, named)
+    make = partial(_classification_task, rows.make, flags.extra_train_file, vectors, tokenizer, **options)
+    return Plan(rows.source, make)
+
+
+def _check_overrides(flags: Flags) -> None:
+    """Refuse overrides of what another flag brings.
+
+    Raises:
+        ValueError: there is one; the message names both flags.
+    """
+    names = [text.partition("=")[0] for text in getattr(flags, "config_overrides", [])]
+    body = [name for name in names if name not in HEAD_FIELDS]
+    if flags.model_name_or_path is not None and body:
+        raise ValueError(f"--config_overrides {body[0]} has no effect on the body that --model_name_or_path brings")
+    if flags.word_vectors is not None and "embedding_size" in names:
+        raise ValueError("--config_overrides embedding_size has no effect beside --word_vectors, which set the width")
+
+
+def _classification_task(
+    rows: Callable[[], LabelledText],
+    extra_train_file: Path | None,
+    vectors: Path | None,
+    tokenizer_name: str | None,
+    **options: Any,
+) -> ClassificationTask:
+    if tokenizer_name is not None:
+        options["tokenizer"] = load_tokenizer(tokenizer_name)
+    labelled = rows()
+    if extra_train_file is not None:
+        labelled = with_more(labelled, extra_train_file)
+    task = ClassificationTask(labelled, **options)
+    if vectors is not None:
+        # A word that the file lacks adds nothing to a sum of frozen vectors.
+        missing: Missing = "zero" if task.freeze_word_vectors else "random"
+        task.word_vectors = load_word_vectors(vectors, task.tokenizer, missing)
+    return task
+
+
+def labelled_rows(args: argparse.Namespace | Flags, named: dict[str, Any]) -> LabelledText:
+    """The rows that the flags ask for; where they name none, those of the recipe; ``named`` as in :func:`plan_rows`."""
+    return plan_rows(Flags.of(args), named).make()
+
+
+def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
+    """The rows that the flags ask for; where they name none, those of the recipe.
+
+    Args:
+        flags: the flags. If they have ``labels``, a saved model's, these are the classes, whatever the rows hold.
+        named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
+            ``dataset_name`` are held out (``validation_block``).
+    """
+    check_one_source(flags)
+    labels = flags.take(labels="labels")
+    if files := _files(flags):
+        source = "the files " + ", ".join(map(str, files.values()))
+        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **labels))
+    if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
+        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **labels)
+        return Plan(f"the task {task_name} of GLUE", make)
+    if (name := flags.dataset_name or named["dataset_name"]) is not None:
+        own = named["validation_block"] if name == named["dataset_name"] else None
+        where = name, flags.data_dir, _columns(flags), flags.dataset_config_name
+        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, **labels)
+        return Plan(f"the data set {name}", make)
+    make = partial(made_up, named["made_up"] or "opinions", **flags.take(rows="rows"))
+    return Plan("made-up sentences", make)
+
+
+def _columns(flags: Flags) -> Columns | None:
+    given = flags.take(**COLUMNS)
+    return Columns(**given) if given else None
+
+
+def _files(flags: Flags) -> dict[str, Path]:
+    """The file of each split that has one."""
+    files = {"train": flags.train_file, "validation": flags.validation_file, "test": flags.test_file}
+    return {split: path for split, path in files.items() if path is not None}
+
+
+PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
+    "images": plan_images,
+    "characters": plan_text,
+    "pretraining": plan_text,
+    "series": plan_series,
+    "translation": plan_translation,
+    "classification": plan_classification,
+}

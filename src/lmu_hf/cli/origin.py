@@ -1,0 +1,96 @@
+"""Where a run's rows came from: noted in its folder, so that its model is scored on them and on no others.
+
+``data.json`` holds the flags that named the rows, files by their whole paths. It stays on this machine: neither a
+record nor a push holds it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import explained
+from ..common.record import RunRecord
+from ..common.staging import write_text
+from ..data.tokenised import LONGEST, load_tokenizer, saved_labels
+from ..training.recipes import Recipe
+from ..training.tasks.base import Task
+from .flags import Flags
+from .loading import FILES, FLAGS, SOURCES
+
+NAME = "data.json"
+OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows
+PATHS = (*FILES, "extra_train_file", "data_dir")
+
+
+def write_origin(folder: Path, flags: Flags) -> None:
+    """Note in a run folder the data flags that mattered to its rows."""
+    names = sorted((flags.read & {*FLAGS, "data_dir"}) - set(OF_TRAINING))
+    said = {name: getattr(flags, name) for name in names}
+    said |= {name: str(said[name].absolute()) for name in PATHS if said.get(name) is not None}
+    write_text(folder / NAME, json.dumps(said, indent=2) + "\n")
+
+
+def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: Path) -> bool:
+    """Fill in what a run folder remembers of its data flags; whether the rows are then to be those of the run.
+
+    A flag that was given stays as it is. If one of them names other rows, columns alone are filled in.
+
+    Args:
+        args: parsed flags, with ``given``.
+        record: the run's, if it has finished and is the one whose data is asked for.
+        folder: the run folder.
+
+    Raises:
+        InputError: ``data.json`` is none of ours.
+    """
+    if record is None:
+        return False
+    said: dict[str, Any] = {}
+    if (path := folder / NAME).is_file():
+        with explained(f"{path} cannot be read"):
+            said = dict(json.loads(path.read_text(encoding="utf-8")))
+    others = not args.given.isdisjoint(SOURCES)
+    for name, value in said.items():
+        if name in vars(args) and name not in args.given and (not others or name.endswith("_column")):
+            setattr(args, name, Path(value) if name in PATHS and value is not None else value)
+    return not others
+
+
+def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> None:
+    """Read text with the saved tokenizer, cut where it cuts, and look for the classes that the model has.
+
+    Args:
+        args: parsed flags, with ``given``; what these say of tokenizer and length stays as it is.
+        recipe: of the data's kind.
+        name: the saved model's folder, or its name on the Hub.
+    """
+    if recipe.kind in ("characters", "pretraining"):
+        args.saved = name
+    if recipe.kind != "classification":
+        return
+    if "tokenizer_name" not in args.given:
+        args.tokenizer_name = name
+    longest = load_tokenizer(args.tokenizer_name).model_max_length
+    if "max_length" not in args.given and longest < LONGEST:
+        args.max_length = longest
+    args.labels = saved_labels(name)
+
+
+def check_rows(record: RunRecord, folder: Path, task: Task) -> None:
+    """Refuse to score a run's model on other rows than the run's, where no flag asks for others.
+
+    Raises:
+        ValueError: they differ, by every character.
+    """
+    there, here = record.data, task.describe()
+    if there.get("fingerprint") != here["fingerprint"]:
+        found = (
+            f"the rows of {here['name']} are no longer the same"
+            if there.get("name") == here["name"]
+            else (f"what would be read is {here['name']}")
+        )
+        raise ValueError(
+            f"{folder} was trained on {there.get('name')}, and {found}: name the rows to score on by --train_file, "
+            "--test_file, --dataset_name or --task_name"
+        )

@@ -1,0 +1,228 @@
+"""What the training scripts share: flags named as in transformers' example scripts, and what a run ends with."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from transformers import PreTrainedModel
+
+from ..common.errors import InputError, check_folder, is_expected, one_line
+from ..common.figures import learning_curve
+from ..common.lock import owned
+from ..common.record import RunRecord
+from ..configuration_lmu import LMUConfig
+from ..configuration_lstm import OF_MEMORIES
+from ..training.finished import is_complete
+from ..training.loop import train
+from ..training.processes import on_main
+from ..training.recipes import Recipe, get_recipe
+from ..training.signals import Interrupted
+from ..training.tasks.base import Task
+from .flags import Flags
+from .launch import check_processes, typed_command
+from .origin import write_origin
+from .training_flags import RECIPE_FLAGS
+
+# Entries of a recipe's data that flags of pretrain_lm.py replace.
+DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
+
+
+def run(
+    args: argparse.Namespace,
+    load_task: Callable[[Flags, Recipe], Task],
+    run_name: str = "",
+    make_model: Callable[[Task, Recipe], PreTrainedModel] | None = None,
+) -> RunRecord:
+    """Load the data, train, draw the learning curve, and print the result.
+
+    Args:
+        args: as :func:`training_parser` parsed them.
+        load_task: the rows that a recipe trains on.
+        run_name: what tells this run from others of its recipe, beside the seed.
+        make_model: the model to train, if it is not a fresh one of the recipe's architecture.
+
+    Raises:
+        ValueError: flags contradict each other or the data, or the data will not do; the message says which.
+        OSError: a file cannot be read or written, or a run stands in the way.
+        FloatingPointError: the run has diverged.
+        SystemExit: the process was told to end.
+    """
+    check_processes()
+    flags = Flags(args)
+    check_contradictions(args)
+    recipe = asked_recipe(flags)
+    how = asked_running(flags)
+    seed: int = flags.seed
+    folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    check_folder(folder, "output_dir")
+    if flags.quiet:
+        _hide_progress_of_datasets()
+    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
+        task = load_task(flags, recipe)
+    _check_overrides(flags.config_overrides, task)
+    if flags.label_smoothing_factor and not task.smooths_labels:
+        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
+    set_seed(seed)
+    model = _model(flags, recipe, task, make_model)
+    complete = bool(how["resume"]) and is_complete(folder)
+
+    def leave_pictures() -> None:
+        learning_curve(folder, folder / "figures" / "learning_curve.png")
+        write_origin(folder, flags)
+
+    with _interruptions_told(), ExitStack() as held:
+        if not complete:
+            on_main(lambda: held.enter_context(owned(folder)))
+        record = train(model, recipe, task, seed, folder, **how)
+        if not complete:
+            on_main(leave_pictures)
+    _tell(folder, record, "is complete already; " if complete else "")
+    PartialState().destroy_process_group()
+    return record
+
+
+@contextmanager
+def _interruptions_told() -> Iterator[None]:
+    """Say what a run that is interrupted has saved, and how it goes on."""
+    try:
+        yield
+    except Interrupted as interruption:
+        _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
+        raise
+    except KeyboardInterrupt:  # before the first step, or for the second time
+        _say("interrupted at once: nothing was saved but the checkpoints that are there")
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _model(
+    flags: Flags, recipe: Recipe, task: Task, make_model: Callable[[Task, Recipe], PreTrainedModel] | None
+) -> PreTrainedModel:
+    """The model to train; what is wrong with overridden fields is said of their flag."""
+    try:
+        return task.make_model(recipe.architecture) if make_model is None else make_model(task, recipe)
+    except Exception as error:
+        if not flags.config_overrides or not is_expected(error):
+            raise
+        raise InputError(f"--config_overrides {' '.join(flags.config_overrides)}: {one_line(error)}") from error
+
+
+def _say(text: str) -> None:
+    if PartialState().is_main_process:
+        print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
+
+
+def _hide_progress_of_datasets() -> None:
+    from datasets import disable_progress_bars  # a second's import, which not every task needs
+
+    disable_progress_bars()
+
+
+def check_contradictions(args: argparse.Namespace) -> None:
+    """Refuse flags of which one would keep another from being heard.
+
+    Raises:
+        ValueError: there are such flags; the message names both.
+    """
+    if args.num_train_epochs is not None and args.max_train_steps is not None:
+        raise ValueError("give only one of --num_train_epochs and --max_train_steps")
+    if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
+        raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
+
+
+def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
+    """The recipe that the flags name, with what other flags change of it.
+
+    Raises:
+        ValueError: a flag would change nothing, or an override is not of the form FIELD=VALUE or no such field.
+    """
+    flags = Flags.of(args)
+    changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
+    recipe = get_recipe(flags.recipe, **changes)
+    if flags.baseline is not None:
+        recipe = recipe.baseline(flags.baseline)
+    if changes["epochs"] is not None:  # a recipe that counts steps would not count epochs
+        recipe = replace(recipe, max_steps=changes["max_steps"])
+    if recipe.schedule == "constant" and flags.warmup_ratio:
+        raise ValueError(
+            "--warmup_ratio has no effect on a constant schedule: give --lr_scheduler_type constant_with_warmup"
+        )
+    overrides = dict(map(_override, flags.config_overrides))
+    architecture = recipe.architecture | overrides
+    if "model_type" in architecture and (ignored := [name for name in OF_MEMORIES if name in overrides]):
+        raise ValueError(f"--config_overrides {ignored[0]} has no effect on an LSTM, which has no Legendre memory")
+    data = recipe.data | flags.take(**DATA_FLAGS)
+    return replace(recipe, architecture=architecture, data=data)
+
+
+def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
+    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for.
+
+    Raises:
+        ValueError: a flag's value is none that it takes, or two contradict each other.
+    """
+    args = Flags.of(args)
+    every = args.checkpointing_steps
+    if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
+        raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {every!r}")
+    resume: bool | Path = args.resume_from_checkpoint is not None
+    if resume and args.resume_from_checkpoint != "auto":
+        resume = Path(args.resume_from_checkpoint)
+    return {
+        "quiet": args.quiet,
+        "read_test": not args.skip_test,
+        "resume": resume,
+        "overwrite": args.overwrite_output_dir,
+        "checkpointing_steps": every,
+        "checkpoints": args.save_total_limit,
+        "workers": args.dataloader_num_workers,
+        "report_to": args.report_to,
+        "mixed_precision": args.mixed_precision,
+    }
+
+
+def _override(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ValueError(f"--config_overrides takes FIELD=VALUE, got {text!r}")
+    if name not in LMUConfig.__annotations__:
+        near = get_close_matches(name, LMUConfig.__annotations__, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"--config_overrides: LMUConfig has no field {name!r}{meant}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:  # a bare word
+        return name, value
+
+
+def _check_overrides(overrides: list[str], task: Task) -> None:
+    decided = task.config_fields()
+    for name, _ in map(_override, overrides):
+        if name in decided:
+            raise ValueError(f"--config_overrides {name} has no effect: the data of {task.name} decides it")
+
+
+def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
+    if PartialState().is_main_process:
+        size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        print(f"{folder}: {more}{summary(record)}; {size}")
+    return record
+
+
+def summary(record: RunRecord) -> str:
+    """A run's scores in one line."""
+    if record.metric == "accuracy":
+        return ", ".join(f"{split} {100 * scores['accuracy']:.2f} %" for split, scores in record.metrics.items())
+    return ", ".join(
+        f"{split} {name.replace('_', ' ')} {score:.3f}"
+        for split, scores in record.metrics.items()
+        for name, score in scores.items()
+    )

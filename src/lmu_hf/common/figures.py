@@ -1,0 +1,114 @@
+"""Pictures of a run and of a memory, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+
+from ..memory import memory_chunked
+from ..statespace import LegendreSystem, decode_past
+from .record import MetricsLog, RunRecord
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
+
+INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
+
+
+def learning_curve(run: Path, path: Path) -> Path:
+    """Training loss, and the validation score that weights are chosen by, from a run folder's log."""
+    rows, record = MetricsLog.read(run), RunRecord.read(run)
+    epochs = [row["epoch"] for row in rows]
+    scores = [row[f"validation_{record.metric}"] for row in rows]
+    with plt.rc_context(STYLE):
+        figure, loss_axis = plt.subplots(figsize=(7, 4))
+        score_axis = loss_axis.twinx()
+        loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
+        loss_axis.set(xlabel="epoch", ylabel="training loss")
+        loss_axis.yaxis.label.set_color(INK)
+        if record.metric == "accuracy":
+            # An error of nothing has no logarithm: it is drawn as half of one wrong answer.
+            least = 50 / record.data["rows"]["validation"]
+            scores = [max(100 * (1 - score), least) for score in scores]
+            score_axis.set_yscale("log")
+            score_axis.yaxis.set_major_formatter("{x:g}")
+            score_axis.yaxis.set_minor_formatter(NullFormatter())
+        score_axis.plot(epochs, scores, color=ACCENT, linewidth=2)
+        axis_label, best = _score_words(record)
+        score_axis.set_ylabel(axis_label, color=ACCENT, parse_math=False)
+        score_axis.spines["right"].set_visible(True)
+        score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
+        model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
+        loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10, parse_math=False)
+        return save(figure, path)
+
+
+def _score_words(record: RunRecord) -> tuple[str, str]:
+    """What stands on the score's axis, and what is said of the best score in the title."""
+    score = record.metrics["validation"][record.metric]
+    if record.metric == "accuracy":
+        return "validation error, %", f"validation accuracy {100 * score:.2f} %"
+    name = {"bleu": "BLEU"}.get(record.metric, record.metric.replace("_", " "))
+    return f"validation {name}", f"validation {name} {score:.3g}"
+
+
+def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], path: Path) -> Path:
+    """A signal (n,), and at some moments what the memory still knows of it beside the true past."""
+    m, _ = memory_chunked(signal.double()[None, :, None], system)
+    delays = torch.arange(0.5, system.theta, 1.0, dtype=torch.float64)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(len(moments), 1, figsize=(8, 1.9 * len(moments) + 0.6), sharex=True, sharey=True)
+        for axis, moment in zip(axes, moments, strict=True):
+            decoded = decode_past(m[0, moment, 0], system, delays)
+            times = moment - delays + 0.5
+            past = signal[(moment - delays + 0.5).round().long().clamp(min=0)]
+            error = (decoded - past).square().mean().sqrt() / signal.double().std()
+            axis.plot(signal, color=FAINT, linewidth=1, label="signal")
+            axis.axvspan(moment - system.theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
+            axis.plot(times, decoded, color=ACCENT, linewidth=1.4, label=f"decoded from {system.order} numbers")
+            axis.set_title(f"step {moment}: error {error:.1%} of the signal's deviation", loc="left", fontsize=9)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False, fontsize=9)
+        axes[-1].set_xlabel("time step")
+        figure.suptitle(
+            f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
+        )
+        return save(figure, path)
+
+
+def example_digit(side: int, path: Path) -> Path:
+    """A handwritten digit out of scikit-learn's own, as a grey picture of so many pixels a side."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    image = Image.fromarray((load_digits().images[0] * (255 / 16)).round().astype("uint8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A border as wide as MNIST's; eight pixels or fewer leave no room for one.
+    inside = side if side <= 8 else round(side * 20 / 28)
+    canvas = Image.new("L", (side, side))
+    canvas.paste(image.resize((inside, inside), Image.Resampling.BICUBIC), ((side - inside) // 2,) * 2)
+    canvas.save(path)
+    return path
+
+
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "font.size": 10,
+}
+
+
+def save(figure, path: Path) -> Path:
+    """Write a picture, and let go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path

@@ -1,0 +1,124 @@
+"""Texts and pairs of texts as token ids: with which tokenizer, cut where, and padded into batches."""
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+
+from ..common.errors import TOKENIZER, loading
+
+if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
+    from datasets import Dataset
+
+LONGEST = 10**9  # a tokenizer that cuts nothing says more than this
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """A tokenizer by Hub name or from a folder.
+
+    Raises:
+        ValueError: it cannot be loaded, or cannot pad.
+    """
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(name))
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
+    return tokenizer
+
+
+def saved_labels(name: str) -> tuple[str, ...]:
+    """The classes of a saved classifier, in its order; none if it predicts numbers.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
+    with loading("model", name):
+        config = AutoConfig.from_pretrained(name)
+    if config.problem_type == "regression":
+        return ()
+    return tuple(config.id2label[number] for number in range(config.num_labels))
+
+
+def tokenised(
+    what: str, rows: "Dataset", tokenizer: PreTrainedTokenizerFast, max_length: int, num_proc: int | None = None
+) -> "Dataset":
+    """Texts and pairs of texts as token ids beside their labels, kept on disk by `datasets` where the texts are.
+
+    Args:
+        what: what to call them in a complaint.
+        rows: with ``text``, perhaps ``text_pair``, and ``label``.
+        tokenizer: of the model that reads them.
+        max_length: tokens of a row beyond which its longer text is cut.
+        num_proc: processes that tokenise.
+
+    Raises:
+        ValueError: a text has no token.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
+    backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
+    how = {"tokenizer": tokenizer, "max_length": max_length, "pairs": "text_pair" in rows.column_names}
+    encoded = rows.map(
+        encode_rows,
+        batched=True,
+        fn_kwargs=how,
+        remove_columns=[name for name in rows.column_names if name != "label"],
+        num_proc=num_proc,
+        desc=f"Tokenising {what}",
+    )
+    shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
+    if not shortest.all():
+        row = int((shortest == 0).argmax())
+        raise ValueError(
+            f"row {row} of {what} has a text without a token: drop such rows, or use a tokenizer that adds <bos>"
+        )
+    return encoded.remove_columns("shortest")
+
+
+def by_length(rows: "Dataset") -> "Dataset":
+    """Tokenised rows, the shortest first."""
+    return rows.select(np.argsort(lengths_of(rows), kind="stable"))
+
+
+def lengths_of(rows: "Dataset") -> np.ndarray:
+    """How many tokens each row has, of a pair its longer text."""
+    return np.asarray(rows.with_format("numpy")["length"][:])
+
+
+def encode_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_length: int, pairs: bool) -> dict:
+    """Token ids of rows; of pairs apart, each as the tokenizer frames it in a row that holds both."""
+    texts = (batch["text"], batch["text_pair"]) if pairs else (batch["text"],)
+    encoding = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=pairs)
+    ids = encoding["input_ids"]
+    if not pairs:
+        lengths = [len(row) for row in ids]
+        return {"input_ids": ids, "length": lengths, "shortest": lengths}
+    first, second = (
+        [
+            [token for token, side in zip(*row, strict=True) if side == wanted]
+            for row in zip(ids, encoding["token_type_ids"], strict=True)
+        ]
+        for wanted in (0, 1)
+    )
+    sizes = [(len(one), len(other)) for one, other in zip(first, second, strict=True)]
+    return {
+        "input_ids": first,
+        "pair_input_ids": second,
+        "length": [max(size) for size in sizes],
+        "shortest": [min(size) for size in sizes],
+    }
+
+
+def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Rows as ``input_ids`` and ``attention_mask`` (b, n), those of pairs twice, and ``labels`` (b,)."""
+    batch: dict[str, Tensor] = {}
+    for prefix in ("", "pair_"):
+        if f"{prefix}input_ids" in rows[0]:
+            ids = [torch.tensor(row[f"{prefix}input_ids"]) for row in rows]
+            ones = [torch.ones_like(row) for row in ids]
+            batch[f"{prefix}input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
+            batch[f"{prefix}attention_mask"] = pad_sequence(ones, batch_first=True)
+    return {**batch, "labels": torch.tensor([row["label"] for row in rows], dtype=dtype)}

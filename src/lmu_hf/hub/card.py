@@ -1,0 +1,341 @@
+"""A run record becomes a model card: every number in it comes from ``run.json`` files and from nowhere else."""
+
+import json
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..common.record import RunRecord
+from .caveats import caveats_of, remembers_nothing
+from .kinds import dataset_of, example_of, kind_of
+from .markup import block, code, one_line, table, text
+from .records import own_record, readable_records
+
+TEMPLATES = Path(__file__).parent / "templates"
+METRIC_NAMES = {
+    "accuracy": "accuracy, %",
+    "f1": "F1, %",
+    "matthews_correlation": "Matthews correlation",
+    "bleu": "BLEU",
+    "bits_per_character": "bits per character",
+    "nrmse": "NRMSE",
+    "loss": "loss per token, nats",
+}
+SHOWN_OF_THE_SETTING = ("data", "augmentation")  # these are dictionaries, and in run.json
+
+
+@dataclass
+class Shown:
+    """A run and what is shown beside it.
+
+    Args:
+        record: of the run whose weights the card speaks of.
+        seeds: records of the same training under other seeds.
+        baselines: records of the recipe's baselines on the same data.
+        history: records of what the repository held before, the oldest first.
+    """
+
+    record: RunRecord
+    seeds: Sequence[RunRecord] = ()
+    baselines: Sequence[RunRecord] = ()
+    history: Sequence[RunRecord] = ()
+    group: list[RunRecord] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.group = sorted([self.record, *self.seeds], key=lambda record: record.seed)
+
+    @classmethod
+    def beside(cls, run: Path, history: Sequence[RunRecord] = ()) -> "Shown":
+        """A run folder with whatever its neighbours say of the same training and of its baseline.
+
+        Raises:
+            FileNotFoundError: the run has not finished.
+            ValueError: its record cannot be read, or is none. A neighbour's that cannot be read is left out.
+        """
+        record = own_record(run)
+        others = [other for folder, other in readable_records(run.parent) if folder != run]
+        seeds = [other for other in others if training_of(other) == training_of(record) and other.seed != record.seed]
+        return cls(record, seeds, [other for other in others if _is_baseline(other, record)], history)
+
+
+def training_of(record: RunRecord) -> str:
+    """Everything that decides a training but its seed."""
+    return json.dumps(
+        [record.recipe, record.data, record.hyperparameters, record.architecture], sort_keys=True, default=str
+    )
+
+
+def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
+    """A baseline that was trained for this very recipe, on the same rows in the same order of pixels."""
+    same_order = other.architecture.get("permutation_seed") == record.architecture.get("permutation_seed")
+    return (
+        other.baseline_of == record.recipe
+        and other.data.get("fingerprint") == record.data.get("fingerprint")
+        and same_order
+    )
+
+
+def model_name(run: Path) -> str:
+    """What a run folder's model is called, whatever its seed."""
+    return "lmu-" + (slug(re.sub(r"-seed\d+$", "", run.name), keep="_.") or "model")
+
+
+def slug(words: str, keep: str = "") -> str:
+    """Words as a part of a name on the Hub: letters, digits and single hyphens."""
+    plain = re.sub(rf"[^A-Za-z0-9{re.escape(keep)}]+|\.\.+|--+", "-", words).strip("-.")
+    return (plain if keep else plain.lower())[:80]
+
+
+def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
+    """The card.
+
+    Args:
+        shown: the run, and what stands beside it.
+        name: of the model.
+        repo_id: where it can be loaded from; ``org/<name>`` if that is not known yet.
+    """
+    record, repo_id = shown.record, repo_id or f"org/{name}"
+    kind = kind_of(record)
+    return ModelCard.from_template(
+        metadata(record, name, repo_id),
+        template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
+        name=text(name),
+        is_baseline=record.baseline is not None,
+        remembers_nothing=remembers_nothing(record),
+        recipe=code(record.recipe),
+        command=block(one_line(record.command)),
+        reads=kind.reads(record),
+        parameters=_total(record),
+        usage=_usage(record, repo_id),
+        results=results_table(shown),
+        how_scored=_how_scored(shown),
+        caveats=caveats_of(record),
+        history=history_table(shown.history) if shown.history else "",
+        training=_training(record),
+        architecture=_architecture(record),
+        limits=kind.limits,
+    )
+
+
+def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
+    """The card's head: licence, task, data, model-index and widget examples."""
+    record = _flat(record)
+    kind, (dataset, _, _) = kind_of(record), dataset_of(record)
+    more: dict[str, Any] = {} if dataset is None else {"datasets": [dataset]}
+    if "languages" in record.data:
+        more["language"] = record.data["languages"]
+    widget = _widget(record, repo_id)
+    if widget:
+        more["widget"] = widget
+    return ModelCardData(
+        model_name=name,
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag=kind.pipeline_tag,
+        tags=["lmu", "legendre-memory-unit", *([record.baseline] if record.baseline else [])],
+        metrics=sorted({metric for scores in record.metrics.values() for metric in scores} - {"loss"}),
+        eval_results=eval_results(record),
+        **more,
+    )
+
+
+def _flat(record: RunRecord) -> RunRecord:
+    """A record whose texts may stand in YAML, which quotes them itself."""
+    return RunRecord(**one_line(asdict(record)))
+
+
+def eval_results(record: RunRecord) -> list[EvalResult]:
+    """One entry of the model-index for every score of every split, as it was recorded."""
+    dataset, words, config = dataset_of(record)
+    return [
+        EvalResult(
+            task_type=kind_of(record).pipeline_tag,
+            dataset_type=dataset or slug(words) or "own",
+            dataset_name=words,
+            dataset_config=config,
+            dataset_split=_split_of(record, split),
+            metric_type=metric,
+            metric_name=METRIC_NAMES.get(metric, metric.replace("_", " ")).removesuffix(", %"),
+            metric_value=value,
+            metric_config=record.scorer or None,
+        )
+        for split, scores in record.metrics.items()
+        for metric, value in scores.items()
+        if metric != "loss"
+    ]
+
+
+def leaderboard_entries(record: RunRecord, repo_id: str) -> list[EvalResultEntry]:
+    """What ``.eval_results/`` says: the best split's scores, if the data set has a place on the Hub."""
+    record = _flat(record)
+    dataset, _, config = dataset_of(record)
+    if dataset is None:
+        return []
+    split = "test" if "test" in record.metrics else "validation"
+    notes = "; ".join(filter(None, [f"split {_split_of(record, split)}", record.metric, record.scorer]))
+    return [
+        EvalResultEntry(
+            dataset_id=dataset,
+            task_id=config or "default",
+            value=record.metrics[split][record.metric],
+            source_url=f"https://huggingface.co/{repo_id}/blob/main/run.json",
+            source_name="run record",
+            notes=notes,
+        )
+    ]
+
+
+def results_table(shown: Shown) -> str:
+    """This model's scores, those of other seeds of the same training, and the baseline's."""
+    record = shown.record
+    baselines: dict[str, list[RunRecord]] = {}
+    for other in shown.baselines:
+        baselines.setdefault(other.recipe, []).append(other)
+    header = ["split", "score", f"this model (seed {record.seed})"]
+    header += [f"seeds {', '.join(str(run.seed) for run in shown.group)}: mean (range)"] if shown.seeds else []
+    header += [
+        f"{str(group[0].baseline).upper()} ({code(recipe)}), {_total(group[0])} parameters"
+        for recipe, group in baselines.items()
+    ]
+    rows = []
+    for split, scores in record.metrics.items():
+        for metric, value in scores.items():
+            row = [text(split), text(METRIC_NAMES.get(metric, metric.replace("_", " "))), show(metric, value)]
+            row += [_spread(shown.group, split, metric)] if shown.seeds else []
+            row += [_spread(group, split, metric) for group in baselines.values()]
+            rows.append(row)
+    return table(header, rows)
+
+
+def _total(record: RunRecord) -> str:
+    return f"{record.parameters['total']:,}"
+
+
+def history_table(history: Sequence[RunRecord]) -> str:
+    """The scores of earlier pushes, the oldest first."""
+    rows = []
+    for record in history:
+        metric = METRIC_NAMES.get(record.metric, record.metric.replace("_", " "))
+        scores = [
+            f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
+            for split, values in record.metrics.items()
+        ]
+        data = text(record.data["name"])
+        rows.append([code(record.recipe), str(record.seed), data, _total(record), "; ".join(scores)])
+    return table(["recipe", "seed", "data", "parameters", "scores"], rows)
+
+
+def show(metric: str, value: float) -> str:
+    """A score as a reader expects it."""
+    if METRIC_NAMES.get(metric, "").endswith("%"):
+        return f"{100 * value:.2f}"
+    return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def _spread(group: Sequence[RunRecord], split: str, metric: str) -> str:
+    values = [record.metrics[split][metric] for record in group if metric in record.metrics.get(split, {})]
+    if not values:
+        return ""
+    several = f" ({show(metric, min(values))} to {show(metric, max(values))})" if len(values) > 1 else ""
+    return f"{show(metric, statistics.mean(values))}{several}"
+
+
+def _split_of(record: RunRecord, split: str) -> str:
+    """What the data set itself calls a split, where the record knows."""
+    return record.data.get("splits", {}).get(split, split)
+
+
+def _how_scored(shown: Shown) -> str:
+    record = shown.record
+    name = METRIC_NAMES.get(record.metric, record.metric.replace("_", " ")).removesuffix(", %")
+    parts = [f"Weights are those with the best validation {text(name)} on the way."]
+    if "test" in record.metrics:
+        parts.append("The test split was read once, at the end.")
+    if record.scorer:
+        parts.append(f"Scorer: {code(record.scorer)}.")
+    for split in record.metrics:
+        if (whose := _split_of(record, split)) != split:
+            parts.append(f"What is {text(split)} here is, in the data set's own terms, {text(whose)}.")
+    if shown.baselines:
+        recipes = list(dict.fromkeys(code(record.recipe) for record in shown.baselines))
+        several = "The baselines are" if len(recipes) > 1 else "The baseline is"
+        parts.append(f"{several} {' and '.join(recipes)}, trained on the same rows.")
+    return " ".join(parts)
+
+
+def _training(record: RunRecord) -> str:
+    """Where, how long and on what, as a list."""
+    rows = ", ".join(f"{count:,} {text(split)}" for split, count in record.data.get("rows", {}).items())
+    settings = {
+        name: value
+        for name, value in record.hyperparameters.items()
+        if name not in SHOWN_OF_THE_SETTING and value is not None
+    }
+    memory = record.peak_memory_bytes / 2**20
+    threads, processes = record.hardware["threads"], record.processes
+    on = record.hardware.get("accelerator") or f"{threads} thread{'s' * (threads > 1)} of {record.hardware['machine']}"
+    precision = "" if record.mixed_precision == "no" else f", products in {text(record.mixed_precision)}"
+    versions = ", ".join(text(f"{name} {number}") for name, number in record.versions.items())
+    lines = [
+        f"Data: {text(record.data['name'])} ({rows}; fingerprint {code(record.data.get('fingerprint', 'none'))})",
+        "Setting: " + ", ".join(code(f"{name}={value}") for name, value in settings.items()),
+    ]
+    if kind_of(record).name == "image-classification":
+        lines.append(f"Deformed training images: {'yes' if record.hyperparameters.get('augmentation') else 'no'}")
+    lines += [
+        f"{record.steps:,} steps in {record.wall_seconds:,.0f} seconds, {processes} process{'es' * (processes > 1)}, "
+        f"{text(on)}{precision}; at most {memory:,.0f} MiB. Best after epoch {record.best_epoch:g}",
+        f"Seed {record.seed}; code at commit {code(record.commit)}; {versions}",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _architecture(record: RunRecord) -> str:
+    counts = ", ".join(f"{text(name)} {count:,}" for name, count in record.parameters.items())
+    fields = block(json.dumps(record.architecture, indent=2), "json")
+    return f"Parameters: {counts}. Where its `LMUConfig` differs from the defaults:\n\n{fields}"
+
+
+def _usage(record: RunRecord, repo_id: str) -> str:
+    example = example_of(record)
+    quoted = json.dumps(example) if isinstance(example, str) else [json.dumps(text) for text in example]
+    # The text is Markdown and Python, not HTML: nothing is to be escaped.
+    environment = Environment(loader=FileSystemLoader(TEMPLATES / "usage"), undefined=StrictUndefined, autoescape=False)
+    return environment.get_template(f"{kind_of(record).name}.md").render(repo_id=repo_id, example=quoted).strip()
+
+
+def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
+    example, name = example_of(record), kind_of(record).name
+    if name == "image-classification":
+        picture = f"https://huggingface.co/{repo_id}/resolve/main/figures/example.png"
+        return [{"src": picture, "example_title": "A handwritten digit"}]
+    if name == "time-series-forecasting":
+        return []
+    return [{"text": example if isinstance(example, str) else " ".join(example), "example_title": "An example"}]
+
+
+def write_cards(records: Path, cards: Path) -> list[Path]:
+    """Write the card of every model of a folder of records: one for all seeds, which shows the first one's weights.
+
+    A record that cannot be read is left out, and a line of the log says so.
+
+    Raises:
+        FileNotFoundError: there is no record.
+    """
+    first: dict[str, Path] = {}
+    for run, _ in sorted(readable_records(records), key=lambda found: found[1].seed):
+        first.setdefault(model_name(run), run)
+    if not first:
+        raise FileNotFoundError(f"no finished run below {records}")
+    cards.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, run in sorted(first.items()):
+        written.append(cards / f"{name.removeprefix('lmu-')}.md")
+        written[-1].write_text(str(render(Shown.beside(run), name)).rstrip() + "\n", encoding="utf-8")
+    return written

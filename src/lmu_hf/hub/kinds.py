@@ -1,0 +1,142 @@
+"""What a run record says of its model's kind: which head, which Hub task, what a reader of its card should know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..common.record import RunRecord
+from .markup import code, text
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all models with one head have in common on the Hub.
+
+    Args:
+        name: of the kind; ``templates/usage/<name>.md`` shows how such a model is used.
+        head: the class of the family's own models; an LSTM baseline's has the same name after ``LSTM``.
+        auto_class: that loads one.
+        pipeline_tag: the Hub's word for the task.
+        reads: what goes in and what comes out, from a record.
+        limits: what not to expect, a sentence each.
+        example: an input to try such a model on, where the record has none: a text, or two.
+    """
+
+    name: str
+    head: str
+    auto_class: str
+    pipeline_tag: str
+    reads: Callable[[RunRecord], str]
+    limits: tuple[str, ...]
+    example: str | tuple[str, str] = ""
+
+
+def _reads_image(record: RunRecord) -> str:
+    side = record.architecture["image_size"]
+    order = "raster order"
+    if (seed := record.architecture.get("permutation_seed")) is not None:
+        order = f"the fixed random order of permutation {text(seed)}"
+    size = f"{text(side)} × {text(side)}"
+    return f"reads a grey image of {size} pixels one pixel at a time, in {order}, and names its class"
+
+
+def _reads_languages(record: RunRecord) -> str:
+    source, target = record.data["languages"]
+    return f"translates from {code(source)} into {code(target)}"
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "image-classification",
+            "LMUForImageClassification",
+            "AutoModelForImageClassification",
+            "image-classification",
+            _reads_image,
+            (
+                "It knows pictures like those of its data set and nothing else; any other picture gets a class all "
+                "the same.",
+                "Reading an image pixel by pixel is a test of memory, not the best way to see.",
+            ),
+        ),
+        Kind(
+            "text-generation",
+            "LMUForCausalLM",
+            "AutoModelForCausalLM",
+            "text-generation",
+            lambda record: f"writes text on, token by token (tokens: {text(record.data['tokenizer'])})",
+            (
+                "A small model of a small corpus: it catches spelling and style, not sense. What it writes is not to "
+                "be taken for fact, nor its code for code that runs.",
+            ),
+            example="the ",
+        ),
+        Kind(
+            "translation",
+            "LMUForConditionalGeneration",
+            "AutoModelForSeq2SeqLM",
+            "translation",
+            _reads_languages,
+            (
+                "It has read sentences of one data set; other subjects, and texts longer than its sentences, it "
+                "translates badly.",
+                "Names and numbers that it has not seen may come out as others: check them.",
+            ),
+            example="A man is riding a bicycle.",
+        ),
+        Kind(
+            "text-classification",
+            "LMUForSequenceClassification",
+            "AutoModelForSequenceClassification",
+            "text-classification",
+            lambda record: "finds the class of a text",
+            ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
+            example="a charming film with a slow start",
+        ),
+        Kind(
+            "pair-classification",
+            "LMUForSequencePairClassification",
+            "AutoModelForSequenceClassification",
+            "text-classification",
+            lambda record: "reads two texts with the same weights and finds how they stand to each other",
+            ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
+            example=("a man is playing a guitar", "somebody makes music"),
+        ),
+        Kind(
+            "time-series-forecasting",
+            "LMUForTimeSeriesPrediction",
+            "AutoModelForTimeSeriesPrediction",
+            "time-series-forecasting",
+            lambda record: "predicts a real-valued series at every step",
+            ("It has seen one family of series at one rate of sampling; it says nothing of any other.",),
+        ),
+    )
+}
+BY_HEAD = {head: kind for kind in KINDS.values() for head in (kind.head, kind.head.replace("LMU", "LSTM"))}
+DATASETS = {"bentrevett/multi30k": "Multi30k, English to German", "ylecun/mnist": "MNIST"}  # the names that people use
+
+
+def kind_of(record: RunRecord) -> Kind:
+    """The kind of model that a record is of.
+
+    Raises:
+        ValueError: there is no such head, or its task is another.
+    """
+    if record.head not in BY_HEAD:
+        raise ValueError(f"head must be one of {', '.join(BY_HEAD)}, got {record.head!r}")
+    kind = BY_HEAD[record.head]
+    if record.task != kind.pipeline_tag:
+        raise ValueError(f"the task of {record.head} is {kind.pipeline_tag!r}, got {record.task!r}")
+    return kind
+
+
+def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
+    """The data set's name on the Hub (None if it has none), its name in words, and its configuration there."""
+    dataset: str | None = record.data.get("dataset")
+    words: str = record.data["name"] if dataset is None else DATASETS.get(dataset, record.data["name"])
+    return dataset, words, record.data.get("dataset_config")
+
+
+def example_of(record: RunRecord) -> str | tuple[str, str]:
+    """An input to try the model on: a text, or two; nothing where a model does not read texts."""
+    return record.data.get("example", kind_of(record).example)
