@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lmu_hf.cost import Plan, Shape, plan_readout, plans_for
 from lmu_hf.memory import MEMORY_FORMS
-from lmu_hf.readout import Plan, Shape, plan_readout, plans_for, read_states
+from lmu_hf.readout import read_states
 from lmu_hf.statespace import LegendreSystem
 from lmu_hf.training.failures import script
 from lmu_hf.training.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file

@@ -15,19 +15,20 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHIN
 LADDER = {
     "version": set(),
     "statespace": set(),
-    "ragged": set(),
-    "memory": {"ragged", "statespace"},
+    "constants": {"statespace"},
+    "chunks": {"constants", "statespace"},
+    "cost": {"chunks"},
+    "memory": {"chunks", "constants", "cost", "statespace"},
+    "ragged": {"chunks"},
     "distributed": {"memory", "statespace"},
-    "scanned": {"memory", "statespace"},
-    "readout": {"memory", "ragged", "statespace"},
-    "pooled": {"memory", "ragged", "statespace"},
-    "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
+    "readout": {"chunks", "constants", "cost", "memory", "statespace"},
+    "windows": {"distributed", "readout", "memory", "ragged", "statespace"},
     "plain": set(),
     "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
     "lstm": {"distributed", "ragged"},
     "alignment": {"layers"},
     "inherited_lmu": set(),
-    "configuration_lmu": {"inherited_lmu", "layers", "memory", "statespace"},
+    "configuration_lmu": {"constants", "inherited_lmu", "layers", "statespace"},
     "losses": {"configuration_lmu", "checking"},
     "cache_lmu": set(),
     "memories_lmu": {"configuration_lmu", "cache_lmu"},
@@ -56,7 +57,8 @@ LADDER = {
     },
 }
 TORCH_ONLY = (
-    *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+    *("statespace", "constants", "chunks", "cost", "memory", "readout", "ragged", "distributed", "windows"),
+    *("layers", "lstm"),
     *("checking", "plain", "snapshot", "recording", "inherited_lmu"),
 )
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

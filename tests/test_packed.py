@@ -22,12 +22,14 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
+from lmu_hf.chunks import entry_memories
 from lmu_hf.configuration_lmu import CHOICES
+from lmu_hf.cost import Plan, Shape, plan_readout, readout_cost
 from lmu_hf.layers import LMULayer
 from lmu_hf.lstm import LSTMLayer
-from lmu_hf.memory import entry_memories, memory_packed, memory_packed_final, memory_recurrent
+from lmu_hf.memory import memory_packed, memory_packed_final, memory_recurrent
 from lmu_hf.ragged import Segments, last_step, reverse_time
-from lmu_hf.readout import COLUMNS, Plan, Shape, plan_readout, read_states, readout_cost
+from lmu_hf.readout import COLUMNS, read_states
 from lmu_hf.statespace import LegendreSystem
 
 SYSTEM = LegendreSystem(4, 9.0)
@@ -103,7 +105,7 @@ def test_every_state_is_read_out_as_if_alone(plan, d_u, lengths):
     segments, u, weight = Segments(lengths), noise(1, sum(lengths), d_u), noise(5, d_u * 4)
 
     def read(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return read_states(u, SYSTEM, weight, plan=plan, segments=segments)
+        return read_states(u, SYSTEM, weight, plan=plan, sequences=segments)
 
     def read_alone(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         m, finals = alone(partial(memory_recurrent, system=SYSTEM), u, lengths)
@@ -120,7 +122,7 @@ def test_packed_readouts_differentiate_twice(plan, d_u):
     inputs = [noise(1, 6, d_u).requires_grad_(), noise(2, d_u * 2).requires_grad_()]
 
     def run(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        y, final = read_states(u, system, weight, plan=plan, segments=segments)
+        y, final = read_states(u, system, weight, plan=plan, sequences=segments)
         return y.square(), final.sin()
 
     assert torch.autograd.gradcheck(run, inputs)
@@ -131,7 +133,7 @@ def test_what_is_not_a_number_stays_in_its_sequence():
     u = noise(1, 300, 2)
     u[0, 120] = torch.nan
     for form in (memory_packed, partial(read_states, weight=noise(3, 8))):
-        y, _ = form(u, SYSTEM, segments=Segments((100, 80, 120)))
+        y, _ = form(u, SYSTEM, sequences=Segments((100, 80, 120)))
         assert y[:, 120:180].isnan().all()
         assert y[:, :100].isfinite().all() and y[:, 180:].isfinite().all()
 
@@ -141,7 +143,7 @@ def test_little_is_laid_that_is_no_step_of_a_sequence():
     lengths = torch.randint(10, 1001, (32,)).tolist()
     shape = Shape(32, sum(lengths) // 32, 6, 512, 512, packed=True)
     plan = plan_readout(shape)
-    laid = Segments(tuple(lengths)).blocks(plan.chunk, torch.device("cpu")).steps
+    laid = Segments(tuple(lengths)).chunks(plan.chunk, torch.device("cpu")).steps
     assert sum(lengths) <= laid <= 1.05 * sum(lengths)
     whole = Shape(32, 1000, 6, 512, 512)
     assert readout_cost(plan, shape) < 0.65 * readout_cost(plan_readout(whole), whole)
@@ -205,7 +207,7 @@ def test_a_layers_packed_sequences_begin_empty():
         with pytest.raises(ValueError, match="initial"):
             layer(torch.zeros(1, 5, 3), initial=memory, lengths=Segments((2, 3)))
     with pytest.raises(ValueError, match=r"initial \(1, 2, 4\)"):
-        read_states(noise(1, 5, 2), SYSTEM, noise(3, 8), noise(1, 2, 4), segments=Segments((2, 3)))
+        read_states(noise(1, 5, 2), SYSTEM, noise(3, 8), noise(1, 2, 4), sequences=Segments((2, 3)))
 
 
 def test_backwards_and_last_are_of_each_sequence():

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification, LMUForSequencePairClassification, LMUModel
+from lmu_hf.constants import exact
 from lmu_hf.layers import LMULayer
 from lmu_hf.lstm import LSTMLayer
-from lmu_hf.memory import memory_chunked, memory_recurrent
-from lmu_hf.pooled import memory_mean
+from lmu_hf.memory import memory_chunked, memory_mean, memory_recurrent
 from lmu_hf.ragged import Segments, mean_step
-from lmu_hf.statespace import LegendreSystem, discrete_system, exact
+from lmu_hf.statespace import LegendreSystem, discrete_system
 
 SYSTEM = LegendreSystem(4, 9.0)
 TWO = (SYSTEM, LegendreSystem(SYSTEM.order, 40.0))

@@ -9,9 +9,10 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .constants import exact
 from .inherited_lmu import check_labels, check_num_labels, check_token_ids, check_words
 from .layers import LAYER_WORDS, NORMS
-from .statespace import BASES, DISCRETIZATIONS, LegendreSystem, exact
+from .statespace import BASES, DISCRETIZATIONS, LegendreSystem
 
 POOLINGS = {"last": ("last",), "mean": ("mean",), "max": ("max",), "mean_max": ("mean", "max")}
 CHOICES = {

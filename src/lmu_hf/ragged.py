@@ -1,10 +1,11 @@
 """Batches of unequal lengths: masked steps taken out of their rows, and sequences packed end to end in one."""
 
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .chunks import Sequences, Take
 
 # --------------------------------------------------------------------------- masks
 
@@ -50,28 +51,7 @@ class Packing:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Packed sequences laid on blocks of L steps, so that no block holds parts of two.
-
-    A sequence ends where its last block does; zeros before its first step leave an empty memory empty.
-    """
-
-    steps: int  # blocks · L
-    place: Tensor  # (n,): where each step is laid
-    starts: Tensor  # (blocks,): true at the first block of each sequence
-    ends: Tensor  # (sequences,): the last block of each
-
-    def lay(self, x: Tensor) -> Tensor:
-        """(k, n, …) to (k, blocks · L, …)."""
-        return _Lay.apply(x, self.place, self.steps)
-
-    def take(self, x: Tensor) -> Tensor:
-        """(k, blocks · L, …) back to (k, n, …)."""
-        return _Take.apply(x, self.place)
-
-
-@dataclass(frozen=True)
-class Segments:
+class Segments(Sequences):
     """Sequences packed end to end in one row, each to be read as if it stood alone.
 
     Only a memory looks across time, so only it needs to know them: it begins each one empty.
@@ -81,9 +61,7 @@ class Segments:
         rows: how many rows of equal length they came in.
     """
 
-    lengths: tuple[int, ...]
     rows: int = 1
-    _laid: dict[tuple[int, torch.device], Blocks] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_inputs(
@@ -137,23 +115,6 @@ class Segments:
         first = starts.flatten().nonzero()[:, 0].tolist()
         return cls(tuple(end - start for start, end in zip(first, [*first[1:], b * n], strict=True)), b)
 
-    def __len__(self) -> int:
-        """How many sequences there are."""
-        return len(self.lengths)
-
-    @property
-    def mean_length(self) -> int:
-        """Of the sequences, rounded up."""
-        return -(-sum(self.lengths) // len(self.lengths))
-
-    def first_steps(self, device: torch.device | str | None = None) -> Tensor:
-        """(sequences,): where each begins."""
-        return torch.tensor([0, *accumulate(self.lengths[:-1])], device=device)
-
-    def last_steps(self, device: torch.device | str | None = None) -> Tensor:
-        """(sequences,): where each ends."""
-        return torch.tensor(list(accumulate(self.lengths)), device=device) - 1
-
     def owners(self, device: torch.device | str | None = None) -> Tensor:
         """(steps,): which sequence each is of, counted from 0."""
         lengths = torch.tensor(self.lengths, device=device)
@@ -191,46 +152,6 @@ class Segments:
         if not all(counts):
             raise ValueError(f"nothing is left of packed sequence {counts.index(0)}; each needs at least one step")
         return Segments(tuple(counts))
-
-    def blocks(self, L: int, device: torch.device) -> Blocks:
-        """Where the sequences stand on blocks of L steps; computed once for each L."""
-        if (L, device) not in self._laid:
-            lengths = torch.tensor(self.lengths, device=device)
-            counts = (lengths + L - 1) // L
-            ends = counts.cumsum(0)
-            n, blocks = sum(self.lengths), sum(-(-length // L) for length in self.lengths)
-            behind = (ends * L - lengths.cumsum(0)).repeat_interleave(lengths, output_size=n)
-            starts = torch.zeros(blocks, dtype=torch.bool, device=device).index_fill(0, ends - counts, True)
-            place = torch.arange(n, device=device) + behind
-            self._laid[L, device] = Blocks(blocks * L, place, starts, ends - 1)
-        return self._laid[L, device]
-
-
-class _Lay(torch.autograd.Function):
-    """Steps (k, n, …) to their places among zeros. It and :class:`_Take` are each other's adjoint: neither sums."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, place: Tensor, steps: int) -> Tensor:
-        ctx.save_for_backward(place)
-        return x.new_zeros(x.shape[0], steps, *x.shape[2:]).index_copy_(1, place, x)
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _Take.apply(grads[0], *ctx.saved_tensors), None, None
-
-
-class _Take(torch.autograd.Function):
-    """Steps from their places. The adjoint of :class:`_Lay`."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, place: Tensor) -> Tensor:
-        ctx.save_for_backward(place)
-        ctx.steps = x.shape[1]
-        return x.index_select(1, place)
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
-        return _Lay.apply(grads[0], *ctx.saved_tensors, ctx.steps), None
 
 
 def _of_steps(name: str, ids: Tensor, b: int, n: int) -> Tensor:
@@ -289,7 +210,7 @@ def reverse_time(x: Tensor, lengths: Tensor | Segments | None) -> Tensor:
         t = torch.arange(x.shape[1], device=x.device)
         counts = torch.tensor(lengths.lengths, device=x.device)
         mirror = lengths.first_steps(x.device) + lengths.last_steps(x.device)
-        return _Take.apply(x, mirror.repeat_interleave(counts, output_size=len(t)) - t)
+        return Take.apply(x, mirror.repeat_interleave(counts, output_size=len(t)) - t)
     return x.gather(1, expand_index(_reversal(x.shape[1], lengths), x))
 
 
@@ -309,13 +230,6 @@ def mean_step(x: Tensor, lengths: Tensor | None) -> Tensor:
     behind = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
     count = expand_index(lengths.clamp(min=1)[:, None], x[:, :1])
     return x.masked_fill(expand_index(behind, x), 0).sum(1, keepdim=True) / count
-
-
-def to_the_right(x: Tensor, lengths: Tensor) -> Tensor:
-    """(b, n, …) with each row's real steps moved to its end, behind zeros, which leave an empty memory empty."""
-    n = x.shape[1]
-    place = torch.arange(n, device=x.device) - (n - lengths)[:, None]
-    return x.gather(1, expand_index(place.clamp(min=0), x)).masked_fill(expand_index(place < 0, x), 0)
 
 
 def refuse_memories(lengths: Tensor | Segments | None, *memories: object) -> None:

@@ -7,14 +7,20 @@ import torch
 from torch import Tensor
 
 from .distributed import Chunk
-from .memory import MEMORY_FORMS, advance, memory_final, memory_packed, memory_packed_final
-from .pooled import memory_mean
-from .ragged import Segments, to_the_right
+from .memory import (
+    MEMORY_FORMS,
+    advance,
+    memory_final,
+    memory_mean,
+    memory_packed,
+    memory_packed_final,
+    memory_scanned,
+    move_to_end,
+)
+from .ragged import Segments
 from .readout import read_states
-from .scanned import memory_scanned
 from .statespace import LegendreSystem
 
-FORMS = {**MEMORY_FORMS, "scanned": memory_scanned}
 SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 
 
@@ -105,7 +111,7 @@ def _states(
         return _packed_states(form, u, system, weight, segments)
     if weight is not None:
         return read_states(u, system, weight, initial)
-    return FORMS[_serving(form, u.shape[1])](u, system, initial)
+    return MEMORY_FORMS[_serving(form, u.shape[1])](u, system, initial)
 
 
 def _serving(form: str, n: int) -> str:
@@ -126,10 +132,10 @@ def _packed_states(
     form: str, u: Tensor, system: LegendreSystem, weight: Tensor | None, segments: Segments
 ) -> tuple[Tensor, Tensor]:
     if weight is not None:
-        return read_states(u, system, weight, segments=segments)
+        return read_states(u, system, weight, sequences=segments)
     if form in ("auto", "chunked"):
         return memory_packed(u, system, segments)
-    runs = [FORMS[form](part, system) for part in u.split(segments.lengths, dim=1)]
+    runs = [MEMORY_FORMS[form](part, system) for part in u.split(segments.lengths, dim=1)]
     return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
 
 
@@ -140,7 +146,7 @@ def _final(
         return memory_packed_final(u, system, lengths)[1]
     serving = _serving(form, u.shape[1])
     if lengths is None:
-        return (memory_final if serving == "chunked" else FORMS[serving])(u, system, initial)[1]
+        return (memory_final if serving == "chunked" else MEMORY_FORMS[serving])(u, system, initial)[1]
     to_end = memory_scanned if serving == "scanned" else memory_final
-    final = to_end(to_the_right(u, lengths), system)[1]
+    final = to_end(move_to_end(u, lengths), system)[1]
     return final if initial is None else final + advance(initial, system, lengths)
