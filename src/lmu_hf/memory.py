@@ -52,7 +52,8 @@ class MemoryForm(Protocol):
 def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eq. (19) as a plain loop over time: slow, and obviously right."""
     check_signal(u, system, initial)
-    A_bar_T, B_bar = (constant(kind, system, 0, u.dtype, u.device).T for kind in ("A_bar", "B_bar"))
+    A_bar_T = constant("A_bar", system, 0, u.dtype, u.device).T
+    B_bar = constant("B_bar", system, 0, u.dtype, u.device)
     memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
     states = []
     for u_t in u.unbind(1):

@@ -103,10 +103,10 @@ def _read_chunks(
     (b, n, d_u), d = u.shape, system.order
     L = plan.chunk
     laid = None if sequences is None else sequences.chunks(L, u.device)
-    x = _whole_chunks(u, L) if laid is None else laid.lay(u)
+    x = laid.lay(u) if laid is not None else _whole_chunks(u, L) if n % L else u
     columns = not plan.fused and _behind_time(u, weight)
     starts = None if laid is None else laid.starts
-    first, entry = _entering(x, system, initial, L, columns, starts)
+    first, entry, _ = _entering(x, system, initial, L, columns, starts)
     tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
     y = _ReadStates.apply(x, entry, first, weight, starts, system, plan, tile)
     if laid is not None:
@@ -123,10 +123,11 @@ def _read_kept(
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` with m between two products, for autograd to keep."""
     (_, n, d_u), d = u.shape, system.order
-    x, columns = _whole_chunks(u, L), _behind_time(u, weight)
-    _, entry = _entering(x, system, initial, L, columns)
-    joined = torch.cat([entry, _chunks(x, L, columns)], dim=2)
-    m = times(joined, constant("chunk", system, L, x.dtype, x.device), columns)
+    x, columns = _whole_chunks(u, L) if n % L else u, _behind_time(u, weight)
+    _, entry, parts = _entering(x, system, initial, L, columns)
+    joined = torch.cat([entry, parts], dim=2)
+    C = constant("chunk", system, L, x.dtype, x.device)
+    m = times(joined, C, columns) if columns else joined @ C
     if columns:
         m = m.reshape(-1, x.shape[1], d * d_u)[:, :n]
     else:
@@ -143,11 +144,14 @@ def _behind_time(u: Tensor, weight: Tensor) -> bool:
 
 def _entering(
     x: Tensor, system: LegendreSystem, initial: Tensor | None, L: int, columns: bool, starts: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What enters the first chunk, and what enters each, both as :func:`entry_memories` has them."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What enters the first chunk, and what enters each, as :func:`entry_memories` has them; and the chunks."""
     first = x.new_zeros(x.shape[0], x.shape[2], system.order) if initial is None else initial
     first = first.mT if columns else first.flatten(0, 1)
-    return first, entry_memories(_chunks(x, L, columns), system, first, columns, starts)
+    parts = _chunks(x, L, columns)
+    if parts.shape[1] == 1 and starts is None:
+        return first, first[:, None], parts
+    return first, entry_memories(parts, system, first, columns, starts), parts
 
 
 def _leave(entry: Tensor, u: Tensor, system: LegendreSystem) -> Tensor:
@@ -164,7 +168,8 @@ def _tile(chunks: int, plan: Plan, width: int, device: str) -> int:
 
 
 def _whole_chunks(u: Tensor, L: int) -> Tensor:
-    return pad(u, (0, 0, 0, -u.shape[1] % L)) if u.shape[1] % L else u
+    """With zeros behind the last step, which change no state before it."""
+    return pad(u, (0, 0, 0, -u.shape[1] % L))
 
 
 def _chunks(x: Tensor, L: int, columns: bool) -> Tensor:
