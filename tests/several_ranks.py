@@ -29,9 +29,10 @@ from lmu_hf import (
     LMUModel,
     sequence_parallel,
 )
+from lmu_hf.constants import exact
 from lmu_hf.distributed import Ranks, memory_across
 from lmu_hf.memory import memory_chunked
-from lmu_hf.statespace import LegendreSystem, exact
+from lmu_hf.statespace import LegendreSystem
 
 OUTPUTS, GRADIENTS = 1e-12, 1e-11
 worst = {"outputs": 0.0, "gradients": 0.0}

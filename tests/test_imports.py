@@ -19,16 +19,17 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHIN
 LADDER = {
     "version": set(),
     "statespace": set(),
-    "ragged": set(),
-    "memory": {"ragged", "statespace"},
+    "constants": {"statespace"},
+    "chunks": {"constants", "statespace"},
+    "cost": {"chunks"},
+    "memory": {"chunks", "constants", "cost", "statespace"},
     "distributed": {"memory", "statespace"},
-    "scanned": {"memory", "statespace"},
-    "readout": {"memory", "ragged", "statespace"},
-    "pooled": {"memory", "ragged", "statespace"},
-    "windows": {"distributed", "scanned", "readout", "pooled", "memory", "ragged", "statespace"},
+    "readout": {"chunks", "constants", "cost", "memory", "statespace"},
+    "layout": {"chunks", "distributed", "statespace"},
+    "windows": {"chunks", "layout", "memory", "readout", "statespace"},
     "plain": set(),
-    "layers": {"distributed", "plain", "windows", "ragged", "statespace"},
-    "lstm": {"distributed", "ragged"},
+    "layers": {"layout", "plain", "windows", "statespace"},
+    "lstm": {"chunks", "layout"},
     "inherited_lmu": set(),
     "options_lmu": set(),
     "configuration_lmu": {"inherited_lmu", "options_lmu"},
@@ -38,7 +39,7 @@ LADDER = {
     "cache_lmu": set(),
     "memories_lmu": {"configuration_lmu", "cache_lmu", "ngrams"},
     "tokenization_lmu": set(),
-    "blocks_lmu": {"layers", "plain", "ragged", "distributed", "statespace", "configuration_lmu", "cache_lmu"},
+    "blocks_lmu": {"constants", "layers", "layout", "plain", "statespace", "configuration_lmu", "cache_lmu"},
     "cache_names": set(),
     "checking": set(),
     "recording": set(),
@@ -46,18 +47,18 @@ LADDER = {
     "decoding_lmu": {"recording", "snapshot", "plain", "cache_lmu", "cache_names"},
     "generation_lmu": {"decoding_lmu", "cache_names", "checking", "configuration_lmu", "distributed"},
     "loading_lmu": set(),
-    "ngrams": {"cache_lmu", "distributed", "layers", "options_lmu", "plain", "ragged"},
+    "ngrams": {"cache_lmu", "distributed", "layers", "layout", "options_lmu", "plain"},
     "modeling_lmu": {
-        *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "ragged", "distributed"),
+        *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {
-        *("modeling_lmu", "generation_lmu", "blocks_lmu", "layers", "ragged", "configuration_lmu"),
+        *("modeling_lmu", "generation_lmu", "blocks_lmu", "layers", "layout", "configuration_lmu"),
         *("cache_lmu", "cache_names", "checking", "losses"),
     },
     "heads_lmu": {
-        *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "ragged", "distributed"),
+        *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
     },
     "modeling_lstm": {
@@ -65,7 +66,8 @@ LADDER = {
     },
 }
 TORCH_ONLY = (
-    *("statespace", "ragged", "memory", "scanned", "readout", "pooled", "distributed", "windows", "layers", "lstm"),
+    *("statespace", "constants", "chunks", "cost", "memory", "readout", "layout", "distributed", "windows"),
+    *("layers", "lstm"),
     *("checking", "plain", "snapshot", "recording", "inherited_lmu"),
 )
 # The wings that each wing may import, beside itself and the core. Only cli knows argparse.

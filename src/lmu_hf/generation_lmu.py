@@ -10,7 +10,7 @@ from transformers.generation import CompileConfig, GenerationConfig, GenerationM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 
-from .cache_names import CACHE_NAME, named, one_cache
+from .cache_names import CACHE_NAME, one_cache
 from .checking import check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep, piece_length
@@ -43,7 +43,7 @@ class LMUGenerationMixin(GenerationMixin):
             read |= {"inputs": inputs, "input_ids": kwargs.get("input_ids")}
         check_steps(**read)
         cache = one_cache(kwargs.pop("cache", None), kwargs.pop("past_key_values", None), kwargs)
-        return super().generate(inputs, *args, **kwargs, **({} if cache is None else named(cache)))
+        return super().generate(inputs, *args, **kwargs, **({} if cache is None else {CACHE_NAME: cache}))
 
     @staticmethod
     def create_masks_for_generate(

@@ -17,15 +17,15 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment, AlignmentOption
-from .cache_names import cache_of, named, one_cache, output_with_cache, refuse_caches
+from .cache_names import CACHE_NAME, one_cache, output_with_cache, refuse_caches
 from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
+from .layout import Layout, Packed, Padded, refuse_packing
 from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ngrams import NGramVotes, Votes
-from .ragged import Packing, Segments, refuse_packing
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 
@@ -76,13 +76,18 @@ class LMUPooledModel(LMUPreTrainedModel):
         self.classifier = LMUHead(config, width or config.pooled_size, outputs, against_zero=one_for_two)
 
     def pool(
-        self, attention_mask: Tensor | None = None, segments: Segments | None = None, **inputs
+        self, attention_mask: Tensor | None = None, layout: Layout | None = None, **inputs
     ) -> tuple[Tensor, BaseModelOutputWithPast]:
         """One vector (b, pooled_size) per sequence, by ``config.pooling``, and the stack's own output.
 
         With ``"last"`` the last block computes nothing but each row's last real step, by eq. (25); with ``"mean"``,
-        where it is linear in its memory, nothing but their mean, by :func:`~lmu_hf.pooled.memory_mean`. Of packed
+        where it is linear in its memory, nothing but their mean, by :func:`~lmu_hf.memory.memory_mean`. Of packed
         sequences, b counts sequences, not rows.
+
+        Args:
+            attention_mask: where steps are real; or
+            layout: how rows hold their sequences.
+            inputs: those of the stack.
 
         Raises:
             ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
@@ -90,54 +95,23 @@ class LMUPooledModel(LMUPreTrainedModel):
         pooling = self.config.pooling
         if pooling != "last" and inputs.get("cache") is not None:
             raise ValueError(f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from a cache")
+        if layout is None:
+            layout = self.find_layout(_given(**inputs), attention_mask, cache=inputs.get("cache"))
+        wanted = "last" if pooling == "last" else "all"
         wants_states = inputs.get("output_hidden_states") or self.config.output_hidden_states
-        mean_only = pooling == "mean" and segments is None and not wants_states and self.model.can_skip_to_mean
-        mean_only = mean_only and not torch.compiler.is_exporting()  # a fixed response has a length
-        outputs = self.model(
-            attention_mask=attention_mask,
-            last_only=pooling == "last",
-            mean_only=mean_only,
-            segments=segments,
-            return_dict=True,
-            **inputs,
-        )
-        hidden = outputs.last_hidden_state
-        given = next(value for name, value in inputs.items() if name in MODEL_INPUTS and value is not None)
-        reduced = mean_only or pooling == "last"
-        return self._over_time(hidden, POOLINGS[pooling], given, attention_mask, segments, reduced), outputs
+        if pooling == "mean" and not wants_states and not torch.compiler.is_exporting():  # its response has a length
+            dense = layout is not None and layout.sequences is None
+            wanted = "mean" if dense and self.model.can_skip_to_mean else "all"
+        outputs = self.model(wanted=wanted, layout=layout, return_dict=True, **inputs)
+        return self._over_time(outputs.last_hidden_state, POOLINGS[pooling], layout, wanted != "all"), outputs
 
     def _over_time(
-        self,
-        steps: Tensor,
-        words: Sequence[str],
-        given: Tensor,
-        attention_mask: Tensor | None,
-        segments: Segments | None,
-        reduced: bool = False,
+        self, steps: Tensor, words: Sequence[str], layout: Layout | None, is_reduced: bool = False
     ) -> Tensor:
-        """One vector (b, width · words) per sequence, of all ranks' steps.
-
-        Args:
-            steps: (b, n, width) what is to be pooled, or (b, 1, width) the one step that is left of it.
-            words: how.
-            given: (b, n, …) the model's input.
-            attention_mask: where it is real.
-            segments: the sequences that are packed in its rows; b then counts them.
-            reduced: whether one step is left.
-
-        Raises:
-            ValueError: a row has no real step.
-        """
-        if segments is not None:
-            return torch.cat([steps[:, 0] if reduced else segments.pool(steps, word) for word in words], dim=-1)
-        ranks = current_ranks()
-        n = given.shape[1]
-        real = None if attention_mask is None else _real_steps(attention_mask, n, some=ranks is None)
-        parts = [steps[:, 0] if reduced else _pooled(steps, real, word) for word in words]
-        if ranks is not None:
-            counts = torch.full((len(given),), n, device=given.device) if real is None else real.sum((1, 2))
-            parts = [ranks.pool(part, counts, word) for part, word in zip(parts, words, strict=True)]
-        return torch.cat(parts, dim=-1)
+        """One vector (b, width · words) per sequence, of all ranks' steps: ways of pooling, side by side."""
+        layout = Layout(steps.shape[1]) if layout is None else layout
+        parts = [layout.pool(steps, word, is_reduced) for word in words]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def loss(self, labels: Tensor | None, *logits: Tensor, num_items_in_batch: Items = None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
@@ -163,28 +137,6 @@ class LMUPooledModel(LMUPreTrainedModel):
 def _given(**inputs) -> Tensor | None:
     """Whichever input of the stack was given."""
     return next((inputs[name] for name in MODEL_INPUTS if inputs.get(name) is not None), None)
-
-
-def _pooled(hidden: Tensor, real: Tensor | None, pooling: str) -> Tensor:
-    if real is None:
-        return hidden.mean(1) if pooling == "mean" else hidden.amax(1)
-    if pooling == "mean":
-        return hidden.sum(1) / real.sum(1).clamp(min=1).to(hidden.dtype)
-    lowest = torch.finfo(hidden.dtype).min  # finite, since where no step is real gradients must stay so
-    return hidden.masked_fill(~real, lowest).amax(1)
-
-
-def _real_steps(mask: Tensor, n: int, some: bool = True) -> Tensor:
-    """The mask (b, n, 1) of this call's n steps.
-
-    Raises:
-        ValueError: a row has no real step among them, where there must be ``some``.
-    """
-    real = mask[:, -n:].bool()
-    if some and not is_torchdynamo_compiling() and not bool(real.any(1).all()):
-        empty = int((~real.any(1)).nonzero()[0])
-        raise ValueError(f"attention_mask leaves no real step in row {empty}; every sequence needs at least one")
-    return real[..., None]
 
 
 class LMUForSequenceClassification(LMUPooledModel):
@@ -226,12 +178,11 @@ class LMUForSequenceClassification(LMUPooledModel):
         """
         cache = one_cache(cache, past_key_values, kwargs)
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
-        segments = self.find_segments(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
+        layout = self.find_layout(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
         if self.votes is not None and (input_ids is None or cache is not None):
             raise ValueError("votes are of whole sequences of token ids: give input_ids, and no cache")
         pooled, outputs = self.pool(
-            attention_mask,
-            segments,
+            layout=layout,
             **inputs,
             cache=cache,
             use_cache=bool(use_cache) or cache is not None,
@@ -240,24 +191,17 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            votes = self._count_votes(self.votes, input_ids, attention_mask, segments)
+            steps = self.votes(input_ids, layout, None if layout is None else layout.ranks)
+            votes = self._over_time(steps, ("mean",), layout)  # the mean vote over each sequence
             learners = (logits, votes) if self.training else None
             logits = logits + votes
         return LMUClassifierOutput(
             loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             logits=logits,
             learners=learners,
-            **named(cache_of(outputs)),
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
         )
-
-    def _count_votes(
-        self, votes: NGramVotes, ids: Tensor, attention_mask: Tensor | None, segments: Segments | None
-    ) -> Tensor:
-        """(b, num_labels): the mean vote over each sequence."""
-        packing = segments if attention_mask is None else Packing.from_mask(attention_mask[:, -ids.shape[1] :])
-        steps = votes(ids, packing, current_ranks())
-        return self._over_time(steps, ("mean",), ids, attention_mask, segments)
 
 
 @output_with_cache
@@ -331,9 +275,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
         check_tensors(attention_mask=attention_mask, token_type_ids=token_type_ids)
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
-        pairs = self.find_segments(
-            _given(input_ids=input_ids, inputs_embeds=inputs_embeds), attention_mask, position_ids, **kwargs
-        )
+        given = _given(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        layout = self.find_layout(given, attention_mask, position_ids, **kwargs)
+        pairs = layout if isinstance(layout, Packed) else None
         if token_type_ids is not None:
             first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
             if pairs is not None:
@@ -343,7 +287,6 @@ class LMUForSequencePairClassification(LMUPooledModel):
                 raise ValueError("packed pairs must be told by token_type_ids (batch, time), got pair_input_ids")
             first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
             second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
-            given = input_ids if input_ids is not None else inputs_embeds
             if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
                 raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
         first["output_hidden_states"] = output_hidden_states
@@ -369,10 +312,11 @@ class LMUForSequencePairClassification(LMUPooledModel):
         return m1, m2, outputs
 
     def _pool_compared(self, steps: Tensor, inputs: dict) -> Tensor:
-        mask, segments = inputs.get("attention_mask"), inputs.get("segments")
+        layout: Layout | None = inputs.get("layout")
+        mask = inputs.get("attention_mask")
         if mask is not None:  # a mean counts on zeros there
-            steps = steps.masked_fill(~mask.bool()[..., None], 0)
-        return self._over_time(steps, POOLINGS[self.config.pooling], steps, mask, segments)
+            steps, layout = steps.masked_fill(~mask.bool()[..., None], 0), Padded.from_mask(mask)
+        return self._over_time(steps, POOLINGS[self.config.pooling], layout)
 
     def _from_one_row(
         self, input_ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, types: Tensor
@@ -393,16 +337,16 @@ class LMUForSequencePairClassification(LMUPooledModel):
 
 def _seen(this: dict, that: dict, device: torch.device) -> Tensor | None:
     """(b, n or 1, n'): which steps of that sequence may stand for a step of this one; None if all may."""
-    if "segments" in this:
-        return this["segments"].owners(device)[:, None] == that["segments"].owners(device)
+    if "layout" in this:
+        return this["layout"].owners(device)[:, None] == that["layout"].owners(device)
     mask = that.get("attention_mask")
     return None if mask is None else mask.bool()[:, None]
 
 
-def _unmasked(segments: Segments, attention_mask: Tensor, **inputs: Tensor | None) -> dict:
+def _unmasked(pairs: Packed, attention_mask: Tensor, **inputs: Tensor | None) -> dict:
     """Packed rows without their masked steps: one row, and what is left of each sequence."""
     kept = {name: value if value is None else value[attention_mask][None] for name, value in inputs.items()}
-    return {**kept, "segments": segments.where(attention_mask)}
+    return {**kept, "layout": pairs.where(attention_mask)}
 
 
 class LMUForImageClassification(LMUPooledModel):
@@ -559,18 +503,17 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
             input_values=input_values,
-            attention_mask=attention_mask,
             cache=cache,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
-            segments=self.find_segments(input_values, attention_mask, position_ids, cache, **kwargs),
+            layout=self.find_layout(input_values, attention_mask, position_ids, cache, **kwargs),
             return_dict=True,
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(
             loss=None if labels is None else self._loss(predictions, labels, attention_mask, num_items_in_batch),
             predictions=predictions,
-            **named(cache_of(outputs)),
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
         )
 

@@ -75,64 +75,68 @@ class Recording:
         self._slots = {id(example): 0}  # of what changes from play to play; good as long as the tape holds the tensors
         for call in tape.calls:
             self._note(*call)
-        self._result = self._slot(result)
+        self._result = self._slots[id(result)] if id(result) in self._slots else self._keep(result)
         self._slots.clear()
 
-    def _note(self, function: Callable, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
-        """Add a call, unless it only asked what a tensor is like, or handed one through."""
-        name = getattr(function, "__name__", "")
+    def _note(self, name: str, function: Callable, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+        """Add a call, unless it only handed a tensor through; ``name`` is that of a reader or a writer."""
         if name in READERS:
             raise CannotRecordError(f"the function looks at the values of a tensor, by {name}")
-        parts = result if isinstance(result, tuple | list) else [result]
-        known = {id(arg) for arg in args} | self._slots.keys()
-        if not _writes(name, kwargs) and all(id(part) in known for part in parts if isinstance(part, Tensor)):
+        slots, parts = self._slots, result if isinstance(result, tuple | list) else [result]
+        known = {id(arg) for arg in args} | slots.keys()
+        if not name and all(id(part) in known for part in parts if isinstance(part, Tensor)):
             return
-        if any(id(value) in self._slots for value in kwargs.values()):
+        if any(id(value) in slots for value in kwargs.values()):
             function, args = _without_names(function, list(kwargs)), (*args, *kwargs.values())
         elif kwargs:
             function = partial(function, **kwargs)
-        arguments = _getter([self._slot(arg) for arg in args])
-        slot = self._new_slot(None)
-        self._calls.append((function, arguments, slot))
+        places = [slots[id(arg)] if id(arg) in slots else self._keep(arg) for arg in args]
+        slot = self._add(function, places)
         if isinstance(result, Tensor):
-            self._slots.setdefault(id(result), slot)
+            slots.setdefault(id(result), slot)
         for k, part in enumerate(parts if parts is result else ()):
             if isinstance(part, Tensor):
-                self._slots[id(part)] = self._new_slot(None)
-                self._calls.append((itemgetter(k), _getter([slot]), self._slots[id(part)]))
+                slots[id(part)] = self._add(itemgetter(k), [slot])
 
-    def _slot(self, value: Any) -> int:
-        """Where an argument stands: a list of tensors is put together for each call, a constant stays where it is."""
-        if id(value) in self._slots:
-            return self._slots[id(value)]
-        slot = self._new_slot(value)
+    def _keep(self, value: Any) -> int:
+        """Where a constant stands. A list of tensors is put together for each call."""
         if isinstance(value, tuple | list) and any(id(part) in self._slots for part in value):
-            gather = _tuple if isinstance(value, tuple) else _list
-            self._calls.append((gather, _getter([self._slot(part) for part in value]), slot))
-        return slot
-
-    def _new_slot(self, value: Any) -> int:
+            places = [self._slots[id(part)] if id(part) in self._slots else self._keep(part) for part in value]
+            return self._add(_tuple if isinstance(value, tuple) else _list, places)
         self._values.append(value)
+        return len(self._values) - 1
+
+    def _add(self, function: Callable, places: list[int]) -> int:
+        """Where a call's result will stand; its arguments are picked out of all values without Python at play time."""
+        if len(places) > 1:
+            arguments: Callable[[list], Sequence] = itemgetter(*places)
+        else:
+            arguments = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+        self._values.append(None)
+        self._calls.append((function, arguments, len(self._values) - 1))
         return len(self._values) - 1
 
 
 class _Tape(TorchFunctionMode):
-    """Notes every torch call with its arguments and its result, and keeps them alive."""
+    """Notes every torch call that gives, reads or writes a tensor, with its arguments and result, kept alive.
+
+    What only asks what a tensor is like (its shape, its dtype) has the same answer at every play.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Callable, tuple, dict[str, Any], Any]] = []
+        self.calls: list[tuple[str, Callable, tuple, dict[str, Any], Any]] = []
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        self.calls.append((function, args, kwargs or {}, result))
+        name, parts = getattr(function, "__name__", ""), result if isinstance(result, tuple | list) else (result,)
+        # torch names what changes an argument ``copy_`` or ``__iadd__``, or gives it as ``out=``.
+        writes = name in WRITERS or (name.endswith("_") and not name.startswith("__"))
+        if writes or name in READERS or (kwargs and kwargs.get("out") is not None):
+            self.calls.append((name, function, args, kwargs or {}, result))
+        elif any(isinstance(part, Tensor) for part in parts):
+            self.calls.append(("", function, args, kwargs or {}, result))
         return result
-
-
-def _writes(name: str, kwargs: dict[str, Any]) -> bool:
-    """Whether a call changes an argument, by torch's way of naming: ``copy_``, ``__iadd__``, ``out=``."""
-    in_place = name.endswith("_") and not name.startswith("__")
-    return in_place or name in WRITERS or kwargs.get("out") is not None
 
 
 def _copies(state: Sequence[Tensor]) -> list[Tensor]:
@@ -142,13 +146,6 @@ def _copies(state: Sequence[Tensor]) -> list[Tensor]:
 def _write(state: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     for tensor, value in zip(state, values, strict=True):
         tensor.copy_(value)
-
-
-def _getter(slots: list[int]) -> Callable[[list], Sequence]:
-    """What picks a call's arguments out of all values, without any Python at play time."""
-    if len(slots) > 1:
-        return itemgetter(*slots)
-    return itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0))
 
 
 def _without_names(function: Callable, names: list[str]) -> Callable:

@@ -135,7 +135,7 @@ class _Call(nn.Module):
 
 class _Prompt(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
-        read = self.model.model(**given, use_cache=True, last_only=True, return_dict=True)
+        read = self.model.model(**given, use_cache=True, wanted="last", return_dict=True)
         return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(cache_of(read)).values()
 
 
