@@ -13,13 +13,21 @@ from lmu_hf.common.figures import ACCENT, FAINT, INK, STYLE, save
 from lmu_hf.common.record import MetricsLog, RunRecord
 from table import read_records, read_runs
 
-CHARACTERS = {"ptb-char": "Penn Treebank", "text8": "text8, its first 6.4 M characters"}
-# What a recipe's name ends in, what it trains, and how that is drawn.
-CELLS = {
-    "": ("LMU", ACCENT, "o-"),
-    "-windows": ("LMU, windows, n-grams", ACCENT, "^:"),
-    "-lstm": ("LSTM", INK, "o-"),
-    "-windows-lstm": ("LSTM alone", FAINT, "o-"),
+# Per text, what trains on it: the recipe, what it is called, and how it is drawn.
+WITH_NGRAMS = "LMU, windows, n-grams"
+CHARACTERS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
+    "Penn Treebank": (
+        ("ptb-char", "LMU", ACCENT, "o-"),
+        ("ptb-char-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("ptb-char-lstm", "LSTM", INK, "o-"),
+        ("ptb-char-windows-lstm", "LSTM alone", FAINT, "o-"),
+    ),
+    "text8, its first 6.4 M characters": (
+        ("text8", "LMU", ACCENT, "o-"),
+        ("text8-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("text8-lstm", "LSTM", INK, "o-"),
+        ("text8-windows-lstm", "LSTM alone", FAINT, "o-"),
+    ),
 }
 
 
@@ -27,13 +35,14 @@ CELLS = {
 class Mark:
     """A model: how many parameters were trained, accuracy in per cent, and how far from its point its name begins.
 
-    A name that is shifted to the left ends there.
+    A name that is shifted to the left ends there. ``is_baseline`` is a run's, as its record says.
     """
 
     name: str
     parameters: int
     accuracy: float
     shift: tuple[int, int] = (6, 4)
+    is_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,25 +88,24 @@ def bits_against_time(records: Path, path: Path) -> Path:
     first: dict[str, tuple[Path, RunRecord]] = {}
     for folder, record in read_runs(records).items():
         first.setdefault(record.recipe, (folder, record))
-    pairs = [name for name in CHARACTERS if {name, f"{name}-lstm"} <= first.keys()]
-    if not pairs:
+    panels = {text: [curve for curve in curves if curve[0] in first] for text, curves in CHARACTERS.items()}
+    panels = {text: curves for text, curves in panels.items() if _has_both([first[name][1] for name, *_ in curves])}
+    if not panels:
         raise FileNotFoundError(f"no LMU with its LSTM among the runs of characters below {records}")
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(pairs), figsize=(6.5 * len(pairs), 4), squeeze=False)
-        for axis, name in zip(axes[0], pairs, strict=True):
-            for end, (cell, colour, style) in CELLS.items():
-                if name + end not in first:
-                    continue
-                folder, record = first[name + end]
+        figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4), squeeze=False)
+        for axis, (text, curves) in zip(axes[0], panels.items(), strict=True):
+            for name, called, colour, style in curves:
+                folder, record = first[name]
                 rows = MetricsLog.read(folder)
                 minutes = [row["seconds"] / 60 for row in rows]
                 bits = [row[f"validation_{record.metric}"] for row in rows]
                 computed = record.parameters["total"] - record.parameters["embeddings"]
-                told = f"{cell}, {computed / 1e6:.2f} M: {bits[-1]:.3f}"
+                told = f"{called}, {computed / 1e6:.2f} M: {bits[-1]:.3f}"
                 axis.plot(minutes, bits, style, color=colour, markersize=3, label=told)
             axis.set(xlabel="minutes of training", ylabel="bits per character, validation")
             axis.set_xlim(left=0)
-            axis.set_title(CHARACTERS[name], loc="left", fontsize=10)
+            axis.set_title(text, loc="left", fontsize=10)
             axis.legend(frameon=False)
         return save(figure, path)
 
@@ -109,9 +117,8 @@ def accuracy_against_parameters(records: Path, path: Path) -> Path:
         figure, axes = plt.subplots(1, len(PANELS), figsize=(6.5 * len(PANELS), 4.5))
         for axis, panel in zip(axes, PANELS, strict=True):
             ours = [_mark(every, recipe) for recipe in panel.recipes]
-            lstms = [mark for mark in ours if mark.name.endswith("-lstm")]
-            _scatter(axis, [mark for mark in ours if mark not in lstms], ACCENT, "o")
-            _scatter(axis, lstms, INK, "s")
+            _scatter(axis, [mark for mark in ours if not mark.is_baseline], ACCENT, "o")
+            _scatter(axis, [mark for mark in ours if mark.is_baseline], INK, "s")
             _scatter(axis, panel.marks, FAINT, "D")
             axis.set(xscale="log", xlabel="trained parameters", ylabel="test accuracy, %")
             axis.margins(x=0.3, y=0.1)
@@ -149,7 +156,12 @@ def _mark(records: list[RunRecord], recipe: str) -> Mark:
     group = [record for record in records if record.recipe == recipe]
     group = [record for record in group if record.architecture.get("permutation_seed", 0) == 0]
     accuracy = 100 * mean(record.metrics["test"]["accuracy"] for record in group)
-    return Mark(recipe, group[0].parameters["trainable"], accuracy, (-6, 0))
+    return Mark(recipe, group[0].parameters["trainable"], accuracy, (-6, 0), group[0].baseline is not None)
+
+
+def _has_both(records: list[RunRecord]) -> bool:
+    """Whether there are an LMU and a baseline among them."""
+    return {record.baseline is None for record in records} == {True, False}
 
 
 def _scatter(axis: Axes, marks: Sequence[Mark], colour: str, marker: str) -> None:

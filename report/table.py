@@ -39,7 +39,7 @@ def read_records(folder: Path) -> list[RunRecord]:
 
 def images_table(records: list[RunRecord]) -> str:
     """One row per recipe and pixel order: mean scores and, over several seeds, their range."""
-    images = [record for record in records if "image_size" in record.architecture]
+    images = [record for record in records if record.task == "image-classification"]
     groups = _groups(images, "accuracy", _pixel_order)
     return _table(IMAGES, [(group, [order, _size(group), *_scores(group, 2)]) for order, group in groups])
 
@@ -66,13 +66,13 @@ def translation_table(records: list[RunRecord]) -> str:
 
 def series_table(records: list[RunRecord]) -> str:
     """One row per recipe: root mean squared error over the target's root mean square."""
-    groups = _groups(records, "nrmse", lambda record: record.task)
+    groups = _groups(records, "nrmse", lambda record: record.data["name"])
     return _table(SERIES, [(group, [_size(group), *_scores(group, 4)]) for _, group in groups])
 
 
 def classification_table(records: list[RunRecord]) -> str:
     """One row per recipe: accuracy on texts and pairs of texts."""
-    texts = [record for record in records if "pairs" in record.data]
+    texts = [record for record in records if record.task == "text-classification"]
     groups = _groups(texts, "accuracy", lambda record: record.data["name"])
     rows = [(group, [f"{group[0].parameters['trainable']:,}", _size(group), *_scores(group, 1)]) for _, group in groups]
     return _table(CLASSES, rows)

@@ -90,6 +90,20 @@ def reload_elsewhere(model: Path | str, picture: Path, environment: dict[str, st
     return json.loads(fresh_process("-c", RELOAD, model, picture, environment=environment))
 
 
+def show_reload(folder: Path, picture: Path, task: ImageTask, logits: torch.Tensor) -> None:
+    """Write the first test digit as a picture, and load the model in a fresh process, which reads it."""
+    from PIL import Image
+
+    test = task.splits["test"]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(test.images[0].numpy()).save(picture)
+    seen = reload_elsewhere(folder, picture)
+    difference = (torch.tensor(seen["logits"]) - logits).abs().max()
+    print(f"   {seen['class']} from {folder}: its logits for a picture file differ by {difference:.1e}")
+    answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(test.labels[0])}"
+    print(f"   pipeline('image-classification'): {answer}")
+
+
 def show_hub(run: Path, picture: Path, logits: torch.Tensor, name: str = "demo/lmu-digits") -> None:
     """Push the run to a Hub on loopback with the same command as to the real one, and load it back by its name."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the loopback Hub is a tool of the tests
@@ -169,20 +183,12 @@ def main(argv: list[str] | None = None) -> None:
     print(f"   {'LMU':<24}{100 * record.metrics['test']['accuracy']:>6.1f} %{record.parameters['total']:>18,}")
 
     print("\n2. Save, and reload in a fresh process through the Auto classes and a pipeline")
-    from PIL import Image
-
-    folder, picture = args.output_dir / "model", args.output_dir / "figures" / "digit.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(task.splits["test"].images[0].numpy()).save(picture)
+    picture = args.output_dir / "figures" / "digit.png"
     inputs = task.inputs((task.splits["test"].images[:1], task.splits["test"].labels[:1]))
     model.eval()
     with torch.no_grad():
         parallel = model(pixel_values=inputs["pixel_values"]).logits
-    seen = reload_elsewhere(folder, picture)
-    difference = (torch.tensor(seen["logits"]) - parallel[0]).abs().max()
-    print(f"   {seen['class']} from {folder}: its logits for a picture file differ by {difference:.1e}")
-    answer = f"{seen['label']} with score {seen['score']:.3f}; truth {int(inputs['labels'])}"
-    print(f"   pipeline('image-classification'): {answer}")
+    show_reload(args.output_dir / "model", picture, task, parallel[0])
 
     print("\n3. The same weights as a recurrent network, one pixel at a time")
     stepped = run_pixel_by_pixel(model, inputs["pixel_values"])

@@ -22,8 +22,9 @@ from lmu_hf.cli.loading import FLAGS
 from lmu_hf.common.errors import check_folder, loading
 from lmu_hf.common.record import publish
 from lmu_hf.common.staging import written_whole
-from lmu_hf.data.labelled import Columns, unlabelled_dataset, unlabelled_file
+from lmu_hf.data.labelled import unlabelled_dataset, unlabelled_file
 from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.labels import Columns
 from lmu_hf.data.tokenised import load_tokenizer
 
 

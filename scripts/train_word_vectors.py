@@ -28,7 +28,7 @@ from lmu_hf.common.errors import check_folder
 from lmu_hf.common.record import publish
 from lmu_hf.data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
 from lmu_hf.data.sources import FORMATS
-from lmu_hf.data.word_vectors import ALGORITHMS, Sentences, train_word_vectors
+from lmu_hf.data.word_vector_training import ALGORITHMS, Sentences, train_word_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
 
 

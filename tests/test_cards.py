@@ -130,20 +130,21 @@ def test_a_card_has_three_examples_a_widget_and_no_gap(kind, tmp_path):
 
 
 def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
-    kind, lstm = "text-classification", {"model_type": "lmu_lstm", "hidden_size": 12}
+    kind = "text-classification"
+    lstm = {"recipe": "films-lstm", "head": "LSTMForSequenceClassification", "baseline": "lstm", "baseline_of": "films"}
     run = make_run(tmp_path / "films-seed0", kind, recipe="films", score=0.9)
     for name, seed, score, more in (
         ("films-lstm-seed0", 0, 0.80, {}),
         ("films-lstm-seed1", 1, 0.82, {}),
         ("films-lstm-other-seed0", 0, 0.5, {"data": {"name": "other", "fingerprint": "f", "rows": {}}}),
-        ("elsewhere-lstm-seed0", 0, 0.4, {"recipe": "elsewhere-lstm"}),
+        ("elsewhere-lstm-seed0", 0, 0.4, {"recipe": "elsewhere-lstm", "baseline_of": "elsewhere"}),
     ):
-        make_run(tmp_path / name, kind, seed, score, **{"recipe": "films-lstm", "architecture": lstm} | more)
+        make_run(tmp_path / name, kind, seed, score, **lstm | more)
     card = str(render(Shown.beside(run), "films"))
     rows = table(card, "## Results")
     (column,) = (heading for heading in rows[0] if heading.startswith("LSTM"))
     assert rows[0][column] == "81.00 (80.00 to 82.00)"
-    assert "The LSTM is `films-lstm`, trained on the same rows." in card
+    assert "The baseline is `films-lstm`, trained on the same rows." in card
     baseline = str(render(Shown.beside(tmp_path / "films-lstm-seed0"), "films-lstm"))
     assert "A baseline: an LSTM in the place of every Legendre memory" in baseline
     assert "LSTM, " not in baseline.split("## Results")[1].split("## Training")[0]

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from lmu_hf import LMUConfig, train_tokenizer
 from lmu_hf.common.record import count_parameters
-from lmu_hf.data.labelled import LabelledText, glue, labelled_dataset, made_up
+from lmu_hf.data.labelled import glue, labelled_dataset, made_up
 from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.labels import LabelledText
 from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, load_model
 from lmu_hf.training.loop import train

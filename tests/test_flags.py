@@ -18,7 +18,14 @@ RUNNABLE = {
     path.stem: path for folder in ("scripts", "report", "benchmarks") for path in (PROJECT / folder).glob("*.py")
 }
 OF_A_RUN = {  # a value of each flag of every training script, beside the run folder, the seed and the recipe
-    **{"optim": "muon", "learning_rate": "0.5", "weight_decay": "0.5", "layer_decay": "0.5", "num_train_epochs": "7"},
+    **{
+        "baseline": "lstm",
+        "optim": "muon",
+        "learning_rate": "0.5",
+        "weight_decay": "0.5",
+        "layer_decay": "0.5",
+        "num_train_epochs": "7",
+    },
     **{"max_train_steps": "7", "eval_steps": "7", "per_device_train_batch_size": "7", "averaging": "0.5"},
     **{"gradient_accumulation_steps": "7", "lr_scheduler_type": "linear", "warmup_ratio": "0.5", "max_grad_norm": "7"},
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},

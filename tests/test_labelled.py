@@ -8,7 +8,8 @@ import pytest
 from datasets import Dataset, Value
 
 from lmu_hf.cli.loading import add_data_flags, labelled_rows
-from lmu_hf.data.labelled import Columns, glue, labelled_dataset, labelled_files, made_up, with_more
+from lmu_hf.data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
+from lmu_hf.data.labels import Columns
 from lmu_hf.data.sentences import opinions, paraphrases
 from tiny_rows import TWO, sentences, write
 

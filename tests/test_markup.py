@@ -108,13 +108,13 @@ def records(tmp_path_factory) -> dict[str, RunRecord]:
 def test_no_field_of_a_record_changes_what_a_card_is_made_of(records, kind, hostile):
     record = records[kind]
     fields = asdict(record)
-    kept = {name: fields[name] for name in ("metric", "metrics", "parameters")}
+    kept = {name: fields[name] for name in ("metric", "metrics", "parameters", "task", "head")}
     architecture = fields["architecture"]  # what decides the kind of card is no text of anybody's
     name = "stanfordnlp/imdb"  # a place on the Hub, so that the leaderboard's file is written too
     cards = []
     for value in ("innocent", hostile):
         other = RunRecord(**{**deepcopy(spoilt(fields, value)), **kept, "architecture": architecture})
-        other.data["name"] = name
+        other.data |= {"name": name, "dataset": name}
         other.versions[value] = other.hyperparameters[value] = value
         other.metrics = {"validation": record.metrics["validation"], value: {record.metric: 0.5}}
         shown = Shown(other, [], [other], [other])

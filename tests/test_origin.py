@@ -11,7 +11,8 @@ import pytest
 from transformers import AutoConfig
 
 from lmu_hf.common.record import RunRecord
-from lmu_hf.data.labelled import Columns, labelled_files
+from lmu_hf.data.labelled import labelled_files
+from lmu_hf.data.labels import Columns
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHORT = ["--max_train_steps", "2", "--eval_steps", "1", "--quiet", "--report_to", "none", "--output_dir", "run"]

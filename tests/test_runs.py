@@ -278,7 +278,7 @@ def test_a_checkpoint_that_says_other_things_is_passed_over(complete, tmp_path, 
 HOLD = """
 import sys, time
 from pathlib import Path
-from lmu_hf.training.run_folder import owned
+from lmu_hf.common.lock import owned
 with owned(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

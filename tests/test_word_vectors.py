@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from lmu_hf.data.word_vectors import (
+from lmu_hf.data.word_vector_training import (
     ALGORITHMS,
     Sentences,
     latent_semantic_vectors,
-    load_word_vectors,
     principal_components,
-    read_word_vectors,
     smooth_inverse_frequency,
     spelling_vectors,
-    tokenizer_of_vectors,
     train_word_vectors,
 )
+from lmu_hf.data.word_vectors import load_word_vectors, read_word_vectors, tokenizer_of_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
 
 GLOVE = "the 0.1 0.2\nCat 1 2\n. . . 3 4\nis -1e-2 5\n"
@@ -101,7 +99,7 @@ def test_vectors_that_cannot_be_written_to_their_end_leave_what_was_there(tmp_pa
     path = write(tmp_path, GLOVE)
     train = partial(train_word_vectors, [["a", "b"]], path, "lsa", size=1, min_count=1)
     full = Mock(side_effect=OSError("no space left"))
-    monkeypatch.setattr("lmu_hf.data.word_vectors.format", full, raising=False)
+    monkeypatch.setattr("lmu_hf.data.word_vector_training.format", full, raising=False)
     with pytest.raises(OSError, match="no space left"):
         train()
     assert path.read_text() == GLOVE and list(tmp_path.iterdir()) == [path]

@@ -25,9 +25,16 @@ LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0
 IMAGE = {"input_size": 1, "image_size": 8, "permutation_seed": 0}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
+TASKS = {"pair-classification": "text-classification"}  # the Hub's word, where a kind has another name
 # Per kind: the head, what its config adds, its tokenizer, its metric, and what its record says of the data.
 KINDS: dict[str, tuple[type, dict, dict | None, str, dict]] = {
-    "image-classification": (LMUForImageClassification, IMAGE | LABELS, None, "accuracy", {"name": "ylecun/mnist"}),
+    "image-classification": (
+        LMUForImageClassification,
+        IMAGE | LABELS,
+        None,
+        "accuracy",
+        {"name": "ylecun/mnist", "dataset": "ylecun/mnist"},
+    ),
     "text-generation": (
         LMUForCausalLM,
         {},
@@ -40,21 +47,26 @@ KINDS: dict[str, tuple[type, dict, dict | None, str, dict]] = {
         LABELS,
         {"kind": "word"},
         "accuracy",
-        {"name": "stanfordnlp/imdb", "pairs": False, "splits": {"validation": "a tenth of train", "test": "test"}},
+        {
+            "name": "stanfordnlp/imdb",
+            "dataset": "stanfordnlp/imdb",
+            "pairs": False,
+            "splits": {"validation": "a tenth of train", "test": "test"},
+        },
     ),
     "pair-classification": (
         LMUForSequencePairClassification,
         LABELS,
         {"kind": "word", "pair": True},
         "f1",
-        {"name": "nyu-mll/glue mrpc", "pairs": True},
+        {"name": "nyu-mll/glue mrpc", "dataset": "nyu-mll/glue", "dataset_config": "mrpc", "pairs": True},
     ),
     "translation": (
         LMUForConditionalGeneration,
         TRANSLATION,
         {"kind": "char", "add_eos": True},
         "bleu",
-        {"name": "multi30k-en-de", "languages": ["en", "de"]},
+        {"name": "multi30k-en-de", "dataset": "bentrevett/multi30k", "languages": ["en", "de"]},
     ),
     "time-series-forecasting": (
         LMUForTimeSeriesPrediction,
@@ -87,7 +99,8 @@ def make_run(folder: Path, kind: str, seed: int = 0, score: float = 0.8125, **re
     counts = {"train": 1000, "validation": 100, "test": 100}
     written = {
         "recipe": f"tiny-{kind}",
-        "task": data["name"],
+        "task": TASKS.get(kind, kind),
+        "head": head.__name__,
         "data": {"rows": counts, "fingerprint": "0123456789abcdef", **data},
         "seed": seed,
         "hyperparameters": {"learning_rate": 0.002, "augmentation": None},

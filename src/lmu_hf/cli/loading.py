@@ -11,16 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.labelled import (
-    GLUE_COLUMNS,
-    Columns,
-    LabelledText,
-    glue,
-    labelled_dataset,
-    labelled_files,
-    made_up,
-    with_more,
-)
+from ..data.labelled import GLUE_COLUMNS, glue, labelled_dataset, labelled_files, made_up, with_more
+from ..data.labels import Columns, LabelledText
 from ..data.sources import FORMATS
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors

@@ -4,8 +4,8 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -145,22 +145,28 @@ def run(
         learning_curve(folder, folder / "figures" / "learning_curve.png")
         write_origin(folder, flags)
 
+    with _interruptions_told(), ExitStack() as held:
+        if not complete:
+            on_main(lambda: held.enter_context(owned(folder)))
+        record = train(model, recipe, task, seed, folder, **how)
+        if not complete:
+            on_main(leave_pictures)
+    _tell(folder, record, "is complete already; " if complete else "")
+    PartialState().destroy_process_group()
+    return record
+
+
+@contextmanager
+def _interruptions_told() -> Iterator[None]:
+    """Say what a run that is interrupted has saved, and how it goes on."""
     try:
-        with ExitStack() as held:
-            if not complete:
-                on_main(lambda: held.enter_context(owned(folder)))
-            record = train(model, recipe, task, seed, folder, **how)
-            if not complete:
-                on_main(leave_pictures)
+        yield
     except Interrupted as interruption:
         _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
         raise
     except KeyboardInterrupt:  # before the first step, or for the second time
         _say("interrupted at once: nothing was saved but the checkpoints that are there")
         raise SystemExit(128 + signal.SIGINT) from None
-    _tell(folder, record, "is complete already; " if complete else "")
-    PartialState().destroy_process_group()
-    return record
 
 
 def _model(

@@ -33,10 +33,17 @@ class RunRecord:
     taken from the task and the model themselves: ``options``, the task's plain attributes; ``inputs``, a digest of the
     first rows as the model gets them; ``initial_model``, a digest of the config and the weights that training begins
     with. Records of earlier versions lack them.
+
+    What a run is, it says itself, and no reader has to guess it from a name: ``head``, the model's class; ``task``, the
+    Hub's word for what that does; ``problem_type``, as a config has it; and of a baseline, ``baseline``, what was
+    trained in the Legendre memory's place (``"lstm"``), and ``baseline_of``, the recipe that it is compared with. Of an
+    LMU both are None. ``data`` holds, where there is one, the ``dataset`` of the Hub, its ``dataset_config``, and an
+    ``example``, an input to try the model on.
     """
 
     recipe: str
     task: str
+    head: str
     data: dict
     seed: int
     hyperparameters: dict
@@ -45,6 +52,9 @@ class RunRecord:
     processes: int = 1
     mixed_precision: str = "no"
     metric: str = "accuracy"
+    problem_type: str | None = None
+    baseline: str | None = None
+    baseline_of: str | None = None
     scorer: str = field(default="", metadata=OUTCOME)  # it holds the version of what scores
     options: dict | None = None
     inputs: str | None = None

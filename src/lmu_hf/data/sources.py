@@ -57,6 +57,14 @@ def load_rows(
     return rows
 
 
+def hub_name(name: str, data_dir: Path | None) -> str | None:
+    """A data set's name on the Hub; None if it is not there.
+
+    What lies below a folder of data sets as ``org/name`` is laid out, and called, as on the Hub.
+    """
+    return name if data_dir is None or "/" in name else None
+
+
 def load_file(split: str, path: Path) -> "Dataset":
     """The rows of a file: CSV, TSV, JSON lines or parquet.
 

@@ -37,7 +37,7 @@ class Shown:
     Args:
         record: of the run whose weights the card speaks of.
         seeds: records of the same training under other seeds.
-        baselines: records of LSTMs on the same data.
+        baselines: records of the recipe's baselines on the same data.
         history: records of what the repository held before, the oldest first.
     """
 
@@ -72,10 +72,10 @@ def training_of(record: RunRecord) -> str:
 
 
 def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
-    """An LSTM that was trained for this very recipe, on the same rows in the same order of pixels."""
+    """A baseline that was trained for this very recipe, on the same rows in the same order of pixels."""
     same_order = other.architecture.get("permutation_seed") == record.architecture.get("permutation_seed")
     return (
-        other.recipe == f"{record.recipe}-lstm"
+        other.baseline_of == record.recipe
         and other.data.get("fingerprint") == record.data.get("fingerprint")
         and same_order
     )
@@ -106,12 +106,12 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         metadata(record, name, repo_id),
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
         name=text(name),
-        is_baseline="model_type" in record.architecture,
+        is_baseline=record.baseline is not None,
         remembers_nothing=remembers_nothing(record),
         recipe=code(record.recipe),
         command=block(one_line(record.command)),
         reads=kind.reads(record),
-        parameters=f"{record.parameters['total']:,}",
+        parameters=_total(record),
         usage=_usage(record, repo_id),
         results=results_table(shown),
         how_scored=_how_scored(shown),
@@ -138,7 +138,7 @@ def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=kind.pipeline_tag,
-        tags=["lmu", "legendre-memory-unit", *(["lstm"] if "model_type" in record.architecture else [])],
+        tags=["lmu", "legendre-memory-unit", *([record.baseline] if record.baseline else [])],
         metrics=sorted({metric for scores in record.metrics.values() for metric in scores} - {"loss"}),
         eval_results=eval_results(record),
         **more,
@@ -193,18 +193,28 @@ def leaderboard_entries(record: RunRecord, repo_id: str) -> list[EvalResultEntry
 
 def results_table(shown: Shown) -> str:
     """This model's scores, those of other seeds of the same training, and the baseline's."""
-    record, baselines = shown.record, list(shown.baselines)
+    record = shown.record
+    baselines: dict[str, list[RunRecord]] = {}
+    for other in shown.baselines:
+        baselines.setdefault(other.recipe, []).append(other)
     header = ["split", "score", f"this model (seed {record.seed})"]
     header += [f"seeds {', '.join(str(run.seed) for run in shown.group)}: mean (range)"] if shown.seeds else []
-    header += [f"LSTM, {baselines[0].parameters['total']:,} parameters"] if baselines else []
+    header += [
+        f"{str(group[0].baseline).upper()} ({code(recipe)}), {_total(group[0])} parameters"
+        for recipe, group in baselines.items()
+    ]
     rows = []
     for split, scores in record.metrics.items():
         for metric, value in scores.items():
             row = [text(split), text(METRIC_NAMES.get(metric, metric.replace("_", " "))), show(metric, value)]
             row += [_spread(shown.group, split, metric)] if shown.seeds else []
-            row += [_spread(baselines, split, metric)] if baselines else []
+            row += [_spread(group, split, metric) for group in baselines.values()]
             rows.append(row)
     return table(header, rows)
+
+
+def _total(record: RunRecord) -> str:
+    return f"{record.parameters['total']:,}"
 
 
 def history_table(history: Sequence[RunRecord]) -> str:
@@ -216,8 +226,8 @@ def history_table(history: Sequence[RunRecord]) -> str:
             f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
             for split, values in record.metrics.items()
         ]
-        parameters = f"{record.parameters['total']:,}"
-        rows.append([code(record.recipe), str(record.seed), text(record.data["name"]), parameters, "; ".join(scores)])
+        data = text(record.data["name"])
+        rows.append([code(record.recipe), str(record.seed), data, _total(record), "; ".join(scores)])
     return table(["recipe", "seed", "data", "parameters", "scores"], rows)
 
 
@@ -253,8 +263,9 @@ def _how_scored(shown: Shown) -> str:
         if (whose := _split_of(record, split)) != split:
             parts.append(f"What is {text(split)} here is, in the data set's own terms, {text(whose)}.")
     if shown.baselines:
-        recipes = " and ".join(sorted({code(record.recipe) for record in shown.baselines}))
-        parts.append(f"The LSTM is {recipes}, trained on the same rows.")
+        recipes = list(dict.fromkeys(code(record.recipe) for record in shown.baselines))
+        several = "The baselines are" if len(recipes) > 1 else "The baseline is"
+        parts.append(f"{several} {' and '.join(recipes)}, trained on the same rows.")
     return " ".join(parts)
 
 

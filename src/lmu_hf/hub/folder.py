@@ -89,7 +89,7 @@ def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path
     name = model_name(run)
     (staged / "README.md").write_text(str(render(shown, name, repo_id)).rstrip() + "\n", encoding="utf-8")
     if entries := leaderboard_entries(shown.record, repo_id or f"org/{name}"):
-        results = staged / ".eval_results" / f"{slug(shown.record.task) or 'results'}.yaml"
+        results = staged / ".eval_results" / f"{slug(shown.record.data['name']) or 'results'}.yaml"
         results.parent.mkdir()
         results.write_text(yaml_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
     refuse_secrets(files_of(staged))
@@ -198,7 +198,7 @@ def _copy_figures(run: Path, record: RunRecord, figures: Path) -> None:
         shutil.copyfile(inside(picture, run), figures / picture.name)
         if not (figures / picture.name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n"):
             raise ValueError(f"{picture} is not pushed: it is no picture of the kind that its name says")
-    if "image_size" in record.architecture:
+    if record.task == "image-classification":
         example_digit(record.architecture["image_size"], figures / "example.png")
 
 

@@ -1,9 +1,7 @@
 """What a run record says of its model's kind: which head, which Hub task, what a reader of its card should know."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ..common.record import RunRecord
 from .markup import code, text
@@ -15,17 +13,21 @@ class Kind:
 
     Args:
         name: of the kind; ``templates/usage/<name>.md`` shows how such a model is used.
+        head: the class of the family's own models; an LSTM baseline's has the same name after ``LSTM``.
         auto_class: that loads one.
         pipeline_tag: the Hub's word for the task.
         reads: what goes in and what comes out, from a record.
         limits: what not to expect, a sentence each.
+        example: an input to try such a model on, where the record has none: a text, or two.
     """
 
     name: str
+    head: str
     auto_class: str
     pipeline_tag: str
     reads: Callable[[RunRecord], str]
     limits: tuple[str, ...]
+    example: str | tuple[str, str] = ""
 
 
 def _reads_image(record: RunRecord) -> str:
@@ -47,6 +49,7 @@ KINDS = {
     for kind in (
         Kind(
             "image-classification",
+            "LMUForImageClassification",
             "AutoModelForImageClassification",
             "image-classification",
             _reads_image,
@@ -58,6 +61,7 @@ KINDS = {
         ),
         Kind(
             "text-generation",
+            "LMUForCausalLM",
             "AutoModelForCausalLM",
             "text-generation",
             lambda record: f"writes text on, token by token (tokens: {text(record.data['tokenizer'])})",
@@ -65,9 +69,11 @@ KINDS = {
                 "A small model of a small corpus: it catches spelling and style, not sense. What it writes is not to "
                 "be taken for fact, nor its code for code that runs.",
             ),
+            example="the ",
         ),
         Kind(
             "translation",
+            "LMUForConditionalGeneration",
             "AutoModelForSeq2SeqLM",
             "translation",
             _reads_languages,
@@ -76,23 +82,29 @@ KINDS = {
                 "translates badly.",
                 "Names and numbers that it has not seen may come out as others: check them.",
             ),
+            example="A man is riding a bicycle.",
         ),
         Kind(
             "text-classification",
+            "LMUForSequenceClassification",
             "AutoModelForSequenceClassification",
             "text-classification",
             lambda record: "finds the class of a text",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
+            example="a charming film with a slow start",
         ),
         Kind(
             "pair-classification",
+            "LMUForSequencePairClassification",
             "AutoModelForSequenceClassification",
             "text-classification",
             lambda record: "reads two texts with the same weights and finds how they stand to each other",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
+            example=("a man is playing a guitar", "somebody makes music"),
         ),
         Kind(
             "time-series-forecasting",
+            "LMUForTimeSeriesPrediction",
             "AutoModelForTimeSeriesPrediction",
             "time-series-forecasting",
             lambda record: "predicts a real-valued series at every step",
@@ -100,46 +112,31 @@ KINDS = {
         ),
     )
 }
-
-HUB_NAME = re.compile(r"(?!.*\.(?:csv|tsv|jsonl?|parquet|txt|gz)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
-PUBLISHED: dict[str, tuple[str | None, str]] = {
-    # Names in run records that are not the data set's own on the Hub: its name there, if it is there, and in words.
-    "multi30k-en-de": ("bentrevett/multi30k", "Multi30k, English to German"),
-    "ylecun/mnist": ("ylecun/mnist", "MNIST"),
-}
+BY_HEAD = {head: kind for kind in KINDS.values() for head in (kind.head, kind.head.replace("LMU", "LSTM"))}
+DATASETS = {"bentrevett/multi30k": "Multi30k, English to German", "ylecun/mnist": "MNIST"}  # the names that people use
 
 
 def kind_of(record: RunRecord) -> Kind:
-    """The kind of model that a record is of."""
-    architecture = record.architecture
-    if architecture.get("is_encoder_decoder"):
-        return KINDS["translation"]
-    if "image_size" in architecture:
-        return KINDS["image-classification"]
-    if record.metric == "nrmse":
-        return KINDS["time-series-forecasting"]
-    if "bits" in record.metric or record.metric == "perplexity":
-        return KINDS["text-generation"]
-    return KINDS["pair-classification" if record.data.get("pairs") else "text-classification"]
+    """The kind of model that a record is of.
+
+    Raises:
+        ValueError: there is no such head, or its task is another.
+    """
+    if record.head not in BY_HEAD:
+        raise ValueError(f"head must be one of {', '.join(BY_HEAD)}, got {record.head!r}")
+    kind = BY_HEAD[record.head]
+    if record.task != kind.pipeline_tag:
+        raise ValueError(f"the task of {record.head} is {kind.pipeline_tag!r}, got {record.task!r}")
+    return kind
 
 
 def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
     """The data set's name on the Hub (None if it has none), its name in words, and its configuration there."""
-    name, _, config = record.data["name"].partition(" ")
-    if name in PUBLISHED:
-        return (*PUBLISHED[name], config or None)
-    if HUB_NAME.fullmatch(name):
-        return name, record.data["name"], config or None
-    return None, record.data["name"], None
+    dataset: str | None = record.data.get("dataset")
+    words: str = record.data["name"] if dataset is None else DATASETS.get(dataset, record.data["name"])
+    return dataset, words, record.data.get("dataset_config")
 
 
-def example_of(record: RunRecord) -> Any:
-    """An input to try the model on: a text, or two."""
-    name = record.data["name"]
-    if "Python" in name:
-        return "def read(self, size"
-    if kind_of(record).name == "translation":
-        return "Monday, March 1, 2021" if "dates" in name else "A man is riding a bicycle."
-    if kind_of(record).name == "pair-classification":
-        return ["a man is playing a guitar", "somebody makes music"]
-    return "a charming film with a slow start" if kind_of(record).name == "text-classification" else "the "
+def example_of(record: RunRecord) -> str | tuple[str, str]:
+    """An input to try the model on: a text, or two; nothing where a model does not read texts."""
+    return record.data.get("example", kind_of(record).example)

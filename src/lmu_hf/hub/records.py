@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 SCORES = dict[str, dict[str, float]]
 WIDER: dict[Any, Any] = {float: float | int, SCORES: dict[str, dict[str, float | int]]}
 OPTIONAL: dict[str, Any] = {"rows": dict[str, int], "splits": dict[str, str], "languages": list[str], "tokenizer": str}
+OPTIONAL |= {"dataset": str, "dataset_config": str, "example": str}
 NEEDED: dict[str, dict[str, Any]] = {
     "data": {"name": str},
     "parameters": {"total": int, "trainable": int},

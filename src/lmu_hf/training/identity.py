@@ -21,6 +21,7 @@ from .tasks.base import Task
 ROWS = 16  # of the training and the validation split, whose inputs are compared
 SHOWN = 3  # fields that an error names
 LONGEST = 60  # characters of a value that an error shows
+SAID_ALREADY = ("name", "metric", "scorer", "dataset", "dataset_config", "example")  # of a task, by other names
 DIGESTS = ("data.fingerprint", "inputs", "initial_model")  # named last: what changed them says more
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,13 @@ def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, 
     """
     return RunRecord(
         recipe=recipe.name,
-        task=task.name,
-        data=task.describe(),
+        task=task.task,
+        head=type(model).__name__,
+        data=task.describe() | task.source(),
         metric=task.metric,
+        problem_type=task.problem_type,
+        baseline=recipe.baseline_kind,
+        baseline_of=recipe.baseline_of,
         scorer=task.scorer,
         seed=seed,
         hyperparameters=recipe.hyperparameters(),
@@ -130,7 +135,7 @@ def _options(task: Task) -> dict[str, Any]:
     return {
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in sorted(vars(task).items())
-        if _is_plain(value) and name not in ("name", "metric", "scorer")
+        if _is_plain(value) and name not in SAID_ALREADY
     }
 
 

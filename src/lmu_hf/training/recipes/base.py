@@ -52,6 +52,8 @@ class Recipe:
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
         lstm: what its LSTM baseline has otherwise of the architecture, such as a ``hidden_size`` that makes the
             parameters as many.
+        baseline_kind, baseline_of: of a baseline, what stands in the memory's place (``"lstm"``), and the recipe that
+            it is to be compared with.
         data: what the task is told beside where its rows lie.
         optimizer: ``"adamw"``, or ``"muon"`` for :class:`~lmu_hf.training.muon.Muon` on the matrices of the body.
         learning_rate, weight_decay: the optimiser's; biases, norms and other vectors are not decayed.
@@ -80,6 +82,8 @@ class Recipe:
     kind: str
     architecture: dict
     lstm: dict = field(default_factory=dict)
+    baseline_kind: str | None = None
+    baseline_of: str | None = None
     data: dict = field(default_factory=dict)
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
@@ -107,7 +111,7 @@ class Recipe:
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        others = ("name", "kind", "architecture", "lstm", "reproduction")
+        others = ("name", "kind", "architecture", "lstm", "baseline_kind", "baseline_of", "reproduction")
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":
@@ -119,7 +123,8 @@ class Recipe:
         if name not in BASELINES:
             raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
         architecture = lstm_baseline(self.architecture, **self.lstm)
-        return replace(self, name=f"{self.name}-{name}", architecture=architecture)
+        called = f"{self.name}-{name}"
+        return replace(self, name=called, architecture=architecture, baseline_kind=name, baseline_of=self.name)
 
 
 def fault(field: str, value: Any) -> str | None:

@@ -20,6 +20,10 @@ class Task(ABC):
 
     Attributes:
         name: what the data is called in a run record.
+        task: the Hub's word for what the models do that it trains.
+        problem_type: what their head predicts, as a config has it; None where the head leaves no choice.
+        dataset, dataset_config: the data set's name on the Hub and its configuration; None if it is not there.
+        example: an input to try a model on; None where any of its kind will do.
         splits: rows for each of ``SPLITS``.
         metric: the score that weights are chosen by, on validation.
         lower_is_better: whether a smaller score is a better one.
@@ -30,6 +34,11 @@ class Task(ABC):
     """
 
     name: str
+    task: str
+    problem_type: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    example: str | None = None
     auto_class: Any
     splits: dict[str, Any]
     metric: str
@@ -46,6 +55,11 @@ class Task(ABC):
     @abstractmethod
     def describe(self) -> dict:
         """What a run record says of the data: name, rows per split, and a fingerprint of them all."""
+
+    def source(self) -> dict[str, str]:
+        """What a run record says beside :meth:`describe`: the Hub's data set and its configuration, and an example."""
+        said = {"dataset": self.dataset, "dataset_config": self.dataset_config, "example": self.example}
+        return {name: value for name, value in said.items() if value is not None}
 
     @abstractmethod
     def config_fields(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ...data.labelled import LabelledText
+from ...data.labels import LabelledText
 from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
@@ -60,6 +60,7 @@ class ClassificationTask(Task):
         ValueError: the options do not fit each other or the data.
     """
 
+    task = "text-classification"
     auto_class = AutoModelForSequenceClassification
     evaluation_batch = 128
     length_unit = "tokens"
@@ -83,6 +84,8 @@ class ClassificationTask(Task):
         if not 0 <= token_dropout < 1:
             raise ValueError(f"token_dropout must be a fraction in [0, 1), got {token_dropout}")
         self.rows, self.name = rows, rows.name
+        self.dataset, self.dataset_config = rows.dataset, rows.dataset_config
+        self.problem_type = "regression" if rows.labels is None else "single_label_classification"
         self.metrics, self.metric = rows.metrics, rows.metrics[0]
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
@@ -146,17 +149,14 @@ class ClassificationTask(Task):
     def config_fields(self) -> dict[str, Any]:
         """The vocabulary, its special ids, the head and its labels."""
         tokenizer, labels = self.tokenizer, self.rows.labels
-        if labels is None:
-            labels, problem = ["score"], "regression"
-        else:
-            problem = "single_label_classification"
+        labels = labels or ["score"]
         return {
             "architectures": [f"LMUForSequence{'Pair' if self.rows.pairs else ''}Classification"],
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
-            "problem_type": problem,
+            "problem_type": self.problem_type,
             "id2label": dict(enumerate(labels)),
             "label2id": {label: number for number, label in enumerate(labels)},
             **({"output_size": 1} if self.single_output else {}),

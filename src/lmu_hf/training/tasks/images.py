@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ...data.augmentation import Augmentation
-from ...data.sources import SPLITS, load_rows
+from ...data.sources import SPLITS, hub_name, load_rows
 from .base import Gather, Task
 
 
@@ -57,6 +57,7 @@ class ImageTask(Task):
         mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std.
         augmentation: random deformations of training images, or None.
         permutation_seed: of the order in which pixels are read; None for raster order.
+        dataset: the set's name on the Hub; None if it is not there.
     """
 
     name: str
@@ -66,7 +67,10 @@ class ImageTask(Task):
     std: float
     augmentation: Augmentation | None = None
     permutation_seed: int | None = 0
+    dataset: str | None = None
     metric: str = field(default="accuracy", init=False)
+    task: str = field(default="image-classification", init=False)
+    problem_type: str | None = field(default="single_label_classification", init=False)
     auto_class: type = field(default=AutoModelForImageClassification, init=False)
 
     @property
@@ -159,6 +163,7 @@ def mnist(name: str = "ylecun/mnist", data_dir: Path | None = None, validation_r
             "validation": ImageRows(train[0][-validation_rows:], train[1][-validation_rows:]),
             "test": ImageRows(*test),
         },
+        hub_name(name, data_dir),
     )
 
 
@@ -192,7 +197,7 @@ def digits(seed: int = 0) -> ImageTask:
     return _image_task("scikit-learn digits", {name: ImageRows(images[rows], labels[rows]) for name, rows in parts})
 
 
-def _image_task(name: str, splits: dict[str, ImageRows]) -> ImageTask:
+def _image_task(name: str, splits: dict[str, ImageRows], dataset: str | None = None) -> ImageTask:
     pixels = splits["train"].images.double() / 255
     return ImageTask(
         name,
@@ -200,4 +205,5 @@ def _image_task(name: str, splits: dict[str, ImageRows]) -> ImageTask:
         [str(digit) for digit in range(10)],
         mean=round(pixels.mean().item(), 4),
         std=round(pixels.std().item(), 4),
+        dataset=dataset,
     )

@@ -85,6 +85,8 @@ class MackeyGlassTask(Task):
     """
 
     name = "Mackey-Glass"
+    task = "time-series-forecasting"
+    problem_type = "regression"
     metric = "nrmse"
     lower_is_better = True
     scorer = "root mean squared error over root mean square of the target, all series and steps together"

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from ...common.errors import TOKENIZER, loading
 from ...data.compressors import compressed_bits
 from ...data.corpus import Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
-from ...data.sources import FORMATS, SPLITS
+from ...data.sources import FORMATS, SPLITS, hub_name
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from .base import Gather, Task
 
@@ -94,6 +94,7 @@ class TextTask(Task):
         ValueError: a split is empty, or holds characters that the training split, and so the vocabulary, lacks.
     """
 
+    task = "text-generation"
     lower_is_better = True
     auto_class = AutoModelForCausalLM
 
@@ -244,7 +245,9 @@ def python_sources(**how) -> TextTask:
             place = sha256(name.as_posix().encode()).digest()[0] % 20
             split = {0: "validation", 1: "test"}.get(place, "train")
             texts[split].append(path.read_text(encoding="utf-8", errors="strict"))
-    return TextTask("the Python standard library", dict(texts), **how)
+    task = TextTask("the Python standard library", dict(texts), **how)
+    task.example = "def read(self, size"
+    return task
 
 
 def text_files(files: dict[str, Path], text_column: str = "text", hold_out: float | None = None, **how) -> TextTask:
@@ -307,4 +310,6 @@ def text_dataset(
     """
     splits = {"train": train_split, "validation": validation_split, "test": test_split}
     rows = dataset_rows(name, data_dir, {s: n for s, n in splits.items() if n}, text_column, config, hold_out)
-    return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
+    task = TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
+    task.dataset, task.dataset_config = hub_name(name, data_dir), config
+    return task

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from ...data.sources import SPLITS, load_rows
+from ...data.sources import SPLITS, hub_name, load_rows
 from ...tokenization_lmu import train_tokenizer
 from .base import Gather, Task
 
@@ -52,6 +52,7 @@ class TranslationTask(Task):
     metric = "bleu"
     evaluation_batch = 128
     length_unit = "words of the source"
+    task = "translation"
     auto_class = AutoModelForSeq2SeqLM
 
     def __init__(
@@ -207,10 +208,12 @@ def parallel_dataset(
         ValueError: it lacks a split or a language.
     """
     rows = load_rows(name, data_dir, needed=("train", "validation"))
-    if test_dataset is None:
-        return TranslationTask(name, rows, **how)
-    rows = {**rows, "test": load_rows(test_dataset, data_dir, needed=("validation",))["validation"]}
-    return TranslationTask(name, rows, origin={"test": f"{test_dataset} validation"}, **how)
+    if test_dataset is not None:
+        rows = {**rows, "test": load_rows(test_dataset, data_dir, needed=("validation",))["validation"]}
+        how["origin"] = {"test": f"{test_dataset} validation"}
+    task = TranslationTask(name, rows, **how)
+    task.dataset = hub_name(name, data_dir)
+    return task
 
 
 def dates_and_quantities(
@@ -245,13 +248,10 @@ def dates_and_quantities(
     pairs = Dataset.from_dict({source_lang: list(drawn), target_lang: list(drawn.values())})
     held = rows // 12
     parts = {"validation": range(held), "test": range(held, 2 * held), "train": range(2 * held, rows)}
-    return TranslationTask(
-        "dates and quantities by Babel",
-        {split: pairs.select(part) for split, part in parts.items()},
-        source_lang,
-        target_lang,
-        **how,
-    )
+    splits = {split: pairs.select(part) for split, part in parts.items()}
+    task = TranslationTask("dates and quantities by Babel", splits, source_lang, target_lang, **how)
+    task.example = next(iter(drawn))
+    return task
 
 
 def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
