@@ -22,7 +22,7 @@ from lmu_hf.common.record import publish
 from lmu_hf.data.labelled import glue, labelled_dataset
 from lmu_hf.data.labels import LabelledText
 
-CHOICES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of C, the inverse of the weight of the penalty
+CHOICES = (1.0, 3.0, 10.0)  # of C, the inverse of the weight of the penalty
 
 
 @script
@@ -32,7 +32,6 @@ def main(argv: list[str] | None = None) -> None:
     sets = {
         "qqp": glue("qqp", args.data_dir),
         "mrpc": glue("mrpc", args.data_dir),
-        "sst2": glue("sst2", args.data_dir),
         "snli": labelled_dataset("stanfordnlp/snli", args.data_dir),
     }
     publish({"rows": [score(name, rows) for name, rows in sets.items()]}, args.output)
@@ -53,7 +52,7 @@ def score(name: str, rows: LabelledText) -> dict[str, Any]:
     vectorizer.fit([*texts, *rows.splits["train"]["text_pair"]] if rows.pairs else texts)
     features = {split: features_of(part, vectorizer, rows.pairs) for split, part in rows.splits.items()}
     labels = {split: np.asarray(part["label"]) for split, part in rows.splits.items()}
-    models = [LogisticRegression(C=C, max_iter=1000).fit(features["train"], labels["train"]) for C in CHOICES]
+    models = [LogisticRegression(C=C, max_iter=300, tol=1e-3).fit(features["train"], labels["train"]) for C in CHOICES]
     validation = [model.score(features["validation"], labels["validation"]) for model in models]
     best = models[int(np.argmax(validation))]
     majority = np.bincount(labels["train"]).argmax()
