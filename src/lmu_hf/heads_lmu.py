@@ -1,7 +1,6 @@
 """What a stack of memories is asked: which class, which pair, which image, what next."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,15 +102,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             dense = layout is not None and layout.sequences is None
             wanted = "mean" if dense and self.model.can_skip_to_mean else "all"
         outputs = self.model(wanted=wanted, layout=layout, return_dict=True, **inputs)
-        return self._over_time(outputs.last_hidden_state, POOLINGS[pooling], layout, wanted != "all"), outputs
-
-    def _over_time(
-        self, steps: Tensor, words: Sequence[str], layout: Layout | None, is_reduced: bool = False
-    ) -> Tensor:
-        """One vector (b, width · words) per sequence, of all ranks' steps: ways of pooling, side by side."""
-        layout = Layout(steps.shape[1]) if layout is None else layout
-        parts = [layout.pool(steps, word, is_reduced) for word in words]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        layout = cast(Layout, layout)  # without one, there was nothing to read, and the stack complained
+        return layout.pool(outputs.last_hidden_state, POOLINGS[pooling], wanted != "all"), outputs
 
     def loss(self, labels: Tensor | None, *logits: Tensor, num_items_in_batch: Items = None) -> Tensor | None:
         """The loss that ``config.problem_type`` asks for (found from the labels where it is not set).
@@ -176,7 +168,8 @@ class LMUForSequenceClassification(LMUPooledModel):
             num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
             past_key_values: another name of ``cache``.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
         inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "input_values": input_values}
         layout = self.find_layout(_given(**inputs), attention_mask, position_ids, cache, **kwargs)
         if self.votes is not None and (input_ids is None or cache is not None):
@@ -191,8 +184,8 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            steps = self.votes(input_ids, layout, None if layout is None else layout.ranks)
-            votes = self._over_time(steps, ("mean",), layout)  # the mean vote over each sequence
+            layout = cast(Layout, layout)
+            votes = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
             learners = (logits, votes) if self.training else None
             logits = logits + votes
         return LMUClassifierOutput(
@@ -316,7 +309,8 @@ class LMUForSequencePairClassification(LMUPooledModel):
         mask = inputs.get("attention_mask")
         if mask is not None:  # a mean counts on zeros there
             steps, layout = steps.masked_fill(~mask.bool()[..., None], 0), Padded.from_mask(mask)
-        return self._over_time(steps, POOLINGS[self.config.pooling], layout)
+        layout = Layout(steps.shape[1]) if layout is None else layout
+        return layout.pool(steps, POOLINGS[self.config.pooling])
 
     def _from_one_row(
         self, input_ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, types: Tensor
@@ -500,7 +494,8 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             ValueError: an input or a label has a wrong shape or is not finite, there is no label to learn from, or one
                 is counted that stands on a masked step.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
             input_values=input_values,
             cache=cache,
