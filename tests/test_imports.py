@@ -49,6 +49,7 @@ LADDER = {
     "loading_lmu": set(),
     "ngrams": {"cache_lmu", "distributed", "layers", "layout", "options_lmu", "plain"},
     "modeling_lmu": {
+        "inherited_lmu",
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
@@ -68,6 +69,7 @@ LADDER = {
         *("heads_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "layout", "losses"),
     },
     "forecasts_lmu": {
+        "inherited_lmu",
         *("heads_lmu", "modeling_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "layout"),
         "losses",
     },

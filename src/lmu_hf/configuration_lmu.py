@@ -273,17 +273,6 @@ class LMUConfig(PreTrainedConfig):
                 f"{self.embedding_size}"
             )
 
-    def check_unsmoothed(self) -> None:
-        """For heads whose loss is never smoothed.
-
-        Raises:
-            ValueError: ``label_smoothing`` would be ignored.
-        """
-        if self.label_smoothing:
-            raise ValueError(
-                f"label_smoothing={self.label_smoothing} would be ignored: it is for classifiers and translators"
-            )
-
     def validate_layer_type(self) -> None:
         """Transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
 
@@ -351,10 +340,9 @@ class LMUConfig(PreTrainedConfig):
     def _validate_decoder(self) -> None:
         if self.vocab_size is None:
             raise ValueError(f"is_encoder_decoder=True needs a vocab_size; input_size={self.input_size} has none")
-        windows = self.theta if self.decoder_theta is None else self.decoder_theta
-        layers = self.num_decoder_layers or self.num_hidden_layers
+        name, layers = "theta" if self.decoder_theta is None else "decoder_theta", self.num_decoder_layers
+        windows, layers = getattr(self, name), layers or self.num_hidden_layers
         if isinstance(windows, list) and len(windows) != layers:
-            name = "theta" if self.decoder_theta is None else "decoder_theta"
             raise ValueError(f"{name} lists {len(windows)} windows for {layers} decoder layers")
         if self.readout == "memory" and self.bidirectional:
             raise ValueError("readout='memory' hands on one width in the encoder and another in the decoder")

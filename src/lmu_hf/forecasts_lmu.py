@@ -12,6 +12,7 @@ from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
 from .configuration_lmu import LMUConfig
 from .distributed import current_ranks
 from .heads_lmu import LMUHead
+from .inherited_lmu import check_unsmoothed
 from .losses import Items, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
@@ -43,7 +44,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         super().__init__(config)
         if config.input_size is None:
             raise ValueError("a forecast reads a real-valued series: set input_size, got None")
-        config.check_unsmoothed()
+        check_unsmoothed(config.label_smoothing)
         self.model = LMUModel(config)
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()

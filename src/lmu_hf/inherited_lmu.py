@@ -55,6 +55,16 @@ def check_ranges(config: Any) -> None:
         raise ValueError(f"permutation_seed must be from 0 to 2**63 - 1 or None, got {config.permutation_seed}")
 
 
+def check_unsmoothed(label_smoothing: float) -> None:
+    """For heads whose loss is never smoothed.
+
+    Raises:
+        ValueError: ``label_smoothing`` would be ignored.
+    """
+    if label_smoothing:
+        raise ValueError(f"label_smoothing={label_smoothing} would be ignored: it is for classifiers and translators")
+
+
 def check_num_labels(count: object) -> None:
     """Complain about a number of labels that is none, or too large.
 

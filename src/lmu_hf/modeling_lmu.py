@@ -16,6 +16,7 @@ from .checking import STEPS, check_class_ids, check_finite, check_steps, check_t
 from .configuration_lmu import LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
+from .inherited_lmu import check_unsmoothed
 from .layers import DeepRepresentation, Dropout, Highway, draw_weights
 from .layout import Layout, Packed, Padded, Reading, Spread
 from .loading_lmu import CheckedModel
@@ -389,7 +390,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
         config.check_tied_width()
-        config.check_unsmoothed()
+        check_unsmoothed(config.label_smoothing)
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
