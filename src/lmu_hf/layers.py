@@ -145,7 +145,7 @@ class LMULayer(nn.Module):
                 are to go on from a memory.
         """
         reading = Reading(Layout(x.shape[1])) if reading is None else reading
-        if initial is not None or reading.wanted != "all":
+        if reading.wanted != "all" or reading.layout.sequences is not None:
             self._check(reading, initial)
         layout, windows, form = reading.layout, self.windows, self.memory_form
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))

@@ -16,6 +16,7 @@ layout              rows as given                   steps as read               
 A :class:`Reading` is a layout and what is wanted of it. It goes down to the memory whole.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,20 +64,25 @@ class Layout:
         """Steps as read to the mean of each sequence, (sequences, 1, …); of none, zero."""
         return x.mean(1, keepdim=True)
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
-        """Rows as given (b, n, width), or what is left of each sequence, to (sequences, width).
+    def pool(self, x: Tensor, words: Sequence[str], is_reduced: bool = False) -> Tensor:
+        """Rows as given (b, n, width), or what is left of each sequence, to (sequences, words · width).
 
         Args:
             x: (b, n, width); or (sequences, 1, width), the last step or the mean, if ``is_reduced``.
-            pooling: ``"last"`` (only of what is reduced), ``"mean"`` or ``"max"``.
+            words: how, side by side: ``"last"`` (only of what is reduced), ``"mean"``, ``"max"``.
             is_reduced: whether one step is left of each sequence.
 
         Raises:
             ValueError: a sequence has no real step.
         """
+        parts = [self.pool_by(word, x, is_reduced) for word in words]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
+        """As :meth:`pool`, in one way."""
         if is_reduced:
             return x[:, 0]
-        return x.mean(1) if pooling == "mean" else x.amax(1)
+        return x.mean(1) if word == "mean" else x.amax(1)
 
     def labels(self, labels: Tensor) -> Tensor:
         """Next-token labels (b, n), −100 where a step's next one is of another sequence."""
@@ -148,8 +154,8 @@ class Padded(Layout):
         total = x.masked_fill(behind.view(*behind.shape, *ones), 0).sum(1, keepdim=True)
         return total / self.lengths.clamp(min=1).view(-1, 1, *ones)
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False, is_part: bool = False) -> Tensor:
-        """As :meth:`Layout.pool`, over real steps; x is zero on the others.
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False, is_part: bool = False) -> Tensor:
+        """As :meth:`Layout.pool_by`, over real steps; x is zero on the others.
 
         A part of sequences may hold no step of a row; what is given for that row is then anything finite.
         """
@@ -158,7 +164,7 @@ class Padded(Layout):
             raise ValueError(f"attention_mask leaves no real step in row {row}; every sequence needs at least one")
         if is_reduced:
             return x[:, 0]
-        if pooling == "mean":
+        if word == "mean":
             return x.sum(1) / self.lengths.clamp(min=1)[:, None].to(x.dtype)
         lowest = torch.finfo(x.dtype).min  # finite, since where no step is real gradients must stay so
         return x.masked_fill(~self.mask[..., None], lowest).amax(1)
@@ -265,14 +271,14 @@ class Packed(Layout):
 
     def mean(self, x: Tensor) -> Tensor:
         """(1, b·n, width) to (sequences, 1, width)."""
-        return self.pool(x, "mean")[:, None]
+        return self.pool_by("mean", x)[:, None]
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
         """(b, n, width), or (sequences, 1, width) if ``is_reduced``, to (sequences, width)."""
         if is_reduced:
             return x[:, 0]
         lengths = torch.tensor(self.sequences.lengths, device=x.device)
-        return torch.segment_reduce(x.flatten(0, 1), pooling, lengths=lengths, axis=0)
+        return torch.segment_reduce(x.flatten(0, 1), word, lengths=lengths, axis=0)
 
     def labels(self, labels: Tensor) -> Tensor:
         """Labels (b, n) with −100 where a sequence starts."""
@@ -321,14 +327,14 @@ class Spread(Layout):
         part_lengths = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
         return cls(rows, ranks, part_lengths, int(every[:, b].sum()))
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
         """What each rank pooled of its part, pooled over ranks: the same on every rank."""
         if isinstance(self.rows, Padded):
-            part, steps = self.rows.pool(x, pooling, is_reduced, is_part=True), self.rows.lengths
+            part, steps = self.rows.pool_by(word, x, is_reduced, is_part=True), self.rows.lengths
         else:
-            part = self.rows.pool(x, pooling, is_reduced)
+            part = self.rows.pool_by(word, x, is_reduced)
             steps = torch.full((len(x),), self.rows.columns, device=x.device)
-        return self.ranks.pool(part, steps, pooling)
+        return self.ranks.pool(part, steps, word)
 
     def enter(
         self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False

@@ -332,16 +332,17 @@ def check_signal(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> N
         ValueError: a shape does not fit.
         TypeError: u is not float32 or float64, or the initial memory is of another dtype.
     """
-    if u.ndim != 3 or 0 in u.shape:
-        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(u.shape)}")
-    if u.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {u.dtype}")
+    shape, dtype = u.shape, u.dtype  # read once: under a recorder each look is a call
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(shape)}")
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {dtype}")
     if initial is not None:
-        expected = (u.shape[0], u.shape[2], system.order)
+        expected = (shape[0], shape[2], system.order)
         if initial.shape != expected:
             raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
-        if initial.dtype != u.dtype:
-            raise TypeError(f"initial must have u's dtype {u.dtype}, got {initial.dtype}")
+        if initial.dtype != dtype:
+            raise TypeError(f"initial must have u's dtype {dtype}, got {initial.dtype}")
 
 
 MEMORY_FORMS: dict[str, MemoryForm] = {

@@ -133,7 +133,8 @@ def _read_kept(
     else:
         m = m.view(-1, d_u, x.shape[1], d)[:, :, :n].transpose(1, 2).flatten(2)  # cut first: what is copied is whole
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
-    return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
+    matrix = _as_states(weight, d_u, columns) if columns else weight
+    return m.to(weight.dtype) @ matrix.T, final
 
 
 def _behind_time(u: Tensor, weight: Tensor) -> bool:
