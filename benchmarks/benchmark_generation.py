@@ -40,21 +40,48 @@ WINDOW = 500  # tokens whose median time stands for a position
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--sizes", type=POSITIVE, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
-    parser.add_argument("--batch_sizes", type=COUNT, nargs="+", default=[1, 32])
-    parser.add_argument("--prompts", type=COUNT, nargs="+", default=[16, 4096], help="tokens of a prompt")
-    parser.add_argument("--new_tokens", type=number(int, least=2), default=64, help="timed tokens a call")
-    parser.add_argument("--repeats", type=COUNT, default=3, help="rounds; long prompts get one")
     parser.add_argument(
-        "--positions", type=AMOUNT, default=100_000, help="how far the stream of one LMU goes; 0 for not"
+        "--sizes",
+        type=POSITIVE,
+        nargs="+",
+        default=[2e6, 20e6],
+        help="parameters of each model outside its embeddings and its head (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_sizes", type=COUNT, nargs="+", default=[1, 32], help="prompts at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prompts",
+        type=COUNT,
+        nargs="+",
+        default=[16, 4096],
+        help="lengths of a prompt in tokens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--new_tokens",
+        type=number(int, least=2),
+        default=64,
+        help="new tokens that are timed in a call (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=COUNT,
+        default=3,
+        help="rounds, each model once in each; long prompts get one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--positions",
+        type=AMOUNT,
+        default=100_000,
+        help="tokens that one LMU streams; 0 for no stream (default: %(default)s)",
     )
     parser.add_argument(
         "--max_work",
         type=POSITIVE,
         default=1e12,
-        help="a cell whose prompts cost more operations than that is left out",
+        help="operations that the prompts of a row may cost; dearer rows are left out (default: %(default)s)",
     )
-    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
+    parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     return parser.parse_args(argv)
 
 

@@ -46,24 +46,33 @@ FORMS = ("recurrent", "fft", "toeplitz", "chunked")
 LARGEST_STATES = 2**30  # bytes of m that a form which writes it may need: it keeps several times as much
 LONGEST_LOOP = 2**14
 Step = Callable[[], object]
+VALUES: dict[str, tuple[Callable[[str], Any], Any, str]] = {
+    "batch_size": (COUNT, 1, "rows b of a shape of one's own"),
+    "order": (COUNT, 64, "Legendre coefficients d of a shape of one's own"),
+    "memory_channels": (COUNT, 1, "channels d_u of a shape of one's own that are written to the memory"),
+    "hidden_size": (COUNT, 64, "width d_o of the output of a shape of one's own"),
+    "random_shapes": (AMOUNT, 0, "random shapes on which the cost model's choices are compared, too"),
+    "seed": (SEED, 0, "random seed of the random shapes; the cost model was fitted to those of 0"),
+    "repeats": (COUNT, 5, "rounds; a fast form is called several times in each"),
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Which shapes, and how often to repeat."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--shapes", nargs="*", choices=SHAPES, metavar="SHAPE", help=f"of {', '.join(SHAPES)}")
-    parser.add_argument("--batch_size", type=COUNT, default=1, help="b of a shape of one's own")
-    parser.add_argument("--length", type=COUNT, help="its time steps n; if given, no other shape is measured")
-    parser.add_argument("--order", type=COUNT, default=64, help="its Legendre coefficients d")
-    parser.add_argument("--theta", type=number(float, least=1), help="its window in steps (default: the length)")
-    parser.add_argument("--memory_channels", type=COUNT, default=1, help="its d_u")
-    parser.add_argument("--hidden_size", type=COUNT, default=64, help="its d_o")
     parser.add_argument(
-        "--random_shapes", type=AMOUNT, default=0, help="also compare the cost model's picks on so many"
+        "--shapes",
+        nargs="*",
+        choices=SHAPES,
+        metavar="SHAPE",
+        help=f"shapes to measure, of {', '.join(SHAPES)} (default: all)",
     )
-    parser.add_argument("--seed", type=SEED, default=0, help="of the random shapes (default: those it was fitted to)")
-    parser.add_argument("--repeats", type=COUNT, default=5, help="rounds; a fast row is called several times in each")
-    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
+    text = "time steps n of a shape of one's own, which then is the only one (default: none)"
+    parser.add_argument("--length", type=COUNT, help=text)
+    text = "window of a shape of one's own, in time steps (default: the length)"
+    parser.add_argument("--theta", type=number(float, least=1), help=text)
+    parser.add_values(VALUES)
+    parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     args = parser.parse_args(argv)
     if args.length is None:
         own = ("batch_size", "order", "theta", "memory_channels", "hidden_size")

@@ -33,13 +33,42 @@ FAMILIES = ("LMU", "LSTM", "GPT-2", "Mamba")
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--sizes", type=POSITIVE, nargs="+", default=[2e6, 20e6], help="parameters outside embeddings")
-    parser.add_argument("--lengths", type=COUNT, nargs="+", default=[256, 1024, 4096], help="characters of a sequence")
-    parser.add_argument("--tokens", type=COUNT, default=4096, help="characters of a batch, at least one sequence")
-    parser.add_argument("--repeats", type=COUNT, default=5, help="rounds")
-    parser.add_argument("--patience", type=POSITIVE, default=30.0, help="seconds of a step that is taken only once")
-    parser.add_argument("--max_seconds", type=POSITIVE, default=300.0, help="of a step that is not tried")
-    parser.add_argument("--output", type=output_file, help="also write the line of JSON to this file")
+    parser.add_argument(
+        "--sizes",
+        type=POSITIVE,
+        nargs="+",
+        default=[2e6, 20e6],
+        help="parameters of each model outside its embeddings and its head (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=COUNT,
+        nargs="+",
+        default=[256, 1024, 4096],
+        help="lengths of a sequence in characters (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=COUNT,
+        default=4096,
+        help="characters of a batch, which has at least one sequence (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeats", type=COUNT, default=5, help="rounds, each model once in each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--patience",
+        type=POSITIVE,
+        default=30.0,
+        help="seconds of a step beyond which it is taken only once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_seconds",
+        type=POSITIVE,
+        default=300.0,
+        help="seconds of a step beyond which it is not taken at all (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     return parser.parse_args(argv)
 
 

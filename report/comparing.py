@@ -14,19 +14,19 @@ from lmu_hf.common.record import MetricsLog, RunRecord
 from table import read_records, read_runs
 
 # Per text, what trains on it: the recipe, what it is called, and how it is drawn.
-WITH_NGRAMS = "LMU, windows, n-grams"
+WINDOWS, ALONE = "LMU, windows, n-grams", "LSTM alone"
 CHARACTERS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "Penn Treebank": (
         ("ptb-char", "LMU", ACCENT, "o-"),
-        ("ptb-char-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("ptb-char-windows", WINDOWS, ACCENT, "^:"),
         ("ptb-char-lstm", "LSTM", INK, "o-"),
-        ("ptb-char-windows-lstm", "LSTM alone", FAINT, "o-"),
+        ("ptb-char-windows-lstm", ALONE, FAINT, "o-"),
     ),
     "text8, its first 6.4 M characters": (
         ("text8", "LMU", ACCENT, "o-"),
-        ("text8-windows", WITH_NGRAMS, ACCENT, "^:"),
+        ("text8-windows", WINDOWS, ACCENT, "^:"),
         ("text8-lstm", "LSTM", INK, "o-"),
-        ("text8-windows-lstm", "LSTM alone", FAINT, "o-"),
+        ("text8-windows-lstm", ALONE, FAINT, "o-"),
     ),
 }
 

@@ -17,9 +17,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
-        "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
+        "--records",
+        type=Path,
+        default=PROJECT / "records",
+        help="folder of run folders to draw from (default: %(default)s)",
     )
-    parser.add_argument("--output_dir", type=Path, default=PROJECT / "docs" / "results", help="default: %(default)s")
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        default=PROJECT / "docs" / "results",
+        help="folder to write the pictures to (default: %(default)s)",
+    )
     return parser.parse_args(argv)
 
 

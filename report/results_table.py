@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     """Read the records, render, print or write."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
-        "--records", type=Path, default=PROJECT / "records", help="a folder of run folders (default: %(default)s)"
+        "--records", type=Path, default=PROJECT / "records", help="folder of run folders to read (default: %(default)s)"
     )
     parser.add_argument("--write", action="store_true", help="write them into the project's pages")
     args = parser.parse_args(argv)

@@ -57,10 +57,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The demo's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("runs/demo"), help="the run folder (default: %(default)s)"
+        "--output_dir", type=Path, default=Path("runs/demo"), help="run folder to write (default: %(default)s)"
     )
-    parser.add_argument("--num_train_epochs", type=COUNT, help="default: the recipe's")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--num_train_epochs", type=COUNT, help="training epochs (default: the recipe's)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     return parser.parse_args(argv)
 
 

@@ -42,12 +42,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument("model", help="a saved model's folder, or its name on the Hub")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), metavar="RECIPE", help="default: that of its run folder")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
-    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    parser.add_argument("--per_device_eval_batch_size", type=COUNT, help="rows a process reads at once")
-    parser.add_argument("--by_length", type=COUNT, metavar="GROUPS", help="score texts by their length, too")
-    parser.add_argument("--output", type=output_file, help="a file for the line of JSON")
+    parser.add_argument(
+        "--recipe",
+        choices=sorted(RECIPES),
+        metavar="RECIPE",
+        help="recipe that names the data (default: that of the model's run folder)",
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test", help="split to score on (default: %(default)s)")
+    parser.add_argument(
+        "--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the run's, or the Hub)"
+    )
+    parser.add_argument(
+        "--per_device_eval_batch_size", type=COUNT, help="rows in a batch, for each process (default: the task's)"
+    )
+    parser.add_argument(
+        "--by_length",
+        type=COUNT,
+        metavar="GROUPS",
+        help="also score texts by their length, in so many groups of about as many rows (default: not)",
+    )
+    parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     add_data_flags(parser, *KIND_FLAGS, without=tuple(OF_TRAINING))
     parser.set_defaults(**OF_TRAINING)
     return parser.parse_args(argv)

@@ -27,9 +27,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument("model", help="a saved model's folder, or its name on the Hub")
-    parser.add_argument("folder", type=Path, help="where the files go")
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: %(default)s")
-    parser.add_argument("--tolerance", type=POSITIVE, default=1e-4, help="of a number's distance, default: %(default)s")
+    parser.add_argument("folder", type=Path, help="folder to write the files to")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="format of the files (default: %(default)s)")
+    parser.add_argument(
+        "--tolerance",
+        type=POSITIVE,
+        default=1e-4,
+        help="largest difference of a number from the model's (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.format != "onnx":
         parser.refuse(args, "tolerance", because=f"files of --format {args.format} are not compared with the model")

@@ -35,18 +35,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="runs/python-sources-seed0/model",
         help="a model folder, or a model's name on the Hub (default: %(default)s, what train_char_lm.py leaves)",
     )
-    parser.add_argument("--prompt", default="\n", help="text to go on from; - reads it from standard input")
-    parser.add_argument("--max_new_tokens", type=AMOUNT, default=500, help="default: %(default)s")
+    parser.add_argument(
+        "--prompt", default="\n", help="text to continue; - reads it from standard input (default: a line break)"
+    )
+    parser.add_argument(
+        "--max_new_tokens", type=AMOUNT, default=500, help="largest number of tokens to write (default: %(default)s)"
+    )
     parser.add_argument(
         "--temperature",
         type=number(float, least=0),
         default=0.8,
-        help="0 takes the likeliest token (default: %(default)s)",
+        help="sampling temperature; 0 takes the likeliest token (default: %(default)s)",
     )
-    parser.add_argument("--top_k", type=COUNT, help="sample among so many likeliest tokens")
-    parser.add_argument("--seed", type=SEED, default=0, help="of the sampling (default: %(default)s)")
-    parser.add_argument("--load_memory", type=Path, help="a state to go on from")
-    parser.add_argument("--save_memory", type=output_file, help="where the state is kept at the end")
+    parser.add_argument("--top_k", type=COUNT, help="number of likeliest tokens to sample among (default: all)")
+    parser.add_argument("--seed", type=SEED, default=0, help="random seed of the sampling (default: %(default)s)")
+    parser.add_argument(
+        "--load_memory", type=Path, help="file of a saved memory to go on from (default: an empty memory)"
+    )
+    parser.add_argument(
+        "--save_memory", type=output_file, help="file for the memory at the end (default: it is not kept)"
+    )
     args = parser.parse_args(argv)
     if args.temperature == 0:
         parser.refuse(args, "top_k", "seed", because="--temperature 0 takes the likeliest token")

@@ -37,11 +37,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument("--train_file", **FLAGS["train_file"])
     for flag in ("dataset_config_name", "text_column", "text_pair_column"):
         parser.add_argument(f"--{flag}", **FLAGS[flag])
-    parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    parser.add_argument("--split", default="unsupervised", help="of the data set (default: %(default)s)")
-    parser.add_argument("--per_device_eval_batch_size", type=COUNT, default=128, help="(default: %(default)s)")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), help="autocast; the memory stays float32")
-    parser.add_argument("--output_file", type=Path, default=Path("labels.parquet"), help="(default: %(default)s)")
+    parser.add_argument("--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)")
+    parser.add_argument("--split", default="unsupervised", help="split of the data set to label (default: %(default)s)")
+    parser.add_argument(
+        "--per_device_eval_batch_size",
+        type=COUNT,
+        default=128,
+        help="rows in a batch, for each process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mixed_precision",
+        choices=("no", "bf16"),
+        help="precision of products; the memory stays float32 (default: accelerate's)",
+    )
+    parser.add_argument(
+        "--output_file", type=Path, default=Path("labels.parquet"), help="parquet file to write (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")

@@ -21,7 +21,8 @@ import argparse
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT
 from lmu_hf.cli.loading import add_data_flags, check_sources, load_task
-from lmu_hf.cli.train import run, training_parser
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
 from lmu_hf.common.record import RunRecord
 
 
@@ -29,9 +30,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags; those left out keep the recipe's values."""
     parser = training_parser(__doc__, kind="pretraining", default="imdb-lm")
     add_data_flags(parser, "pretraining")
-    parser.add_argument("--tokenizer", choices=("word", "bpe"), help="what is predicted (default: the recipe's)")
-    parser.add_argument("--vocab_size", type=COUNT, help="tokens, special ones included (default: the recipe's)")
-    parser.add_argument("--block_size", type=COUNT, help="tokens that a training window predicts")
+    parser.add_argument(
+        "--tokenizer",
+        choices=("word", "bpe"),
+        help="kind of tokens to predict: words or subwords (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--vocab_size",
+        type=COUNT,
+        help="size of the vocabulary in tokens, special ones included (default: the recipe's)",
+    )
+    parser.add_argument("--block_size", type=COUNT, help="length of a training row in tokens (default: the recipe's)")
     args = parser.parse_args(argv)
     try:
         check_sources(args)

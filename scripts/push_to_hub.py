@@ -23,14 +23,24 @@ from lmu_hf.hub.push import push
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("run", type=Path, nargs="?", help="a finished run folder")
-    parser.add_argument("--push", action="store_true", help="push, and not only lay out what would be pushed")
-    parser.add_argument("--repo_id", help="org/name on the Hub")
-    parser.add_argument("--private", action="store_true", help="if the repository must be created")
-    parser.add_argument("--revision", help="the branch to push to (default: main)")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of moving the branch")
+    parser.add_argument("run", type=Path, nargs="?", help="finished run folder")
     parser.add_argument(
-        "--cards", type=Path, nargs=2, metavar=("RECORDS", "CARDS"), help="write a card for every model of a folder"
+        "--push", action="store_true", help="push what is laid out in the run's hub/ (default: only lay it out)"
+    )
+    parser.add_argument("--repo_id", help="repository on the Hub, as org/name (default: none, needed to push)")
+    parser.add_argument(
+        "--private", action="store_true", help="make the repository private if it has to be created (default: public)"
+    )
+    parser.add_argument("--revision", help="branch to push to (default: main)")
+    parser.add_argument(
+        "--create_pr", action="store_true", help="open a pull request in place of a commit on the branch"
+    )
+    parser.add_argument(
+        "--cards",
+        type=Path,
+        nargs=2,
+        metavar=("RECORDS", "CARDS"),
+        help="write a card for every model of a folder of records, and do nothing else (default: not)",
     )
     args = parser.parse_args(argv)
     if (args.run is None) == (args.cards is None):

@@ -30,11 +30,31 @@ RECIPES = {
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Which tabs, with which models, served where."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--tabs", nargs="*", choices=list(RECIPES), default=list(RECIPES), help="default: all")
-    parser.add_argument("--models", type=models_by_tab, default={}, help="JSON: tab → folder or Hub name")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="run folders (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="on this machine (default: %(default)s)")
-    parser.add_argument("--server_name", default="127.0.0.1", help="0.0.0.0 to be seen from others")
+    parser.add_argument(
+        "--tabs",
+        nargs="*",
+        choices=list(RECIPES),
+        default=list(RECIPES),
+        help="tabs to show beside the memory's own (default: all)",
+    )
+    parser.add_argument(
+        "--models",
+        type=models_by_tab,
+        default={},
+        help="models of the tabs, as a JSON object of tab and folder or Hub name (default: those in --runs_dir)",
+    )
+    parser.add_argument(
+        "--runs_dir",
+        type=Path,
+        default=Path("runs"),
+        help="folder of the run folders of the tabs' models (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to serve at (default: %(default)s)")
+    parser.add_argument(
+        "--server_name",
+        default="127.0.0.1",
+        help="address to serve at; 0.0.0.0 to be seen from other machines (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if unused := sorted(set(args.models) - set(args.tabs)):
         parser.error(f"--models names {', '.join(unused)}, which --tabs does not")

@@ -25,7 +25,8 @@ import argparse
 
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.loading import add_data_flags, check_sources, load_task
-from lmu_hf.cli.train import run, training_parser
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
 from lmu_hf.common.record import RunRecord
 from lmu_hf.training.recipes import get_recipe
 

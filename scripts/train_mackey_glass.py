@@ -15,7 +15,8 @@ import argparse
 
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.loading import add_data_flags, load_task
-from lmu_hf.cli.train import run, training_parser
+from lmu_hf.cli.train import run
+from lmu_hf.cli.training_flags import training_parser
 from lmu_hf.common.record import RunRecord
 
 

@@ -257,7 +257,7 @@ def test_memories_that_cannot_be_kept_are_refused(cache, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("other", [{"theta": 10}, {"order": 5}, {"basis": "unit"}, {"num_hidden_layers": 3}])
+@pytest.mark.parametrize("other", [{"theta": 10}, {"order": 5}, {"basis": "legendre"}, {"num_hidden_layers": 3}])
 def test_memories_of_another_architecture_are_refused(cache, other, tmp_path):
     write(cache, memory_of(1, 2, 3))
     save_memories(cache, tmp_path / "m", CONFIG)

@@ -137,12 +137,12 @@ def test_the_loss_is_of_the_kind_of_the_labels():
         (graded_task(), lambda x, y: (x[:, 0] - y).square().mean()),
     ):
         set_seed(0)
-        model, batch = task.make_model(TINY).eval(), batch_of(task)
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        logits = model(**inputs).logits
-        torch.testing.assert_close(task.loss(model, batch, 0.2), expected(logits, batch["labels"]))
-        own = model(**inputs, labels=batch["labels"]).loss
-        torch.testing.assert_close(task.loss(model, batch, 0.0), own)
+        model, batch = task.make_model(TINY | {"label_smoothing": 0.2}), batch_of(task)
+        outputs = model.train()(**batch)
+        torch.testing.assert_close(outputs.loss, expected(outputs.logits, batch["labels"]))
+        plain = task.make_model(TINY)
+        plain.load_state_dict(model.state_dict())
+        torch.testing.assert_close(plain.train()(**batch).loss, model.eval()(**batch).loss)
 
 
 @pytest.mark.parametrize("make", [single_task, partial(single_task, single_output=True), pair_task, graded_task])
@@ -202,7 +202,7 @@ def test_the_papers_smallest_classifiers_have_the_papers_parameters(name, make, 
     model = task.make_model(get_recipe(name).architecture | {"pooling": "last"})
     assert count_parameters(model)["trainable"] == size
     assert torch.equal(model.get_input_embeddings().weight, vectors)
-    task.loss(model, batch_of(task), 0.0).backward()
+    model(**batch_of(task)).loss.backward()
     assert model.get_input_embeddings().weight.grad is None
     # d = 1: the memory of a channel is a decaying sum of the words, eq. (19) with a scalar, its weights of norm 1
     ids = batch_of(task)["input_ids"][:1, :3]
@@ -272,7 +272,7 @@ def test_every_recipe_makes_a_model_that_learns(name):
         how["word_vectors"] = torch.randn(len(make().tokenizer), width)
     task = make(**how)
     model = task.make_model(recipe.architecture)
-    task.loss(model, batch_of(task), recipe.label_smoothing).backward()
+    model(**batch_of(task)).loss.backward()
     missing = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
     assert missing == []
 
@@ -355,4 +355,4 @@ def test_real_glue_is_read_from_its_folder(name, rows):
     assert tuple(task.describe()["rows"].values()) == rows
     model = task.make_model(TINY)
     assert isinstance(model, AutoModelForSequenceClassification._model_mapping[LMUConfig][1])
-    assert torch.isfinite(task.loss(model, batch_of(task), 0.0))
+    assert torch.isfinite(model(**batch_of(task)).loss)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lmu_hf.cli import train as cli
-from lmu_hf.cli.train import RECIPE_FLAGS, asked_recipe, asked_running, training_parser
+from lmu_hf.cli.train import asked_recipe, asked_running
+from lmu_hf.cli.training_flags import RECIPE_FLAGS, training_parser
 from lmu_hf.common.record import MetricsLog, RunRecord
 from lmu_hf.training import loop
 from lmu_hf.training.evaluation import evaluate, load_model

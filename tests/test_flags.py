@@ -31,7 +31,7 @@ OF_A_RUN = {  # a value of each flag of every training script, beside the run fo
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
-    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None},
+    **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
 }
 OF_DATA = {  # a value of each flag that says which data is read
     **{"data_dir": "data", "task_name": "rte", "dataset_name": "org/own", "dataset_config_name": "large"},
@@ -138,6 +138,15 @@ def parsers() -> dict[str, ScriptParser]:
     finally:
         ScriptParser.parse_args = parse
     return caught
+
+
+def test_every_flag_says_what_it_sets_and_its_default(parsers):
+    for script, parser in parsers.items():
+        for action in parser._actions:
+            told, name = str(action.help), f"{script}: {action.dest}"
+            assert len(told.split()) >= 3 and told[0] not in "(0123456789", name
+            if action.option_strings and action.nargs != 0:
+                assert "default" in told, name
 
 
 def flags_of(parser: ScriptParser) -> set[str]:

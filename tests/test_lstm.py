@@ -1,11 +1,30 @@
 """The LSTM that stands in a memory's place as a baseline keeps the memory's contract."""
 
+import json
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTimeSeriesPrediction,
+)
 
+import lmu_hf
 from lmu_hf import LMUConfig, LSTMConfig, load_memories, save_memories
 from lmu_hf.lstm import LSTMLayer
+from lmu_hf.training.recipes import get_recipe
+
+AUTO = {
+    "LSTMForCausalLM": AutoModelForCausalLM,
+    "LSTMForSequenceClassification": AutoModelForSequenceClassification,
+    "LSTMForSequencePairClassification": AutoModelForSequenceClassification,
+    "LSTMForConditionalGeneration": AutoModelForSeq2SeqLM,
+    "LSTMForImageClassification": AutoModelForImageClassification,
+    "LSTMForTimeSeriesPrediction": AutoModelForTimeSeriesPrediction,
+}
 
 
 @pytest.fixture
@@ -194,3 +213,77 @@ def test_what_it_says_of_a_full_graph_is_so(kind):
     else:
         with pytest.raises(torch._dynamo.exc.Unsupported, match="LSTM"):
             compiled(ids, use_cache=False)
+
+
+# --------------------------------------------------------------------------- what a comparison compares
+
+
+def ids(n: int) -> torch.Tensor:
+    return torch.arange(2 * n).reshape(2, n) % 19 + 1
+
+
+IMAGE = {"vocab_size": None, "input_size": 1, "image_size": 4}
+# By head: fields, inputs, and, of the model that seed 0 makes, its parameters, their absolute sum and its outputs'.
+# The sums were taken when the LSTM was still a kind of block of the LMU's own models.
+KNOWN = {
+    "LSTMForCausalLM": ({}, {"input_ids": ids(7)}, (4884, 882.313758, 220.256350)),
+    "LSTMForSequenceClassification": (
+        {"bidirectional": True, "pooling": "max"},
+        {"input_ids": ids(7)},
+        (4107, 857.977219, 7.425043),
+    ),
+    "LSTMForSequencePairClassification": (
+        {"block_type": "highway"},
+        {"input_ids": ids(7), "pair_input_ids": ids(5)},
+        (4755, 890.574496, 0.156559),
+    ),
+    "LSTMForConditionalGeneration": (
+        {"is_encoder_decoder": True, "decoder_start_token_id": 1, "bidirectional": True, "num_attention_heads": 2},
+        {"input_ids": ids(7), "decoder_input_ids": ids(4)},
+        (10224, 2006.534161, 115.909401),
+    ),
+    "LSTMForImageClassification": (
+        {"block_type": "lmu", **IMAGE},
+        {"pixel_values": torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4)},
+        (2007, 304.473453, 1.505735),
+    ),
+    "LSTMForTimeSeriesPrediction": (
+        {"vocab_size": None, "input_size": 1, "head_hidden_size": 5},
+        {"input_values": torch.linspace(-1, 1, 14).reshape(2, 7, 1)},
+        (4499, 822.566887, 2.904895),
+    ),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", KNOWN)
+def test_a_seed_makes_the_numbers_that_it_always_made(head):
+    fields, inputs, (parameters, weights, outputs) = KNOWN[head]
+    torch.manual_seed(0)
+    model = getattr(lmu_hf, head)(config(**{"pad_token_id": None, "num_labels": 3, **fields})).eval()
+    assert model.num_parameters() == parameters
+    # Sums of float32 numbers, as another machine's library rounds them.
+    assert sum(p.double().abs().sum().item() for p in model.parameters()) == pytest.approx(weights, rel=1e-6)
+    assert next(iter(model(**inputs).values())).double().abs().sum().item() == pytest.approx(outputs, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", KNOWN)
+def test_every_head_is_saved_and_loaded_as_its_own_class(head, tmp_path):
+    model = getattr(lmu_hf, head)(config(num_labels=3, **KNOWN[head][0])).eval()
+    model.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["model_type"] == "lmu_lstm" and not {"order", "theta", "readout"} & set(saved)
+    again = AUTO[head].from_pretrained(tmp_path)
+    assert type(again) is type(model)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+def test_an_architecture_becomes_an_lstms_without_the_fields_of_a_memory():
+    ours = get_recipe("text8")
+    theirs = ours.baseline("lstm")
+    assert theirs.name == "text8-lstm" and theirs.hyperparameters() == ours.hyperparameters()
+    assert theirs.architecture == {
+        **{"hidden_size": 152, "num_hidden_layers": 5, "hidden_dropout": 0.05, "model_type": "lmu_lstm"}
+    }
+    with pytest.raises(ValueError, match="baseline must be one of lstm, got 'gru'"):
+        ours.baseline("gru")

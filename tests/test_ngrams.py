@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequencePairClassification, load_memories, save_memories
 from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding
+from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding, NGrams
 from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 FIELDS = {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}}
@@ -34,7 +34,7 @@ def by_hand(ngrams: NGramEmbedding, ids: list[int]) -> torch.Tensor:
 )
 def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
     with torch.device("meta" if buckets > 1000 else "cpu"):
-        ngrams = NGramEmbedding(sizes, buckets, 2, 3)
+        ngrams = NGramEmbedding(NGrams(sizes, buckets, 2), 3)
     if buckets > 1000:  # too many to hold: the rows alone
         numbers = torch.cat([torch.zeros(1, ngrams.carried, dtype=torch.int64), torch.tensor([ids]) + 1], dim=1)
         for size in sizes:
@@ -48,7 +48,7 @@ def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
 
 
 def test_every_token_of_an_n_gram_counts_and_none_before_it():
-    ngrams, ids = NGramEmbedding([3], 10_007, 4, 4), draw_ids(1, 12)
+    ngrams, ids = NGramEmbedding(NGrams([3], 10_007, 4), 4), draw_ids(1, 12)
     vectors = ngrams(ids)
     for changed in range(12):
         others = ids.clone()
@@ -58,7 +58,7 @@ def test_every_token_of_an_n_gram_counts_and_none_before_it():
 
 
 def test_lengths_have_tables_of_their_own():
-    ngrams, ids = NGramEmbedding([2, 3], 8, 4, 4), draw_ids(2, 30)
+    ngrams, ids = NGramEmbedding(NGrams([2, 3], 8, 4), 4), draw_ids(2, 30)
     ngrams(ids)[..., 0].sum().backward()
     rows = ngrams.tables.weight.grad.abs().amax(-1).view(2, 8) > 0
     assert rows.any(1).all()
@@ -67,7 +67,7 @@ def test_lengths_have_tables_of_their_own():
 
 def test_in_training_whole_n_grams_drop_out_and_the_rest_make_up_for_them():
     torch.manual_seed(0)
-    ngrams, ids = NGramEmbedding([2, 3], 50, 4, 8, dropout=0.25), draw_ids(3, 400)
+    ngrams, ids = NGramEmbedding(NGrams([2, 3], 50, 4, dropout=0.25), 8), draw_ids(3, 400)
     ngrams.projection = torch.nn.Identity()
     kept = (ngrams(ids) / ngrams.eval()(ids)).unflatten(-1, (2, 4)).round(decimals=4)
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3], abs=1e-4)

@@ -204,10 +204,6 @@ class Doubled(ImageTask):
         inputs = super().inputs(batch, generator)
         return {**inputs, "pixel_values": inputs["pixel_values"].double()}
 
-    def loss(self, model, inputs, label_smoothing):
-        logits = model(pixel_values=inputs["pixel_values"]).logits
-        return torch.nn.functional.cross_entropy(logits, inputs["labels"], label_smoothing=label_smoothing)
-
 
 def test_patience_ends_a_run(tmp_path):
     record = run(tmp_path, replace(RECIPE, epochs=50, patience=3, learning_rate=1e-12))

@@ -370,7 +370,7 @@ def test_nothing_is_deleted_before_a_step_is_taken(complete, tmp_path, monkeypat
     def refused(task, *args):
         raise ValueError("label_smoothing would be ignored")
 
-    monkeypatch.setattr(ImageTask, "loss", refused)
+    monkeypatch.setattr(ImageTask, "terms", refused)
     with pytest.raises(ValueError, match="would be ignored"):
         run(folder, SHORT, overwrite=True)
     assert RunRecord.read(folder) == record and len(curve(folder)) == 4

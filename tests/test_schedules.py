@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import SchedulerType
 
-from lmu_hf.cli.train import asked_recipe, training_parser
+from lmu_hf.cli.train import asked_recipe
+from lmu_hf.cli.training_flags import training_parser
 from lmu_hf.training.recipes import RECIPES, Recipe
 from lmu_hf.training.schedules import make_schedule, schedule_names
 from test_resume import RECIPE, assert_same_run, run
@@ -28,7 +29,7 @@ def test_help_offers_just_these():
     (action,) = (
         each for each in training_parser("", "series", "mackey-glass")._actions if each.dest == "lr_scheduler_type"
     )
-    assert action.help == "one of " + ", ".join(schedule_names())
+    assert f"one of {', '.join(schedule_names())} (default" in action.help
 
 
 @pytest.mark.parametrize("name", ["greedy", "reduce_lr_on_plateau", "steep", ""])

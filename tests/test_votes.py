@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
-from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes
+from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes, Votes
 from lmu_hf.training.transfer import transfer_body
 from tiny_stacks import draw_ids, tiny
 
@@ -39,7 +39,7 @@ def of_the_stack(model: LMUForSequenceClassification, ids: torch.Tensor) -> torc
 @given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 5), min_size=1, max_size=6)), max_size=9))
 def test_an_odd_is_how_much_more_often_a_class_holds_the_n_gram(drawn):
     rows = [*drawn, *((label, [label]) for label in range(3))]  # no class is empty
-    votes = NGramVotes([1, 2], 10_007, 3)
+    votes = NGramVotes(Votes([1, 2], 10_007), 3)
     votes.count([torch.tensor(ids) for _, ids in rows], [label for label, _ in rows])
     padded = [(label, [None, *ids]) for label, ids in rows]
     of_class = Counter(label for label, _ in rows)
@@ -61,14 +61,14 @@ def test_a_sequence_is_judged_by_its_stack_and_the_mean_vote():
 
 
 def test_counts_do_not_stop_where_bfloat16_does():
-    votes = NGramVotes([1], 7, 2).bfloat16()
+    votes = NGramVotes(Votes([1], 7), 2).bfloat16()
     votes.count([torch.tensor([1])] * 400 + [torch.tensor([2])] * 400, [0] * 400 + [1] * 400)
     [said] = votes.odds.weight[votes.find(torch.tensor([[1]]))[0, :, 0]].float().tolist()
     assert said == pytest.approx([log(401) / 2, -log(401) / 2], rel=0.01)
 
 
 def test_what_no_class_has_votes_for_none():
-    votes = NGramVotes([1], 10_007, 2)
+    votes = NGramVotes(Votes([1], 10_007), 2)
     votes.count([torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([1, 3])], [0, 0, 1])
     said = votes.eval()(torch.tensor([[1, 2, 3, 4]]))[0]
     assert said[3].tolist() == [0.0, 0.0]
@@ -170,7 +170,7 @@ def test_nothing_to_choose_between_is_refused():
 
 @pytest.mark.parametrize("labels, message", [([0, 1, 1], "class 2 has none"), ([0, 1], "zip"), ([0, 1, 2, 0], "zip")])
 def test_what_cannot_be_counted_is_refused_and_changes_nothing(labels, message):
-    votes = NGramVotes([1], 50, 3)
+    votes = NGramVotes(Votes([1], 50), 3)
     with pytest.raises(ValueError, match=message):
         votes.count([torch.tensor([token]) for token in range(3)], labels)
     assert not votes.odds.weight.any()

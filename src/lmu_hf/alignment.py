@@ -62,6 +62,10 @@ class Alignment(nn.Module):
         self.comparison = nn.Linear(4 * width, size)
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
 
+    def draw_weights(self) -> None:
+        """A choice that is neither soft nor final."""
+        nn.init.constant_(self.sharpness, SHARPNESS)
+
     def forward(self, x: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
         """Comparisons (b, n, size) of the steps x (b, n, width) with their counterparts in ``other`` (b, n', width).
 

@@ -118,8 +118,10 @@ def norm(config: LMUConfig) -> nn.Module:
 
 
 def mlp(config: LMUConfig) -> GatedMLP:
-    """The gated MLP that a config asks for."""
-    return GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+    """The gated MLP that a config asks for, as a residual branch."""
+    made = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+    end_branch(made.down_proj, scale=config.residual_initializer_scale)
+    return made
 
 
 class LMUBlock(GradientCheckpointingLayer):
@@ -180,7 +182,7 @@ class LMUResidualBlock(LMUBlock):
         self.memory_norm = norm(config)
         self.mlp_norm = norm(config)
         self.mlp = mlp(config)
-        end_branch(*self.memory.last_projections)
+        end_branch(*self.memory.last_projections, scale=config.residual_initializer_scale)
 
     def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""

@@ -83,7 +83,7 @@ class LMUConfig(PreTrainedConfig):
         decoder_theta (as `theta`, with one per decoder layer, *optional*): `theta` if not given.
         num_attention_heads (`int`, defaults to 1): heads of a decoder's attention to the encoder's steps.
         attention_dropout (`float`, defaults to 0): dropout on its weights.
-        label_smoothing (`float`, defaults to 0): of the translation head's loss in training.
+        label_smoothing (`float`, defaults to 0): of the loss of classifiers and translators in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps,
             or `"mean_max"`, both side by side.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
@@ -288,6 +288,17 @@ class LMUConfig(PreTrainedConfig):
             raise ValueError(
                 f"tie_word_embeddings needs embedding_size equal to hidden_size={self.hidden_size}, got "
                 f"{self.embedding_size}"
+            )
+
+    def check_unsmoothed(self) -> None:
+        """For heads whose loss is never smoothed.
+
+        Raises:
+            ValueError: ``label_smoothing`` would be ignored.
+        """
+        if self.label_smoothing:
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} would be ignored: it is for classifiers and translators"
             )
 
     def validate_layer_type(self) -> None:

@@ -155,6 +155,8 @@ class LMUPooledModel(LMUPreTrainedModel):
             return None
         check_labels(labels, len(logits[0]), self.config)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
+        if self.training and self.config.label_smoothing:
+            given["label_smoothing"] = self.config.label_smoothing
         return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
 
 
@@ -428,11 +430,9 @@ class LMUForImageClassification(LMUPooledModel):
         generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
         return torch.randperm(pixels, generator=generator, device="cpu")
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init.copy_(self.permutation, self._draw_permutation())
+    def draw_weights(self) -> None:
+        """The stored order of pixels, where no checkpoint holds one."""
+        init.copy_(self.permutation, self._draw_permutation())
 
     def pixel_sequence(self, pixel_values: Tensor) -> Tensor:
         """Images (b, c, h, w) as sequences (b, h·w, input_size) in the model's pixel order.
@@ -519,6 +519,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         super().__init__(config)
         if config.input_size is None:
             raise ValueError("a forecast reads a real-valued series: set input_size, got None")
+        config.check_unsmoothed()
         self.model = LMUModel(config)
         self.head = LMUHead(config, config.hidden_size, config.output_size or 1)
         self.post_init()

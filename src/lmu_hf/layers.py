@@ -35,6 +35,14 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
 class SignalEncoder(nn.Linear):
     """U_x x + b_u of eq. (18); a class of its own because it starts differently: one number starts as itself."""
 
+    def draw_weights(self) -> None:
+        """As any projection, but one number is written as it is."""
+        if self.in_features > 1:
+            draw_projection(self)
+        else:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+
 
 class LMULayer(nn.Module):
     """One Legendre Memory Unit, equations (18) to (20), trained in parallel and run step by step.
@@ -276,14 +284,10 @@ class Dropout(nn.Dropout):
 class Gate(nn.Linear):
     """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
 
-
-ENDS_BRANCH = "ends_branch"
-
-
-def end_branch(*linears: nn.Linear) -> None:
-    """Mark the last projections of a residual branch: ``LMUConfig.residual_initializer_scale`` speaks of them."""
-    for linear in linears:
-        setattr(linear, ENDS_BRANCH, True)
+    def draw_weights(self) -> None:
+        """As any projection, but mostly closed."""
+        draw_projection(self)
+        nn.init.constant_(self.bias, -1.0)
 
 
 class Highway(nn.Module):
@@ -310,7 +314,6 @@ class GatedMLP(nn.Module):
         self.gate_proj = nn.Linear(width, intermediate)
         self.up_proj = nn.Linear(width, intermediate)
         self.down_proj = nn.Linear(intermediate, width)
-        end_branch(self.down_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
@@ -325,7 +328,50 @@ class DeepRepresentation(nn.Module):
         self.scores = nn.Parameter(torch.zeros(inputs))
         self.scale = nn.Parameter(torch.ones(()))
 
+    def draw_weights(self) -> None:
+        """The mean of all."""
+        nn.init.zeros_(self.scores)
+        nn.init.ones_(self.scale)
+
     def forward(self, states: list[Tensor]) -> Tensor:
         """A list of (b, n, width) to one (b, n, width)."""
         weights = self.scale * self.scores.softmax(0)
         return torch.stack(states, dim=-1) @ weights
+
+
+# --------------------------------------------------------------------------- fresh weights
+
+# A module of the family that starts in a way of its own has a method `draw_weights()`, which draws its own parameters
+# and not those of modules inside it. It calls `torch.nn.init`, which transformers makes leave alone what was loaded.
+
+INITIAL_SCALE = "initial_scale"
+
+
+def end_branch(*linears: nn.Linear, scale: float) -> None:
+    """Have the last projections of a residual branch start at so much of their usual size."""
+    for linear in linears:
+        setattr(linear, INITIAL_SCALE, scale)
+
+
+def draw_projection(linear: nn.Linear) -> None:
+    """Variance 1/fan-in, so that what comes out is about as large as what went in; no bias."""
+    nn.init.normal_(linear.weight, std=getattr(linear, INITIAL_SCALE, 1.0) * linear.in_features**-0.5)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+
+
+def draw_weights(module: nn.Module, embedding_scale: float) -> None:
+    """Draw a module's own parameters: as it does it itself, or else as torch's own modules start in this family.
+
+    Args:
+        module: any; the modules inside it are left alone.
+        embedding_scale: standard deviation of embeddings.
+    """
+    if (draw := getattr(module, "draw_weights", None)) is not None:
+        draw()
+    elif isinstance(module, nn.Linear):
+        draw_projection(module)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=embedding_scale)
+    elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
+        nn.init.ones_(module.weight)

@@ -91,7 +91,12 @@ def check_labels(labels: Tensor, rows: int, config: LMUConfig) -> None:
 
 
 def sequence_loss(
-    labels: Tensor, pooled_logits: Tensor, config: LMUConfig, num_items_in_batch: Items = None, **kwargs
+    labels: Tensor,
+    pooled_logits: Tensor,
+    config: LMUConfig,
+    num_items_in_batch: Items = None,
+    label_smoothing: float = 0.0,
+    **kwargs,
 ) -> Tensor:
     """Of one vector of logits per sequence, as ``config.problem_type`` asks; it is set where it was not.
 
@@ -100,12 +105,13 @@ def sequence_loss(
         pooled_logits: (b, num_labels).
         config: the model's.
         num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
+        label_smoothing: of a choice of one class; the part of every label that is shared among all classes.
         kwargs: not looked at, as of every ``loss_function``.
     """
     config.problem_type = problem_type(labels, config)
     labels = labels.to(pooled_logits.device)
     if config.problem_type == "single_label_classification":
-        return cross_entropy(pooled_logits, labels, num_items_in_batch)
+        return cross_entropy(pooled_logits, labels, num_items_in_batch, label_smoothing)
     labels = labels.view_as(pooled_logits)
     loss = squared_error if config.problem_type == "regression" else binary_cross_entropy
     return loss(pooled_logits, labels, labels != IGNORED, num_items_in_batch)

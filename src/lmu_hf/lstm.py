@@ -9,6 +9,22 @@ from .ragged import Segments, refuse_memories
 State = tuple[Tensor, Tensor]  # torch's hidden and cell states, each (directions, b, units)
 
 
+class OpenLSTM(nn.LSTM):
+    """Torch's LSTM, whose forget gate starts open.
+
+    A class of its own, and no rule of the layer around it: transformers has fresh weights drawn only by modules that
+    hold some themselves.
+    """
+
+    def draw_weights(self) -> None:
+        """As torch leaves them, but for the second quarter of a bias, which is the forget gate's."""
+        units = self.hidden_size
+        for name, parameter in self.named_parameters():
+            nn.init.uniform_(parameter, -(units**-0.5), units**-0.5)
+            if name.startswith("bias_hh"):
+                nn.init.ones_(parameter[units : 2 * units])
+
+
 class LSTMLayer(nn.Module):
     """Torch's LSTM under the contract of :class:`LMULayer`: what an LMU is measured against, in the same blocks.
 
@@ -27,7 +43,7 @@ class LSTMLayer(nn.Module):
                 f"a bidirectional LSTM has half of its units in each direction: d_o must be even, got {d_o}"
             )
         self.d_o = d_o
-        self.lstm = nn.LSTM(d_x, d_o // 2 if bidirectional else d_o, batch_first=True, bidirectional=bidirectional)
+        self.lstm = OpenLSTM(d_x, d_o // 2 if bidirectional else d_o, batch_first=True, bidirectional=bidirectional)
 
     is_linear_in_memory = False
     last_projections: tuple[nn.Linear, ...] = ()  # what an LSTM puts out has passed none

@@ -5,13 +5,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
-from .alignment import SHARPNESS, Alignment
 from .blocks_lmu import BLOCKS, Reading, Source, norm
 from .cache_lmu import LMUCacheLayer, is_memory
 from .cache_names import BOTH_NAMES, cache_of, named, one_cache
@@ -19,9 +17,9 @@ from .checking import STEPS, check_class_ids, check_finite, check_steps, check_t
 from .configuration_lmu import LMUConfig
 from .distributed import Chunk, current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
-from .layers import ENDS_BRANCH, DeepRepresentation, Dropout, Gate, Highway, SignalEncoder
+from .layers import DeepRepresentation, Dropout, Highway, draw_weights
 from .loading_lmu import CheckedModel
-from .ngrams import NGramEmbedding, NGrams, VoteTable
+from .ngrams import NGramEmbedding, NGrams
 from .plain import computing_dtype
 from .ragged import Packing, Segments, last_step
 
@@ -43,33 +41,8 @@ class LMUPreTrainedModel(CheckedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Variance 1/fan-in for projections, scaled at the ends of residual branches; an encoder of one number starts
-        as the number itself.
-        """
-        if isinstance(module, nn.Linear):
-            if isinstance(module, SignalEncoder) and module.in_features == 1:
-                init.ones_(module.weight)
-            else:
-                scale = self.config.residual_initializer_scale if getattr(module, ENDS_BRANCH, False) else 1.0
-                init.normal_(module.weight, std=scale * module.in_features**-0.5)
-            if module.bias is not None:
-                init.constant_(module.bias, -1.0 if isinstance(module, Gate) else 0.0)
-        elif isinstance(module, nn.LSTM):  # as torch leaves them, but for a forget gate that starts open
-            for name, parameter in module.named_parameters():
-                init.uniform_(parameter, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
-                if name.startswith("bias_hh"):
-                    init.constant_(parameter[module.hidden_size : 2 * module.hidden_size], 1.0)
-        elif isinstance(module, VoteTable):
-            init.zeros_(module.weight)
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
-            init.ones_(module.weight)
-        elif isinstance(module, DeepRepresentation):
-            init.zeros_(module.scores)
-            init.ones_(module.scale)
-        elif isinstance(module, Alignment):
-            init.constant_(module.sharpness, SHARPNESS)
+        """Every module draws its own weights; see :func:`lmu_hf.layers.draw_weights`."""
+        draw_weights(module, self.config.initializer_range)
 
     @staticmethod
     def find_segments(
@@ -108,7 +81,7 @@ class LMUModel(LMUPreTrainedModel):
         width, wanted = self._embedding_width, config.stack_input_size
         self.ngrams: NGramEmbedding | None = None
         if (option := NGrams.of(config)) is not None:
-            self.ngrams = NGramEmbedding(option, width)
+            self.ngrams = NGramEmbedding(option, width, config.residual_initializer_scale)
         self.input_projection = nn.Linear(width, wanted) if width != wanted else None
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
@@ -438,6 +411,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
         config.check_tied_width()
+        config.check_unsmoothed()
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()

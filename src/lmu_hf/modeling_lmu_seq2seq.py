@@ -43,7 +43,7 @@ class CrossAttention(GradientCheckpointingLayer):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.attention_dropout)
-        end_branch(self.output)
+        end_branch(self.output, scale=config.residual_initializer_scale)
 
     def forward(self, x: Tensor, states: Tensor, source: Source) -> Tensor:
         """(b, n, width) to (b, n, width).

@@ -3,6 +3,8 @@
 Blocks, heads, losses and generation are the family's own, so that a comparison changes nothing but what remembers.
 """
 
+from transformers.configuration_utils import PreTrainedConfig
+
 from .blocks_lmu import makes_memory
 from .configuration_lstm import LSTMConfig
 from .heads_lmu import (
@@ -26,9 +28,8 @@ def make_lstm(config: LSTMConfig, layer_idx: int) -> LSTMLayer:
 class LSTMFamily:
     """What all models of the baseline have in common; to be named before the family's own class."""
 
-    config_class = LSTMConfig
-    _can_compile_fullgraph = False  # torch.compile leaves its graph for an LSTM of torch's
-    model_tags = ["lstm"]
+    config_class: type[PreTrainedConfig] | None = LSTMConfig
+    _can_compile_fullgraph: bool = False  # torch.compile leaves its graph for an LSTM of torch's
 
 
 class LSTMModel(LSTMFamily, LMUModel):

@@ -180,15 +180,16 @@ class NGramEmbedding(NGramRows):
     Args:
         option: sizes, buckets, width and dropout.
         d_o: width of the result.
+        scale: how large the projection is at first, in units of its usual size.
     """
 
-    def __init__(self, option: NGrams, d_o: int) -> None:
+    def __init__(self, option: NGrams, d_o: int, scale: float = 1.0) -> None:
         super().__init__(option)
         tables = len(self.sizes)
         self.dropout = option.dropout
         self.tables = nn.Embedding(tables * self.buckets, option.width)
         self.projection = nn.Linear(tables * option.width, d_o, bias=False)
-        end_branch(self.projection)
+        end_branch(self.projection, scale=scale)
 
     def forward(
         self,
@@ -210,6 +211,10 @@ class VoteTable(nn.Embedding):
 
     def reset_parameters(self) -> None:
         """As torch's own, called when the table is made."""
+        nn.init.zeros_(self.weight)
+
+    def draw_weights(self) -> None:
+        """Nothing votes before it is counted."""
         nn.init.zeros_(self.weight)
 
 

@@ -31,35 +31,58 @@ def _seed_or_none(text: str) -> int | None:
 
 
 FLAGS: dict[str, dict[str, Any]] = {
-    "task_name": {"choices": [*GLUE_COLUMNS, "mnli-mm"], "help": "a task of GLUE"},
-    "dataset_name": {"help": "a data set's name on the Hub, or below --data_dir"},
-    "dataset_config_name": {"help": "which of its configurations"},
-    "train_file": {"type": Path, "help": "a file of one's own, in place of a data set"},
-    "validation_file": {"type": Path, "help": "default: held out of the training file"},
-    "test_file": {"type": Path, "help": "default: as the script's manual says"},
-    "extra_train_file": {"type": Path, "help": "more rows to train on, none held out: such as label.py writes"},
-    "text_column": {"help": "the column that holds the text (default: text)"},
-    "text_pair_column": {"help": "the column that holds the second text of a pair"},
-    "label_column": {"help": "the column that holds the label (default: label)"},
-    "max_length": {"type": COUNT, "help": "tokens of a row beyond which its longer text is cut"},
-    "train_split": {"help": "which of its splits to train on; several joined by + (default: the recipe's, or train)"},
-    "validation_split": {"help": "which of its splits to judge by (default: the recipe's, or validation)"},
+    "task_name": {"choices": [*GLUE_COLUMNS, "mnli-mm"], "help": "task of GLUE to train on (default: none)"},
+    "dataset_name": {"help": "data set, by its name on the Hub or below --data_dir (default: the recipe's)"},
+    "dataset_config_name": {"help": "configuration of the data set (default: its only one)"},
+    "train_file": {"type": Path, "help": "file of training rows, in place of a data set (default: none)"},
+    "validation_file": {"type": Path, "help": "file of validation rows (default: held out of the training file)"},
+    "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
+    "extra_train_file": {
+        "type": Path,
+        "help": "file of more training rows, as label.py writes them; none is held out (default: none)",
+    },
+    "text_column": {"help": "column that holds the text (default: text)"},
+    "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
+    "label_column": {"help": "column that holds the label (default: label)"},
+    "max_length": {
+        "type": COUNT,
+        "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
+    },
+    "train_split": {"help": "split of the data set to train on; several joined by + (default: the recipe's, or train)"},
+    "validation_split": {"help": "split of the data set to choose weights by (default: the recipe's, or validation)"},
     "validation_split_percentage": {
         "type": number(float, above=0, below=100),
-        "help": "judge by so much of the training rows, drawn at random",
+        "help": "per cent of the training rows, drawn at random, to choose weights by (default: the validation split)",
     },
-    "tokenizer_name": {"help": "a tokenizer by Hub name or folder (default: one is trained on the training rows)"},
-    "model_name_or_path": {"help": "a model whose stack is taken over, with its tokenizer (default: a fresh one)"},
-    "word_vectors": {"type": Path, "help": "a file of word vectors that the embeddings start from"},
-    "freeze_word_vectors": {"action": argparse.BooleanOptionalAction, "help": "and stay at (default: the recipe's)"},
-    "preprocessing_num_workers": {"type": COUNT, "help": "processes that tokenise"},
-    "validation_block": {"type": COUNT, "help": "hold out for validation runs of so many neighbouring rows"},
-    "rows": {"type": number(int, least=12), "help": "made-up rows to draw (default: the recipe's)"},
-    "source_lang": {"help": "language code (default: the recipe's)"},
-    "target_lang": {"help": "language code (default: the recipe's)"},
-    "horizon": {"type": COUNT, "default": 15, "help": "how many steps ahead (default: %(default)s)"},
-    "series_seed": {"type": SEED, "default": 0, "help": "of the series (default: %(default)s)"},
-    "permutation_seed": {"type": _seed_or_none, "default": 0, "help": "of the pixel order, or 'none' for raster order"},
+    "tokenizer_name": {
+        "help": "tokenizer, by its name on the Hub or its folder (default: one is trained on the training rows)"
+    },
+    "model_name_or_path": {
+        "help": "pre-trained model to fine-tune, with its tokenizer: its name on the Hub or its folder (default: none)"
+    },
+    "word_vectors": {
+        "type": Path,
+        "help": "file of word vectors that the embeddings start from (default: random embeddings)",
+    },
+    "freeze_word_vectors": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "leave the word vectors as they are in training (default: the recipe's)",
+    },
+    "preprocessing_num_workers": {"type": COUNT, "help": "processes that tokenise the rows (default: this one alone)"},
+    "validation_block": {
+        "type": COUNT,
+        "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
+    },
+    "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
+    "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
+    "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
+    "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
+    "series_seed": {"type": SEED, "default": 0, "help": "random seed of the made-up series (default: %(default)s)"},
+    "permutation_seed": {
+        "type": _seed_or_none,
+        "default": 0,
+        "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s)",
+    },
 }
 FILES = ("train_file", "validation_file", "test_file")
 SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from

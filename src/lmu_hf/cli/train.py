@@ -21,85 +21,19 @@ from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES
-from ..training.baselines import BASELINES
 from ..training.finished import is_complete
 from ..training.loop import train
 from ..training.processes import on_main
-from ..training.recipes import RECIPES, Recipe, get_recipe
-from ..training.recipes.base import fault
-from ..training.schedules import schedule_names
+from ..training.recipes import Recipe, get_recipe
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
-from .flags import AMOUNT, COUNT, SEED, Flags, ScriptParser
+from .flags import Flags
 from .launch import check_processes, typed_command
 from .origin import write_origin
-
-# Flags that replace a recipe's field: the flag, the field, its type, and what to say of it.
-RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
-    ("optim", "optimizer", str, "adamw, or muon: Muon for the matrices of the body, AdamW for the rest"),
-    ("learning_rate", "learning_rate", float, "the optimiser's"),
-    ("weight_decay", "weight_decay", float, "of matrices"),
-    ("layer_decay", "layer_decay", float, "a block's learning rate in units of that of the block above it"),
-    ("num_train_epochs", "epochs", int, "how often every row is read"),
-    ("max_train_steps", "max_steps", int, "end after so many steps instead"),
-    ("eval_steps", "eval_steps", int, "evaluate every so many steps (default: once an epoch)"),
-    ("per_device_train_batch_size", "batch_size", int, "rows a process reads at once"),
-    ("gradient_accumulation_steps", "accumulation", int, "batches whose gradients make one step"),
-    ("lr_scheduler_type", "schedule", str, "one of " + ", ".join(schedule_names())),
-    ("warmup_ratio", "warmup", float, "part of all steps over which the learning rate rises"),
-    ("max_grad_norm", "max_grad_norm", float, "gradients are clipped to this norm"),
-    ("label_smoothing_factor", "label_smoothing", float, "of a classifier's cross-entropy"),
-    ("averaging", "averaging", float, "decay per step of the average of weights that is evaluated"),
-    ("early_stopping_patience", "patience", int, "end after so many evaluations that were no better than the best"),
-)
-
+from .training_flags import RECIPE_FLAGS
 
 # Entries of a recipe's data that flags of pretrain_lm.py replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
-
-
-def training_parser(manual: str | None, kind: str, default: str) -> ScriptParser:
-    """The flags of every training script; those left out keep the recipe's values.
-
-    Args:
-        manual: the script's own docstring.
-        kind: of data; recipes for another are not offered.
-        default: the recipe that is trained if none is named.
-    """
-    parser = ScriptParser(manual)
-    names = sorted(name for name, build in RECIPES.items() if build().kind == kind)
-    add = parser.add_argument
-    add("--recipe", default=default, choices=names, help="what to train (default: %(default)s)", metavar="RECIPE")
-    add("--baseline", choices=BASELINES, help="train this in the recipe's LMU's place: the same stack, data and budget")
-    add("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub")
-    add("--seed", type=SEED, default=0, help="of initial weights, row order and variations")
-    add("--output_dir", type=Path, help="the run folder")
-    add("--overwrite_output_dir", action="store_true", help="begin anew in a folder that holds an earlier run")
-    for flag, field, kind_of_value, text in RECIPE_FLAGS:
-        add(f"--{flag}", type=_of_field(field, kind_of_value), help=text)
-    add("--config_overrides", nargs="+", metavar="FIELD=VALUE", default=[], help="fields of LMUConfig, values as JSON")
-    add("--checkpointing_steps", help="save a checkpoint every so many steps, or 'epoch' (default: once a minute)")
-    add("--save_total_limit", type=COUNT, default=2, help="checkpoints that are kept (default: %(default)s)")
-    add("--resume_from_checkpoint", help="'auto': go on from the newest good one in the run folder; or its path")
-    add("--dataloader_num_workers", type=AMOUNT, default=0, help="processes that make batches")
-    add("--mixed_precision", choices=("no", "bf16"), help="autocast; memory and final scores stay float32")
-    add("--report_to", default="tensorboard", help="a tracker: tensorboard, wandb, trackio, … or none")
-    skip = "do not read the test split, for choosing hyper-parameters: resumed without this flag, a finished run does"
-    add("--skip_test", action="store_true", help=skip)
-    add("--quiet", action="store_true", help="no progress bar")
-    return parser
-
-
-def _of_field(field: str, kind: type) -> Callable[[str], Any]:
-    """The type of a flag that replaces a recipe's field."""
-
-    def read(text: str) -> Any:
-        if wrong := fault(field, value := kind(text)):
-            raise argparse.ArgumentTypeError(f"{wrong}, got {text}")
-        return value
-
-    read.__name__ = kind.__name__  # what argparse calls a value of another kind
-    return read
 
 
 def run(
@@ -125,18 +59,11 @@ def run(
     check_processes()
     flags = Flags(args)
     check_contradictions(args)
-    recipe = asked_recipe(flags)
-    how = asked_running(flags)
+    recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
     folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
     check_folder(folder, "output_dir")
-    if flags.quiet:
-        _hide_progress_of_datasets()
-    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
-        task = load_task(flags, recipe)
-    _check_overrides(flags.config_overrides, task)
-    if flags.label_smoothing_factor and not task.smooths_labels:
-        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
+    task = _task(flags, recipe, load_task)
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
     complete = bool(how["resume"]) and is_complete(folder)
@@ -167,6 +94,18 @@ def _interruptions_told() -> Iterator[None]:
     except KeyboardInterrupt:  # before the first step, or for the second time
         _say("interrupted at once: nothing was saved but the checkpoints that are there")
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _task(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Task]) -> Task:
+    """The data to train on, which the flags do not contradict."""
+    if flags.quiet:
+        _hide_progress_of_datasets()
+    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
+        task = load_task(flags, recipe)
+    _check_overrides(flags.config_overrides, task)
+    if flags.label_smoothing_factor and not task.smooths_labels:
+        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
+    return task
 
 
 def _model(

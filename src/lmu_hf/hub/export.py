@@ -206,7 +206,7 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
             layer.memory_form = "auto"
     if isinstance(model, LMUForImageClassification):
         size = model.config.image_size or 0  # the class asks for one
-        pixels = torch.randn(2, model.config.input_size, size, size)
+        pixels = torch.randn(2, model.config.input_size or 1, size, size)
         call = _Call(model, ["pixel_values"])
         return {"model": Graph(call, {"pixel_values": pixels}, {"pixel_values": {0: "batch"}}, ["logits"])}
     if isinstance(model, LMUForCausalLM):

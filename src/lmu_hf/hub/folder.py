@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import eval_result_entries_to_yaml
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, modeling_lstm, pipeline_lmu
 from ..common.figures import example_digit, learning_curve
@@ -162,12 +163,12 @@ def _complete_config(staged: Path) -> None:
     path = staged / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     head = next((name for name in config.get("architectures") or [] if name in HEADS), None)
-    if head is None or config.get("model_type") != HEADS[head][1].config_class.model_type:
+    if head is None or config.get("model_type") != _config_class(HEADS[head][1]).model_type:
         raise ValueError(f"architectures must name one of {', '.join(HEADS)}, got {config.get('architectures')}")
     auto_class, head_class = HEADS[head]
     decodes = config.get("is_encoder_decoder", False)
     body = BODIES[config["model_type"], decodes]
-    references = {"AutoConfig": head_class.config_class, "AutoModel": body, auto_class: head_class}
+    references = {"AutoConfig": _config_class(head_class), "AutoModel": body, auto_class: head_class}
     config.pop("_name_or_path", None)  # where older versions of transformers say that a model was loaded from
     config["auto_map"] = {name: _reference(target) for name, target in references.items()}
     needed = [_module(target) for target in references.values()]
@@ -178,6 +179,10 @@ def _complete_config(staged: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for module in modules_of(needed):
         shutil.copyfile(module, staged / module.name)
+
+
+def _config_class(model: type[PreTrainedModel]) -> type[PreTrainedConfig]:
+    return cast(type[PreTrainedConfig], model.config_class)
 
 
 def _module(target: type) -> str:

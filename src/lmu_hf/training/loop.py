@@ -211,7 +211,7 @@ class _Run:
             share = count / every
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
-                loss = self.task.loss(self.learner.model, given, self.recipe.label_smoothing)
+                loss = self.learner.model(**given).loss
                 # Gradients of several processes are averaged.
                 self.accelerator.backward(loss * (share * self.accelerator.num_processes))
             self.loss += loss.detach() * share

@@ -67,7 +67,8 @@ class Recipe:
         patience: end after so many evaluations in a row that were no better than the best; None to go on.
         schedule: one of :func:`~lmu_hf.training.schedules.schedule_names`.
         warmup: the fraction of all steps over which the learning rate rises.
-        label_smoothing: of the cross-entropy in training.
+        label_smoothing: of the model's own loss in training, entered into the architecture; None to leave it as it is
+            there.
         averaging: decay per step of the exponential average of weights that is evaluated, at most (1 + t) / (10 + t) at
             step t; 0 for none.
         augmentation: deformations of training images, or None.
@@ -97,7 +98,7 @@ class Recipe:
     patience: int | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
@@ -108,10 +109,21 @@ class Recipe:
             if wrong := fault(name, value):
                 raise ValueError(f"{name} {wrong}, got {value!r}")
         check_schedule(self.schedule)
+        if self.label_smoothing is not None:  # losses are the heads', so that a saved config says what was made small
+            object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
-        others = ("name", "kind", "architecture", "lstm", "baseline_kind", "baseline_of", "reproduction")
+        others = (
+            "name",
+            "kind",
+            "architecture",
+            "lstm",
+            "label_smoothing",
+            "reproduction",
+            "baseline_kind",
+            "baseline_of",
+        )
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":
@@ -139,7 +151,7 @@ def fault(field: str, value: Any) -> str | None:
         return "must not be negative"
     if field == "layer_decay" and not 0 < value <= 1:
         return "must be a fraction in (0, 1]"
-    if field in FRACTIONS and not 0 <= value < 1:
+    if field in FRACTIONS and value is not None and not 0 <= value < 1:
         return "must be a fraction in [0, 1)"
     return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
@@ -49,7 +49,7 @@ class Task(ABC):
 
     @property
     def smooths_labels(self) -> bool:
-        """Whether :meth:`loss` heeds a recipe's label smoothing."""
+        """Whether the loss of its models can be smoothed: that of classes and of translations can."""
         return False
 
     @abstractmethod
@@ -113,21 +113,8 @@ class Task(ABC):
         return batch
 
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
-        """How many terms :meth:`loss` is the mean of: what a batch weighs beside others of its step."""
+        """How many terms the model's loss is the mean of: what a batch weighs beside others of its step."""
         return (inputs["labels"] != -100).sum()
-
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """What training makes small: by default the model's own loss.
-
-        Raises:
-            ValueError: labels are to be smoothed, and the model's own loss is not this task's to smooth.
-        """
-        if label_smoothing:
-            raise ValueError(
-                f"label_smoothing={label_smoothing} would be ignored: models for {self.name} compute their own loss; "
-                "those that smooth it take label_smoothing in their architecture"
-            )
-        return model(**inputs).loss
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

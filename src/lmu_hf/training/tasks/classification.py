@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -32,6 +31,7 @@ HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "classifier_dropout",
     "hidden_dropout",
     "embedding_dropout",
+    "label_smoothing",
     "votes",
 )
 NO_VECTORS = (
@@ -226,21 +226,6 @@ class ClassificationTask(Task):
             name: _drop(value, self.token_dropout, nothing, generator) if name.endswith("input_ids") else value
             for name, value in batch.items()
         }
-
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """Cross-entropy, smoothed; squared error where the label is a number, which is never smoothed.
-
-        Of a model whose parts learn each alone, the mean over its parts.
-        """
-        outputs = _outputs(model, inputs)
-        learners = getattr(outputs, "learners", None) or (outputs.logits,)
-        losses = [self._loss(logits.float(), inputs["labels"], label_smoothing) for logits in learners]
-        return torch.stack(losses).mean()
-
-    def _loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        if self.rows.labels is None:
-            return mse_loss(logits[:, 0], labels)
-        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
@@ -112,11 +112,6 @@ class ImageTask(Task):
         if generator is not None and self.augmentation is not None:
             pixels = self.augmentation(pixels, generator)
         return {"pixel_values": (pixels - self.mean) / self.std, "labels": labels}
-
-    def loss(self, model: nn.Module, inputs: dict[str, Tensor], label_smoothing: float) -> Tensor:
-        """Cross-entropy, smoothed."""
-        logits = model(pixel_values=inputs["pixel_values"]).logits
-        return nn.functional.cross_entropy(logits.float(), inputs["labels"], label_smoothing=label_smoothing)
 
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False

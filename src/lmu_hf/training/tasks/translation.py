@@ -126,6 +126,11 @@ class TranslationTask(Task):
             "decoder_start_token_id": tokenizer.bos_token_id,
         }
 
+    @property
+    def smooths_labels(self) -> bool:
+        """Always."""
+        return True
+
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model that searches as the final scores do, unless it is told otherwise."""
         model = super().make_model(architecture)
