@@ -85,12 +85,11 @@ def rename(record: dict) -> dict:
     """A record under its recipe's new name, and the command that trains it today."""
     old = record["recipe"]
     flags = new = RECIPES.get(old, old)
-    of = record["baseline_of"]
-    if record["baseline"] is not None:
-        of = new.removesuffix(f"-{record['baseline']}")
-        flags = " ".join([of, f"--baseline {record['baseline']}", *filter(None, [get_recipe(of).reproduction.lstm])])
+    if new.endswith("-lstm"):
+        of = new.removesuffix("-lstm")
+        flags = " ".join([of, "--baseline lstm", *filter(None, [get_recipe(of).reproduction.lstm])])
     command = re.sub(rf"(?<=--recipe ){re.escape(old)}(?= |$)", flags, record["command"])
-    return record | {"recipe": new, "command": command, "baseline_of": of}
+    return record | {"recipe": new, "command": command}
 
 
 def add_remarks(record: dict) -> dict:
@@ -131,7 +130,7 @@ def fields_of_kind(record: dict[str, Any]) -> dict[str, Any]:
         "head": f"{'LSTM' if lstm else 'LMU'}{head}",
         "problem_type": problem,
         "baseline": "lstm" if lstm else None,
-        "baseline_of": record["recipe"].removesuffix(BASELINE) if lstm else None,
+        "baseline_of": record["recipe"].removesuffix("-lstm") if lstm else None,
     }
 
 
