@@ -30,8 +30,9 @@ from torch.utils._pytree import tree_leaves
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
 from lmu_hf.common.record import publish
+from lmu_hf.cost import Plan, Shape, plan_readout, plans_for
 from lmu_hf.memory import MEMORY_FORMS
-from lmu_hf.readout import Plan, Shape, plan_readout, plans_for, read_states
+from lmu_hf.readout import read_states
 from lmu_hf.statespace import LegendreSystem
 
 SHAPES = {

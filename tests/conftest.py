@@ -1,10 +1,14 @@
 """What every test stands on: the same random numbers in every run, and no threads for matrices this small."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
 
+# Tests run side by side: the threads of each would wait for a core that another one holds.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # the processes that tests start, too
 
 # derandomize: a red run is the same run on every machine. No deadline: time is judged by benchmarks.
 settings.register_profile("lmu", deadline=None, derandomize=True, max_examples=40)

@@ -29,9 +29,10 @@ from lmu_hf import (
     LMUModel,
     sequence_parallel,
 )
+from lmu_hf.constants import exact
 from lmu_hf.distributed import Ranks, memory_across
 from lmu_hf.memory import memory_chunked
-from lmu_hf.statespace import LegendreSystem, exact
+from lmu_hf.statespace import LegendreSystem
 
 OUTPUTS, GRADIENTS = 1e-12, 1e-11
 worst = {"outputs": 0.0, "gradients": 0.0}
@@ -221,7 +222,7 @@ def hidden_losses(ranks: Ranks) -> None:
     for changes, checkpointed in ((ARCHITECTURES[k], k % 2 > 0) for k in range(len(ARCHITECTURES))):
         model = make(LMUModel, **changes)
         if checkpointed:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
 
         def call(cut: Cut, total: Cut, model=model) -> Tensor:
             hidden = model(input_ids=cut(ids), use_cache=False).last_hidden_state

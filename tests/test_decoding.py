@@ -14,6 +14,7 @@ from transformers import CompileConfig, DynamicCache, StaticCache, set_seed
 from lmu_hf import LegendreSystem, LMUConfig, LMUForCausalLM
 from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.memory import memory_final, memory_step
+from old_torch import reuses_compiled
 
 VOCABULARY = 29
 BLOCKS = {
@@ -257,6 +258,7 @@ def backend() -> Iterator:
 
 
 @pytest.mark.parametrize("name", ["tied", *(pytest.param(name, marks=pytest.mark.slow) for name in list(BLOCKS)[:-1])])
+@reuses_compiled
 @torch.no_grad()
 def test_twenty_lengths_of_prompt_share_one_compiled_step(name, backend):
     model = build(BLOCKS[name])
@@ -271,6 +273,7 @@ def test_twenty_lengths_of_prompt_share_one_compiled_step(name, backend):
     assert len(backend.graphs) <= 3  # the first, and at most two recompilations
 
 
+@reuses_compiled
 def test_generate_compiles_once_for_twenty_lengths_of_prompt(backend):
     model, compilation = build(), CompileConfig(backend=backend, fullgraph=True)
     compilation._compile_all_devices = True  # left alone, generate compiles on accelerators only

@@ -11,7 +11,8 @@ import itertools, os, signal, threading, time
 import torch
 torch.set_num_threads(1)
 from lmu_hf.memory import memory_chunked
-from lmu_hf.statespace import LegendreSystem, constant
+from lmu_hf.constants import constant
+from lmu_hf.statespace import LegendreSystem
 
 system, lengths, stop = LegendreSystem(4, 16.0), itertools.count(1), threading.Event()
 u = torch.linspace(-1, 1, 40)[None, :, None]

@@ -13,6 +13,7 @@ from families import config_of
 from lmu_hf import LMUConfig, LMUForCausalLM, load_memories, save_memories
 from lmu_hf.cache_names import cache_of
 from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep
+from old_torch import marked, offloads
 
 VOCABULARY = 29
 BLOCKS = {
@@ -107,7 +108,7 @@ HOWS = {
 }
 
 
-@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+@pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache"}, offloads))
 def test_how_the_past_is_kept_changes_nothing(how):
     model, ids = build(), draw(2, 7)
     assert torch.equal(greedy(model, ids, **how), greedy(model, ids))

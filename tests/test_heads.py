@@ -309,7 +309,7 @@ def test_checkpointing_leaves_the_gradients_of_a_classifier_alone(changes):
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     expected = gradients()
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     assert all(torch.equal(a, b) for a, b in zip(gradients(), expected, strict=True))
 
 

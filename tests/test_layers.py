@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmu_hf.layers import NORMS, DeepRepresentation, GatedMLP, Highway, LMULayer
+from lmu_hf.layout import Padded, Reading
 from lmu_hf.memory import memory_recurrent
-from lmu_hf.ragged import Packing, last_step, reverse_time
 from lmu_hf.readout import TILE_NUMBERS
 from lmu_hf.statespace import LegendreSystem, discrete_system
+from readings import reading
 
 SYSTEM = LegendreSystem(4, 9.0)
 TWO = (LegendreSystem(4, 3.0), LegendreSystem(4, 40.0))
@@ -148,10 +149,10 @@ def test_every_memory_form_gives_the_same_output_and_gradient(form, bidirectiona
 @pytest.mark.parametrize("lengths", [None, torch.tensor([40, 1, 17])], ids=["whole", "ragged"])
 def test_the_last_output_alone_is_the_last_of_all_outputs(form, lengths):
     layer, x, initial = layer_of(memory_form=form, hidden_act="tanh"), noise(3, 40, 3), noise(3, 2, 4)
-    o, final = layer(x, initial, lengths, return_final=True)
-    last, last_final = layer(x, initial, lengths, last_only=True, return_final=True)
+    o, final = layer(x, initial, reading(40, lengths), return_final=True)
+    last, last_final = layer(x, initial, reading(40, lengths, "last"), return_final=True)
     assert last.shape == (3, 1, 5)
-    assert torch.allclose(last, last_step(o, lengths), rtol=0, atol=1e-12)
+    assert torch.allclose(last, reading(40, lengths).layout.last(o), rtol=0, atol=1e-12)
     assert torch.allclose(last_final, final, rtol=0, atol=1e-12)
 
 
@@ -169,7 +170,7 @@ def test_one_step_at_a_time_is_the_parallel_pass(n, seed):
 
 def test_a_final_memory_is_returned_only_when_asked_for():
     assert layer_of()(noise(1, 3, 3))[1] is None
-    assert layer_of()(noise(1, 3, 3), last_only=True)[1] is None
+    assert layer_of()(noise(1, 3, 3), reading=reading(3, wanted="last"))[1] is None
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -236,9 +237,9 @@ def test_a_masked_step_does_not_exist(dtype, tolerance, mask, junk, switches, ca
     b, n = mask.shape
     layer = layer_of(**switches).to(dtype)
     x, initial = torch.randn(b, n, 3, dtype=dtype), torch.randn(b, 2, 4, dtype=dtype)
-    packing = Packing.from_mask(mask)
+    packing = Padded.from_mask(mask)
     packed = packing.pack(x.masked_fill(~mask[..., None], junk))
-    o, final = layer(packed, initial if carried else None, packing.lengths, return_final=True)
+    o, final = layer(packed, initial if carried else None, Reading(packing), return_final=True)
     o = packing.unpack(o)
     assert o[~mask].eq(0).all()
     for row in range(b):
@@ -257,7 +258,7 @@ def test_a_masked_step_does_not_exist(dtype, tolerance, mask, junk, switches, ca
 def test_unpacking_undoes_packing_on_real_steps(mask, junk, seed):
     torch.manual_seed(seed)
     x = noise(*mask.shape, 2)
-    packing = Packing.from_mask(mask)
+    packing = Padded.from_mask(mask)
     packed = packing.pack(x.masked_fill(~mask[..., None], junk))
     assert packed.shape[1] == max(1, mask.sum(1).max())
     assert torch.equal(packing.lengths, mask.sum(1))
@@ -270,10 +271,10 @@ def test_unpacking_undoes_packing_on_real_steps(mask, junk, seed):
 @given(mask=masks(), junk=garbage, seed=st.integers(0, 2**20))
 def test_gradients_reach_real_steps_and_no_others(mask, junk, seed):
     torch.manual_seed(seed)
-    layer, packing = layer_of(), Packing.from_mask(mask)
+    layer, packing = layer_of(), Padded.from_mask(mask)
     x = noise(*mask.shape, 3)
     soiled = x.masked_fill(~mask[..., None], junk).requires_grad_()
-    o = packing.unpack(layer(packing.pack(soiled), lengths=packing.lengths)[0])
+    o = packing.unpack(layer(packing.pack(soiled), reading=Reading(packing))[0])
     gradient, weight_gradient = torch.autograd.grad(o.square().sum(), (soiled, layer.encoder.weight))
     assert weight_gradient.isfinite().all()
     assert gradient[~mask].eq(0).all()
@@ -287,17 +288,18 @@ def test_gradients_reach_real_steps_and_no_others(mask, junk, seed):
 def test_a_mask_may_be_of_any_type_that_is_zero_where_a_step_is_masked():
     mask = torch.tensor([[0, 1, 1], [1, 0, 0]])
     x = noise(2, 3, 1)
-    expected = Packing.from_mask(mask.bool()).pack(x)
+    expected = Padded.from_mask(mask.bool()).pack(x)
     for dtype in (torch.int64, torch.uint8, torch.float32):
-        assert torch.equal(Packing.from_mask(mask.to(dtype)).pack(x), expected)
+        assert torch.equal(Padded.from_mask(mask.to(dtype)).pack(x), expected)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_what_lies_behind_a_rows_length_is_ignored(bidirectional):
     layer, x, lengths = layer_of(bidirectional=bidirectional), noise(3, 40, 3), torch.tensor([40, 1, 17])
     behind = torch.arange(40) >= lengths[:, None]
-    o, final = layer(x, lengths=lengths, return_final=True)
-    other, other_final = layer(torch.where(behind[..., None], noise(3, 40, 3), x), lengths=lengths, return_final=True)
+    how = reading(40, lengths)
+    o, final = layer(x, reading=how, return_final=True)
+    other, other_final = layer(torch.where(behind[..., None], noise(3, 40, 3), x), reading=how, return_final=True)
     assert torch.allclose(o[~behind], other[~behind], rtol=0, atol=1e-12)
     if not bidirectional:
         assert torch.equal(final, other_final)
@@ -307,9 +309,11 @@ def test_what_lies_behind_a_rows_length_is_ignored(bidirectional):
 def test_time_reversed_twice_is_time(mask, seed):
     torch.manual_seed(seed)
     x, lengths = noise(*mask.shape, 2), mask.sum(1)
-    back = reverse_time(x, lengths)
-    assert torch.equal(reverse_time(back, lengths), x)
-    assert torch.equal(reverse_time(x, torch.full_like(lengths, x.shape[1])), reverse_time(x, None))
+    n = x.shape[1]
+    ragged, whole = (reading(n, ends).layout for ends in (lengths, torch.full_like(lengths, n)))
+    back = ragged.reverse(x)
+    assert torch.equal(ragged.reverse(back), x)
+    assert torch.equal(whole.reverse(x), x.flip(1))
     for row, length in enumerate(lengths):
         assert torch.equal(back[row, :length], x[row, :length].flip(0))
         assert torch.equal(back[row, length:], x[row, length:])
@@ -320,8 +324,8 @@ def test_a_ragged_batch_compiles_without_a_graph_break():
     layer, x, mask = layer_of(), noise(3, 6, 3), torch.tensor([[1, 1, 0, 0, 1, 1], [0] * 6, [1] * 6])
 
     def run(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        packing = Packing.from_mask(mask)
-        o, final = layer(packing.pack(x), lengths=packing.lengths, return_final=True)
+        packing = Padded.from_mask(mask)
+        o, final = layer(packing.pack(x), reading=Reading(packing), return_final=True)
         return packing.unpack(o), final
 
     compiled = torch.compile(run, fullgraph=True, backend="eager")
@@ -350,8 +354,8 @@ def error_of(final: Tensor, u: Tensor) -> float:
 def test_a_half_precision_layer_carries_its_memory_in_float32(form, dtype):
     layer = LMULayer(3, 5, 2, LONG_SYSTEM, memory_form=form).to(dtype)
     x = torch.randn(1, 2000, 3, dtype=dtype)
-    for last_only in (False, True):
-        o, final = layer(x, last_only=last_only, return_final=True)
+    for wanted in ("all", "last"):
+        o, final = layer(x, reading=reading(x.shape[1], wanted=wanted), return_final=True)
         assert o.dtype == dtype
         assert final.dtype == torch.float32
         assert error_of(final, layer.encoder(x)) < FLOAT32
@@ -373,7 +377,7 @@ def test_autocast_leaves_the_memory_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
         u = layer.encoder(x)
         o, final = layer(x, return_final=True)
-        _, last_final = layer(x, last_only=True, return_final=True)
+        _, last_final = layer(x, reading=reading(x.shape[1], wanted="last"), return_final=True)
     assert u.dtype == o.dtype == torch.bfloat16
     assert final.dtype == last_final.dtype == torch.float32
     assert error_of(final, u) < FLOAT32

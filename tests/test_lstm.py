@@ -16,6 +16,7 @@ import lmu_hf
 from lmu_hf import LMUConfig, LSTMConfig, load_memories, save_memories
 from lmu_hf.lstm import LSTMLayer
 from lmu_hf.training.recipes import get_recipe
+from readings import reading
 
 AUTO = {
     "LSTMForCausalLM": AutoModelForCausalLM,
@@ -59,7 +60,7 @@ def test_in_two_pieces_as_in_one(layer, split):
 def test_a_ragged_batch_as_its_rows_alone(bidirectional):
     layer = LSTMLayer(5, 6, bidirectional).double()
     x, lengths = torch.randn(3, 7, 5, dtype=torch.float64), torch.tensor([7, 1, 4])
-    together, _ = layer(x, lengths=lengths)
+    together, _ = layer(x, reading=reading(7, lengths))
     for row, length in enumerate(lengths):
         alone, _ = layer(x[row : row + 1, :length])
         torch.testing.assert_close(together[row : row + 1, :length], alone)
@@ -68,7 +69,7 @@ def test_a_ragged_batch_as_its_rows_alone(bidirectional):
 def test_the_last_step_alone(layer):
     x, lengths = torch.randn(3, 7, 5, dtype=torch.float64), torch.tensor([7, 1, 4])
     whole, _ = layer(x)
-    last, final = layer(x, lengths=lengths, last_only=True, return_final=True)
+    last, final = layer(x, reading=reading(7, lengths, "last"), return_final=True)
     torch.testing.assert_close(last[:, 0], whole[torch.arange(3), lengths - 1])
     torch.testing.assert_close(final[..., 0], last[:, 0])
 
@@ -77,7 +78,7 @@ def test_what_it_refuses():
     with pytest.raises(ValueError, match="even"):
         LSTMLayer(4, 5, bidirectional=True)
     with pytest.raises(ValueError, match="causal"):
-        LSTMLayer(4, 6, bidirectional=True)(torch.randn(1, 3, 4), last_only=True)
+        LSTMLayer(4, 6, bidirectional=True)(torch.randn(1, 3, 4), reading=reading(3, wanted="last"))
     with pytest.raises(ValueError, match="order has no effect on an LSTM, which has no Legendre memory: leave it out"):
         config(order=7)
 
@@ -149,7 +150,7 @@ def test_a_row_without_a_step_keeps_its_state_and_leaves_the_others_alone(bidire
     layer = LSTMLayer(5, 6, bidirectional).double()
     x, lengths = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([4, 0, 2])
     initial = torch.randn(3, 6, 2, dtype=torch.float64) if goes_on and not bidirectional else None
-    output, final = layer(x, initial=initial, lengths=lengths, return_final=True)
+    output, final = layer(x, initial, reading(4, lengths), return_final=True)
     for row in (0, 2):
         before = None if initial is None else initial[row : row + 1]
         alone, left = layer(x[row : row + 1, : lengths[row]], initial=before, return_final=True)
@@ -161,15 +162,15 @@ def test_a_row_without_a_step_keeps_its_state_and_leaves_the_others_alone(bidire
 
 def test_the_last_output_of_a_row_without_a_step_is_its_state(layer):
     x, initial = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(2, 6, 2, dtype=torch.float64)
-    last, final = layer(x, initial, torch.tensor([0, 3]), last_only=True, return_final=True)
+    last, final = layer(x, initial, reading(x.shape[1], torch.tensor([0, 3]), "last"), return_final=True)
     assert torch.equal(last[0, 0], initial[0, :, 0]) and torch.equal(final[0], initial[0])
-    torch.testing.assert_close(last[1:], layer(x[1:], initial[1:], last_only=True)[0])
+    torch.testing.assert_close(last[1:], layer(x[1:], initial[1:], reading(x.shape[1], wanted="last"))[0])
 
 
 def test_no_gradient_of_an_empty_row_is_lost_or_made_up(layer):
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     initial = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
-    output, final = layer(x, initial, torch.tensor([0, 3]), return_final=True)
+    output, final = layer(x, initial, reading(3, torch.tensor([0, 3])), return_final=True)
     (output.sum() + final[0].sum()).backward()
     assert not x.grad[0].any() and torch.equal(initial.grad[0], torch.ones(6, 2, dtype=torch.float64))
 

@@ -19,10 +19,12 @@ from scipy.signal import dlsim
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lmu_hf.chunks import steps_walked
+from lmu_hf.constants import exact
+from lmu_hf.cost import chunk_length
 from lmu_hf.memory import (
     MEMORY_FORMS,
     advance,
-    chunk_length,
     free_response,
     memory_chunked,
     memory_fft,
@@ -30,9 +32,8 @@ from lmu_hf.memory import (
     memory_recurrent,
     memory_step,
     memory_toeplitz,
-    steps_walked,
 )
-from lmu_hf.statespace import BASES, LegendreSystem, discrete_system, exact, impulse_response
+from lmu_hf.statespace import BASES, LegendreSystem, discrete_system, impulse_response
 
 ORDERS = (1, 2, 6, 64, 256, 468)
 SYSTEM = LegendreSystem(4, 9.0)

@@ -11,8 +11,8 @@ from torch.testing import assert_close
 from transformers.cache_utils import DynamicCache
 
 from lmu_hf import LMUModel
+from lmu_hf.layout import Layout, Reading
 from lmu_hf.memory import MEMORY_FORMS, memory_recurrent
-from lmu_hf.modeling_lmu import Reading
 from tiny_stacks import (
     BOTH_WAYS,
     CAUSAL,
@@ -79,7 +79,7 @@ def test_any_mask_over_any_junk_changes_nothing(changes):
     check()
 
 
-@pytest.mark.parametrize("form", [form for form in MEMORY_FORMS if form not in ("step", "final")])
+@pytest.mark.parametrize("form", [form for form in MEMORY_FORMS if form not in ("step", "final", "mean")])
 def test_every_form_of_the_memory_is_the_same_model(form):
     ids, mask = draw_ids(3, 70), padded("holes", 70)
     expected = build({})(ids, attention_mask=mask)
@@ -224,7 +224,7 @@ def test_a_given_past_is_never_ignored(situation):
 def test_a_past_that_checkpointing_cannot_carry_is_refused():
     model, ids = build({}), draw_ids(2, 12)
     past = model(ids[:, :6]).past_key_values
-    model.train().activation_checkpointing_enable()
+    model.train().gradient_checkpointing_enable()
     with pytest.raises(ValueError, match=r"checkpointing .* cache"):
         model(ids[:, 6:], past_key_values=past)
 
@@ -242,7 +242,7 @@ def test_the_last_step_alone_is_the_last_column(changes):
         ids = draw_ids(*mask.shape)
         past = [model(ids).past_key_values if with_past else None for _ in range(2)]
         whole = model(ids, attention_mask=mask, past_key_values=past[0])
-        last = model(ids, attention_mask=mask, past_key_values=past[1], last_only=True)
+        last = model(ids, attention_mask=mask, past_key_values=past[1], wanted="last")
         assert last.last_hidden_state.shape[1] == 1
         for row, real in enumerate(mask):
             assert_near(last.last_hidden_state[row, 0], whole.last_hidden_state[row, real][-1])
@@ -253,8 +253,8 @@ def test_the_last_step_alone_is_the_last_column(changes):
 
 
 def test_a_bidirectional_model_refuses_to_give_the_last_step_alone():
-    with pytest.raises(ValueError, match="last_only"):
-        build(BOTH_WAYS["both ways lmu"])(draw_ids(2, 5), last_only=True)
+    with pytest.raises(ValueError, match="the last step alone"):
+        build(BOTH_WAYS["both ways lmu"])(draw_ids(2, 5), wanted="last")
 
 
 # --------------------------------------------------------------------------- what comes out
@@ -266,7 +266,7 @@ def test_hidden_states_are_the_stacks_input_and_every_blocks_output(changes):
     output = model(ids, output_hidden_states=True)
     assert len(output.hidden_states) == len(model.layers) + 1
     for layer, below, above in zip(model.layers[:-1], output.hidden_states, output.hidden_states[1:], strict=False):
-        assert_near(layer(below, Reading(below.shape[1])), above)
+        assert_near(layer(below, Reading(Layout(below.shape[1]))), above)
     assert output.hidden_states[-1] is output.last_hidden_state
     embedded = model.embed_tokens(ids) + (0 if model.ngrams is None else model.ngrams(ids))
     assert_near(output.hidden_states[0], model.input_projection(embedded) if model.input_projection else embedded)
@@ -338,7 +338,7 @@ def test_twenty_thousand_steps_are_two_times_ten_thousand(block):
     with torch.no_grad():
         whole = model(ids)
         past = model(ids[:, :10_000]).past_key_values
-        second = model(ids[:, 10_000:], past_key_values=past, last_only=True)
+        second = model(ids[:, 10_000:], past_key_values=past, wanted="last")
     assert_close(second.last_hidden_state, whole.last_hidden_state[:, -1:], rtol=0, atol=1e-10)
 
 
@@ -481,7 +481,7 @@ def test_checkpointing_runs_blocks_twice_for_the_same_gradients(changes, masked)
         return [parameter.grad.clone() for parameter in model.parameters()]
 
     expected, once = gradients(), len(calls)
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     actual = gradients()
     assert len(calls) == 2 * once
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))

@@ -15,6 +15,7 @@ from lmu_hf.training.learner import make_optimizer
 from lmu_hf.training.muon import Muon, equalized
 from lmu_hf.training.recipes import Recipe
 from lmu_hf.training.recipes.base import OPTIMIZERS
+from old_torch import has_muon
 from test_processes import FSDP, TORCHRUN, finish, launch_two
 from test_resume import RECIPE, assert_same_run, curve, run
 
@@ -39,6 +40,7 @@ def test_a_gradient_of_zeros_moves_nothing():
     assert torch.equal(weight, torch.ones(3, 4))
 
 
+@has_muon
 def test_steps_are_those_of_torch_s_muon_but_for_its_bfloat16():
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(tensor) for tensor in torch.randn(6, 20).repeat(2, 1, 1))

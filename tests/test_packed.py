@@ -23,13 +23,16 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
+from lmu_hf.chunks import Sequences, entry_memories
 from lmu_hf.configuration_lmu import CHOICES
+from lmu_hf.cost import Plan, Shape, plan_readout, readout_cost
 from lmu_hf.layers import LMULayer
+from lmu_hf.layout import Packed
 from lmu_hf.lstm import LSTMLayer
-from lmu_hf.memory import entry_memories, memory_packed, memory_packed_final, memory_recurrent
-from lmu_hf.ragged import Segments, last_step, reverse_time
-from lmu_hf.readout import COLUMNS, Plan, Shape, plan_readout, read_states, readout_cost
+from lmu_hf.memory import memory_packed, memory_packed_final, memory_recurrent
+from lmu_hf.readout import COLUMNS, read_states
 from lmu_hf.statespace import LegendreSystem
+from readings import reading
 
 SYSTEM = LegendreSystem(4, 9.0)
 TWO = (SYSTEM, LegendreSystem(SYSTEM.order, 40.0))
@@ -67,7 +70,7 @@ def with_gradients(run: Callable, *inputs: Tensor) -> list[Tensor]:
 @given(lengths=lengths_drawn, L=st.sampled_from([1, 3, 8]), columns=st.booleans())
 def test_nothing_enters_the_block_that_a_sequence_starts_with(lengths, L, columns):
     starts = torch.zeros(sum(lengths), dtype=torch.bool)  # lengths count blocks here
-    starts[Segments(lengths).first_steps()] = True
+    starts[Sequences(lengths).first_steps()] = True
     u = noise(2, sum(lengths) * L, 3)
     x = u.unflatten(1, (-1, L)) if columns else u.mT.reshape(6, -1, L)
     first = u.new_zeros(2, 4, 3) if columns else u.new_zeros(6, 4)
@@ -81,13 +84,13 @@ def test_nothing_enters_the_block_that_a_sequence_starts_with(lengths, L, column
 @pytest.mark.parametrize("system", [SYSTEM, LegendreSystem(64, 200.0, basis="unit")], ids=str)
 @pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 1, 1), tuple(range(1, 60)), (2500, 7, 1300)], ids=len)
 def test_every_sequence_begins_with_an_empty_memory(system, lengths):
-    segments, u = Segments(lengths), noise(1, sum(lengths), 2)
+    sequences, u = Sequences(lengths), noise(1, sum(lengths), 2)
     want = with_gradients(lambda u: alone(partial(memory_recurrent, system=system), u, lengths), u)
-    for a, b in zip(with_gradients(lambda u: memory_packed(u, system, segments), u), want, strict=True):
+    for a, b in zip(with_gradients(lambda u: memory_packed(u, system, sequences), u), want, strict=True):
         assert near(a, b)
 
     def last(u: Tensor) -> tuple[Tensor, Tensor]:
-        return memory_packed_final(u, system, segments)
+        return memory_packed_final(u, system, sequences)
 
     def last_alone(u: Tensor) -> tuple[Tensor, Tensor]:
         _, finals = alone(partial(memory_recurrent, system=system), u, lengths)
@@ -101,10 +104,10 @@ def test_every_sequence_begins_with_an_empty_memory(system, lengths):
 @pytest.mark.parametrize("d_u", [1, 3, COLUMNS])
 @pytest.mark.parametrize("lengths", [LENGTHS, tuple(range(1, 40))], ids=len)
 def test_every_state_is_read_out_as_if_alone(plan, d_u, lengths):
-    segments, u, weight = Segments(lengths), noise(1, sum(lengths), d_u), noise(5, d_u * 4)
+    sequences, u, weight = Sequences(lengths), noise(1, sum(lengths), d_u), noise(5, d_u * 4)
 
     def read(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return read_states(u, SYSTEM, weight, plan=plan, segments=segments)
+        return read_states(u, SYSTEM, weight, plan=plan, sequences=sequences)
 
     def read_alone(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         m, finals = alone(partial(memory_recurrent, system=SYSTEM), u, lengths)
@@ -117,11 +120,11 @@ def test_every_state_is_read_out_as_if_alone(plan, d_u, lengths):
 @pytest.mark.parametrize("plan", [Plan(True, 2), Plan(False, 2)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
 def test_packed_readouts_differentiate_twice(plan, d_u):
-    system, segments = LegendreSystem(2, 4.0), Segments((3, 1, 2))
+    system, sequences = LegendreSystem(2, 4.0), Sequences((3, 1, 2))
     inputs = [noise(1, 6, d_u).requires_grad_(), noise(2, d_u * 2).requires_grad_()]
 
     def run(u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        y, final = read_states(u, system, weight, plan=plan, segments=segments)
+        y, final = read_states(u, system, weight, plan=plan, sequences=sequences)
         return y.square(), final.sin()
 
     assert torch.autograd.gradcheck(run, inputs)
@@ -132,7 +135,7 @@ def test_what_is_not_a_number_stays_in_its_sequence():
     u = noise(1, 300, 2)
     u[0, 120] = torch.nan
     for form in (memory_packed, partial(read_states, weight=noise(3, 8))):
-        y, _ = form(u, SYSTEM, segments=Segments((100, 80, 120)))
+        y, _ = form(u, SYSTEM, sequences=Sequences((100, 80, 120)))
         assert y[:, 120:180].isnan().all()
         assert y[:, :100].isfinite().all() and y[:, 180:].isfinite().all()
 
@@ -142,7 +145,7 @@ def test_little_is_laid_that_is_no_step_of_a_sequence():
     lengths = torch.randint(10, 1001, (32,)).tolist()
     shape = Shape(32, sum(lengths) // 32, 6, 512, 512, packed=True)
     plan = plan_readout(shape)
-    laid = Segments(tuple(lengths)).blocks(plan.chunk, torch.device("cpu")).steps
+    laid = Sequences(tuple(lengths)).chunks(plan.chunk, torch.device("cpu")).steps
     assert sum(lengths) <= laid <= 1.05 * sum(lengths)
     whole = Shape(32, 1000, 6, 512, 512)
     assert readout_cost(plan, shape) < 0.65 * readout_cost(plan_readout(whole), whole)
@@ -179,7 +182,7 @@ def test_an_lstm_reads_each_as_if_alone(bidirectional):
 
 
 def check_layer(layer: torch.nn.Module, bidirectional: bool) -> None:
-    segments, x = Segments(LENGTHS), noise(1, sum(LENGTHS), 3)
+    x = noise(1, sum(LENGTHS), 3)
     parameters = dict(layer.named_parameters())
 
     def run(whole: Callable, x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
@@ -187,7 +190,7 @@ def check_layer(layer: torch.nn.Module, bidirectional: bool) -> None:
         return whole(call, x)
 
     def packed(call: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
-        return call(x, {"lengths": segments, "return_final": True})
+        return call(x, {"reading": reading(x.shape[1], LENGTHS), "return_final": True})
 
     def one_by_one(call: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
         return alone(partial(call, kwargs={"return_final": True}), x, LENGTHS)
@@ -197,22 +200,22 @@ def check_layer(layer: torch.nn.Module, bidirectional: bool) -> None:
     for a, b in zip(with_gradients(partial(run, packed), *inputs), want, strict=True):
         assert near(a, b)
     if not bidirectional:
-        last, final = layer(x, lengths=segments, last_only=True, return_final=True)
-        assert near(last[:, 0], want[0][0, segments.last_steps()]) and near(final, want[1])
+        last, final = layer(x, reading=reading(x.shape[1], LENGTHS, "last"), return_final=True)
+        assert near(last[:, 0], want[0][0, Sequences(LENGTHS).last_steps()]) and near(final, want[1])
 
 
 def test_a_layers_packed_sequences_begin_empty():
     for layer, memory in ((LMULayer(3, 5, 2, SYSTEM), torch.zeros(1, 2, 4)), (LSTMLayer(3, 5), torch.zeros(1, 5, 2))):
         with pytest.raises(ValueError, match="initial"):
-            layer(torch.zeros(1, 5, 3), initial=memory, lengths=Segments((2, 3)))
+            layer(torch.zeros(1, 5, 3), initial=memory, reading=reading(5, (2, 3)))
     with pytest.raises(ValueError, match=r"initial \(1, 2, 4\)"):
-        read_states(noise(1, 5, 2), SYSTEM, noise(3, 8), noise(1, 2, 4), segments=Segments((2, 3)))
+        read_states(noise(1, 5, 2), SYSTEM, noise(3, 8), noise(1, 2, 4), sequences=Sequences((2, 3)))
 
 
 def test_backwards_and_last_are_of_each_sequence():
-    x, segments = torch.arange(6.0)[None, :, None], Segments((1, 3, 2))
-    assert reverse_time(x, segments).flatten().tolist() == [0, 3, 2, 1, 5, 4]
-    assert last_step(x, segments).flatten().tolist() == [0, 3, 5]
+    x, layout = torch.arange(6.0)[None, :, None], Packed((1, 3, 2))
+    assert layout.reverse(x).flatten().tolist() == [0, 3, 2, 1, 5, 4]
+    assert layout.last(x).flatten().tolist() == [0, 3, 5]
 
 
 # --------------------------------------------------------------------------- models
@@ -339,8 +342,8 @@ def test_the_last_step_of_a_packed_row_is_its_rows():
     batch = flatten(sequences)
     del batch["labels"]
     assert near(model(**batch, logits_to_keep=1).logits, model(**batch).logits[:, -1:], 1e-12)
-    last = model.model(**batch, last_only=True).last_hidden_state
-    assert near(last, torch.cat([model.model(ids[None], last_only=True).last_hidden_state for ids in sequences]), 1e-12)
+    last = model.model(**batch, wanted="last").last_hidden_state
+    assert near(last, torch.cat([model.model(ids[None], wanted="last").last_hidden_state for ids in sequences]), 1e-12)
 
 
 # --------------------------------------------------------------------------- heads
@@ -487,7 +490,7 @@ def test_a_packed_row_neither_goes_on_nor_has_several_rows_of_ends():
     with pytest.raises(ValueError, match=r"leave cache .past_key_values. out"):
         model(ROW, past_key_values=past, position_ids=torch.tensor([[6, 7, 8, 0, 1, 2]]) * 0)
     with pytest.raises(ValueError, match="leave attention_mask out"):
-        model.model(ROW, ROW, segments=Segments((3, 3)))
+        model.model(ROW, ROW, layout=Packed((3, 3)))
     with pytest.raises(ValueError, match="got a batch of 2"):
         model(ROW.expand(2, -1), cu_seq_lens_q=torch.tensor([0, 12]))
 

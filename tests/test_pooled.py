@@ -9,12 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from families import LSTM, config_of
 from lmu_hf import LMUConfig, LMUForSequenceClassification, LMUForSequencePairClassification, LMUModel
+from lmu_hf.constants import exact
 from lmu_hf.layers import LMULayer
 from lmu_hf.lstm import LSTMLayer
-from lmu_hf.memory import memory_chunked, memory_recurrent
-from lmu_hf.pooled import memory_mean
-from lmu_hf.ragged import Segments, mean_step
-from lmu_hf.statespace import LegendreSystem, discrete_system, exact
+from lmu_hf.memory import memory_chunked, memory_mean, memory_recurrent
+from lmu_hf.statespace import LegendreSystem, discrete_system
+from readings import reading
 
 SYSTEM = LegendreSystem(4, 9.0)
 TWO = (SYSTEM, LegendreSystem(SYSTEM.order, 40.0))
@@ -113,9 +113,10 @@ def test_a_linear_layers_mean_is_the_mean_of_its_outputs(switches, ragged):
     initial = None if layer.bidirectional else noise(2, 2, 4).requires_grad_()
     assert layer.is_linear_in_memory
     outcomes = []
-    for mean_only in (True, False):
-        o, final = layer(x, initial, lengths, return_final=True, mean_only=mean_only)
-        o = o if mean_only else mean_step(o, lengths)
+    for wanted in ("mean", "all"):
+        how = reading(70, lengths, wanted)
+        o, final = layer(x, initial, how, return_final=True)
+        o = o if wanted == "mean" else how.layout.mean(o)
         inputs = [x, *([] if initial is None else [initial]), *layer.parameters()]
         outcomes.append([o, final, *torch.autograd.grad(o.sin().sum(), inputs)])
     for a, b in zip(*outcomes, strict=True):
@@ -127,18 +128,16 @@ def test_another_layer_says_that_it_needs_its_states(switches):
     layer = layer_of(**switches)
     assert not layer.is_linear_in_memory
     with pytest.raises(ValueError, match="linear in its memory"):
-        layer(noise(1, 4, 3), mean_only=True)
+        layer(noise(1, 4, 3), reading=reading(4, wanted="mean"))
 
 
 def test_what_only_a_mean_cannot_be_is_said():
-    with pytest.raises(ValueError, match="last_only and mean_only"):
-        layer_of()(noise(1, 4, 3), last_only=True, mean_only=True)
     with pytest.raises(ValueError, match="packed"):
-        layer_of()(noise(1, 4, 3), lengths=Segments((1, 3)), mean_only=True)
+        layer_of()(noise(1, 4, 3), reading=reading(4, (1, 3), "mean"))
     with pytest.raises(ValueError, match="an LSTM is not"):
-        LSTMLayer(3, 5)(torch.zeros(1, 4, 3), mean_only=True)
+        LSTMLayer(3, 5)(torch.zeros(1, 4, 3), reading=reading(4, wanted="mean"))
     with pytest.raises(ValueError, match="can_skip_to_mean"):
-        LMUModel(LMUConfig(vocab_size=5, hidden_size=8, num_hidden_layers=1))(torch.zeros(1, 3).long(), mean_only=True)
+        LMUModel(LMUConfig(vocab_size=5, hidden_size=8, num_hidden_layers=1))(torch.zeros(1, 3).long(), wanted="mean")
 
 
 def test_a_hooked_or_replaced_readout_is_asked_step_by_step():

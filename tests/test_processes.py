@@ -71,7 +71,7 @@ def test_one_process_killed_ends_all_and_the_run_goes_on(tmp_path):
     victim = next(rank for rank in ranks if rank.environ().get("RANK") == "1")
     victim.send_signal(signal.SIGKILL)
     began = time.monotonic()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode != 0 and time.monotonic() - began < 60
     _, alive = psutil.wait_procs(ranks, timeout=10)
     assert not alive
@@ -85,7 +85,7 @@ def test_one_process_killed_ends_all_and_the_run_goes_on(tmp_path):
     steps = [row["step"] for row in curve(tmp_path)]  # read once: the run writes on
     assert steps == list(range(1, len(steps) + 1))
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert int(newest(tmp_path / "checkpoints").name.removeprefix("step-")) == len(curve(tmp_path)) > came_to
 
 

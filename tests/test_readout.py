@@ -9,22 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lmu_hf.constants import exact
+from lmu_hf.cost import LENGTHS, Plan, Shape, plan_readout, plans_for, readout_cost
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import (
     COLUMNS,
     FEWEST_OUTPUTS,
     LARGEST_WHOLE,
-    LENGTHS,
     TILE_NUMBERS,
-    Plan,
-    Shape,
     _pieces,
-    plan_readout,
-    plans_for,
     read_states,
-    readout_cost,
 )
-from lmu_hf.statespace import LegendreSystem, exact
+from lmu_hf.statespace import LegendreSystem
 
 SYSTEM = LegendreSystem(4, 9.0)
 WAYS = [(True, False), (False, False), (False, True)]  # fused, tiled, kept

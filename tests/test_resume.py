@@ -253,7 +253,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on(tmp_path, number):
     process = start(tmp_path / "cut", epochs)
     wait_for_steps(tmp_path / "cut", 4)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number, errors
     step = load(newest(tmp_path / "cut" / "checkpoints")).state["progress"]["step"]
     assert step == len(curve(tmp_path / "cut")) >= 4  # the very step that it had come to

@@ -405,7 +405,7 @@ def test_a_signal_says_where_it_saved_and_the_command_that_goes_on(tmp_path, num
     while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number, errors
     step = len(log.read_text().splitlines())
     (line,) = (line for line in errors.splitlines() if "goes on from there" in line)

@@ -11,6 +11,7 @@ from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_see
 from lmu_hf import LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import Source
 from lmu_hf.cache_names import cache_of
+from old_torch import marked, offloads
 from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 
 SHALLOW = {"num_hidden_layers": 1, "theta": 30.0, "num_decoder_layers": 2, "decoder_theta": [4.0, 20.0]}
@@ -197,7 +198,7 @@ HOWS = {
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
+@pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache", "offloaded static cache"}, offloads))
 def test_how_the_past_is_kept_changes_nothing(how, beams):
     model, source, prompt = build(), draw(2, 7), started(draw(2, 4, seed=1))
     expected = greedy(model, source, decoder_input_ids=prompt, num_beams=beams)

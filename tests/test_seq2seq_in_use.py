@@ -100,7 +100,7 @@ def test_checkpointed_gradients_are_the_same(reentrant, changes):
         return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
     expected, runs = gradients(), []
-    model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
     for layer in model.get_decoder().layers:
         layer.cross_attention.query.register_forward_hook(lambda *_: runs.append("query"))
     for name, gradient in gradients().items():

@@ -12,18 +12,17 @@ from scipy.special import eval_sh_legendre
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lmu_hf import statespace
+from lmu_hf import constants
+from lmu_hf.constants import constant, exact
 from lmu_hf.memory import memory_chunked, memory_recurrent
 from lmu_hf.statespace import (
     BASES,
     LegendreSystem,
-    constant,
     continuous_system,
     decode_past,
     discrete_system,
     discretize_euler,
     discretize_zoh,
-    exact,
     impulse_response,
     shifted_legendre,
     spectral_radius,
@@ -262,8 +261,8 @@ def assert_sound(kind: str, system: LegendreSystem, size: int, dtype: torch.dtyp
     assert value.dtype in (dtype, dtype.to_complex())
     assert not value.is_inference()
     assert not torch._C._functorch.is_functorch_wrapped_tensor(value)
-    with statespace._cache_lock:
-        statespace._cache.clear()
+    with constants._cache_lock:
+        constants._cache.clear()
     assert torch.equal(value, constant(kind, system, size, dtype, "cpu"))
     x = torch.ones_like(value, requires_grad=True)
     (gradient,) = torch.autograd.grad((x * value).sum().abs(), x)
@@ -275,8 +274,8 @@ def assert_sound(kind: str, system: LegendreSystem, size: int, dtype: torch.dtyp
 @pytest.mark.parametrize("name", AMBIENT)
 def test_a_constant_first_derived_under_a_mode_outlives_it_unharmed(name, basis, dtype):
     system = LegendreSystem(4, 30.0 + list(AMBIENT).index(name), basis=basis)
-    with statespace._cache_lock:
-        statespace._cache.clear()
+    with constants._cache_lock:
+        constants._cache.clear()
     with AMBIENT[name]():
         for kind in KINDS:
             constant(kind, system, 8, dtype, "cpu")
@@ -288,8 +287,8 @@ def test_a_constant_first_derived_under_a_mode_outlives_it_unharmed(name, basis,
 @pytest.mark.parametrize("kind", ["A_bar", "B_bar", "scale"])
 def test_an_exact_constant_first_derived_under_a_mode_outlives_it_unharmed(kind, name):
     system = LegendreSystem(4, 50.0 + list(AMBIENT).index(name), basis="unit")
-    with statespace._cache_lock:
-        statespace._cache.clear()
+    with constants._cache_lock:
+        constants._cache.clear()
     with AMBIENT[name]():
         exact(kind, system)
     assert_sound(kind, system, 0, torch.float64)
@@ -298,8 +297,8 @@ def test_an_exact_constant_first_derived_under_a_mode_outlives_it_unharmed(kind,
 @pytest.mark.parametrize("transform", ["grad", "vmap", "jvp", "vmap of grad"])
 def test_constants_first_derived_under_a_transform_outlive_it_unharmed(transform):
     system = LegendreSystem(4, 70.0 + len(transform), basis="unit")
-    with statespace._cache_lock:
-        statespace._cache.clear()
+    with constants._cache_lock:
+        constants._cache.clear()
     u = torch.randn(3, 2, 8, 1, dtype=torch.float64)
 
     def energy(u: Tensor) -> Tensor:
@@ -328,18 +327,18 @@ def test_a_past_read_under_inference_leaves_nothing_that_breaks_training():
 
 
 def test_what_is_remembered_stays_under_its_budget(monkeypatch):
-    monkeypatch.setattr(statespace, "_CACHE_BYTES", 64 * 2**10)
+    monkeypatch.setattr(constants, "CACHE_BYTES", 64 * 2**10)
     system = LegendreSystem(16, 100.0)
     for length in range(1, 60):
         kept = constant("H_reversed", system, length, torch.float32, "cpu")
-        assert sum(tensor.nbytes for tensor in statespace._cache.values()) <= 64 * 2**10
+        assert sum(tensor.nbytes for tensor in constants._cache.values()) <= 64 * 2**10
     assert constant("H_reversed", system, 59, torch.float32, "cpu") is kept  # the newest is the one that stays
     dropped = constant("H_reversed", system, 1, torch.float32, "cpu")
     assert torch.allclose(dropped[0], discrete_system(system)[1].float())
 
 
 def test_a_constant_larger_than_the_budget_is_still_served(monkeypatch):
-    monkeypatch.setattr(statespace, "_CACHE_BYTES", 100)
+    monkeypatch.setattr(constants, "CACHE_BYTES", 100)
     H = constant("H_reversed", LegendreSystem(16, 100.0), 300, torch.float64, "cpu")
     assert torch.allclose(H[-1], discrete_system(LegendreSystem(16, 100.0))[1])
-    assert len(statespace._cache) <= 1
+    assert len(constants._cache) <= 1

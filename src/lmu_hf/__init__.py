@@ -19,12 +19,9 @@ from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .configuration_lstm import LSTMConfig
 from .distributed import sequence_parallel
-from .heads_lmu import (
-    LMUForImageClassification,
-    LMUForSequenceClassification,
-    LMUForSequencePairClassification,
-    LMUForTimeSeriesPrediction,
-)
+from .forecasts_lmu import LMUForTimeSeriesPrediction
+from .heads_lmu import LMUForSequenceClassification
+from .images_lmu import LMUForImageClassification
 from .layers import LMULayer
 from .memories_lmu import load_memories, save_memories
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
@@ -39,6 +36,7 @@ from .modeling_lstm import (
     LSTMForTimeSeriesPrediction,
     LSTMModel,
 )
+from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer

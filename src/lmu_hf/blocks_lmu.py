@@ -9,11 +9,11 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
-from .distributed import Chunk
+from .constants import exact
 from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
+from .layout import Layout, Reading
 from .plain import is_bare
-from .ragged import Packing, Segments, last_step
-from .statespace import LegendreSystem, exact
+from .statespace import LegendreSystem
 
 NORM_EPSILON = 1e-5
 
@@ -27,14 +27,14 @@ class Source:
         mask: (b, n_s), true at real steps; None if all are.
         cache: where keys and values, once made, are kept for the steps to come; or None.
         weights: a list that each layer's attention weights (b, heads, n, n_s) are added to; or None.
-        rows: how to lay those in rows as they were given, if masked steps were taken out of them.
+        layout: how to lay those in rows as they were given, if masked steps were taken out of them.
     """
 
     states: Tensor
     mask: Tensor | None = None
     cache: EncoderDecoderCache | None = None
     weights: list[Tensor] | None = None
-    rows: Packing | None = None
+    layout: Layout | None = None
 
     def keep(self, weights: Tensor) -> Tensor:
         """Add a layer's weights to those that are returned, if any are; from those, then, the layer goes on.
@@ -43,28 +43,11 @@ class Source:
         """
         if self.weights is None:
             return weights
-        if self.rows is None:
+        if self.layout is None:
             self.weights.append(weights)
             return weights
-        self.weights.append(self.rows.unpack(weights.transpose(1, 2)).transpose(1, 2))
-        return self.rows.pack(self.weights[-1].transpose(1, 2)).transpose(1, 2)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a block reads one batch: how many columns it has, where its rows end or which sequences are packed in its one
-    row, whether only their last step or their mean matters, what it attends to, and where among other ranks' chunks it
-    stands.
-
-    A cache counts columns, as all of transformers' do: a step that does not exist is counted, but not read.
-    """
-
-    columns: int
-    lengths: Tensor | Segments | None = None
-    last_only: bool = False
-    source: Source | None = None
-    chunk: Chunk | None = None
-    mean_only: bool = False
+        self.weights.append(self.layout.unpack(weights.transpose(1, 2)).transpose(1, 2))
+        return self.layout.pack(self.weights[-1].transpose(1, 2)).transpose(1, 2)
 
 
 MEMORIES: dict[str, Callable[[Any, int], Any]] = {}  # by model_type, so that a baseline shares blocks and heads
@@ -145,14 +128,11 @@ class LMUBlock(GradientCheckpointingLayer):
         output, final = self.memory(
             x,
             initial=None if cache is None else cache.get_recurrent_state(self.layer_idx),
-            lengths=reading.lengths,
-            last_only=reading.last_only,
+            reading=reading,
             return_final=cache is not None,
-            chunk=reading.chunk,
-            mean_only=reading.mean_only,
         )
         if cache is not None:
-            cache.update_recurrent_state(final, self.layer_idx, tokens=reading.columns)
+            cache.update_recurrent_state(final, self.layer_idx, tokens=reading.layout.columns)
         return output
 
     def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
@@ -187,8 +167,8 @@ class LMUResidualBlock(LMUBlock):
     def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
         remembered = self.remember(self.memory_norm(hidden_states), reading, cache)
-        if reading.last_only:
-            hidden_states = last_step(hidden_states, reading.lengths)
+        if reading.wanted == "last":
+            hidden_states = reading.layout.last(hidden_states)
         hidden_states = hidden_states + self.dropout(remembered)
         return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
 

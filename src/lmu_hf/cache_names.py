@@ -25,7 +25,8 @@ def one_cache(cache: AnyCache | None, past_key_values: AnyCache | None, others: 
     Raises:
         TypeError: both names were used, or one that only models of other families take.
     """
-    refuse_caches(others)
+    if others:
+        refuse_caches(others)
     if cache is not None and past_key_values is not None:
         raise TypeError("cache and past_key_values are two names of one argument: give one of them")
     return past_key_values if cache is None else cache
@@ -41,11 +42,6 @@ def refuse_caches(others: dict[str, Any]) -> None:
         if others.get(name) is not None:
             hint = "give memories as cache (or past_key_values)" if name in FOREIGN_NAMES else "this model carries none"
             raise TypeError(f"{name} is not an argument of this model: {hint}")
-
-
-def named(cache: Cache | None) -> dict[str, Any]:
-    """The cache under the name that the installed transformers knows."""
-    return {CACHE_NAME: cache}
 
 
 def cache_of(output: ModelOutput) -> Any:

@@ -37,9 +37,12 @@ def check_steps(**given: object) -> None:
         TypeError: something is no tensor; the argument is named.
         ValueError: its shape is another.
     """
-    check_tensors(**given)
     for name, value in given.items():
-        shape = tuple(value.shape) if isinstance(value, Tensor) else (1, 1)
+        if value is None:
+            continue
+        if not isinstance(value, Tensor):
+            check_tensors(**{name: value})
+        shape = tuple(value.shape)  # type: ignore[attr-defined]
         if len(shape) < 2:
             raise ValueError(f"{name} must be (batch, time), got {shape}: of a single sequence, give {name}[None]")
         if 0 in shape[:2]:
@@ -101,7 +104,8 @@ def check_class_ids(labels: Tensor, classes: int, limit: str, axes: Sequence[str
         TypeError: labels are no tensor of int64.
         ValueError: one is out of range.
     """
-    check_tensors(labels=labels)
+    if not isinstance(labels, Tensor):
+        check_tensors(labels=labels)
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64 class ids, got {labels.dtype}")
     check_range(labels, classes - 1, limit, axes)

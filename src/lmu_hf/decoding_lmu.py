@@ -1,5 +1,6 @@
 """A causal model's prompt, read in pieces, and its call for one more token, recorded once and then played back."""
 
+from itertools import chain
 from operator import is_
 from typing import cast
 
@@ -11,7 +12,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from .cache_lmu import LMUCacheLayer
-from .cache_names import CACHE_NAME, named
+from .cache_names import CACHE_NAME
 from .plain import is_bare
 from .recording import CannotRecordError, Recording
 from .snapshot import Snapshot
@@ -56,7 +57,7 @@ class TokenStep:
         if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1 or self.model.config.output_hidden_states:
             return self.model(**inputs)
         tokens, cache = inputs["input_ids"], inputs[CACHE_NAME]
-        return CausalLMOutputWithPast(logits=self.logits(tokens, cache), **named(cache))
+        return CausalLMOutputWithPast(logits=self.logits(tokens, cache), **{CACHE_NAME: cache})
 
     def logits(self, tokens: Tensor, cache: Cache) -> Tensor:
         """(b, 1, vocab_size) behind the last of some tokens (b, n), whose memories are then in the cache."""
@@ -80,8 +81,10 @@ class TokenStep:
         if self._waiting or any(tensor.requires_grad for tensor in state):
             self._waiting = max(self._waiting - 1, 0)
             return False
-        if self._in_the_way is None or not _decides(self._in_the_way):
-            self._in_the_way = next(filter(_decides, self.model.modules()), None)
+        # What stood in the way the last time most likely still does: so it is asked first.
+        likely = () if self._in_the_way is None else (self._in_the_way,)
+        modules = chain(likely, self.model.modules())
+        self._in_the_way = next((module for module in modules if module.training or not is_bare(module)), None)
         return self._in_the_way is None
 
     def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:
@@ -106,8 +109,3 @@ def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
 def _is_watched(tokens: Tensor) -> bool:
     """Whether calls of torch mean more here than what they do to numbers."""
     return torch.is_grad_enabled() or torch.is_autocast_enabled(tokens.device.type)
-
-
-def _decides(module: nn.Module) -> bool:
-    """Whether a module may do another thing at another call, though it is made of the same."""
-    return module.training or not is_bare(module)

@@ -1,7 +1,7 @@
-"""One long sequence over several processes, each of which reads a chunk of it and passes on nothing but a memory.
+"""One long sequence over several processes, each of which reads a part of it and passes on nothing but a memory.
 
-A memory is linear, so that what a rank's chunk does to it splits in two: Ā^L times the memory that enters, and e, the
-memory that the chunk alone would leave behind. Every rank computes its e by eq. (25), all ranks gather them, and the
+A memory is linear, so that what a rank's part does to it splits in two: Ā^L times the memory that enters, and e, the
+memory that the part alone would leave behind. Every rank computes its e by eq. (25), all ranks gather them, and the
 memory that enters rank r is s_r = Σ_{j<r} Ā^(L_{j+1} + … + L_{r−1}) e_j. A layer thus sends b·d_u·d numbers, however
 long the sequence is; backward, their gradients go the same way back and are summed. Everything else in a model looks
 at one step at a time.
@@ -60,7 +60,7 @@ class _SumAtHome(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that share one sequence, in the order of its chunks.
+    """The processes that share one sequence, in the order of its parts.
 
     Args:
         group: a process group; None for all processes.
@@ -79,12 +79,12 @@ class Ranks:
 
     @property
     def rank(self) -> int:
-        """Which chunk is this process's."""
+        """Which part is this process's."""
         return dist.get_rank(self.group)
 
     @property
     def size(self) -> int:
-        """How many chunks there are."""
+        """How many parts there are."""
         return dist.get_world_size(self.group)
 
     def gather(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Ranks:
         return self.gather(x).sum(0)
 
     def cut(self, x: Tensor) -> Tensor:
-        """This rank's chunk of a whole sequence (b, n, …); the first n mod ranks chunks are one step longer.
+        """This rank's part of a whole sequence (b, n, …); the first n mod ranks parts are one step longer.
 
         Raises:
             ValueError: there are fewer steps than ranks.
@@ -112,7 +112,7 @@ class Ranks:
         return torch.cat([labels[:, 1:], last], dim=1)
 
     def pool(self, pooled: Tensor, steps: Tensor, pooling: str) -> Tensor:
-        """What each rank pooled from its chunk (b, width) to the pooled whole, the same on every rank.
+        """What each rank pooled from its part (b, width) to the pooled whole, the same on every rank.
 
         Args:
             pooled: by ``pooling``, over this rank's real steps; anything finite where there are none.
@@ -135,59 +135,33 @@ class Ranks:
         return parts[((steps > 0) * number).argmax(0), torch.arange(parts.shape[1], device=steps.device)]
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A rank's chunk of a batch of sequences, beside those of the other ranks.
+def enter_part(
+    ranks: Ranks,
+    part_lengths: tuple[int | Tensor, ...],
+    end: Tensor,
+    system: LegendreSystem,
+    initial: Tensor | None = None,
+    backwards: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The memory that this rank's part goes on from, and the one that the whole sequence leaves behind.
 
     Args:
-        ranks: who shares the sequences.
-        lengths: of every rank's chunk: one count for all rows, or (b,).
-        columns: of all chunks together, whether steps are real or not.
+        ranks: who shares the sequence.
+        part_lengths: of every rank's part: one count for all rows, or (b,).
+        end: (b, d_u, d), what this part alone would leave in an empty memory.
+        system: whose dynamics.
+        initial: (b, d_u, d), before the first rank's part and the same on every rank; None for zero.
+        backwards: the sequence is read from the last rank to the first.
     """
-
-    ranks: Ranks
-    lengths: tuple[int | Tensor, ...]
-    columns: int
-
-    @classmethod
-    def of(cls, ranks: Ranks, x: Tensor, lengths: Tensor | None = None) -> "Chunk":
-        """Of x (b, n, …) on every rank.
-
-        Args:
-            ranks: who shares the sequences.
-            x: this rank's chunk.
-            lengths: (b,), where this chunk's rows end; None if all of its steps are real.
-        """
-        b, n = x.shape[:2]
-        mine = torch.full((b + 1,), n, device=x.device)  # the last is not a row's: it counts columns
-        if lengths is not None:
-            mine[:b] = lengths
-        every = ranks.gather(mine)
-        # One count for all rows needs one product to pass; a count per row needs as many as it has bits.
-        counts = [row[:b] for row in every.tolist()]
-        lengths_of = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
-        return cls(ranks, lengths_of, int(every[:, b].sum()))
-
-    def enter(
-        self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """The memory that this chunk goes on from, and the one that the whole sequence leaves behind.
-
-        Args:
-            end: (b, d_u, d), what this chunk alone would leave in an empty memory.
-            system: whose dynamics.
-            initial: (b, d_u, d), before the first rank's chunk and the same on every rank; None for zero.
-            backwards: the sequence is read from the last rank to the first.
-        """
-        ends = self.ranks.gather(end)
-        order = range(self.ranks.size)[:: -1 if backwards else 1]
-        memory = torch.zeros_like(end) if initial is None else initial
-        entries = []
-        for j in order:
-            entries.append(memory)
-            memory = advance(memory, system, self.lengths[j]) + ends[j]
-        # Picked from a stack, it hangs on what was gathered on the first rank too: backward, all ranks must call.
-        return torch.stack(entries)[order.index(self.ranks.rank)], memory
+    ends = ranks.gather(end)
+    order = range(ranks.size)[:: -1 if backwards else 1]
+    memory = torch.zeros_like(end) if initial is None else initial
+    entries = []
+    for j in order:
+        entries.append(memory)
+        memory = advance(memory, system, part_lengths[j]) + ends[j]
+    # Picked from a stack, it hangs on what was gathered on the first rank too: backward, all ranks must call.
+    return torch.stack(entries)[order.index(ranks.rank)], memory
 
 
 def memory_across(
@@ -196,16 +170,17 @@ def memory_across(
     """A form of the memory whose sequence lies over several ranks.
 
     Args:
-        u: (b, n, d_u), this rank's chunk; n may differ from rank to rank.
+        u: (b, n, d_u), this rank's part; n may differ from rank to rank.
         system: whose dynamics.
-        initial: (b, d_u, d), before the first rank's chunk and the same on every rank; None for zero.
+        initial: (b, d_u, d), before the first rank's part and the same on every rank; None for zero.
         ranks: who shares the sequence; by default all processes.
 
     Returns:
-        m (b, n, d_u, d) of this chunk, and the final memory (b, d_u, d) of the whole sequence, the same on every rank.
+        m (b, n, d_u, d) of this part, and the final memory (b, d_u, d) of the whole sequence, the same on every rank.
     """
-    chunk = Chunk.of(Ranks() if ranks is None else ranks, u)
-    entry, final = chunk.enter(memory_final(u, system)[1], system, initial)
+    ranks = Ranks() if ranks is None else ranks
+    steps = ranks.gather(torch.tensor([u.shape[1]], device=u.device))
+    entry, final = enter_part(ranks, tuple(steps[:, 0].tolist()), memory_final(u, system)[1], system, initial)
     return memory_chunked(u, system, entry)[0], final
 
 
@@ -216,9 +191,9 @@ _sharing: list[Ranks] = []  # the innermost last; a plain list, so that torch.co
 
 @contextmanager
 def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]:
-    """Within it, every model of the family takes its inputs for this rank's chunk of sequences that go on across ranks.
+    """Within it, every model of the family takes its inputs for this rank's part of sequences that go on across ranks.
 
-    Inputs, masks, labels and outputs are the chunk's: (b, n) with one b for all ranks and any n. Losses, pooled classes
+    Inputs, masks, labels and outputs are the part's: (b, n) with one b for all ranks and any n. Losses, pooled classes
     and carried memories are the whole sequence's and the same on every rank; memories that are given must be, too. An
     image is given whole to every rank, which reads its part of the pixels. Gradients of a loss, averaged over ranks,
     are those of one process with the whole sequence. Backward passes need not stand within it.

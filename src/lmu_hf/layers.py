@@ -1,15 +1,14 @@
 """A memory inside its learned projections, and the small parts that a block is made of."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from .distributed import Chunk
+from .layout import Layout, Reading
 from .plain import is_bare, is_plain
-from .ragged import Segments, last_step, mean_step, refuse_memories, reverse_time
 from .statespace import LegendreSystem
 from .windows import SEQUENCE_FORMS, Windows
 
@@ -27,9 +26,6 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
-
-
-# --------------------------------------------------------------------------- the layer of equations (18) to (20)
 
 
 class SignalEncoder(nn.Linear):
@@ -116,17 +112,6 @@ class LMULayer(nn.Module):
         linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
         return not linears or (self.hidden_act == "identity" and all(map(is_plain, linears)))
 
-    def _check_mean(self, lengths: Tensor | Segments | None, last_only: bool) -> None:
-        if last_only:
-            raise ValueError("last_only and mean_only ask for two things: set one of them")
-        if isinstance(lengths, Segments):
-            raise ValueError("mean_only asks for rows of one sequence each, got packed sequences")
-        if not self.is_linear_in_memory:
-            raise ValueError(
-                "mean_only asks for a layer whose outputs are linear in its memory: readout 'memory', or 'dense' with "
-                f"hidden_act='identity', and memory_form 'auto' or 'chunked'; this one is {self}"
-            )
-
     def extra_repr(self) -> str:
         """What a print of the layer adds: its systems and the switches."""
         systems = ", ".join(map(str, self.windows.systems))
@@ -136,68 +121,66 @@ class LMULayer(nn.Module):
         self,
         x: Tensor,
         initial: Tensor | None = None,
-        lengths: Tensor | Segments | None = None,
-        last_only: bool = False,
+        reading: Reading | None = None,
         return_final: bool = False,
-        mean_only: bool = False,
-        chunk: Chunk | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run the layer over a sequence, or over one step.
 
         Args:
-            x: (b, n, d_x).
+            x: (b, n, d_x), as ``reading.layout`` packs it. What lies behind a row's end must be finite and counts for
+                nothing.
             initial: (b, d_u, d), the memory to go on from; None for a fresh start.
-            lengths: (b,), where rows end (what lies behind must be finite and counts for nothing); or the sequences
-                that are packed in the one row of x, each to begin with an empty memory; None if all real.
-            last_only: compute only the output at each row's last real step, by eq. (25).
-            return_final: also return the memory after each row's last real step.
-            mean_only: compute only the mean of the outputs over each row's real steps, by
-                :func:`~lmu_hf.pooled.memory_mean`; only where :attr:`is_linear_in_memory`.
-            chunk: x is this chunk of sequences that lie over several ranks; ``initial`` comes before the first rank's,
-                and the final memory is that of the whole sequence.
+            reading: the layout of x, and what is wanted: the output at every step, at each sequence's last one by
+                eq. (25), or their mean by :func:`~lmu_hf.memory.memory_mean`, only where :attr:`is_linear_in_memory`.
+                None for every step of dense rows.
+            return_final: also return the memory after each sequence's last real step.
 
         Returns:
-            o (b, n, d_o), or (b, 1, d_o) if ``last_only``; and the final memory (b, d_u, d) or None. Of packed
-            sequences, o is (1, n, d_o) or (sequences, 1, d_o), and the final memories are (sequences, d_u, d).
+            o (b, n, d_o), or (sequences, 1, d_o) where one step is wanted; and the final memory (sequences, d_u, d) or
+            None. Of a sequence over several ranks, that is the whole sequence's.
 
         Raises:
             ValueError: only the last step is asked of a bidirectional layer, whose last state has not read backwards;
                 only the mean is asked of a layer that is not linear in its memory, or of packed sequences; or those
-                are to go on from a memory, or lie over several ranks.
+                are to go on from a memory.
         """
-        if self.bidirectional and last_only:
-            raise ValueError("last_only asks for a causal layer; this one is bidirectional")
-        refuse_memories(lengths, initial, chunk)
+        reading = Reading(Layout(x.shape[1])) if reading is None else reading
+        if reading.wanted != "all" or reading.layout.sequences is not None:
+            self._check(reading, initial)
+        layout, windows, form = reading.layout, self.windows, self.memory_form
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
+        # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
         initial = None if initial is None else initial.to(u)  # of a model that was moved since
-        if mean_only:
-            self._check_mean(lengths, last_only)
-        ends = lengths if isinstance(lengths, Tensor) else None
-        weights = None if last_only or mean_only or x.shape[1] == 1 else self._readout_weights(x)
-        segments = lengths if isinstance(lengths, Segments) else None
-        windows, form = self.windows, self.memory_form
-        with _without_autocast(u.device.type):
-            whole = None
-            if chunk is not None:
-                initial, whole = windows.enter(chunk, windows.final(form, u, None, lengths), initial)
-            if last_only:
-                final = windows.final(form, u, initial, lengths)
-                m = final.unsqueeze(1)
-            elif mean_only:
-                m, final = windows.mean(u, initial, ends)
-                if self.bidirectional:
-                    m = torch.cat([m, windows.mean(*self._backwards(u, lengths, chunk), ends)[0]], dim=2)
-            else:
-                m, final = windows.states(form, u, initial, None if weights is None else weights[0], segments)
-                if return_final and ends is not None:
-                    final = windows.final(form, u, initial, lengths)
-                if self.bidirectional:
-                    m = self._both_ways(m, u, lengths, chunk, None if weights is None else weights[1])
-        if mean_only or last_only:
-            x = mean_step(x, ends) if mean_only else last_step(x, lengths)
-        final = final if whole is None else whole
+        weights = self._readout_weights(x) if reading.wanted == "all" and x.shape[1] > 1 else None
+        # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
+        ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
+        # To leave autocast's context out where it is off costs a decoded token less than to enter it.
+        device = u.device.type
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            m, final = windows.read(form, u, reading, initial, ahead, return_final)
+            if self.bidirectional:
+                back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
+                back = layout.reverse(back) if reading.wanted == "all" else back
+                m = torch.cat([m, back], dim=2) if weights is None else m + back
+        # o = f2(W_m m + W_x x + b) needs of x what it needs of m: W_x x is linear, so its mean is W_x times x's mean.
+        if reading.wanted != "all":
+            x = layout.last(x) if reading.wanted == "last" else layout.mean(x)
         return self._read(m, x, weights is not None), final if return_final else None
+
+    def _check(self, reading: Reading, initial: Tensor | None) -> None:
+        """Complain about what this layer cannot give."""
+        if reading.layout.sequences is not None and initial is not None:
+            raise ValueError("packed sequences begin with empty memories: leave initial out")
+        if self.bidirectional and reading.wanted == "last":
+            raise ValueError("the last step alone asks for a causal layer; this one is bidirectional")
+        if reading.wanted == "mean" and reading.layout.sequences is not None:
+            raise ValueError("the mean alone asks for rows of one sequence each, got packed sequences")
+        if reading.wanted == "mean" and not self.is_linear_in_memory:
+            raise ValueError(
+                "the mean alone asks for a layer whose outputs are linear in its memory: readout 'memory', or 'dense' "
+                f"with hidden_act='identity', and memory_form 'auto' or 'chunked'; this one is {self}"
+            )
 
     def _readout_weights(self, x: Tensor) -> tuple[Tensor, ...] | None:
         """W_m for each direction, where it may be multiplied into the memory's own products; None where m is needed."""
@@ -206,33 +189,13 @@ class LMULayer(nn.Module):
             return None
         if torch.compiler.is_exporting():  # sizes may be symbols there, and no cost is known of them
             return None
+        # Past a module's call only where the product would be made in the dtype that the module makes it in.
         weight, device = linear.weight, x.device.type
         if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
             weight = weight.to(torch.get_autocast_dtype(device))
         elif weight.dtype != x.dtype:
             return None
         return weight.chunk(2, dim=1) if self.bidirectional else (weight,)
-
-    def _both_ways(
-        self, forwards: Tensor, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None, weight: Tensor | None
-    ) -> Tensor:
-        """The states or outputs of reading forwards, joined with those of reading backwards."""
-        u, entry = self._backwards(u, lengths, chunk)
-        segments = lengths if isinstance(lengths, Segments) else None
-        backwards = reverse_time(self.windows.states(self.memory_form, u, entry, weight, segments)[0], lengths)
-        if weight is not None:
-            return forwards + backwards
-        return torch.cat([forwards, backwards], dim=2)
-
-    def _backwards(
-        self, u: Tensor, lengths: Tensor | Segments | None, chunk: Chunk | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The signal from its end, and what is remembered there."""
-        u = reverse_time(u, lengths)
-        if chunk is None:
-            return u, None
-        end = self.windows.final(self.memory_form, u, None, lengths)
-        return u, self.windows.enter(chunk, end, backwards=True)[0]
 
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
         if is_read and self.input_readout is not None:
@@ -241,14 +204,6 @@ class LMULayer(nn.Module):
         if self.memory_readout is None or self.input_readout is None:
             return m
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
-
-
-def _without_autocast(device: str) -> AbstractContextManager:
-    """Autocast switched off, where it is on: to leave the context out costs a decoded token less than to enter it."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-
-
-# --------------------------------------------------------------------------- small parts of a block
 
 
 class RMSNorm(nn.RMSNorm):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from .distributed import Chunk
-from .ragged import Segments, refuse_memories
+from .chunks import Sequences
+from .layout import Layout, Reading
 
 State = tuple[Tensor, Tensor]  # torch's hidden and cell states, each (directions, b, units)
 
@@ -57,11 +57,8 @@ class LSTMLayer(nn.Module):
         self,
         x: Tensor,
         initial: Tensor | None = None,
-        lengths: Tensor | Segments | None = None,
-        last_only: bool = False,
+        reading: Reading | None = None,
         return_final: bool = False,
-        mean_only: bool = False,
-        chunk: Chunk | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As :meth:`LMULayer.forward`, with states (b, d_o, 2).
 
@@ -69,30 +66,33 @@ class LSTMLayer(nn.Module):
             ValueError: only the last step is asked of a bidirectional layer, or only the mean of any; the sequence lies
                 over several ranks, or packed sequences are to go on from a state.
         """
-        if mean_only:
-            raise ValueError("mean_only asks for a layer that is linear in its memory; an LSTM is not")
-        refuse_memories(lengths, initial, chunk)
-        if chunk is not None:
-            raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in chunks on several")
-        if self.lstm.bidirectional and last_only:
-            raise ValueError("last_only asks for a causal layer; this one is bidirectional")
+        reading = Reading(Layout(x.shape[1])) if reading is None else reading
+        layout = reading.layout
+        if reading.wanted == "mean":
+            raise ValueError("the mean alone asks for a layer that is linear in its memory; an LSTM is not")
+        if layout.sequences is not None and initial is not None:
+            raise ValueError("packed sequences begin with empty memories: leave initial out")
+        if layout.ranks is not None:
+            raise ValueError("an LSTM is not linear: it must read a sequence on one rank, not in parts on several")
+        if self.lstm.bidirectional and reading.wanted == "last":
+            raise ValueError("the last step alone asks for a causal layer; this one is bidirectional")
         before = None
         if initial is not None:
             hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
             before = (hidden, cell)
-        if lengths is None:
-            output, after = self.lstm(x, before)
-        elif isinstance(lengths, Segments):
-            output, after = self._packed(x, lengths)
+        if layout.sequences is not None:
+            output, after = self._packed(x, layout.sequences)
+        elif layout.lengths is not None:
+            output, after = self._ragged(x, before, layout.lengths)
         else:
-            output, after = self._ragged(x, before, lengths)
-        if last_only:
+            output, after = self.lstm(x, before)
+        if reading.wanted == "last":
             output = after[0][0][:, None]
         return output, torch.stack([part[0] for part in after], dim=-1) if return_final else None
 
-    def _packed(self, x: Tensor, segments: Segments) -> tuple[Tensor, State]:
+    def _packed(self, x: Tensor, sequences: Sequences) -> tuple[Tensor, State]:
         """Of sequences packed in one row (1, n, d_x)."""
-        rows = nn.utils.rnn.pack_sequence(x[0].split(segments.lengths), enforce_sorted=False)
+        rows = nn.utils.rnn.pack_sequence(x[0].split(sequences.lengths), enforce_sorted=False)
         packed, after = self.lstm(rows)
         return torch.cat(nn.utils.rnn.unpack_sequence(packed))[None], after
 

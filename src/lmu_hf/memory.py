@@ -1,4 +1,4 @@
-"""One linear recurrence, m_t = Ā m_{t−1} + B̄ u_t, run in several ways.
+"""One linear recurrence, m_t = Ā m_{t−1} + B̄ u_t, eq. (19), and every way in which it is run.
 
 Every form has the same contract::
 
@@ -6,17 +6,19 @@ Every form has the same contract::
 
 with the written signal ``u`` (b, n, d_u), the carried memory ``initial`` and ``final`` (b, d_u, d), and every state
 ``m`` (b, n, d_u, d), in float32 or float64 as ``u`` is. All forms derive from the same Ā and B̄, agree to rounding for
-any n ≥ 1, and freeze no length.
+any n ≥ 1, and freeze no length. Of ``final`` and ``mean``, m is (b, 1, d_u, d): the last state, or the mean of all.
 
 =============  ==========================================  ========================  ==========================
 form           equation                                    operations per channel    when
 =============  ==========================================  ========================  ==========================
-``step``       (19), once                                  d²                        one token at a time
 ``recurrent``  (19), a plain loop                          n·d²                      the oracle; never fast
-``chunked``    (19) and (24) on blocks of L steps          n·d·(d + L)               the default
-``fft``        (26)                                        n·log n·d                 to compare with
-``toeplitz``   (24)                                        n²·d                      short sequences
+``step``       (19), once                                  d²                        one token at a time
 ``final``      (25): only m_n is ever computed             n·d                       a pooled head
+``mean``       (25), of states and their sum               2·n·d                     a head that pools by mean
+``toeplitz``   (24)                                        n²·d                      short sequences
+``fft``        (26)                                        n·log n·d                 to compare with
+``chunked``    (19) and (24) on chunks of L steps          n·d·(d + L)               the default
+``scanned``    the same, chunk after chunk                 n·d·(d + L)               a graph for any length
 =============  ==========================================  ========================  ==========================
 
 :func:`memory_packed` and :func:`memory_packed_final` read sequences packed in one row, each from an empty memory.
@@ -31,11 +33,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .ragged import Segments
-from .statespace import LegendreSystem, constant, derives, exact, impulse_response
+from .chunks import LONGEST_IMPULSE, Sequences, entry_memories
+from .constants import constant, impulse_tail
+from .cost import chunk_length
+from .statespace import LegendreSystem
 
-GROUP = 8  # blocks that are walked one after the other
-LONGEST_IMPULSE = 4096  # steps: a longer stored H would be larger than it is worth
+MANY = 2**14  # steps that a graph for any length chooses its chunks for, since it has one L for all lengths
 
 
 class MemoryForm(Protocol):
@@ -46,43 +49,249 @@ class MemoryForm(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------- what the forms are made of
+def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (19) as a plain loop over time: slow, and obviously right."""
+    check_signal(u, system, initial)
+    # Memories are rows (…, d): Ā m is m Āᵀ.
+    A_bar_T = constant("A_bar", system, 0, u.dtype, u.device).T
+    B_bar = constant("B_bar", system, 0, u.dtype, u.device)
+    memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
+    states = []
+    for u_t in u.unbind(1):
+        memory = memory @ A_bar_T + u_t[..., None] * B_bar
+        states.append(memory)
+    return torch.stack(states, dim=1), memory
 
 
-@derives("H_reversed")
-def _(system: LegendreSystem, length: int) -> Tensor:
-    """(length, d): row −1−j is Ā^j B̄, so the last n rows times u_1 … u_n give m_n."""
-    H = impulse_response(exact("A_bar", system), exact("B_bar", system), length)
-    return H.flip(1).T.contiguous()
+def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (19) once, as a chunk of one step: [m_{t−1}; u_t] times [Ā^T; B̄]. n must be 1."""
+    check_signal(u, system, initial)
+    if u.shape[1] != 1:
+        raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
+    # [m; u] C costs one product where Ā m + B̄ u costs two and a sum.
+    if initial is None:
+        final = u.mT * constant("B_bar", system, 0, u.dtype, u.device)
+    else:
+        final = torch.cat([initial, u.mT], dim=2) @ constant("chunk", system, 1, u.dtype, u.device)
+    return final.unsqueeze(1), final
 
 
-@derives("H_spectrum")
-def _(system: LegendreSystem, size: int) -> Tensor:
-    """(d, size/2 + 1): F{H} of eq. (26); H fills the first half, so nothing wraps round for n ≤ size/2."""
-    return torch.fft.rfft(exact("H_reversed", system, size // 2).flip(0).T, n=size)
+def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (25), m_n = H U_{:n}: the last state only, so the returned m is (b, 1, d_u, d)."""
+    check_signal(u, system, initial)
+    final = join_ends(u, system)
+    if initial is not None:
+        final = final + advance(initial, system, u.shape[1])
+    return final.unsqueeze(1), final
 
 
-@derives("A_power")
-def _(system: LegendreSystem, exponent: int) -> Tensor:
-    """(d, d): Ā to a power, by squaring."""
-    if exponent <= 1:
-        return exact("A_bar", system) if exponent else torch.eye(system.order, dtype=torch.float64, device="cpu")
-    half = exact("A_power", system, exponent // 2)
-    return half @ half @ exact("A_power", system, exponent % 2)
+def memory_mean(
+    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The mean of the states over time, at the price of twice the last one.
+
+    ``(1/n) Σ_t m_t = (1/n) Σ_j (Σ_{i≤n−j} Ā^i B̄) u_j + (1/n) (Σ_{0<t≤n} Ā^t) m_0``: one fixed response, as eq. (25) is.
+    The state and the sum of all states together are a linear recurrence, [m; s] → [Ā m + B̄ u; s + Ā m + B̄ u], of which
+    only the end is computed.
+
+    Args:
+        u: (b, n, d_u).
+        system: whose dynamics.
+        initial: (b, d_u, d), or None for zero.
+        lengths: (b,), where rows end; None if all are real. The mean of no steps is zero.
+
+    Returns:
+        The mean, as m (b, 1, d_u, d), and the last memory (b, d_u, d).
+    """
+    check_signal(u, system, initial)
+    # [m; s] starts from [m_0; 0]: s counts m_1 … m_n, and not m_0 itself.
+    steps: int | Tensor = u.shape[1] if lengths is None else lengths
+    end = join_ends(u if lengths is None else move_to_end(u, lengths), system, "summed_response", "summed_power")
+    if initial is not None:
+        end = end + advance(torch.cat([initial, torch.zeros_like(initial)], dim=2), system, steps, "summed_power")
+    final, total = end.chunk(2, dim=2)
+    count = steps if isinstance(steps, int) else steps.clamp(min=1)[:, None, None]
+    return (total / count)[:, None], final
 
 
-@derives("chunk")
-def _(system: LegendreSystem, length: int) -> Tensor:
-    """(d + L, L·d): [memory on entry; the chunk's L inputs] to the chunk's L memories, as one matrix."""
-    d = system.order
-    H = exact("H_reversed", system, length).flip(0)
-    block = H.new_zeros(d + length, length, d)
-    power = exact("A_bar", system)
-    for t in range(length):
-        block[:d, t] = power.T
-        block[d : d + t + 1, t] = H[: t + 1].flip(0)
-        power = power @ exact("A_bar", system)
-    return block.view(d + length, length * d)
+def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (24), m_{1:n} = H U with U the Toeplitz matrix of u. It writes n² numbers per channel."""
+    check_signal(u, system, initial)
+    b, n, d_u = u.shape
+    if (needed := b * d_u * n * n * u.element_size()) > 2**32:
+        raise ValueError(
+            f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'"
+        )
+    # Row t of U is u_{t−n+1} … u_t, zeros standing for what was before the first step; H_reversed has the oldest first.
+    U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
+    m = (U @ impulse_tail(system, n, u)).transpose(1, 2)
+    if initial is not None:
+        m = m + free_response(initial, system, n)
+    return m, m[:, -1]
+
+
+def memory_fft(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Eq. (26), m_{1:n} = F⁻¹{F{H}·F{u}}, padded with zeros so that nothing wraps round."""
+    check_signal(u, system, initial)
+    n = u.shape[1]
+    size = 2 << (n - 1).bit_length()
+    # A product of spectra is a circular convolution: 2n numbers leave it room to end before it comes round.
+    H_spectrum = constant("H_spectrum", system, size, u.dtype, u.device)
+    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * H_spectrum
+    m = torch.fft.irfft(spectrum, n=size)[..., :n].permute(0, 3, 1, 2)
+    if initial is not None:
+        m = m + free_response(initial, system, n)
+    return m, m[:, -1]
+
+
+def memory_chunked(
+    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Chunks of L steps, each one matrix product of [memory on entry; the chunk's inputs] with a constant.
+
+    Only matrix products: it differentiates twice, compiles, exports and vectorises. Where only W_m m is wanted, and
+    not m, :func:`~lmu_hf.readout.read_states` does with less.
+
+    Args:
+        u: (b, n, d_u).
+        system: whose dynamics.
+        initial: (b, d_u, d), or None for zero.
+        chunk: L; by default :func:`chunk_length` decides.
+    """
+    check_signal(u, system, initial)
+    b, n, d_u = u.shape
+    d, L = system.order, chunk or chunk_length(n, system.order)
+    # Zeros behind the last step change no state before it. Channels become rows: each is a signal of its own.
+    chunks = -(-n // L)
+    x = pad(u.transpose(1, 2), (0, chunks * L - n)).reshape(b * d_u, chunks, L)
+    first = u.new_zeros(b * d_u, d) if initial is None else initial.reshape(b * d_u, d)
+    m = torch.cat([entry_memories(x, system, first), x], dim=-1) @ constant("chunk", system, L, u.dtype, u.device)
+    m = m.view(b, d_u, chunks * L, d)[:, :, :n].transpose(1, 2)
+    return m, m[:, -1]
+
+
+def memory_scanned(
+    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """As :func:`memory_chunked`, but memories are carried from chunk to chunk in turn.
+
+    The chunked form unrolls log₂(n/L) products, and a trace would keep their number. Here the chunks' inputs are one
+    matrix, the carrying is one loop, which an exported graph keeps as a loop, and the number of chunks is a size.
+
+    Args:
+        u: (b, n, d_u).
+        system: whose dynamics.
+        initial: (b, d_u, d), or None for zero.
+        chunk: L; by default as :func:`chunk_length` decides for a long sequence.
+    """
+    check_signal(u, system, initial)
+    b, n, d_u = u.shape
+    L = chunk or chunk_length(MANY, system.order)
+    chunks = (n + L - 1) // L + 1  # one more than needed: a size that may be 1 is another graph to torch
+    missing = chunks * L - n
+    # Zeros before the first step leave an empty memory empty, so the last chunk ends where the sequence does. Then a
+    # graph that reads only the final memory never computes the others.
+    x = pad(u.transpose(1, 2), (missing, 0) if initial is None else (0, missing)).unfold(2, L, L)
+    H_reversed, C, power = (constant(kind, system, L, u.dtype, u.device) for kind in ("H_reversed", "chunk", "A_power"))
+    first = u.new_zeros(b, d_u, system.order) if initial is None else initial
+    final, entry = carry(first, (x @ H_reversed).permute(2, 0, 1, 3), power.T)
+    m = torch.cat([entry.permute(1, 2, 0, 3), x], dim=-1) @ C
+    m = m.unflatten(3, (L, -1)).flatten(2, 3).transpose(1, 2)
+    # By their numbers: that a slice of n steps lies within these chunks is more than torch.export can prove.
+    steps = torch.arange(n, device=u.device)
+    m = m.index_select(1, steps + missing if initial is None else steps)
+    return m, final if initial is None else m[:, -1]
+
+
+def carry(memory: Tensor, ends: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters each chunk, and what leaves the last.
+
+    Args:
+        memory: (b, d_u, d), what enters the first chunk.
+        ends: (chunks, b, d_u, d), what each chunk alone would leave in an empty memory.
+        power: (d, d), what a memory is multiplied with from the right as it passes a chunk.
+
+    Returns:
+        final (b, d_u, d), and entry (chunks, b, d_u, d).
+    """
+    if torch.compiler.is_exporting():
+        from torch._higher_order_ops.scan import scan
+
+        return scan(lambda memory, end: (memory @ power + end, memory.clone()), memory, ends, dim=0)
+    entry = []
+    for end in ends.unbind():
+        entry.append(memory)
+        memory = memory @ power + end
+    return memory, torch.stack(entry)
+
+
+def memory_packed(u: Tensor, system: LegendreSystem, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """Every state of sequences packed in one row, each from an empty memory, as :func:`memory_chunked` reads one.
+
+    Args:
+        u: (1, n, d_u).
+        system: whose dynamics.
+        sequences: the sequences.
+
+    Returns:
+        m (1, n, d_u, d), and the last memory of each sequence, (sequences, d_u, d).
+    """
+    check_signal(u, system, None)
+    L = min(chunk_length(sequences.mean_length * LONGEST_IMPULSE, system.order), _power_of_two(sequences.mean_length))
+    x, entry = _enter_packed(u, system, sequences, L)
+    m = torch.cat([entry, x], dim=-1) @ constant("chunk", system, L, u.dtype, u.device)
+    m = sequences.chunks(L, u.device).take(m.view(u.shape[2], -1, system.order))[None].transpose(1, 2)
+    return m, m[0, sequences.last_steps(u.device)]
+
+
+def memory_packed_final(u: Tensor, system: LegendreSystem, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """As :func:`memory_packed`, but of each sequence only the last state: m is (sequences, 1, d_u, d).
+
+    On chunks of L steps, half a chunk of each sequence is empty, and what a step costs is (1 + d/L)·d: L = √(2·n·d) for
+    sequences of n steps costs the least.
+    """
+    check_signal(u, system, None)
+    L = min(_power_of_two((2 * sequences.mean_length * system.order) ** 0.5), LONGEST_IMPULSE)
+    x, entry = _enter_packed(u, system, sequences, L)
+    ends = sequences.chunks(L, u.device).ends
+    A_power = constant("A_power", system, L, u.dtype, u.device)
+    final = (entry[:, ends] @ A_power.T + x[:, ends] @ impulse_tail(system, L, u)).transpose(0, 1)
+    return final.unsqueeze(1), final
+
+
+def _enter_packed(u: Tensor, system: LegendreSystem, sequences: Sequences, L: int) -> tuple[Tensor, Tensor]:
+    """Packed sequences on chunks (d_u, chunks, L), and what enters each chunk (d_u, chunks, d)."""
+    chunks = sequences.chunks(L, u.device)
+    # One row becomes d_u rows of chunks; ``starts`` keeps what one sequence leaves from entering the next.
+    x = chunks.lay(u)[0].T.unflatten(1, (-1, L))
+    return x, entry_memories(x, system, u.new_zeros(u.shape[2], system.order), starts=chunks.starts)
+
+
+def _power_of_two(length: float) -> int:
+    """The nearest: other lengths would each have constants of their own."""
+    return 1 << max(round(math.log2(length)), 0)
+
+
+def join_ends(u: Tensor, system: LegendreSystem, response: str = "H_reversed", power: str = "A_power") -> Tensor:
+    """Where a linear recurrence ends that starts from zero: (b, d_u, its width).
+
+    Args:
+        u: (b, n, d_u).
+        system: whose constants.
+        response: the constant (length, width) that n steps are multiplied with.
+        power: the constant (width, width) that carries an end over some more steps.
+    """
+    b, n, d_u = u.shape
+    L = min(n, LONGEST_IMPULSE)  # longer sequences are chunks, joined in pairs
+    # Zeros stand before the first step, where they leave an empty memory empty; a power of two of chunks pairs up.
+    chunks = 1 << (-(-n // L) - 1).bit_length()
+    x = pad(u.transpose(1, 2), (chunks * L - n, 0)).reshape(-1, L)
+    ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, chunks, -1)
+    span = L
+    while ends.shape[2] > 1:
+        ends = ends[:, :, 0::2] @ constant(power, system, span, u.dtype, u.device).T + ends[:, :, 1::2]
+        span *= 2
+    return ends[:, :, 0]
 
 
 def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor, power: str = "A_power") -> Tensor:
@@ -100,313 +309,59 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor, power: 
     if isinstance(steps, int):
         if steps < 0:
             raise ValueError(f"steps must not be negative, got {steps}: what a memory has forgotten is gone")
-        return memory @ constant_like(power, system, steps, memory).T
+        return memory @ constant(power, system, steps, memory.dtype, memory.device).T
+    # Row by row: Ā^(2^bit) where that bit of the row's count is set, as many products as the largest count has bits.
     bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
     for bit in range(bits):
-        moved = memory @ constant_like(power, system, 2**bit, memory).T
+        moved = memory @ constant(power, system, 2**bit, memory.dtype, memory.device).T
         memory = torch.where((steps >> bit & 1).bool()[:, None, None], moved, memory)
     return memory
 
 
 def free_response(initial: Tensor, system: LegendreSystem, n: int) -> Tensor:
     """What an initial memory (b, d_u, d) alone leaves in every state: Ā^t m_0 for t = 1 … n, as (b, n, d_u, d)."""
-    states = (initial @ constant_like("A_bar", system, 0, initial).T)[:, None]
+    # By doubling: the next k states are Ā^k times the first k.
+    states = (initial @ constant("A_bar", system, 0, initial.dtype, initial.device).T)[:, None]
     while (length := states.shape[1]) < n:
-        later = states[:, : n - length] @ constant_like("A_power", system, length, initial).T
+        later = states[:, : n - length] @ constant("A_power", system, length, initial.dtype, initial.device).T
         states = torch.cat([states, later], dim=1)
     return states
 
 
-def entry_memories(
-    x: Tensor, system: LegendreSystem, first: Tensor, columns: bool = False, starts: Tensor | None = None
-) -> Tensor:
-    """What is remembered on entry to each block of time.
-
-    Eight blocks make a group. What enters a group is found first, by the same function on blocks eight times as long;
-    from there the blocks of all groups are walked side by side, each step one product with Ā^L. So what a step costs
-    is d/L·d + d operations for each channel, and what cannot run side by side is 8·log₈(n/L) steps long.
-
-    Args:
-        x: the written signal in blocks of L steps: (b, blocks, L), a channel a row; or (b, blocks, L, d_u) if
-            ``columns``.
-        system: whose dynamics.
-        first: what enters the first block, (b, d) or (b, d, d_u).
-        columns: channels lie behind time, and the constants multiply from the left.
-        starts: (blocks,), true at blocks that a sequence of its own starts with, so that nothing enters them.
-
-    Returns:
-        (b, blocks, d) or (b, blocks, d, d_u).
-    """
-    reached = _reaching(x, system, first, columns, starts)
-    return reached if starts is None else _blank(reached, starts)
+def move_to_end(x: Tensor, lengths: Tensor) -> Tensor:
+    """(b, n, …) with each row's real steps moved to its end, behind zeros, which leave an empty memory empty."""
+    n = x.shape[1]
+    place = torch.arange(n, device=x.device) - (n - lengths)[:, None]
+    return x.gather(1, place.clamp(min=0)[..., None].expand_as(x)).masked_fill((place < 0)[..., None], 0)
 
 
-def steps_walked(blocks: int, L: int) -> int:
-    """How many products, one after the other, :func:`entry_memories` makes of so many blocks."""
-    walked = 0
-    while _grouped(blocks, L):
-        walked, blocks, L = walked + GROUP, -(-blocks // GROUP), L * GROUP
-    return walked + blocks
-
-
-def _grouped(blocks: int, L: int) -> bool:
-    """Whether so many blocks are walked in groups."""
-    return blocks > GROUP and L * GROUP <= LONGEST_IMPULSE
-
-
-def _reaching(x: Tensor, system: LegendreSystem, first: Tensor, columns: bool, starts: Tensor | None) -> Tensor:
-    """What the blocks before leave behind; what starts there has not forgotten it yet."""
-    blocks, L = x.shape[1:3]
-    if not _grouped(blocks, L):
-        one_group = None if starts is None else starts[None]
-        return _walk(first[:, None], x[:, None], system, columns, one_group).flatten(1, 2)
-    groups = -(-blocks // GROUP)
-    missing = groups * GROUP - blocks
-    if missing:
-        x = pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
-    x = x.unflatten(1, (groups, GROUP))
-    if starts is None:
-        entry = _reaching(x.flatten(2, 3), system, first, columns, None)
-    else:
-        # Of a group in which sequences start, nothing from before the last of them leaves: a group, too, starts afresh.
-        starts = pad(starts, (0, missing)).unflatten(0, (groups, GROUP))
-        ended = starts.flip(1).cumsum(1).flip(1) > starts.int()
-        entry = _reaching(_blank(x, ended).flatten(2, 3), system, first, columns, starts.any(1))
-    return _walk(entry, x, system, columns, starts).flatten(1, 2)[:, :blocks]
-
-
-def _walk(memory: Tensor, x: Tensor, system: LegendreSystem, columns: bool, starts: Tensor | None) -> Tensor:
-    """From what reaches each group (b, groups, d, …) to what reaches each of its blocks (b, groups, k, L, …)."""
-    L = x.shape[3]
-    decay, entries = constant_like("A_power", system, L, x).T, [memory]
-    for k, end in enumerate(times(x[:, :, :-1], impulse_tail(system, L, x), columns).unbind(2)):
-        entering = entries[-1] if starts is None else _blank(entries[-1], starts[:, k])
-        entries.append(times(entering, decay, columns) + end)
-    return torch.stack(entries, dim=2)
-
-
-def _blank(x: Tensor, where: Tensor) -> Tensor:
-    """Zeros in x (b, *k, …) where a mask (*k) is true."""
-    return torch.where(where.view(*where.shape, *[1] * (x.ndim - 1 - where.ndim)), x.new_zeros(()), x)
-
-
-def times(x: Tensor, matrix: Tensor, columns: bool = False) -> Tensor:
-    """(…, k) times a constant (k, p), to (…, p); if ``columns``, (…, k, d_u) to (…, p, d_u)."""
-    if not columns:
-        return x @ matrix
-    flat = x.flatten(0, -3)
-    return torch.bmm(matrix.T.expand(flat.shape[0], -1, -1), flat).unflatten(0, x.shape[:-2])
-
-
-def chunk_length(n: int, order: int) -> int:
-    """The block of time L that costs :func:`memory_chunked` the least, among powers of two.
-
-    Counted per step and channel, in multiply-adds: d·(d + L) for the block product, and, shared by L steps, d·L for
-    the blocks' own ends and d² to carry memories across. The block constant, (d + L)·L·d numbers, is kept
-    under 8 million. Below 32 a block is too thin for the matrix units to run at speed, whatever the count says.
-    """
-    d = order
-
-    def cost(L: int) -> float:
-        return d * (d + L) + d + d * d / L * (n > L)
-
-    allowed = [L for L in (32, 64, 128, 256) if (d + L) * L * d <= 8e6] or [16]
-    best = allowed[0]
-    for L in allowed:  # a tracer to which n is a symbol knows no min with a key
-        if cost(L) < cost(best):
-            best = L
-    return best if n > best else n
-
-
-def constant_like(kind: str, system: LegendreSystem, size: int, like: Tensor) -> Tensor:
-    """A system's constant, in a tensor's dtype and on its device."""
-    return constant(kind, system, size, like.dtype, like.device)
-
-
-def impulse_tail(system: LegendreSystem, n: int, like: Tensor, response: str = "H_reversed") -> Tensor:
-    """(n, d): the last n rows of a response, cut from one kept for the next power of two."""
-    return constant_like(response, system, 1 << (n - 1).bit_length(), like)[-n:]
-
-
-def _check(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
+def check_signal(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
     """What every form asks of its inputs.
 
     Raises:
         ValueError: a shape does not fit.
         TypeError: u is not float32 or float64, or the initial memory is of another dtype.
     """
-    if u.ndim != 3 or 0 in u.shape:
-        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(u.shape)}")
-    if u.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {u.dtype}")
+    shape, dtype = u.shape, u.dtype  # read once: under a recorder each look is a call
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(shape)}")
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {dtype}")
     if initial is not None:
-        expected = (u.shape[0], u.shape[2], system.order)
+        expected = (shape[0], shape[2], system.order)
         if initial.shape != expected:
             raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
-        if initial.dtype != u.dtype:
-            raise TypeError(f"initial must have u's dtype {u.dtype}, got {initial.dtype}")
-
-
-# --------------------------------------------------------------------------- the forms
-
-
-def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (19) once, as a chunk of one step: [m_{t−1}; u_t] times [Ā^T; B̄]. n must be 1."""
-    _check(u, system, initial)
-    if u.shape[1] != 1:
-        raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
-    if initial is None:
-        final = u.mT * constant_like("B_bar", system, 0, u)
-    else:
-        final = torch.cat([initial, u.mT], dim=2) @ constant_like("chunk", system, 1, u)
-    return final.unsqueeze(1), final
-
-
-def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (19) as a plain loop over time: slow, and obviously right."""
-    _check(u, system, initial)
-    A_bar_T, B_bar = constant_like("A_bar", system, 0, u).T, constant_like("B_bar", system, 0, u)
-    memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
-    states = []
-    for u_t in u.unbind(1):
-        memory = memory @ A_bar_T + u_t[..., None] * B_bar
-        states.append(memory)
-    return torch.stack(states, dim=1), memory
-
-
-def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (24), m_{1:n} = H U with U the Toeplitz matrix of u. It writes n² numbers per channel."""
-    _check(u, system, initial)
-    b, n, d_u = u.shape
-    if (needed := b * d_u * n * n * u.element_size()) > 2**32:
-        raise ValueError(
-            f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'"
-        )
-    U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
-    m = (U @ impulse_tail(system, n, u)).transpose(1, 2)
-    if initial is not None:
-        m = m + free_response(initial, system, n)
-    return m, m[:, -1]
-
-
-def memory_fft(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (26), m_{1:n} = F⁻¹{F{H}·F{u}}, padded with zeros so that nothing wraps round."""
-    _check(u, system, initial)
-    n = u.shape[1]
-    size = 2 << (n - 1).bit_length()
-    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * constant_like("H_spectrum", system, size, u)
-    m = torch.fft.irfft(spectrum, n=size)[..., :n].permute(0, 3, 1, 2)
-    if initial is not None:
-        m = m + free_response(initial, system, n)
-    return m, m[:, -1]
-
-
-def memory_chunked(
-    u: Tensor, system: LegendreSystem, initial: Tensor | None = None, chunk: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Blocks of L steps, each one matrix product of [memory on entry; the block's inputs] with a constant.
-
-    Only matrix products: it differentiates twice, compiles, exports and vectorises. Where only W_m m is wanted, and
-    not m, :func:`~lmu_hf.readout.read_states` does with less.
-
-    Args:
-        u: (b, n, d_u).
-        system: whose dynamics.
-        initial: (b, d_u, d), or None for zero.
-        chunk: L; by default :func:`chunk_length` decides.
-    """
-    _check(u, system, initial)
-    b, n, d_u = u.shape
-    d, L = system.order, chunk or chunk_length(n, system.order)
-    blocks = -(-n // L)
-    x = pad(u.transpose(1, 2), (0, blocks * L - n)).reshape(b * d_u, blocks, L)
-    first = u.new_zeros(b * d_u, d) if initial is None else initial.reshape(b * d_u, d)
-    m = torch.cat([entry_memories(x, system, first), x], dim=-1) @ constant_like("chunk", system, L, u)
-    m = m.view(b, d_u, blocks * L, d)[:, :, :n].transpose(1, 2)
-    return m, m[:, -1]
-
-
-def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Eq. (25), m_n = H U_{:n}: the last state only, so the returned m is (b, 1, d_u, d)."""
-    _check(u, system, initial)
-    final = joined_end(u, system)
-    if initial is not None:
-        final = final + advance(initial, system, u.shape[1])
-    return final.unsqueeze(1), final
-
-
-def joined_end(u: Tensor, system: LegendreSystem, response: str = "H_reversed", power: str = "A_power") -> Tensor:
-    """Where a linear recurrence ends that starts from zero: (b, d_u, its width).
-
-    Args:
-        u: (b, n, d_u).
-        system: whose constants.
-        response: the constant (length, width) that n steps are multiplied with.
-        power: the constant (width, width) that carries an end over some more steps.
-    """
-    b, n, d_u = u.shape
-    L = min(n, LONGEST_IMPULSE)  # longer sequences are blocks, joined in pairs
-    blocks = 1 << (-(-n // L) - 1).bit_length()
-    x = pad(u.transpose(1, 2), (blocks * L - n, 0)).reshape(-1, L)
-    ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, blocks, -1)
-    span = L
-    while ends.shape[2] > 1:
-        ends = ends[:, :, 0::2] @ constant_like(power, system, span, u).T + ends[:, :, 1::2]
-        span *= 2
-    return ends[:, :, 0]
-
-
-def memory_packed(u: Tensor, system: LegendreSystem, segments: Segments) -> tuple[Tensor, Tensor]:
-    """Every state of sequences packed in one row, each from an empty memory, by :func:`memory_chunked`'s blocks.
-
-    Args:
-        u: (1, n, d_u).
-        system: whose dynamics.
-        segments: the sequences.
-
-    Returns:
-        m (1, n, d_u, d), and the last memory of each sequence, (sequences, d_u, d).
-    """
-    _check(u, system, None)
-    L = min(chunk_length(segments.mean_length * LONGEST_IMPULSE, system.order), _power_of_two(segments.mean_length))
-    x, entry = _enter_packed(u, system, segments, L)
-    m = torch.cat([entry, x], dim=-1) @ constant_like("chunk", system, L, u)
-    m = segments.blocks(L, u.device).take(m.view(u.shape[2], -1, system.order))[None].transpose(1, 2)
-    return m, m[0, segments.last_steps(u.device)]
-
-
-def memory_packed_final(u: Tensor, system: LegendreSystem, segments: Segments) -> tuple[Tensor, Tensor]:
-    """As :func:`memory_packed`, but of each sequence only the last state: m is (sequences, 1, d_u, d).
-
-    On blocks of L steps, half a block of each sequence is empty, and what a step costs is (1 + d/L)·d: L = √(2·n·d) for
-    sequences of n steps costs the least.
-    """
-    _check(u, system, None)
-    L = min(_power_of_two((2 * segments.mean_length * system.order) ** 0.5), LONGEST_IMPULSE)
-    x, entry = _enter_packed(u, system, segments, L)
-    ends = segments.blocks(L, u.device).ends
-    final = entry[:, ends] @ constant_like("A_power", system, L, u).T + x[:, ends] @ impulse_tail(system, L, u)
-    final = final.transpose(0, 1)
-    return final.unsqueeze(1), final
-
-
-def _enter_packed(u: Tensor, system: LegendreSystem, segments: Segments, L: int) -> tuple[Tensor, Tensor]:
-    """Packed sequences on blocks (d_u, blocks, L), and what enters each block (d_u, blocks, d)."""
-    blocks = segments.blocks(L, u.device)
-    x = blocks.lay(u)[0].T.unflatten(1, (-1, L))
-    return x, entry_memories(x, system, u.new_zeros(u.shape[2], system.order), starts=blocks.starts)
-
-
-def _power_of_two(length: float) -> int:
-    """The nearest: other lengths would each have constants of their own."""
-    return 1 << max(round(math.log2(length)), 0)
+        if initial.dtype != dtype:
+            raise TypeError(f"initial must have u's dtype {dtype}, got {initial.dtype}")
 
 
 MEMORY_FORMS: dict[str, MemoryForm] = {
-    "step": memory_step,
     "recurrent": memory_recurrent,
-    "chunked": memory_chunked,
-    "fft": memory_fft,
-    "toeplitz": memory_toeplitz,
+    "step": memory_step,
     "final": memory_final,
+    "mean": memory_mean,
+    "toeplitz": memory_toeplitz,
+    "fft": memory_fft,
+    "chunked": memory_chunked,
+    "scanned": memory_scanned,
 }

@@ -1,7 +1,6 @@
 """The stack of memories that every head stands on, and the next-token model."""
 
-from dataclasses import replace
-from typing import cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +9,19 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
-from .blocks_lmu import BLOCKS, Reading, Source, norm
+from .blocks_lmu import BLOCKS, Source, norm
 from .cache_lmu import LMUCacheLayer, is_memory
-from .cache_names import BOTH_NAMES, cache_of, named, one_cache
+from .cache_names import BOTH_NAMES, CACHE_NAME, one_cache
 from .checking import STEPS, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .distributed import Chunk, current_ranks, refuse_ranks
+from .distributed import current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
+from .inherited_lmu import check_unsmoothed
 from .layers import DeepRepresentation, Dropout, Highway, draw_weights
+from .layout import Layout, Packed, Padded, Reading, Spread
 from .loading_lmu import CheckedModel
 from .ngrams import NGramEmbedding, NGrams
 from .plain import computing_dtype
-from .ragged import Packing, Segments, last_step
 
 logger = logging.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class LMUPreTrainedModel(CheckedModel):
         draw_weights(module, self.config.initializer_range)
 
     @staticmethod
-    def find_segments(
+    def find_layout(
         given: Tensor | None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
@@ -54,14 +54,35 @@ class LMUPreTrainedModel(CheckedModel):
         cu_seq_lens_q: Tensor | None = None,
         seq_idx: Tensor | None = None,
         **kwargs,
-    ) -> Segments | None:
-        """The sequences that are packed in rows (b, n, …), as :meth:`Segments.from_inputs` reads them."""
-        check_tensors(position_ids=position_ids, cu_seq_lens_q=cu_seq_lens_q, seq_idx=seq_idx)
-        if not isinstance(given, Tensor) or given.ndim < 2:
-            return None  # the stack complains, which knows the argument's name
+    ) -> Layout | None:
+        """How rows (b, n, …) hold their sequences; None where there are no rows, of which the stack complains by name.
+
+        Raises:
+            ValueError: the mask's shape does not fit, or packed sequences are wrongly described, masked, carried or
+                spread over ranks.
+            TypeError: something is no tensor.
+        """
+        check_tensors(attention_mask=attention_mask, position_ids=position_ids)
+        if not isinstance(given, Tensor) or given.ndim < 2 or 0 in given.shape[:2]:
+            return None
         b, n = given.shape[:2]
-        begins = cache is None and current_ranks() is None
-        return Segments.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, attention_mask, begins)
+        mask, ranks = attention_mask, current_ranks()
+        if mask is not None and (mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n):
+            raise ValueError(
+                f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
+            )
+        if position_ids is not None or cu_seq_lens_q is not None or seq_idx is not None:
+            check_tensors(cu_seq_lens_q=cu_seq_lens_q, seq_idx=seq_idx)
+            begins = cache is None and ranks is None
+            packed = Packed.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, mask, begins)
+            if packed is not None:
+                return packed
+        mask = None if mask is None else mask[:, -n:].bool()
+        # A mask that masks nothing is dense rows, which need no index at all. To a tracer it has no numbers yet.
+        if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
+            mask = None
+        rows = Layout(n) if mask is None else Padded.from_mask(mask)
+        return rows if ranks is None else Spread.over(ranks, rows, b, given.device)
 
 
 class LMUModel(LMUPreTrainedModel):
@@ -114,10 +135,9 @@ class LMUModel(LMUPreTrainedModel):
         position_ids: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
-        last_only: bool = False,
-        mean_only: bool = False,
+        wanted: Literal["all", "last", "mean"] = "all",
         source: Source | None = None,
-        segments: Segments | None = None,
+        layout: Layout | None = None,
         past_key_values: Cache | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
@@ -137,15 +157,15 @@ class LMUModel(LMUPreTrainedModel):
             position_ids: (b, n), counting on by 1; a sequence starts at every 0. They say nothing else to a memory.
             use_cache: return the carried memories (default: ``config.use_cache``, but not in training or in export).
             output_hidden_states: also return what entered the first block and what left each.
-            last_only: compute only each row's last real step; the last block then runs by eq. (25).
-            mean_only: compute only the mean over each row's real steps; only where :attr:`can_skip_to_mean`.
+            wanted: ``"all"`` steps; only the ``"last"`` real one of each sequence, which the last block computes by
+                eq. (25); or only their ``"mean"``, where :attr:`can_skip_to_mean`.
             source: what a decoder's blocks attend to.
-            segments: the packed sequences, in place of what says where they start.
+            layout: how rows hold their sequences, in place of ``attention_mask`` and of what says where they start.
             past_key_values: another name of ``cache``.
 
         Returns:
-            ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (b, 1, hidden_size) with ``last_only``
-            ((sequences, 1, hidden_size) if they are packed) or ``mean_only``; ``cache`` (``past_key_values`` in
+            ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (sequences, 1, hidden_size) where one
+            step of each is wanted; ``cache`` (``past_key_values`` in
             transformers before 5.24); ``hidden_states``.
 
         Raises:
@@ -154,96 +174,84 @@ class LMUModel(LMUPreTrainedModel):
             TypeError: an input is no tensor or has a wrong dtype, or a cache is given twice or holds other things than
                 memories.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
-        if mean_only and not self.can_skip_to_mean:
-            raise ValueError("mean_only asks for a last block that is linear in its memory: see can_skip_to_mean")
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
+        if wanted == "mean" and not self.can_skip_to_mean:
+            raise ValueError("the mean alone asks for a last block that is linear in its memory: see can_skip_to_mean")
+        if source is not None:
+            refuse_ranks("a decoder that attends to a source")
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
-        mask = self._mask(attention_mask, *given.shape[:2])
-        hidden = self._embed(name, given, mask)
-        segments = segments or self.find_segments(given, mask, position_ids, cache, **kwargs)
-        if segments is not None:
-            _check_packed(mask, cache, use_cache)
+        if layout is None:
+            layout = cast(Layout, self.find_layout(given, attention_mask, position_ids, cache, **kwargs))
+        elif attention_mask is not None:
+            raise ValueError("a layout says which steps are real: leave attention_mask out")
+        if layout.sequences is not None:
+            _check_packed(cache, use_cache)
             use_cache = False
-        cache = self._cache(cache, use_cache)
-        _check_rows(cache, given.shape[0])
-        packing = segments if mask is None else Packing.from_mask(mask)
-        lengths = packing.lengths if isinstance(packing, Packing) else None
+        embed = self._lookup if name == "input_ids" else self._signal if name == "input_values" else self._embed
+        hidden = embed(given, layout.mask)
+        cache = self._cache(cache, use_cache, given.shape[0])
         if self.ngrams is not None:
-            hidden = hidden + self._ngram_vectors(self.ngrams, name, given, packing, cache)
-        chunk = _chunk(hidden, lengths, source)
-        columns = given.shape[1] if chunk is None else chunk.columns
-        reading = Reading(columns, segments or lengths, last_only, source, chunk, mean_only)
+            hidden = hidden + self._ngram_vectors(self.ngrams, name, given, layout, cache)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = self._through_packed_blocks(hidden, packing, reading, cache, bool(wants_states))
+        states = self._through_blocks(hidden, Reading(layout, wanted, source), cache, bool(wants_states))
+        carried: dict[str, Any] = {CACHE_NAME: cache}
         return BaseModelOutputWithPast(
             last_hidden_state=states[-1],
-            **named(cache),
+            **carried,
             hidden_states=tuple(states) if wants_states else None,
         )
 
-    def _through_packed_blocks(
-        self,
-        hidden: Tensor,
-        packing: Segments | Packing | None,
-        reading: Reading,
-        cache: Cache | None,
-        wants_states: bool,
-    ) -> list[Tensor]:
-        """As :meth:`_through_blocks`, from embeddings in rows as they were given, and back to such rows."""
-        hidden = hidden if packing is None else packing.pack(hidden)
-        hidden = hidden if self.input_projection is None else self.input_projection(hidden)
-        hidden = self._ask_for_gradients(self.embedding_dropout(hidden))
-        *below, last = self._through_blocks(hidden, reading, cache, packing if wants_states else None)
-        if packing is not None and not reading.last_only and not reading.mean_only:
-            last = packing.unpack(last)
-        return [*below, last]
-
-    def _ask_for_gradients(self, hidden: Tensor) -> Tensor:
-        """What enters the first block: a signal's asks for gradients under checkpoints.
-
-        A reentrant checkpoint gives none to the parameters of a block if none of its inputs asks for any.
-        """
-        asks = self._is_checkpointing and not hidden.requires_grad and not is_torchdynamo_compiling()
-        return hidden.detach().requires_grad_() if asks else hidden
-
-    @property
-    def _is_checkpointing(self) -> bool:
-        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
-
     def _through_blocks(
-        self, hidden: Tensor, reading: Reading, cache: Cache | None, rows: Segments | Packing | None
+        self, hidden: Tensor, reading: Reading, cache: Cache | None, wants_states: bool
     ) -> list[Tensor]:
         """What enters the first block, what leaves each, and in the last one's place the model's output.
 
         Only the last block reads as ``reading`` says; those before it give every step.
 
         Args:
-            hidden: what enters the first block.
+            hidden: embeddings, in rows as they were given.
             reading: how blocks read.
             cache: memories.
-            rows: how to lay states, but the last, in rows as they were given; None to leave them. What the next block
-                reads is then taken from those rows: so they are part of the graph, and have gradients.
+            wants_states: whether states are to lie in rows as they were given. What the next block reads is then taken
+                from those rows: so they are part of the graph, and have gradients.
         """
-        every = replace(reading, last_only=False, mean_only=False)
+        layout, last = reading.layout, len(self.layers) - 1
+        hidden = layout.pack(hidden)
+        hidden = hidden if self.input_projection is None else self.input_projection(hidden)
+        hidden = self.embedding_dropout(hidden)
+        if self.gradient_checkpointing and self._is_checkpointing:
+            hidden = _ask_for_gradients(hidden)
+        # Only the last block may leave steps out: those below feed its memory.
+        below = reading if last == 0 else Reading(layout, "all", reading.source)
         states, in_rows = [hidden], []
-        for layer, each in zip(self.layers, [every] * (len(self.layers) - 1) + [reading], strict=True):
-            if rows is not None:
-                in_rows.append(rows.unpack(states[-1]))
-                states[-1] = rows.pack(in_rows[-1])
-            states.append(layer(states[-1], each, cache=cache))
-        last = self._finish(states, reading.lengths, reading.last_only)
-        return [*(states[:-1] if rows is None else in_rows), last]
+        for number, layer in enumerate(self.layers):
+            if wants_states:
+                in_rows.append(layout.unpack(states[-1]))
+                states[-1] = layout.pack(in_rows[-1])
+            states.append(layer(states[-1], reading if number == last else below, cache=cache))
+        hidden = states[-1] if self.mixture is None else self._mix(self.mixture, states, reading)
+        hidden = hidden if self.norm is None else self.norm(hidden)
+        hidden = layout.unpack(hidden) if reading.wanted == "all" else hidden
+        return [*(in_rows if wants_states else states[:-1]), hidden]
 
-    def _finish(self, states: list[Tensor], lengths: Tensor | Segments | None, last_only: bool) -> Tensor:
-        """From the blocks' outputs to the model's: mixture and norm, where the architecture has them."""
-        hidden = states[-1]
-        if self.mixture is not None:
-            below = [last_step(state, lengths) for state in states[:-1]] if last_only else states[:-1]
-            hidden = self.mixture_highways(self.mixture([*below, hidden]))
-        return hidden if self.norm is None else self.norm(hidden)
+    def _mix(self, mixture: DeepRepresentation, states: list[Tensor], reading: Reading) -> Tensor:
+        """The mixture of what entered the first block and of what left each, of the steps that are wanted."""
+        if reading.wanted == "last":
+            states = [*map(reading.layout.last, states[:-1]), states[-1]]
+        return self.mixture_highways(mixture(states))
 
-    def _cache(self, given: Cache | None, use_cache: bool | None) -> Cache | None:
-        """The memories to go on from and to leave behind; what was given is used, whatever ``use_cache`` says."""
+    @property
+    def _is_checkpointing(self) -> bool:
+        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+
+    def _cache(self, given: Cache | None, use_cache: bool | None, rows: int | None = None) -> Cache | None:
+        """The memories to go on from and to leave behind; what was given is used, whatever ``use_cache`` says.
+
+        Raises:
+            TypeError: a cache holds other things than memories.
+            ValueError: they are of another number of sequences than ``rows``, or nothing can be carried.
+        """
         wanted = use_cache
         if use_cache is None:  # a graph to be exported cannot return a cache
             wanted = self.config.use_cache and not self.training and not torch.compiler.is_exporting()
@@ -254,7 +262,7 @@ class LMUModel(LMUPreTrainedModel):
             if given is not None or use_cache:
                 raise ValueError("a bidirectional model carries nothing: leave out cache and use_cache")
             return None
-        if self._is_checkpointing:
+        if self.gradient_checkpointing and self._is_checkpointing:
             if given is not None and given.has_previous_state(0):
                 raise ValueError(
                     "gradient checkpointing runs blocks twice, so that no memory can be carried in training: leave "
@@ -263,8 +271,14 @@ class LMUModel(LMUPreTrainedModel):
             if given is not None or use_cache:
                 logger.warning_once("gradient checkpointing runs blocks twice: use_cache=True is taken for False")
             return None
-        if given is None and wanted:
-            return DynamicCache(config=self.config)
+        if given is None:
+            return DynamicCache(config=self.config) if wanted else None
+        memory = cast(LMUCacheLayer, given.layers[0]).memory
+        if rows is not None and memory is not None and memory.shape[0] != rows:
+            raise ValueError(
+                f"cache holds memories of {memory.shape[0]} sequences for a batch of {rows}: where each has several "
+                "beams or answers, call cache.batch_repeat_interleave(their number) first"
+            )
         return given
 
     def _given(self, **inputs: Tensor | None) -> tuple[str, Tensor]:
@@ -276,24 +290,7 @@ class LMUModel(LMUPreTrainedModel):
         check_steps(**dict(given))
         return given[0]
 
-    def _mask(self, mask: Tensor | None, b: int, n: int) -> Tensor | None:
-        """The mask of this call's n steps; None if every step is real."""
-        check_tensors(attention_mask=mask)
-        if mask is None:
-            return None
-        if mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n:
-            raise ValueError(
-                f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
-            )
-        mask = mask[:, -n:].bool()
-        return None if not is_torchdynamo_compiling() and bool(mask.all()) else mask
-
-    def _embed(self, name: str, given: Tensor, mask: Tensor | None) -> Tensor:
-        """Whatever came in, as (b, n, width of an embedding or of the signal)."""
-        if name == "input_ids":
-            return self._lookup(given, mask)
-        if name == "input_values":
-            return self._signal(given, mask)
+    def _embed(self, given: Tensor, mask: Tensor | None) -> Tensor:
         if given.ndim != 3 or given.shape[2] != self._embedding_width:
             raise ValueError(f"inputs_embeds must be (batch, time, {self._embedding_width}), got {tuple(given.shape)}")
         if given.dtype != self.dtype and not torch.is_autocast_enabled(given.device.type):
@@ -323,13 +320,13 @@ class LMUModel(LMUPreTrainedModel):
             ) from None
 
     def _ngram_vectors(
-        self, ngrams: NGramEmbedding, name: str, given: Tensor, packing: Packing | Segments | None, cache: Cache | None
+        self, ngrams: NGramEmbedding, name: str, given: Tensor, layout: Layout, cache: Cache | None
     ) -> Tensor:
         """(b, n, width of an embedding): vectors of the n-grams that end at each token."""
         if name != "input_ids":
             raise ValueError(f"ngrams are of token ids: give input_ids, not {name}")
         layer = None if cache is None else cast(LMUCacheLayer, cache.layers[0])
-        return ngrams(given, packing, layer, current_ranks())
+        return ngrams(given, layout, layer, layout.ranks)
 
     def _signal(self, values: Tensor, mask: Tensor | None) -> Tensor:
         size = self.config.input_size
@@ -351,32 +348,16 @@ class LMUModel(LMUPreTrainedModel):
         return self.config.input_size or self.config.embedding_size or self.config.hidden_size
 
 
-def _chunk(hidden: Tensor, lengths: Tensor | None, source: Source | None) -> Chunk | None:
-    """Where these rows stand among other ranks' chunks, if sequences are spread over ranks."""
-    if source is not None:
-        refuse_ranks("a decoder that attends to a source")
-    ranks = current_ranks()
-    return None if ranks is None else Chunk.of(ranks, hidden, lengths)
+def _ask_for_gradients(hidden: Tensor) -> Tensor:
+    """What enters the first block: a signal's asks for gradients under checkpoints.
 
-
-def _check_rows(cache: Cache | None, rows: int) -> None:
-    """Complain about memories of another number of sequences than there are to go on with.
-
-    Raises:
-        ValueError: there are others.
+    A reentrant checkpoint gives none to the parameters of a block if none of its inputs asks for any.
     """
-    memory = None if cache is None else cast(LMUCacheLayer, cache.layers[0]).memory
-    if memory is not None and memory.shape[0] != rows:
-        raise ValueError(
-            f"cache holds memories of {memory.shape[0]} sequences for a batch of {rows}: where each has several "
-            "beams or answers, call cache.batch_repeat_interleave(their number) first"
-        )
+    return hidden if hidden.requires_grad or is_torchdynamo_compiling() else hidden.detach().requires_grad_()
 
 
-def _check_packed(mask: Tensor | None, cache: Cache | None, use_cache: bool | None) -> None:
-    """Complain about what packed sequences cannot have: padding, or one memory for all that are in a row."""
-    if mask is not None:
-        raise ValueError("packed sequences have no padding: leave attention_mask out")
+def _check_packed(cache: Cache | None, use_cache: bool | None) -> None:
+    """Complain about what packed sequences cannot have: one memory for all that are in a row."""
     if cache is not None:
         raise ValueError("packed sequences begin with empty memories: leave cache (past_key_values) out")
     if use_cache:
@@ -411,7 +392,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
         config.check_tied_width()
-        config.check_unsmoothed()
+        check_unsmoothed(config.label_smoothing)
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -438,30 +419,34 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 sequence is never learnt from the sequence before.
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
-        check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
+        if labels is not None:
+            check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
         given = input_ids if inputs_embeds is None else inputs_embeds
-        segments = self.find_segments(given, attention_mask, position_ids, cache, **kwargs)
+        layout = self.find_layout(given, attention_mask, position_ids, cache, **kwargs)
+        # In padded and packed rows the last column is not each sequence's last step; one step is all there is.
+        is_last = wants_last and layout is not None and layout.lengths is None and layout.sequences is None
+        is_last = is_last and given is not None and given.shape[1] > 1 and not wants_states
         outputs = self.model(
             input_ids=input_ids,
-            attention_mask=attention_mask,
             cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=wants_states,
-            last_only=wants_last and attention_mask is None and segments is None and not wants_states,
-            segments=segments,
+            wanted="last" if is_last else "all",
+            layout=layout,
             return_dict=True,
         )
-        if segments is not None and labels is not None:
-            labels = segments.without_firsts(labels)
+        if labels is not None and layout is not None:
+            labels = layout.labels(labels)
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(logits, labels, **kwargs),
             logits=logits,
-            **named(cache_of(outputs)),
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
         )
 

@@ -16,16 +16,16 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Reading, Source, norm
+from .blocks_lmu import BLOCKS, Source, norm
 from .cache_lmu import is_memory
-from .cache_names import CACHE_NAME, cache_of, named, one_cache
+from .cache_names import CACHE_NAME, one_cache
 from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .generation_lmu import LMUGenerationMixin
 from .layers import Dropout, end_branch
+from .layout import Layout, Padded, Reading, refuse_packing
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ragged import Packing, refuse_packing
 
 
 class CrossAttention(GradientCheckpointingLayer):
@@ -144,9 +144,9 @@ class LMUDecoder(LMUModel):
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
         weights: list[Tensor] | None = [] if wants_weights else None
         mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
-        rows = None
+        layout: Layout | None = None
         if wants_weights and attention_mask is not None:
-            rows = Packing.from_mask(attention_mask[:, -target.shape[1] :])
+            layout = Padded.from_mask(attention_mask[:, -target.shape[1] :])
         outputs = super().forward(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
@@ -154,12 +154,13 @@ class LMUDecoder(LMUModel):
             cache=None if cache is None else cache.self_attention_cache,
             use_cache=cache is not None,
             output_hidden_states=output_hidden_states,
-            source=Source(encoder_hidden_states, mask, cache, weights, rows),
+            source=Source(encoder_hidden_states, mask, cache, weights, layout),
             return_dict=True,
         )
+        carried: dict[str, Any] = {CACHE_NAME: cache}
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=outputs.last_hidden_state,
-            **named(cache),
+            **carried,
             hidden_states=outputs.hidden_states,
             cross_attentions=None if weights is None else tuple(weights),
         )
@@ -309,7 +310,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
                 output_hidden_states=wants_states,
                 return_dict=True,
             )
-        elif isinstance(read, tuple | list):
+        elif isinstance(read, (tuple, list)):
             read = BaseModelOutput(*read)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
@@ -325,7 +326,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         )
         return Seq2SeqModelOutput(
             last_hidden_state=outputs.last_hidden_state,
-            **named(cache_of(outputs)),
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             decoder_hidden_states=outputs.hidden_states,
             cross_attentions=outputs.cross_attentions,
             encoder_last_hidden_state=read[0],
@@ -406,7 +407,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         return Seq2SeqLMOutput(
             loss=None if labels is None else self._loss(logits, labels, num_items_in_batch),
             logits=logits,
-            **named(cache_of(outputs)),
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             decoder_hidden_states=outputs.decoder_hidden_states,
             cross_attentions=outputs.cross_attentions,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from .cache_lmu import LMUCacheLayer
 from .distributed import Ranks
 from .layers import end_branch
+from .layout import Layout, Packed
 from .options_lmu import Option, option
 from .plain import is_plain_tensor
-from .ragged import Packing, Segments
 
 MULTIPLIER = 2_654_435_761  # a prime beyond any number of buckets, so that every token of an n-gram counts
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
@@ -111,7 +111,7 @@ class NGramRows(nn.Module):
     def find(
         self,
         ids: Tensor,
-        packing: Packing | Segments | None = None,
+        packing: Layout | None = None,
         layer: LMUCacheLayer | None = None,
         ranks: Ranks | None = None,
     ) -> Tensor:
@@ -131,7 +131,7 @@ class NGramRows(nn.Module):
         numbers = self._behind(before, numbers)
         if layer is not None:
             layer.update_tokens(self._last(numbers, packing) if after is None else after)
-        ages = packing.ages(ids.device) if isinstance(packing, Segments) else None
+        ages = packing.ages(ids.device) if isinstance(packing, Packed) else None
         rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
         return rows + torch.arange(len(self.sizes), device=rows.device) * self.buckets
 
@@ -150,18 +150,19 @@ class NGramRows(nn.Module):
         """(b, carried + n): the numbers, behind those carried so far."""
         return F.pad(numbers, (self.carried, 0)) if before is None else torch.cat([before, numbers], dim=1)
 
-    def _last(self, numbers: Tensor, packing: Packing | Segments | None) -> Tensor:
+    def _last(self, numbers: Tensor, packing: Layout | None) -> Tensor:
         """(b, carried): the last real tokens of each row."""
-        if not isinstance(packing, Packing):
+        if packing is None or packing.lengths is None:
             return numbers[:, numbers.shape[1] - self.carried :]
         place = packing.lengths[:, None] + torch.arange(self.carried, device=numbers.device)
         return numbers.gather(1, place)
 
     def _across(
-        self, numbers: Tensor, packing: Packing | Segments | None, before: Tensor | None, ranks: Ranks
+        self, numbers: Tensor, packing: Layout | None, before: Tensor | None, ranks: Ranks
     ) -> tuple[Tensor, Tensor]:
         """(b, carried) each: the last real tokens before this rank's chunk, and those of the whole sequences."""
-        lengths = packing.lengths if isinstance(packing, Packing) else torch.full_like(numbers[:, 0], numbers.shape[1])
+        lengths = None if packing is None else packing.lengths
+        lengths = torch.full_like(numbers[:, 0], numbers.shape[1]) if lengths is None else lengths
         ends = ranks.gather(self._last(self._behind(None, numbers), packing))
         places = torch.arange(self.carried, device=numbers.device)
         entries = [torch.zeros_like(ends[0]) if before is None else before]
@@ -194,7 +195,7 @@ class NGramEmbedding(NGramRows):
     def forward(
         self,
         ids: Tensor,
-        packing: Packing | Segments | None = None,
+        packing: Layout | None = None,
         layer: LMUCacheLayer | None = None,
         ranks: Ranks | None = None,
     ) -> Tensor:
@@ -243,7 +244,7 @@ class NGramVotes(NGramRows):
         self.change = VoteTable(rows, 1)
         self._counted = False
 
-    def forward(self, ids: Tensor, packing: Packing | Segments | None = None, ranks: Ranks | None = None) -> Tensor:
+    def forward(self, ids: Tensor, packing: Layout | None = None, ranks: Ranks | None = None) -> Tensor:
         """Votes (b, n, classes) of the n-grams that end at each of n tokens, zero where they are masked.
 
         Raises:

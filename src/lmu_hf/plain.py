@@ -21,7 +21,7 @@ def is_bare(module: nn.Module) -> bool:
     """
     if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
         return False
-    forward = vars(module).get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
+    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
     replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
     return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
 

@@ -1,6 +1,6 @@
 """Every state read out, straight from the signal: y_t = W_m m_t, the first term of equation (20).
 
-What the memory holds on entry to a block of L steps, and the block's L inputs, decide the block's L outputs. Two ways
+What the memory holds on entry to a chunk of L steps, and the chunk's L inputs, decide the chunk's L outputs. Two ways
 lead there, which save nothing for the backward pass but the signal and W_m:
 
 - **fused**: [memory on entry; inputs] · (C W_mᵀ), one product with a constant that W_m has been multiplied into. m is
@@ -11,136 +11,26 @@ lead there, which save nothing for the backward pass but the signal and W_m:
 Where m is so small that it costs next to nothing to keep, it is **kept** between the two products of the second way.
 
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
-block length, and picks.
+chunk length, and picks.
 """
 
-import math
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .memory import _check, constant_like, entry_memories, impulse_tail, steps_walked, times
-from .ragged import Segments
+from .chunks import Sequences, entry_memories, times
+from .constants import constant, impulse_tail
+from .cost import Plan, Shape, plan_readout
+from .memory import check_signal
 from .statespace import LegendreSystem
 
-LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # others, but for n itself, make products whose rows lie askew
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be laid out anew, and else m
-TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
-LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of blocks joined with their entry memories, all at once
-LARGEST_CONSTANT = 2**24  # numbers
-LARGEST_KEPT = 2**23  # numbers of m
-
-# What is counted, in multiply-adds on one core of a processor: measured, see docs/log.md.
-MOVED = 22.0  # a number written and read again, through main memory
-CACHED = 4.0  # the same through the cache
-TURNED = 5.0  # how often a joined number counts as moved where it changes places with channels
-CALL = 1.5e6  # a call of PyTorch, however small
-THIN = 40.0  # what a product costs beside its multiply-adds, for each number of its result
-NARROW = 40.0  # what the last product costs more, for each number of its result, if it sums fewer than NARROWEST
-NARROWEST = 4
 FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
-
-
-class Plan(NamedTuple):
-    """How a readout is computed."""
-
-    fused: bool
-    chunk: int  # L, steps in a block
-    kept: bool = False  # whether autograd keeps m
-
-
-class Shape(NamedTuple):
-    """What the cost of a readout depends on."""
-
-    b: int
-    n: int
-    d: int
-    d_u: int
-    d_o: int
-    packed: bool = False  # b sequences of about n steps, end to end in one row
-
-
-def readout_cost(plan: Plan, shape: Shape) -> float:
-    """What a readout costs forward and backward, in multiply-adds, memory traffic and calls being counted as such.
-
-    Every product with a tensor that trains is made three times (once forward, twice backward), and so is every
-    product with a frozen constant (forward, forward again for the backward pass, and backward), unless m is kept.
-
-    ====================  ==============================  ====================================
-    multiply-adds         fused                           tiled, or kept
-    ====================  ==============================  ====================================
-    entry memories        N·d_u·d·(1 + d/L)               the same
-    C W_mᵀ                d_u·(d + L)·L·d·d_o             –
-    the block product     N·d_u·(d + L)·d_o               N·d_u·d·(d + L) and N·d_u·d·d_o
-    ====================  ==============================  ====================================
-
-    with N = b·n, n rounded up to whole blocks, or half a block more for packed sequences, which end anywhere. Every
-    number of a thin product's result counts as ``THIN`` more, and every output as ``NARROW`` more that is the sum of
-    next to nothing; what is fused from several channels counts as moved ``TURNED`` times more, since time and channels
-    change places. C is read for every product with it, which counts half of being moved. A length that is not whole
-    blocks moves the outputs twice more, unless m is kept, and cut in their place.
-    """
-    (fused, L, kept), (b, n, d, d_u, d_o, packed) = plan, shape
-    steps = b * (n + L / 2) if packed else b * -(-n // L) * L
-    blocks = math.ceil(steps / L if packed else steps / L / b)
-    entering = steps * d_u * d * (1 + (d + 2 * THIN) / L) if blocks > 1 else 0.0
-    joined, states = steps / L * d_u * (d + L), steps * d_u * d
-    ragged = 2 * steps * d_o if packed or (n % L and not kept) else 0
-    summed = d_u * (d + L if fused else d)
-    narrow = NARROW * steps * d_o if summed < NARROWEST else 0.0
-    calls = 8 + steps_walked(blocks, L)
-    if fused:
-        constant = summed * L * d_o
-        frozen, trained = 0.0, joined * L * d_o + constant * d
-        moved = (2 if d_u == 1 else 2 + TURNED) * joined + 2 * constant
-    else:
-        frozen, trained = states * (d + L + THIN), states * d_o
-        moved = 2 * joined + states * (1 if kept else 2 * CACHED / MOVED)
-    moved += (d + L) * L * d / 2
-    again = 2 if kept else 3
-    return again * (frozen + entering + MOVED * moved + CALL * calls) + 3 * (trained + narrow) + MOVED * ragged
-
-
-def plan_readout(shape: Shape, may_fuse: bool = True) -> Plan:
-    """The cheapest plan by :func:`readout_cost`, among those whose constants are of a sensible size.
-
-    Args:
-        shape: the sizes.
-        may_fuse: whether W_m may be multiplied into a constant: not where it is rounded to half precision.
-    """
-    # A tracer runs the search once, and takes no cache for what it is.
-    return _cheapest(shape, may_fuse) if torch.compiler.is_dynamo_compiling() else _remembered(shape, may_fuse)
-
-
-def plans_for(shape: Shape, may_fuse: bool = True) -> list[Plan]:
-    """What :func:`plan_readout` chooses from."""
-    ways = (True, False) if may_fuse else (False,)
-    lengths = sorted({L for L in (*LENGTHS, shape.n) if shape.n >= L and LENGTHS[-1] >= L})
-    plans = [Plan(fused, L) for fused in ways for L in lengths]
-    if not shape.packed and shape.b * shape.n * shape.d_u * shape.d <= LARGEST_KEPT:
-        plans += [Plan(False, L, kept=True) for L in lengths if L >= 16 or shape.n == L]
-    return [plan for plan in plans if _fits(plan, shape)]
-
-
-def _cheapest(shape: Shape, may_fuse: bool) -> Plan:
-    best, least = Plan(False, 1), float("inf")
-    for plan in plans_for(shape, may_fuse):
-        cost = readout_cost(plan, shape)
-        if cost < least:
-            best, least = plan, cost
-    return best
-
-
-_remembered = lru_cache(maxsize=1024)(_cheapest)
-
-
-def _fits(plan: Plan, shape: Shape) -> bool:
-    numbers = (shape.d + plan.chunk) * plan.chunk * max(shape.d, shape.d_u * shape.d_o * plan.fused)
-    return plan.chunk == 1 or numbers <= LARGEST_CONSTANT
+TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
+LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of chunks joined with their entry memories, all at once
 
 
 def read_states(
@@ -149,7 +39,7 @@ def read_states(
     weight: Tensor,
     initial: Tensor | None = None,
     plan: Plan | None = None,
-    segments: Segments | None = None,
+    sequences: Sequences | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Every state of the memory of u, times a matrix: y = W_m m without m.
 
@@ -159,7 +49,7 @@ def read_states(
         weight: W_m (d_o, d_u·d), channel-major. In half precision, m is rounded to it before the product.
         initial: (b, d_u, d), or None for zero.
         plan: how; by default :func:`plan_readout` decides.
-        segments: sequences packed in the one row of u, each of which begins with an empty memory; m is never kept.
+        sequences: sequences packed in the one row of u, each of which begins with an empty memory; m is never kept.
 
     Returns:
         y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d), or (sequences, d_u, d).
@@ -168,61 +58,64 @@ def read_states(
         ValueError: a shape does not fit, or an initial memory is given to packed sequences.
         TypeError: u is not float32 or float64, or the initial memory is of another dtype.
     """
-    _check(u, system, initial)
+    check_signal(u, system, initial)
     (b, n, d_u), d = u.shape, system.order
     if weight.ndim != 2 or weight.shape[1] != d_u * d:
         raise ValueError(f"weight must be (d_o, channels · order) = (d_o, {d_u * d}), got {tuple(weight.shape)}")
     shape = Shape(b, n, d, d_u, weight.shape[0])
-    if segments is not None:
+    if sequences is not None:
         if initial is not None:
             raise ValueError(f"packed sequences begin with empty memories: leave initial {tuple(initial.shape)} out")
-        shape = shape._replace(b=len(segments), n=segments.mean_length, packed=True)
+        shape = shape._replace(b=len(sequences), n=sequences.mean_length, packed=True)
+    # W_m in half precision takes m rounded to it, which a constant that W_m is multiplied into never sees.
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
-    if plan.kept and segments is None:
+    if plan.kept and sequences is None:
         return _read_kept(u, system, weight, initial, plan.chunk)
-    first, *others = _pieces(u, plan, d) if segments is None else (u,)
-    y, final = _read_blocks(first, system, weight, initial, plan, segments)
+    # A piece ends where a chunk does, and hands its last memory to the next, which is exact.
+    first, *others = _pieces(u, plan, d) if sequences is None else (u,)
+    y, final = _read_chunks(first, system, weight, initial, plan, sequences)
     outputs = [y]
     for piece in others:
-        y, final = _read_blocks(piece, system, weight, final, plan, segments)
+        y, final = _read_chunks(piece, system, weight, final, plan, sequences)
         outputs.append(y)
     return torch.cat(outputs, dim=1) if others else y, final
 
 
 def _pieces(u: Tensor, plan: Plan, d: int) -> tuple[Tensor, ...]:
-    """The signal in one piece, or cut in time, at ends of blocks, where fresh memory would cost more than the work.
+    """The signal in one piece, or cut in time, at ends of chunks, where fresh memory would cost more than the work.
 
     A quarter of the largest whole is a piece: what it needs besides its outputs, the next one finds in the same place.
     """
     b, n, d_u = u.shape
-    largest, block = LARGEST_WHOLE.get(u.device.type, 2**24), b * d_u * (d + plan.chunk)
-    if torch.compiler.is_exporting() or n * block <= largest * plan.chunk:
+    largest, chunk = LARGEST_WHOLE.get(u.device.type, 2**24), b * d_u * (d + plan.chunk)
+    if torch.compiler.is_exporting() or n * chunk <= largest * plan.chunk:
         return (u,)
-    return u.split(max(largest // (4 * block), 1) * plan.chunk, dim=1)
+    return u.split(max(largest // (4 * chunk), 1) * plan.chunk, dim=1)
 
 
-def _read_blocks(
+def _read_chunks(
     u: Tensor,
     system: LegendreSystem,
     weight: Tensor,
     initial: Tensor | None,
     plan: Plan,
-    segments: Segments | None,
+    sequences: Sequences | None,
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` of one piece by a plan that keeps nothing."""
     (b, n, d_u), d = u.shape, system.order
     L = plan.chunk
-    laid = None if segments is None else segments.blocks(L, u.device)
-    x = _whole_blocks(u, L) if laid is None else laid.lay(u)
+    laid = None if sequences is None else sequences.chunks(L, u.device)
+    x = laid.lay(u) if laid is not None else _whole_chunks(u, L) if n % L else u
     columns = not plan.fused and _behind_time(u, weight)
     starts = None if laid is None else laid.starts
-    first, entry = _entering(x, system, initial, L, columns, starts)
+    first, entry, _ = _entering(x, system, initial, L, columns, starts)
     tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
     y = _ReadStates.apply(x, entry, first, weight, starts, system, plan, tile)
     if laid is not None:
         last = entry[0, laid.ends].mT if columns else entry[:, laid.ends].transpose(0, 1)
         return laid.take(y), _leave(last, x.unflatten(1, (-1, L))[0, laid.ends], system)
     last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
+    # The last chunk may end in zeros that are no steps: its end is made of its real steps alone.
     rest = n - (x.shape[1] - L)
     final = _leave(last, u[:, -rest:], system)
     return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
@@ -233,16 +126,18 @@ def _read_kept(
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` with m between two products, for autograd to keep."""
     (_, n, d_u), d = u.shape, system.order
-    x, columns = _whole_blocks(u, L), _behind_time(u, weight)
-    _, entry = _entering(x, system, initial, L, columns)
-    joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
-    m = times(joined, constant_like("chunk", system, L, x), columns)
+    x, columns = _whole_chunks(u, L) if n % L else u, _behind_time(u, weight)
+    _, entry, parts = _entering(x, system, initial, L, columns)
+    joined = torch.cat([entry, parts], dim=2)
+    C = constant("chunk", system, L, x.dtype, x.device)
+    m = times(joined, C, columns) if columns else joined @ C
     if columns:
         m = m.reshape(-1, x.shape[1], d * d_u)[:, :n]
     else:
         m = m.view(-1, d_u, x.shape[1], d)[:, :, :n].transpose(1, 2).flatten(2)  # cut first: what is copied is whole
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
-    return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
+    matrix = _as_states(weight, d_u, columns) if columns else weight
+    return m.to(weight.dtype) @ matrix.T, final
 
 
 def _behind_time(u: Tensor, weight: Tensor) -> bool:
@@ -253,38 +148,42 @@ def _behind_time(u: Tensor, weight: Tensor) -> bool:
 
 def _entering(
     x: Tensor, system: LegendreSystem, initial: Tensor | None, L: int, columns: bool, starts: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What enters the first block, and what enters each, both as :func:`entry_memories` has them."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What enters the first chunk, and what enters each, as :func:`entry_memories` has them; and the chunks."""
     first = x.new_zeros(x.shape[0], x.shape[2], system.order) if initial is None else initial
     first = first.mT if columns else first.flatten(0, 1)
-    return first, entry_memories(_blocks(x, L, columns), system, first, columns, starts)
+    parts = _chunks(x, L, columns)
+    if parts.shape[1] == 1 and starts is None:  # one chunk: there is nothing to walk
+        return first, first[:, None], parts
+    return first, entry_memories(parts, system, first, columns, starts), parts
 
 
 def _leave(entry: Tensor, u: Tensor, system: LegendreSystem) -> Tensor:
-    """What enters a block (b, d_u, d) and its signal (b, k, d_u), to what leaves it."""
+    """What enters a chunk (b, d_u, d) and its signal (b, k, d_u), to what leaves it."""
     k = u.shape[1]
-    return entry @ constant_like("A_power", system, k, u).T + u.mT @ impulse_tail(system, k, u)
+    return entry @ constant("A_power", system, k, u.dtype, u.device).T + u.mT @ impulse_tail(system, k, u)
 
 
-def _tile(blocks: int, plan: Plan, width: int, device: str) -> int:
-    """How many blocks' states are written at a time."""
+def _tile(chunks: int, plan: Plan, width: int, device: str) -> int:
+    """How many chunks' states are written at a time."""
     if plan.fused or torch.compiler.is_exporting():
-        return blocks
+        return chunks
     return max(TILE_NUMBERS.get(device, 2**22) // (plan.chunk * width), 1)
 
 
-def _whole_blocks(u: Tensor, L: int) -> Tensor:
-    return pad(u, (0, 0, 0, -u.shape[1] % L)) if u.shape[1] % L else u
+def _whole_chunks(u: Tensor, L: int) -> Tensor:
+    """With zeros behind the last step, which change no state before it."""
+    return pad(u, (0, 0, 0, -u.shape[1] % L))
 
 
-def _blocks(x: Tensor, L: int, columns: bool) -> Tensor:
-    """(b, n, d_u) to (b, blocks, L, d_u) if ``columns``, and else to (b·d_u, blocks, L)."""
+def _chunks(x: Tensor, L: int, columns: bool) -> Tensor:
+    """(b, n, d_u) to (b, chunks, L, d_u) if ``columns``, and else to (b·d_u, chunks, L)."""
     return x.unflatten(1, (-1, L)) if columns else x.mT.reshape(x.shape[0] * x.shape[2], -1, L)
 
 
 def _join(x: Tensor, entry: Tensor, L: int, columns: bool) -> Tensor:
-    """What decides each block: (b·blocks, d + L, d_u) if ``columns``, and else (b·blocks, d_u, d + L)."""
-    joined = torch.cat([entry, _blocks(x, L, columns)], dim=2)
+    """What decides each chunk: (b·chunks, d + L, d_u) if ``columns``, and else (b·chunks, d_u, d + L)."""
+    joined = torch.cat([entry, _chunks(x, L, columns)], dim=2)
     if columns:
         return joined.flatten(0, 1)
     return joined.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
@@ -302,9 +201,9 @@ def _part(joined: Tensor, b: int, L: int, columns: bool) -> tuple[Tensor, Tensor
 
 
 class _ReadStates(torch.autograd.Function):
-    """The block product. What it needs again it computes again: the saved bytes do not grow with the order.
+    """The chunk product. What it needs again it computes again: the saved bytes do not grow with the order.
 
-    The gradient with respect to what enters the blocks flows to ``entry``; ``first``, its origin, is there to compute
+    The gradient with respect to what enters the chunks flows to ``entry``; ``first``, its origin, is there to compute
     it again, so that a second derivative finds its way by either.
     """
 
@@ -323,7 +222,7 @@ class _ReadStates(torch.autograd.Function):
     ) -> Tensor:
         columns = entry.ndim == 4
         joined = _join(x, entry, plan.chunk, columns)
-        C = constant_like("chunk", system, plan.chunk, x)
+        C = constant("chunk", system, plan.chunk, x.dtype, x.device)
         if plan.fused:
             y = joined.flatten(1) @ _fused_constant(C, weight, x.shape[2])
         else:
@@ -342,9 +241,10 @@ class _ReadStates(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, first, weight, starts = ctx.saved_tensors
         L, columns = ctx.plan.chunk, ctx.columns
-        entry = entry_memories(_blocks(x, L, columns), ctx.system, first, columns, starts)
+        # The entry memories again: kept, they would be d/L of all states.
+        entry = entry_memories(_chunks(x, L, columns), ctx.system, first, columns, starts)
         joined = _join(x, entry, L, columns)
-        C = constant_like("chunk", ctx.system, L, x)
+        C = constant("chunk", ctx.system, L, x.dtype, x.device)
         pull = _pull_fused if ctx.plan.fused else _pull_tiled
         d_joined, d_weight = pull(gradient, joined, C, weight, columns, ctx.tile)
         d_x, d_entry = _part(d_joined, x.shape[0], L, columns)
@@ -353,6 +253,7 @@ class _ReadStates(torch.autograd.Function):
 
 def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
     """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
+    # Row j of C holds, for each of L outputs, d numbers; times W_mᵀ of each channel, (d, d_o), they are its L·d_o taps.
     rows, d_o = len(C), len(weight)
     matrices = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
     taps = C.view(-1, matrices.shape[1])  # ((d + L)·L, d)
@@ -377,8 +278,8 @@ def _pull_constant(gradient: Tensor, C: Tensor, weight: Tensor, d_u: int) -> Ten
 def _pull_fused(
     gradient: Tensor, joined: Tensor, C: Tensor, weight: Tensor, columns: bool, tile: int
 ) -> tuple[Tensor, Tensor]:
-    blocks, d_u = joined.shape[:2]
-    gradient = gradient.reshape(blocks, -1)
+    chunks, d_u = joined.shape[:2]
+    gradient = gradient.reshape(chunks, -1)
     d_joined = gradient @ _fused_constant(C, weight, d_u).T
     d_weight = _pull_constant(joined.flatten(1).T @ gradient, C, weight, d_u)
     return d_joined.view(joined.shape), d_weight
@@ -389,6 +290,7 @@ def _pull_tiled(
 ) -> tuple[Tensor, Tensor]:
     d_u = joined.shape[2 if columns else 1]
     matrix = _as_states(weight, d_u, columns)
+    # ∂/∂W_m = Σ_t g_t m_tᵀ, so m is made again tile by tile; ∂/∂joined = (g W_m) Cᵀ.
     gradient = gradient.reshape(joined.shape[0], -1, weight.shape[0])
     d_joined, d_matrix = [], torch.zeros_like(matrix)
     for part, pulled in zip(joined.split(tile), gradient.split(tile), strict=True):
@@ -409,7 +311,7 @@ def _as_weight(matrix: Tensor, d_u: int, columns: bool) -> Tensor:
 
 
 def _states(joined: Tensor, C: Tensor, width: int, columns: bool) -> Tensor:
-    """The states of some blocks, a step a row of d_u·d numbers, channels behind coefficients if ``columns``."""
+    """The states of some chunks, a step a row of d_u·d numbers, channels behind coefficients if ``columns``."""
     m = times(joined, C, columns)
     if not columns and (d_u := joined.shape[1]) > 1:
         m = m.unflatten(2, (-1, width // d_u)).transpose(1, 2)

@@ -71,68 +71,92 @@ class Recording:
 
     def _take(self, tape: "_Tape", example: Tensor, result: Tensor) -> None:
         self._values: list[Any] = [None]  # constants, and room for the input and for what calls return
-        self._calls: list[tuple[Callable, Callable[[list], Sequence], int]] = []
         self._slots = {id(example): 0}  # of what changes from play to play; good as long as the tape holds the tensors
+        self._drafts: list[tuple[Callable, list[int], int]] = []  # calls, where their arguments stand and results go
         for call in tape.calls:
             self._note(*call)
-        self._result = self._slot(result)
+        self._result = self._slots.get(id(result), len(self._values))
+        self._values.append(result)
+        # A call's arguments are picked out of all values without any Python at play time. Of one place, a getter would
+        # give the argument itself; a slice gives a list of one, or of none.
+        self._calls: list[tuple[Callable, Callable[[list], Sequence], int]] = []
+        for function, places, slot in self._drafts:
+            one = slice(places[0], places[0] + 1) if places else slice(0)
+            self._calls.append((function, itemgetter(*places) if len(places) > 1 else itemgetter(one), slot))
         self._slots.clear()
+        self._drafts.clear()
 
-    def _note(self, function: Callable, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
-        """Add a call, unless it only asked what a tensor is like, or handed one through."""
-        name = getattr(function, "__name__", "")
+    def _note(self, name: str, function: Callable, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+        """Add a call, unless it only handed a tensor through; ``name`` is that of a reader or a writer."""
         if name in READERS:
             raise CannotRecordError(f"the function looks at the values of a tensor, by {name}")
+        slots, values = self._slots, self._values
         parts = result if isinstance(result, tuple | list) else [result]
-        known = {id(arg) for arg in args} | self._slots.keys()
-        if not _writes(name, kwargs) and all(id(part) in known for part in parts if isinstance(part, Tensor)):
+        known = {id(arg) for arg in args} | slots.keys()
+        if not name and all(id(part) in known for part in parts if isinstance(part, Tensor)):
             return
-        if any(id(value) in self._slots for value in kwargs.values()):
+        if any(id(value) in slots for value in kwargs.values()):
             function, args = _without_names(function, list(kwargs)), (*args, *kwargs.values())
         elif kwargs:
             function = partial(function, **kwargs)
-        arguments = _getter([self._slot(arg) for arg in args])
-        slot = self._new_slot(None)
-        self._calls.append((function, arguments, slot))
+        places = []
+        for arg in args:
+            place = slots.get(id(arg))
+            if place is None and isinstance(arg, tuple | list) and any(id(part) in slots for part in arg):
+                place = self._gather(arg)
+            elif place is None:  # a constant stays where it is
+                place = len(values)
+                values.append(arg)
+            places.append(place)
+        slot = len(values)
+        values.append(None)
+        self._drafts.append((function, places, slot))
         if isinstance(result, Tensor):
-            self._slots.setdefault(id(result), slot)
+            slots.setdefault(id(result), slot)
         for k, part in enumerate(parts if parts is result else ()):
             if isinstance(part, Tensor):
-                self._slots[id(part)] = self._new_slot(None)
-                self._calls.append((itemgetter(k), _getter([slot]), self._slots[id(part)]))
+                slots[id(part)] = self._draft(itemgetter(k), [slot])
 
-    def _slot(self, value: Any) -> int:
-        """Where an argument stands: a list of tensors is put together for each call, a constant stays where it is."""
-        if id(value) in self._slots:
-            return self._slots[id(value)]
-        slot = self._new_slot(value)
-        if isinstance(value, tuple | list) and any(id(part) in self._slots for part in value):
-            gather = _tuple if isinstance(value, tuple) else _list
-            self._calls.append((gather, _getter([self._slot(part) for part in value]), slot))
-        return slot
+    def _gather(self, value: tuple | list) -> int:
+        """Where a list of tensors is put together for each call."""
+        places = []
+        for part in value:
+            place = self._slots.get(id(part))
+            if place is None and isinstance(part, tuple | list):
+                place = self._gather(part)
+            elif place is None:
+                place = len(self._values)
+                self._values.append(part)
+            places.append(place)
+        return self._draft(_tuple if isinstance(value, tuple) else _list, places)
 
-    def _new_slot(self, value: Any) -> int:
-        self._values.append(value)
+    def _draft(self, function: Callable, places: list[int]) -> int:
+        """Where a call's result will stand."""
+        self._values.append(None)
+        self._drafts.append((function, places, len(self._values) - 1))
         return len(self._values) - 1
 
 
 class _Tape(TorchFunctionMode):
-    """Notes every torch call with its arguments and its result, and keeps them alive."""
+    """Notes every torch call that gives, reads or writes a tensor, with its arguments and result, kept alive.
+
+    What only asks what a tensor is like (its shape, its dtype) has the same answer at every play.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Callable, tuple, dict[str, Any], Any]] = []
+        self.calls: list[tuple[str, Callable, tuple, dict[str, Any], Any]] = []
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        self.calls.append((function, args, kwargs or {}, result))
+        name, parts = getattr(function, "__name__", ""), result if isinstance(result, tuple | list) else (result,)
+        # torch names what changes an argument ``copy_`` or ``__iadd__``, or gives it as ``out=``.
+        writes = name in WRITERS or (name.endswith("_") and not name.startswith("__"))
+        if writes or name in READERS or (kwargs and kwargs.get("out") is not None):
+            self.calls.append((name, function, args, kwargs or {}, result))
+        elif any(isinstance(part, Tensor) for part in parts):
+            self.calls.append(("", function, args, kwargs or {}, result))
         return result
-
-
-def _writes(name: str, kwargs: dict[str, Any]) -> bool:
-    """Whether a call changes an argument, by torch's way of naming: ``copy_``, ``__iadd__``, ``out=``."""
-    in_place = name.endswith("_") and not name.startswith("__")
-    return in_place or name in WRITERS or kwargs.get("out") is not None
 
 
 def _copies(state: Sequence[Tensor]) -> list[Tensor]:
@@ -142,13 +166,6 @@ def _copies(state: Sequence[Tensor]) -> list[Tensor]:
 def _write(state: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     for tensor, value in zip(state, values, strict=True):
         tensor.copy_(value)
-
-
-def _getter(slots: list[int]) -> Callable[[list], Sequence]:
-    """What picks a call's arguments out of all values, without any Python at play time."""
-    if len(slots) > 1:
-        return itemgetter(*slots)
-    return itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0))
 
 
 def _without_names(function: Callable, names: list[str]) -> Callable:

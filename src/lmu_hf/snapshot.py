@@ -1,7 +1,7 @@
 """What a model is made of, kept: so that what was derived from it can be dropped once it is made of something else."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
+from itertools import compress, repeat
 from operator import attrgetter, getitem, is_
 from types import FunctionType, ModuleType
 from typing import Any
@@ -47,13 +47,14 @@ class Snapshot:
             for module in self._modules
             for name, weight in module._parameters.items()
         ]
-        plain = [place for place in weights if place[2] is not None and is_plain_tensor(place[2])]
+        tensors = [weight for _, _, weight in weights if weight is not None]
+        is_plain = list(map(is_plain_tensor, tensors))
         self._homes, self._names, self._weights = map(list, zip(*weights, strict=True)) if weights else ([], [], [])
         # Of all plain weights one: `.to` and its kin put all of a model's elsewhere. Where a part alone is of another
         # dtype or device, torch refuses to compute with it, called by the model or by a recording.
-        self._placed = [weight for _, _, weight in plain[:1]]
+        self._placed = list(compress(tensors, is_plain))[:1]
         self._addresses = list(map(address_of, self._placed))
-        self._others = [weight for _, _, weight in weights if weight is not None and not is_plain_tensor(weight)]
+        self._others = [weight for weight, plain in zip(tensors, is_plain, strict=True) if not plain]
         self._kinds = list(map(kind_of, self._others))
 
     def holds(self) -> bool:

@@ -1,11 +1,13 @@
 """The Legendre system: from a window of time to a frozen matrix pair, and back to the past.
 
-Read in order, this file is the paper's argument: the continuous delay network, its discretisation, its
-impulse response, and the polynomials that read the remembered window out again.
+Read in order, this file is the paper's argument: the continuous delay network, its discretisation, its impulse
+response, and the polynomials that read the remembered window out again.
 
-===========================  ============  =======================================================
-concept                      letter        here
-===========================  ============  =======================================================
+The words of the whole core, one for one thing:
+
+===========================  ============  ==================================================================
+concept                      letter        in code
+===========================  ============  ==================================================================
 window, in time steps        θ             ``theta``
 number of coefficients       d             ``order``, ``d`` in shapes
 continuous system            A, B          ``A`` (d, d), ``B`` (d,)
@@ -13,20 +15,21 @@ discrete system              Ā, B̄          ``A_bar`` (d, d), ``B_bar`` (d,)
 impulse response             H             ``H`` (d, n), column j is Ā^j B̄
 written signal, memory       u, m          ``u`` (b, n, d_u), ``m`` (b, n, d_u, d)
 carried memory               m_n           ``initial``, ``final`` (b, d_u, d)
-===========================  ============  =======================================================
+batch, steps, channels       b, n, d_u     the same, in this order
+chunk                        L             L neighbouring steps, read by one matrix product (chunks.py)
+group                        –             eight neighbouring chunks
+part                         –             what one of several ranks holds of a sequence (layout.py)
+row                          –             what one line of a batch holds; it may be padded
+sequence                     –             what is read from an empty memory; a packed row holds several
+block                        –             a layer of a stack: a memory and what stands around it
+===========================  ============  ==================================================================
 
 Equation numbers refer to Chilkuri and Eliasmith, "Parallelizing Legendre Memory Unit Training", ICML 2021.
-Everything is built in float64 and rounded last. A :class:`LegendreSystem` holds numbers only, no tensors: what is
-derived from it is remembered once per process (:func:`constant`), so a model has no buffers that a cast, a
-meta-device load or a half-precision checkpoint could damage.
+Everything is computed in float64. A :class:`LegendreSystem` holds numbers only, no tensors: what follows from it is
+remembered by :mod:`~lmu_hf.constants`, so that a model has no buffers that a cast, a meta-device load or a
+half-precision checkpoint could damage.
 """
 
-import itertools
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -72,14 +75,12 @@ class LegendreSystem:
         object.__setattr__(self, "theta", float(self.theta))
 
 
-# --------------------------------------------------------------------------- continuous → discrete
-
-
 def continuous_system(order: int, theta: float) -> tuple[Tensor, Tensor]:
     """The Legendre delay network m' = A m + B u in float64, time in steps.
 
     ``A[i, j] = (2i+1)/θ · (−1 if i < j else (−1)^(i−j+1))`` and ``B[i] = (2i+1)(−1)^i/θ``.
     """
+    # Named devices and dtypes, here and below: a default device or dtype of the caller's must not reach the numbers.
     i = torch.arange(order, dtype=torch.float64, device="cpu")[:, None]
     j = i.T
     sign = torch.where(i < j, -1.0, 1 - 2 * ((i - j + 1) % 2))
@@ -90,11 +91,12 @@ def continuous_system(order: int, theta: float) -> tuple[Tensor, Tensor]:
 
 def discretize_zoh(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Zero-order hold over one step: Ā = e^A, B̄ = A⁻¹(e^A − I)B, both from one exponential of [[A, B], [0, 0]]."""
+    # d/dt [m; u] = [[A, B], [0, 0]] [m; u] holds u for the step. A⁻¹ is never formed: at θ = 10⁷ it is 10⁷ large.
     d = A.shape[0]
-    block = A.new_zeros(d + 1, d + 1)
-    block[:d, :d], block[:d, d] = A, B
-    block = torch.linalg.matrix_exp(block)
-    return block[:d, :d].contiguous(), block[:d, d].contiguous()
+    held = A.new_zeros(d + 1, d + 1)
+    held[:d, :d], held[:d, d] = A, B
+    held = torch.linalg.matrix_exp(held)
+    return held[:d, :d].contiguous(), held[:d, d].contiguous()
 
 
 def discretize_euler(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,7 @@ def discretize_euler(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
 
 def impulse_response(A_bar: Tensor, B_bar: Tensor, length: int) -> Tensor:
     """H = [B̄, ĀB̄, …, Ā^(n−1)B̄] of shape (d, n), eq. (23), by doubling: log₂ n matrix products."""
-    H, power = B_bar[:, None], A_bar
+    H, power = B_bar[:, None], A_bar  # power is Ā to the number of columns so far
     while H.shape[1] < length:
         H = torch.cat([H, power @ H[:, : length - H.shape[1]]], dim=1)
         power = power @ power
@@ -118,13 +120,16 @@ def spectral_radius(A_bar: Tensor) -> float:
 
 def basis_scale(system: LegendreSystem) -> Tensor:
     """The diagonal (d,) by which a basis multiplies the paper's coefficients."""
+    # ∫ P̃_i² over [0, 1] is 1/(2i+1): divided by its root, the polynomials are orthonormal.
     orthonormal = (2 * torch.arange(system.order, dtype=torch.float64, device="cpu") + 1).rsqrt()
     if system.basis == "legendre":
         return torch.ones_like(orthonormal)
     if system.basis == "orthonormal":
         return orthonormal
     A_bar, B_bar = _rescale(*_paper_system(system), orthonormal)
-    energy = B_bar.outer(B_bar)  # Σ_j (Ā^j B̄)(Ā^j B̄)ᵀ, summed by doubling until the rest is nothing
+    # E = Σ_j (Ā^j B̄)(Ā^j B̄)ᵀ holds the squared norms of H's rows on its diagonal. By doubling, the sum of the first 2k
+    # terms is E_k + Ā^k E_k (Ā^k)ᵀ, until what is left is below rounding.
+    energy = B_bar.outer(B_bar)
     while A_bar.abs().max() > 1e-12:
         energy, A_bar = energy + A_bar @ energy @ A_bar.T, A_bar @ A_bar
     return orthonormal * energy.diagonal().rsqrt()
@@ -136,6 +141,7 @@ def discrete_system(system: LegendreSystem) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: Ā, once rounded to float32, would not forget.
     """
+    # With m = S m' for a diagonal S, the dynamics are S Ā S⁻¹ and S B̄.
     return _rescale(*_paper_system(system), basis_scale(system))
 
 
@@ -146,7 +152,7 @@ def _rescale(A_bar: Tensor, B_bar: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
 def _paper_system(system: LegendreSystem) -> tuple[Tensor, Tensor]:
     discretize = {"zoh": discretize_zoh, "euler": discretize_euler}[system.discretization]
     A_bar, B_bar = discretize(*continuous_system(system.order, system.theta))
-    radius = spectral_radius(A_bar.float())
+    radius = spectral_radius(A_bar.float())  # of what will run: rounding alone may lift it to 1
     if radius >= 1:
         raise ValueError(
             f"discretization={system.discretization!r} with order={system.order} and theta={system.theta:g} is "
@@ -156,11 +162,9 @@ def _paper_system(system: LegendreSystem) -> tuple[Tensor, Tensor]:
     return A_bar, B_bar
 
 
-# --------------------------------------------------------------------------- the past, read out again
-
-
 def shifted_legendre(order: int, position: Tensor) -> Tensor:
     """P̃_i(r) for i < order at positions r in [0, 1]: shape (*r, d), by the three-term recurrence."""
+    # (i+1) P_{i+1}(x) = (2i+1) x P_i(x) − i P_{i−1}(x), on x = 2r − 1.
     x = 2 * position.to(torch.float64) - 1
     polynomials = [torch.ones_like(x), x]
     for i in range(1, order - 1):
@@ -188,105 +192,4 @@ def decode_past(memory: Tensor, system: LegendreSystem, delays: Tensor) -> Tenso
     if delays.numel() and not (delays.min() >= 0 and delays.max() <= system.theta):
         raise ValueError(f"delays must lie in [0, theta={system.theta:g}], got {delays.min():g} to {delays.max():g}")
     weights = shifted_legendre(system.order, delays.to("cpu") / system.theta)
-    return memory @ (weights / exact("scale", system)).T.to(memory)
-
-
-# --------------------------------------------------------------------------- constants, derived once
-
-Builder = Callable[[LegendreSystem, int], Tensor]
-_BUILDERS: dict[str, Builder] = {
-    "A_bar": lambda system, _: discrete_system(system)[0],
-    "B_bar": lambda system, _: discrete_system(system)[1],
-    "scale": lambda system, _: basis_scale(system),
-}
-_CACHE_BYTES = 512 * 2**20
-_cache: OrderedDict[tuple, Tensor] = OrderedDict()
-_cache_lock = threading.Lock()
-_thread = threading.local()
-_graph_constants = itertools.count()
-if hasattr(os, "register_at_fork"):  # a child has none of the threads that could hold the lock, so nobody may at a fork
-    os.register_at_fork(
-        before=_cache_lock.acquire, after_in_parent=_cache_lock.release, after_in_child=_cache_lock.release
-    )
-
-
-def derives(kind: str) -> Callable[[Builder], Builder]:
-    """Register ``builder(system, size) -> float64 or complex128 CPU tensor`` as the constant called ``kind``."""
-
-    def register(builder: Builder) -> Builder:
-        _BUILDERS[kind] = builder
-        return builder
-
-    return register
-
-
-def exact(kind: str, system: LegendreSystem, size: int = 0) -> Tensor:
-    """A constant in float64 on the CPU, for builders to build on; remembered while the cache has room."""
-    return _remember((kind, system, size), lambda: _BUILDERS[kind](system, size))
-
-
-def constant(kind: str, system: LegendreSystem, size: int, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """A tensor derived from a system: built in float64 once per process, then rounded to ``dtype`` on ``device``.
-
-    Args:
-        kind: what to derive: ``"A_bar"``, ``"B_bar"`` or a name given to :func:`derives`.
-        system: whose constant.
-        size: the length that the constant depends on, 0 for none.
-        dtype: float32 or float64 (a complex constant gets the complex type of that precision).
-        device: where it is used.
-    """
-    if torch.compiler.is_dynamo_compiling():  # a graph may only be given plain numbers and words
-        numbers = (system.order, system.theta, system.discretization, system.basis)
-        return _constant_in_graph(kind, *numbers, size, dtype, device)
-
-    def build() -> Tensor:
-        value = exact(kind, system, size)
-        return value.to(device, dtype.to_complex() if value.is_complex() else dtype)
-
-    return _remember((kind, system, size, dtype, torch.device(device)), build)
-
-
-@torch.compiler.assume_constant_result
-def _constant_in_graph(
-    kind: str,
-    order: int,
-    theta: float,
-    discretization: str,
-    basis: str,
-    size: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    # The tracer names a constant by the code object that made it and refuses a second one of the same name.
-    _constant_in_graph.__code__ = _constant_in_graph.__code__.replace(co_name=f"constant_{next(_graph_constants)}")
-    system = LegendreSystem(order, theta, discretization, basis)
-    with ThreadPoolExecutor(max_workers=1) as untraced:
-        return untraced.submit(constant, kind, system, size, dtype, device).result()
-
-
-def _start_fresh_thread() -> None:
-    _thread.is_fresh = True
-    torch.get_num_threads()  # takes over the process's number: until asked, a new thread's FFTs round differently
-
-
-def _remember(key: tuple, build: Callable[[], Tensor]) -> Tensor:
-    """The cached tensor, or a new one, built in a fresh thread.
-
-    A fresh thread has none of the caller's modes (inference, autocast, meta or fake tensors, functorch levels), any of
-    which would otherwise be baked into a tensor that outlives them.
-    """
-    with _cache_lock:
-        if key in _cache:
-            _cache.move_to_end(key)
-            return _cache[key]
-    if getattr(_thread, "is_fresh", False):
-        value = build()
-    else:
-        with ThreadPoolExecutor(max_workers=1, initializer=_start_fresh_thread) as fresh:
-            value = fresh.submit(build).result()
-    with _cache_lock:
-        _cache[key] = value
-        held = sum(tensor.nbytes for tensor in _cache.values())
-        while held > _CACHE_BYTES and len(_cache) > 1:
-            held -= _cache.popitem(last=False)[1].nbytes
-    return value
+    return memory @ (weights / basis_scale(system)).T.to(memory)

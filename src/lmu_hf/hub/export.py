@@ -32,15 +32,13 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.cache_names import cache_of
-from lmu_hf.heads_lmu import (
-    LMUForImageClassification,
-    LMUForSequenceClassification,
-    LMUForSequencePairClassification,
-    LMUForTimeSeriesPrediction,
-)
+from lmu_hf.forecasts_lmu import LMUForTimeSeriesPrediction
+from lmu_hf.heads_lmu import LMUForSequenceClassification
+from lmu_hf.images_lmu import LMUForImageClassification
 from lmu_hf.layers import LMULayer
 from lmu_hf.modeling_lmu import LMUForCausalLM
 from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
+from lmu_hf.pairs_lmu import LMUForSequencePairClassification
 
 OPSET = 20
 LAST_TOKENS = "last_tokens"
@@ -135,7 +133,7 @@ class _Call(nn.Module):
 
 class _Prompt(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
-        read = self.model.model(**given, use_cache=True, last_only=True, return_dict=True)
+        read = self.model.model(**given, use_cache=True, wanted="last", return_dict=True)
         return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(cache_of(read)).values()
 
 

@@ -15,7 +15,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .. import heads_lmu, modeling_lmu, modeling_lmu_seq2seq, modeling_lstm, pipeline_lmu
+from .. import (
+    forecasts_lmu,
+    heads_lmu,
+    images_lmu,
+    modeling_lmu,
+    modeling_lmu_seq2seq,
+    modeling_lstm,
+    pairs_lmu,
+    pipeline_lmu,
+)
 from ..common.figures import example_digit, learning_curve
 from ..common.finite import first_not_finite
 from ..common.lock import owned
@@ -32,9 +41,9 @@ HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
         ("AutoModelForCausalLM", modeling_lmu.LMUForCausalLM),
         ("AutoModelForSeq2SeqLM", modeling_lmu_seq2seq.LMUForConditionalGeneration),
         ("AutoModelForSequenceClassification", heads_lmu.LMUForSequenceClassification),
-        ("AutoModelForSequenceClassification", heads_lmu.LMUForSequencePairClassification),
-        ("AutoModelForImageClassification", heads_lmu.LMUForImageClassification),
-        ("AutoModelForTimeSeriesPrediction", heads_lmu.LMUForTimeSeriesPrediction),
+        ("AutoModelForSequenceClassification", pairs_lmu.LMUForSequencePairClassification),
+        ("AutoModelForImageClassification", images_lmu.LMUForImageClassification),
+        ("AutoModelForTimeSeriesPrediction", forecasts_lmu.LMUForTimeSeriesPrediction),
         ("AutoModelForCausalLM", modeling_lstm.LSTMForCausalLM),
         ("AutoModelForSeq2SeqLM", modeling_lstm.LSTMForConditionalGeneration),
         ("AutoModelForSequenceClassification", modeling_lstm.LSTMForSequenceClassification),

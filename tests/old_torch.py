@@ -1,0 +1,22 @@
+"""What torch 2.7, the oldest release that is supported, cannot do; docs/versions.md says it to users."""
+
+from typing import Any
+
+import pytest
+import torch
+
+IS_2_7 = torch.__version__.startswith("2.7.")
+has_no_driver = torch.version.cuda is not None and not torch.cuda.is_available()
+
+# torch.Stream() of a CUDA build looks for a driver; transformers' offloaded caches make one.
+offloads = pytest.mark.skipif(IS_2_7 and has_no_driver, reason="this build of torch 2.7 needs a CUDA driver to offload")
+# A compiled function is tied to the very tensors that were marked as static, so to one cache.
+reuses_compiled = pytest.mark.skipif(IS_2_7, reason="torch 2.7 compiles a step anew for each new cache")
+# A guard of a compiled function compares what the mode, which notes calls, had noted when it was compiled.
+compiles_in_modes = pytest.mark.skipif(IS_2_7, reason="torch 2.7 ties a compiled function to the state of modes")
+has_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon from 2.9")
+
+
+def marked(cases: dict[str, Any], names: set[str], mark: pytest.MarkDecorator) -> list:
+    """Parameters of a test, some of which have a mark."""
+    return [pytest.param(case, id=name, marks=mark if name in names else ()) for name, case in cases.items()]
