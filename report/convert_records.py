@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Convert each run folder."""
     for path in sorted(parse_args(argv).records.glob("*/run.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        converted = say_what_it_is(add_remarks(rename(record)))
+        converted = add_remarks(rename(say_what_it_is(record)))
         if converted != record:
             path.write_text(json.dumps(converted, indent=2) + "\n", encoding="utf-8")
             print(f"converted {path}")
