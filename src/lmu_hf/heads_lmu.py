@@ -17,11 +17,11 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment
 from .cache_names import CACHE_NAME, one_cache, output_with_cache, refuse_caches
-from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable
+from .checking import IGNORED, IMAGES, UNKNOWN, check_finite, check_steps, check_tensors, is_readable, refuse_packing
 from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
-from .layout import Layout, Packed, Padded, refuse_packing
+from .layout import Layout, Packed, Padded
 from .losses import Items, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ngrams import NGramVotes
