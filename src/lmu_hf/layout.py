@@ -120,14 +120,9 @@ class Padded(Layout):
             order = order[:, : max(int(lengths.max()), 1)]
         return cls(mask, order, lengths)
 
-    @classmethod
-    def from_lengths(cls, lengths: Tensor, n: int) -> "Padded":
-        """Of rows (b, n, …) that end at ``lengths`` (b,), packed as they stand."""
-        steps = torch.arange(n, device=lengths.device)
-        return cls(steps < lengths[:, None], steps.expand(len(lengths), n), lengths)
-
     def pack(self, x: Tensor) -> Tensor:
         """(b, n, …) to (b, n', …), zero behind each row's end."""
+        # Zeros and not what the gather left: a memory must find nothing behind the end that is not finite.
         kept = x.gather(1, _spread_index(self.order, x))
         behind = torch.arange(kept.shape[1], device=x.device) >= self.lengths[:, None]
         return kept.masked_fill(behind.view(*behind.shape, *[1] * (x.ndim - 2)), 0)
@@ -140,6 +135,7 @@ class Padded(Layout):
 
     def reverse(self, x: Tensor) -> Tensor:
         """(b, n', …), each row backwards within its own length."""
+        # A mirror within the row's own end: read backwards, too, a row begins with its real steps.
         t, ends = torch.arange(x.shape[1], device=x.device), self.lengths[:, None]
         return x.gather(1, _spread_index(torch.where(t < ends, ends - 1 - t, t), x))
 
@@ -157,7 +153,7 @@ class Padded(Layout):
     def pool_by(self, word: str, x: Tensor, is_reduced: bool = False, is_part: bool = False) -> Tensor:
         """As :meth:`Layout.pool_by`, over real steps; x is zero on the others.
 
-        A part of sequences may hold no step of a row; what is given for that row is then anything finite.
+        A part may hold no step of a row; what is given for that row is then anything finite.
         """
         if not (is_part or torch.compiler.is_compiling() or bool(self.lengths.all())):
             row = int((self.lengths == 0).nonzero()[0])
@@ -173,7 +169,7 @@ class Padded(Layout):
 class Packed(Layout):
     """Several sequences in a row, end to end, each to be read as if it stood alone.
 
-    Only a memory looks across time, so only it needs to know them: it begins each one empty.
+    Only a memory looks across time: it begins each one empty.
 
     Args:
         lengths: of the sequences, in their order, all at least 1.
@@ -200,8 +196,7 @@ class Packed(Layout):
         """What transformers' ``DataCollatorWithFlattening`` says of b rows of n steps; None if a row is one sequence.
 
         Args:
-            b: rows.
-            n: steps of each.
+            b, n: rows, and steps of each.
             position_ids: (b, n) or (1, n); a sequence starts at every 0.
             cu_seq_lens_q: (sequences + 1,), 0 and where each sequence of the one row ends.
             seq_idx: (b, n); a sequence starts wherever it changes.
@@ -241,8 +236,8 @@ class Packed(Layout):
     def owners(self, device: torch.device | str | None = None) -> Tensor:
         """(steps,): which sequence each is of, counted from 0."""
         lengths = torch.tensor(self.sequences.lengths, device=device)
-        return torch.arange(len(self.sequences), device=device).repeat_interleave(
-            lengths, output_size=sum(self.sequences.lengths)
+        return torch.arange(len(lengths), device=device).repeat_interleave(
+            lengths, output_size=self.columns * self.rows
         )
 
     def ages(self, device: torch.device | str | None = None) -> Tensor:
@@ -312,6 +307,7 @@ class Spread(Layout):
         super().__init__(columns)
         self.rows, self.ranks, self.part_lengths = rows, ranks, part_lengths
         self.mask, self.lengths = rows.mask, rows.lengths
+        # Steps are packed within the part; only what looks across parts (a memory, a pool, a label) asks the ranks.
         self.pack, self.unpack, self.reverse = rows.pack, rows.unpack, rows.reverse  # type: ignore[method-assign]
         self.last, self.mean = rows.last, rows.mean  # type: ignore[method-assign]
 
@@ -358,17 +354,6 @@ class Reading:
     source: Any = None
 
 
-def refuse_packing(given: dict[str, object]) -> None:
-    """Complain about packed sequences given to a model that reads one sequence a row.
-
-    Raises:
-        ValueError: arguments of that kind are given.
-    """
-    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
-        if given.get(name) is not None:
-            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
-
-
 def _of_steps(name: str, ids: Tensor, b: int, n: int) -> Tensor:
     """Integers that describe every step, as (b, n)."""
     if ids.ndim != 2 or ids.shape[0] not in (1, b) or ids.shape[1] != n or ids.is_floating_point():
@@ -403,12 +388,9 @@ def _cumulated(ends: Tensor, b: int, n: int) -> Tensor:
         raise ValueError(f"cu_seq_lens_q must be integers (sequences + 1,), got {ends.dtype} {tuple(ends.shape)}")
     values = ends.tolist()
     if values[0] != 0 or values[-1] != n or values != sorted(set(values)):
-        raise ValueError(f"cu_seq_lens_q (sequences + 1,) must rise from 0 to the {n} steps, got {_short(values)}")
+        shown = str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:4]))}, …, {values[-1]}]"
+        raise ValueError(f"cu_seq_lens_q (sequences + 1,) must rise from 0 to the {n} steps, got {shown}")
     return torch.zeros(1, n, dtype=torch.bool, device=ends.device).index_fill(1, ends[:-1].long(), True)
-
-
-def _short(values: list[int]) -> str:
-    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:4]))}, …, {values[-1]}]"
 
 
 def _spread_index(index: Tensor, like: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class LMUPreTrainedModel(CheckedModel):
             if packed is not None:
                 return packed
         mask = None if mask is None else mask[:, -n:].bool()
+        # A mask that masks nothing is dense rows, which need no index at all. To a tracer it has no numbers yet.
         if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
             mask = None
         rows = Layout(n) if mask is None else Padded.from_mask(mask)
@@ -221,6 +222,7 @@ class LMUModel(LMUPreTrainedModel):
         hidden = self.embedding_dropout(hidden)
         if self.gradient_checkpointing and self._is_checkpointing:
             hidden = _ask_for_gradients(hidden)
+        # Only the last block may leave steps out: those below feed its memory.
         below = reading if last == 0 else Reading(layout, "all", reading.source)
         states, in_rows = [hidden], []
         for number, layer in enumerate(self.layers):
