@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Convert each run folder."""
     for path in sorted(parse_args(argv).records.glob("*/run.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        converted = say_what_it_is(add_remarks(rename(record)))
+        converted = add_remarks(rename(say_what_it_is(record)))
         if converted != record:
             path.write_text(json.dumps(converted, indent=2) + "\n", encoding="utf-8")
             print(f"converted {path}")
@@ -85,12 +85,11 @@ def rename(record: dict) -> dict:
     """A record under its recipe's new name, and the command that trains it today."""
     old = record["recipe"]
     flags = new = RECIPES.get(old, old)
-    of = record["baseline_of"]
-    if record["baseline"] is not None:
-        of = new.removesuffix(f"-{record['baseline']}")
-        flags = " ".join([of, f"--baseline {record['baseline']}", *filter(None, [get_recipe(of).reproduction.lstm])])
+    if new.endswith("-lstm"):
+        of = new.removesuffix("-lstm")
+        flags = " ".join([of, "--baseline lstm", *filter(None, [get_recipe(of).reproduction.lstm])])
     command = re.sub(rf"(?<=--recipe ){re.escape(old)}(?= |$)", flags, record["command"])
-    return record | {"recipe": new, "command": command, "baseline_of": of}
+    return record | {"recipe": new, "command": command}
 
 
 def add_remarks(record: dict) -> dict:

@@ -20,6 +20,7 @@ WITHOUT_RECORD = {"dates", "digits", "opinions", "paraphrases"}  # what scripts 
 LATER = {"optimizer", "layer_decay", "data", "accumulation", "max_steps", "eval_steps", "patience"}  # fields since
 DECIDED = {"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}  # by the data
 DECIDED |= {"embedding_size", "image_size", "permutation_seed", "input_size", "output_size", "is_encoder_decoder"}
+MOVED = {"label_smoothing"}  # from the hyper-parameters into the architecture, since losses are the heads'
 
 
 def differing(architecture: dict) -> dict:
@@ -27,7 +28,8 @@ def differing(architecture: dict) -> dict:
     defaults = LMUConfig().to_dict()
     if architecture.get("ngrams"):
         architecture = {**architecture, "ngrams": {"dropout": 0.0, **architecture["ngrams"]}}
-    return {name: value for name, value in architecture.items() if name not in DECIDED and value != defaults.get(name)}
+    own = {name: value for name, value in architecture.items() if name not in DECIDED | MOVED}
+    return {name: value for name, value in own.items() if value != defaults.get(name)}
 
 
 def test_there_are_at_most_thirty_and_every_record_is_of_one():
@@ -40,6 +42,8 @@ def test_there_are_at_most_thirty_and_every_record_is_of_one():
 def test_a_recipe_is_what_its_record_says(record):
     recipe = get_recipe(record.recipe)
     assert differing(recipe.architecture) == differing(record.architecture)
+    smoothed = (fields.get("label_smoothing") for fields in (record.architecture, record.hyperparameters))
+    assert (recipe.architecture.get("label_smoothing") or 0.0) == max(value or 0.0 for value in smoothed)
     # The LSTM on text8 was trained by flags of its own, which its recipe names.
     flags = recipe.reproduction.lstm if record.recipe == "text8-windows-lstm" else ""
     changed = {"schedule", "averaging", "max_steps", "eval_steps"} if flags else set[str]()

@@ -264,6 +264,10 @@ class Packed(Layout):
         """(1, b·n, …) to (sequences, 1, …)."""
         return x[0, self.sequences.last_steps(x.device)][:, None]
 
+    def mean(self, x: Tensor) -> Tensor:
+        """(1, b·n, width) to (sequences, 1, width)."""
+        return self.pool_by("mean", x)[:, None]
+
     def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
         """(b, n, width), or (sequences, 1, width) if ``is_reduced``, to (sequences, width)."""
         if is_reduced:
@@ -348,17 +352,6 @@ class Reading:
     layout: Layout
     wanted: Literal["all", "last", "mean"] = "all"
     source: Any = None
-
-
-def refuse_packing(given: dict[str, object]) -> None:
-    """Complain about packed sequences given to a model that reads one sequence a row.
-
-    Raises:
-        ValueError: arguments of that kind are given.
-    """
-    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
-        if given.get(name) is not None:
-            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
 
 
 def _of_steps(name: str, ids: Tensor, b: int, n: int) -> Tensor:
