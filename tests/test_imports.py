@@ -61,8 +61,19 @@ LADDER = {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
     },
+    "heads_lmu_tokens": {
+        *("heads_lmu", "modeling_lmu", "configuration_lmu", "cache_names", "checking", "distributed", "losses"),
+    },
     "modeling_lstm": {
-        *("configuration_lstm", "lstm", "blocks_lmu", "heads_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
+        *(
+            "configuration_lstm",
+            "lstm",
+            "blocks_lmu",
+            "heads_lmu",
+            "heads_lmu_tokens",
+            "modeling_lmu",
+            "modeling_lmu_seq2seq",
+        ),
     },
 }
 TORCH_ONLY = (

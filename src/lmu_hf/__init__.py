@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
+    AutoModelForTokenClassification,
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -25,6 +26,7 @@ from .heads_lmu import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
+from .heads_lmu_tokens import LMUForTokenClassification
 from .layers import LMULayer
 from .memories_lmu import load_memories, save_memories
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
@@ -37,6 +39,7 @@ from .modeling_lstm import (
     LSTMForSequenceClassification,
     LSTMForSequencePairClassification,
     LSTMForTimeSeriesPrediction,
+    LSTMForTokenClassification,
     LSTMModel,
 )
 from .pipeline_lmu import LMUTranslationPipeline
@@ -52,6 +55,7 @@ AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LMUConfig, LMUForTokenClassification)
 # The LSTM baseline is a family of its own.
 AutoConfig.register("lmu_lstm", LSTMConfig)
 AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
@@ -62,6 +66,7 @@ AutoModelForSequenceClassification.register(
 )
 AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LSTMConfig, LSTMForTokenClassification)
 PIPELINE_REGISTRY.register_pipeline(
     "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
 )
@@ -76,6 +81,7 @@ __all__ = [
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",
     "LMUForTimeSeriesPrediction",
+    "LMUForTokenClassification",
     "LMULayer",
     "LMUModel",
     "LMUPreTrainedModel",
@@ -88,6 +94,7 @@ __all__ = [
     "LSTMForSequenceClassification",
     "LSTMForSequencePairClassification",
     "LSTMForTimeSeriesPrediction",
+    "LSTMForTokenClassification",
     "LSTMModel",
     "LegendreSystem",
     "__version__",

@@ -23,7 +23,7 @@ from .configuration_lmu import POOLINGS, LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .layers import ACTIVATIONS
 from .layout import Layout, Packed, Padded, refuse_packing
-from .losses import Items, check_labels, sequence_loss, squared_error
+from .losses import Items, check_counted, check_labels, sequence_loss, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .ngrams import NGramVotes, Votes
 
@@ -526,7 +526,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         if mask is not None:
             counted, real = real, real & mask[:, -labels.shape[1] :, None].bool()
             if items is not None:
-                _check_counted(counted & ~real)
+                check_counted(counted & ~real)
         check_finite("labels", labels, real=real, remedy=UNKNOWN)
         ranks = current_ranks()
         if items is None:
@@ -535,16 +535,3 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
                 raise ValueError("attention_mask and labels leave no real step to compute a loss over")
         loss = squared_error(predictions, labels, real, items)
         return loss if ranks is None else ranks.total(loss)
-
-
-def _check_counted(unreal: Tensor) -> None:
-    """Complain about labels on masked steps, which Trainer has counted. Where there is a mask, the host waits anyway.
-
-    Raises:
-        ValueError: there is one.
-    """
-    if not is_torchdynamo_compiling() and bool(unreal.any()):
-        row, step, _ = unreal.nonzero()[0].tolist()
-        raise ValueError(
-            f"labels must be -100 on masked steps, or num_items_in_batch counts them; row {row}, step {step} is not"
-        )

@@ -13,6 +13,7 @@ from .heads_lmu import (
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
 )
+from .heads_lmu_tokens import LMUForTokenClassification
 from .lstm import LSTMLayer
 from .modeling_lmu import LMUForCausalLM, LMUModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
@@ -62,3 +63,7 @@ class LSTMForImageClassification(LSTMFamily, LMUForImageClassification):
 
 class LSTMForTimeSeriesPrediction(LSTMFamily, LMUForTimeSeriesPrediction):
     """A prediction at every step; see :class:`LMUForTimeSeriesPrediction`."""
+
+
+class LSTMForTokenClassification(LSTMFamily, LMUForTokenClassification):
+    """A class for every token; see :class:`LMUForTokenClassification`."""
