@@ -62,8 +62,14 @@ class TaggingTask(Task):
         self.dataset, self.dataset_config = rows.dataset, rows.dataset_config
         self.model_name_or_path = model_name_or_path
         if isinstance(tokenizer, str):
-            how = {"lowercase": lowercase if tokenizer == "word" else None, "vocab_size": vocab_size}
-            tokenizer = train_tokenizer(tokenizer, _texts(rows), add_bos=True, model_max_length=max_length, **how)
+            tokenizer = train_tokenizer(
+                tokenizer,
+                _texts(rows),
+                vocab_size=vocab_size,
+                lowercase=lowercase if tokenizer == "word" else None,
+                add_bos=True,
+                model_max_length=max_length,
+            )
         tokenizer.model_max_length = max_length
         self.tokenizer = tokenizer
         encoded = {
