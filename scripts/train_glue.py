@@ -31,7 +31,7 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.training.recipes import get_recipe
 
 # Tasks of GLUE that have no recipe of their own take that of a task like them, in rows and in length.
-GLUE_RECIPES = {"cola": "sst2", "mnli": "qqp", "qnli": "qqp", "rte": "mrpc", "stsb": "mrpc", "wnli": "mrpc"}
+GLUE_RECIPES = {"cola": "sst2"} | dict.fromkeys(("mnli", "qnli", "mrpc", "rte", "stsb", "wnli"), "qqp")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -23,6 +23,7 @@ from lmu_hf import (
     LMUForSequenceClassification,
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
+    LMUForTokenClassification,
 )
 from tiny_heads import LABELS, SERIES, SMALL_IMAGE, tiny
 from tiny_stacks import draw_ids, randomised
@@ -55,6 +56,11 @@ def translation(row: int) -> Row:
 
 def one_class(row: int) -> Row:
     return {**tokens(row), "labels": torch.tensor(-100 if row in (1, 4) else row % LABELS)}
+
+
+def tags(row: int) -> Row:
+    ids = tokens(row)["input_ids"]
+    return {"input_ids": ids, "labels": (ids % LABELS).masked_fill(ids % 4 == row % 4, -100)}
 
 
 def several_classes(row: int) -> Row:
@@ -121,6 +127,7 @@ HEADS = {
     "several classes": Head(LMUForSequenceClassification, several_classes, {}),
     "one number": Head(LMUForSequenceClassification, one_number, {"num_labels": 1}),
     "several numbers": Head(LMUForSequenceClassification, several_numbers, {"problem_type": "regression"}),
+    "tags": Head(LMUForTokenClassification, tags, {}),
     "pair": Head(LMUForSequencePairClassification, pair, {}),
     "image": Head(LMUForImageClassification, image, SMALL_IMAGE),
     "forecast": Head(LMUForTimeSeriesPrediction, series, SERIES),

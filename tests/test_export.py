@@ -16,6 +16,7 @@ from lmu_hf import (
     LMUForSequenceClassification,
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
+    LMUForTokenClassification,
     LMUModel,
 )
 from lmu_hf.hub.export import differences, export, graphs, load_onnx
@@ -32,6 +33,7 @@ HEADS = {
     "signal": (LMUForSequenceClassification, {**SIGNAL, "pooling": "max", "block_type": "highway"}),
     "pair": (LMUForSequencePairClassification, {"pooling": "mean_max", "bidirectional": True}),
     "aligned pair": (LMUForSequencePairClassification, {"pooling": "mean_max", "alignment": {"size": 4}}),
+    "tokens": (LMUForTokenClassification, {"pooling": "mean", "bidirectional": True}),
     "image": (LMUForImageClassification, {"vocab_size": None, "input_size": 1, "image_size": 8}),
     "forecast": (LMUForTimeSeriesPrediction, {**SIGNAL, "output_size": 2, "order": 40, "theta": 50.0}),
     "n-grams": (LMUForSequenceClassification, NGRAMS),

@@ -40,6 +40,7 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"validation_split": "dev", "validation_split_percentage": "7", "tokenizer_name": "org/name"},
     **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
+    **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
     **{"block_size": "7"},
 }
@@ -53,6 +54,8 @@ WORDS = {
 }
 WORDS |= {"preprocessing_num_workers"}
 OWN = {"text_column", "text_pair_column", "label_column", "validation_block"}
+TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
+OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 # Per script and source of rows: the flags that name the source, and the data flags that say something to it.
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train_psmnist", ["--recipe", "digits"], {"permutation_seed"}),
@@ -82,6 +85,18 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "labelled data set": (
         *("train_glue", ["--recipe", "imdb"]),
         {*WORDS, *OWN, "dataset_name", "dataset_config_name", "data_dir", "train_file", "task_name"},
+    ),
+    "made-up names": (
+        *("train_token", []),
+        {*TAGGERS, "rows", "dataset_name", "train_file"},
+    ),
+    "tagged file": (
+        *("train_token", ["--train_file", "a.jsonl"]),
+        {*TAGGERS, *OF_TAGS, "validation_file", "test_file"},
+    ),
+    "tagged data set": (
+        *("train_token", ["--dataset_name", "org/tagged"]),
+        {*TAGGERS, *OF_TAGS, "dataset_config_name", "data_dir"},
     ),
     "GLUE": ("train_glue", ["--task_name", "sst2"], {*WORDS, "validation_block", "data_dir", "task_name"}),
 }
@@ -242,7 +257,7 @@ def test_epochs_count_where_the_recipe_counts_steps():
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
     assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "mrpc"
+    assert decided("train_glue", ["--task_name", "rte"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
     assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 

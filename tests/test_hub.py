@@ -419,6 +419,8 @@ for kind, (repo, auto_class) in given["repositories"].items():
             row["pipeline"] = pipeline("text-generation", model=repo, **how)(texts, **greedy)
         elif kind == "translation":
             row["pipeline"] = pipeline("lmu-translation", model=repo, **how)(texts, num_beams=3, max_new_tokens=6)
+        elif kind == "token-classification":
+            row["pipeline"] = str(pipeline(kind, model=repo, aggregation_strategy="simple", **how)(texts))
         else:
             pair = {"text": texts[0], "text_pair": texts[1]}
             inputs = pair if kind == "pair-classification" else texts

@@ -73,9 +73,12 @@ LADDER = {
         *("heads_lmu", "modeling_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "layout"),
         "losses",
     },
+    "tokens_lmu": {
+        *("heads_lmu", "modeling_lmu", "configuration_lmu", "cache_names", "checking", "distributed", "losses"),
+    },
     "modeling_lstm": {
         *("configuration_lstm", "lstm", "blocks_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
-        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu"),
+        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "tokens_lmu"),
     },
 }
 TORCH_ONLY = (

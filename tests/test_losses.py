@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForTimeSeriesPrediction
+from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForTimeSeriesPrediction, LMUForTokenClassification
 from lmu_hf.losses import binary_cross_entropy, cross_entropy, squared_error
 from tiny_heads import LABELS, SERIES, build, draw
 from tiny_stacks import assert_near, draw_ids
@@ -59,6 +59,7 @@ HEADS = {
     "several": (LMUForSequenceClassification, {}, {"input_ids": draw_ids(4, 7)}, draw(4, LABELS).gt(0).double()),
     "number": (LMUForSequenceClassification, {"num_labels": 1}, {"input_ids": draw_ids(4, 7)}, draw(4)),
     "tokens": (LMUForCausalLM, {}, {"input_ids": draw_ids(4, 7)}, draw_ids(4, 7, seed=1)),
+    "tags": (LMUForTokenClassification, {}, {"input_ids": draw_ids(4, 7)}, draw_ids(4, 7, seed=1) % LABELS),
     "series": (LMUForTimeSeriesPrediction, SERIES, {"input_values": draw(4, 7, 2)}, draw(4, 7, 2).flip(0)),
 }
 

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
+    AutoModelForTokenClassification,
 )
 
 import lmu_hf
@@ -25,6 +26,7 @@ AUTO = {
     "LSTMForConditionalGeneration": AutoModelForSeq2SeqLM,
     "LSTMForImageClassification": AutoModelForImageClassification,
     "LSTMForTimeSeriesPrediction": AutoModelForTimeSeriesPrediction,
+    "LSTMForTokenClassification": AutoModelForTokenClassification,
 }
 
 

@@ -16,7 +16,7 @@ from test_flags import MODULES
 PROJECT = Path(__file__).parent.parent
 RECORDS = read_records(PROJECT / "records")
 FOLDER = PROJECT / "src" / "lmu_hf" / "training" / "recipes"
-WITHOUT_RECORD = {"dates", "digits", "opinions", "paraphrases"}  # what scripts train with nothing to download
+WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases"}  # what scripts train with nothing to download
 LATER = {"optimizer", "layer_decay", "data", "accumulation", "max_steps", "eval_steps", "patience"}  # fields since
 DECIDED = {"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}  # by the data
 DECIDED |= {"embedding_size", "image_size", "permutation_seed", "input_size", "output_size", "is_encoder_decoder"}

@@ -15,6 +15,7 @@ from lmu_hf import (
     LMUForSequenceClassification,
     LMUForSequencePairClassification,
     LMUForTimeSeriesPrediction,
+    LMUForTokenClassification,
     train_tokenizer,
 )
 from lmu_hf.common.record import RunRecord, count_parameters, describe_architecture
@@ -22,6 +23,7 @@ from lmu_hf.common.record import RunRecord, count_parameters, describe_architect
 TEXTS = ["a charming film with a slow start", "a man is playing a guitar", "somebody makes music", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
+TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 IMAGE = {"input_size": 1, "image_size": 8, "permutation_seed": 0}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
@@ -67,6 +69,13 @@ KINDS: dict[str, tuple[type, dict, dict | None, str, dict]] = {
         {"kind": "char", "add_eos": True},
         "bleu",
         {"name": "multi30k-en-de", "dataset": "bentrevett/multi30k", "languages": ["en", "de"]},
+    ),
+    "token-classification": (
+        LMUForTokenClassification,
+        TAGS,
+        {"kind": "word", "add_bos": True},
+        "macro_f1",
+        {"name": "names by rule", "labels": list(TAGS["label2id"])},
     ),
     "time-series-forecasting": (
         LMUForTimeSeriesPrediction,

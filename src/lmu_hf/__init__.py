@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTimeSeriesPrediction,
+    AutoModelForTokenClassification,
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -34,12 +35,14 @@ from .modeling_lstm import (
     LSTMForSequenceClassification,
     LSTMForSequencePairClassification,
     LSTMForTimeSeriesPrediction,
+    LSTMForTokenClassification,
     LSTMModel,
 )
 from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
+from .tokens_lmu import LMUForTokenClassification
 from .version import __version__
 
 AutoConfig.register("lmu", LMUConfig)
@@ -50,6 +53,7 @@ AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
 AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LMUConfig, LMUForTokenClassification)
 # The LSTM baseline is a family of its own.
 AutoConfig.register("lmu_lstm", LSTMConfig)
 AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
@@ -60,6 +64,7 @@ AutoModelForSequenceClassification.register(
 )
 AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LSTMConfig, LSTMForTokenClassification)
 PIPELINE_REGISTRY.register_pipeline(
     "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
 )
@@ -74,6 +79,7 @@ __all__ = [
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",
     "LMUForTimeSeriesPrediction",
+    "LMUForTokenClassification",
     "LMULayer",
     "LMUModel",
     "LMUPreTrainedModel",
@@ -86,6 +92,7 @@ __all__ = [
     "LSTMForSequenceClassification",
     "LSTMForSequencePairClassification",
     "LSTMForTimeSeriesPrediction",
+    "LSTMForTokenClassification",
     "LSTMModel",
     "LegendreSystem",
     "__version__",

@@ -5,7 +5,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     ModelOutput,
 )
-from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+from transformers.utils import can_return_tuple
 
 from .cache_names import CACHE_NAME, one_cache, output_with_cache
 from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
@@ -13,7 +13,7 @@ from .configuration_lmu import LMUConfig
 from .distributed import current_ranks
 from .heads_lmu import LMUHead
 from .inherited_lmu import check_unsmoothed
-from .losses import Items, squared_error
+from .losses import Items, check_counted, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
 
@@ -108,7 +108,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         if mask is not None:
             counted, real = real, real & mask[:, -labels.shape[1] :, None].bool()
             if items is not None:
-                _check_counted(counted & ~real)
+                check_counted(counted & ~real)
         check_finite("labels", labels, real=real, remedy=UNKNOWN)
         ranks = current_ranks()
         if items is None:
@@ -117,16 +117,3 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
                 raise ValueError("attention_mask and labels leave no real step to compute a loss over")
         loss = squared_error(predictions, labels, real, items)
         return loss if ranks is None else ranks.total(loss)
-
-
-def _check_counted(unreal: Tensor) -> None:
-    """Complain about labels on masked steps, which Trainer has counted. Where there is a mask, the host waits anyway.
-
-    Raises:
-        ValueError: there is one.
-    """
-    if not is_torchdynamo_compiling() and bool(unreal.any()):
-        row, step, _ = unreal.nonzero()[0].tolist()
-        raise ValueError(
-            f"labels must be -100 on masked steps, or num_items_in_batch counts them; row {row}, step {step} is not"
-        )

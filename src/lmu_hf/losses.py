@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers.utils import is_torchdynamo_compiling
 
 from .checking import IGNORED, UNKNOWN, check_class_ids, check_finite, check_range, check_tensors
 from .configuration_lmu import LMUConfig
@@ -115,3 +116,56 @@ def sequence_loss(
     labels = labels.view_as(pooled_logits)
     loss = squared_error if config.problem_type == "regression" else binary_cross_entropy
     return loss(pooled_logits, labels, labels != IGNORED, num_items_in_batch)
+
+
+def check_counted(unreal: Tensor) -> None:
+    """Complain about labels on masked steps, which Trainer has counted. Where there is a mask, the host waits anyway.
+
+    Args:
+        unreal: (b, n) or (b, n, …), true where a label stands on a masked step.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if not is_torchdynamo_compiling() and bool(unreal.any()):
+        row, step = unreal.nonzero()[0, :2].tolist()
+        raise ValueError(
+            f"labels must be -100 on masked steps, or num_items_in_batch counts them; row {row}, step {step} is not"
+        )
+
+
+def drop_masked(labels: Tensor, mask: Tensor, items: Items = None) -> Tensor:
+    """Class ids (b, n), −100 on masked steps.
+
+    Args:
+        labels: (b, n).
+        mask: (b, n) bool, true where a step is real.
+        items: how many labels somebody has counted, if anybody has.
+
+    Raises:
+        ValueError: labels were counted that stand on masked steps.
+    """
+    if items is not None:
+        check_counted((labels != IGNORED) & ~mask)
+    return labels.masked_fill(~mask, IGNORED)
+
+
+def token_loss(
+    labels: Tensor,
+    logits: Tensor,
+    config: LMUConfig,
+    num_items_in_batch: Items = None,
+    label_smoothing: float = 0.0,
+    **kwargs,
+) -> Tensor:
+    """Of a class for every step.
+
+    Args:
+        labels: (b, n) class ids; −100 where there is nothing to learn.
+        logits: (b, n, num_labels).
+        config: the model's, not looked at.
+        num_items_in_batch: how many labels the loss is a mean over, if not over those given here.
+        label_smoothing: the part of every label that is shared among all classes.
+        kwargs: not looked at, as of every ``loss_function``.
+    """
+    return cross_entropy(logits, labels.to(logits.device), num_items_in_batch, label_smoothing)

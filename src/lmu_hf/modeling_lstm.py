@@ -14,6 +14,7 @@ from .lstm import LSTMLayer
 from .modeling_lmu import LMUForCausalLM, LMUModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
 from .pairs_lmu import LMUForSequencePairClassification
+from .tokens_lmu import LMUForTokenClassification
 
 
 @makes_memory(LSTMConfig.model_type)
@@ -60,3 +61,7 @@ class LSTMForImageClassification(LSTMFamily, LMUForImageClassification):
 
 class LSTMForTimeSeriesPrediction(LSTMFamily, LMUForTimeSeriesPrediction):
     """A prediction at every step; see :class:`LMUForTimeSeriesPrediction`."""
+
+
+class LSTMForTokenClassification(LSTMFamily, LMUForTokenClassification):
+    """A class for every token; see :class:`LMUForTokenClassification`."""

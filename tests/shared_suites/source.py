@@ -39,6 +39,7 @@ LISTED = {
         "LMUForSequenceClassification",
         "LMUForSequencePairClassification",
     ),
+    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "LMUForTokenClassification",
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": "LMUForImageClassification",
 }
 

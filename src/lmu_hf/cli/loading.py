@@ -14,6 +14,7 @@ from typing import Any
 from ..data.labelled import GLUE_COLUMNS, glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
 from ..data.sources import FORMATS
+from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
@@ -21,6 +22,7 @@ from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.series import MackeyGlassTask
+from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset
 from .flags import COUNT, SEED, Flags, number
@@ -44,6 +46,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "text_column": {"help": "column that holds the text (default: text)"},
     "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
     "label_column": {"help": "column that holds the label (default: label)"},
+    "tokens_column": {"help": "column that holds the list of words (default: tokens)"},
+    "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
         "type": COUNT,
         "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
@@ -98,6 +102,10 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
     "series": ("horizon", "series_seed"),
     "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
+    "tagging": (
+        *("dataset_name", "dataset_config_name", *FILES, "tokens_column", "tags_column", "max_length"),
+        *("tokenizer_name", "model_name_or_path", "validation_block", "preprocessing_num_workers", "rows"),
+    ),
     "classification": (
         *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
         *(
@@ -264,7 +272,7 @@ def _check_overrides(flags: Flags) -> None:
     body = [name for name in names if name not in HEAD_FIELDS]
     if flags.model_name_or_path is not None and body:
         raise ValueError(f"--config_overrides {body[0]} has no effect on the body that --model_name_or_path brings")
-    if flags.word_vectors is not None and "embedding_size" in names:
+    if getattr(flags, "word_vectors", None) is not None and "embedding_size" in names:
         raise ValueError("--config_overrides embedding_size has no effect beside --word_vectors, which set the width")
 
 
@@ -318,6 +326,42 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     return Plan("made-up sentences", make)
 
 
+def plan_tagging(flags: Flags, recipe: Recipe) -> Plan:
+    """Texts whose words are to be tagged, with the tokenizer that the flags name.
+
+    Raises:
+        ValueError: flags contradict each other.
+    """
+    options = dict(recipe.data)
+    options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
+    options |= flags.take(max_length="max_length")
+    tokenizer = flags.tokenizer_name or flags.model_name_or_path
+    _check_overrides(flags)
+    rows = _plan_tagged_rows(flags)
+    return Plan(rows.source, partial(_tagging_task, rows.make, tokenizer, **options))
+
+
+def _plan_tagged_rows(flags: Flags) -> Plan:
+    check_one_source(flags)
+    labels = flags.take(labels="labels")
+    files, name = _files(flags), flags.dataset_name
+    if not files and name is None:
+        return Plan("made-up sentences", partial(made_up_names, **flags.take(rows="rows")))
+    columns = TagColumns(**flags.take(tokens="tokens_column", tags="tags_column"))
+    block = flags.validation_block or 1
+    if files:
+        source = "the files " + ", ".join(map(str, files.values()))
+        return Plan(source, partial(tagged_files, files, columns, block, **labels))
+    where = name, flags.data_dir, columns, flags.dataset_config_name
+    return Plan(f"the data set {name}", partial(tagged_dataset, *where, block, **labels))
+
+
+def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **options: Any) -> TaggingTask:
+    if tokenizer_name is not None:
+        options["tokenizer"] = load_tokenizer(tokenizer_name)
+    return TaggingTask(rows(), **options)
+
+
 def _columns(flags: Flags) -> Columns | None:
     given = flags.take(**COLUMNS)
     return Columns(**given) if given else None
@@ -336,4 +380,5 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "series": plan_series,
     "translation": plan_translation,
     "classification": plan_classification,
+    "tagging": plan_tagging,
 }

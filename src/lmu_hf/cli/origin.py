@@ -67,7 +67,7 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
     """
     if recipe.kind in ("characters", "pretraining"):
         args.saved = name
-    if recipe.kind != "classification":
+    if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:
         args.tokenizer_name = name

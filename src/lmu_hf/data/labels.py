@@ -87,7 +87,7 @@ def assemble(
     kept = {split: number_labels(name, split, part, values) for split, part in rows.items()}
     splits = {split: part for split, part in kept.items() if part is not None}
     if "train" in splits:
-        splits, origin = _three_splits(splits, dict(origin), promote, validation_block)
+        splits, origin = three_splits(splits, dict(origin), promote, validation_block)
     elif "train" in rows or not splits:
         raise ValueError(f"the {next(iter(rows))} split of {name} has no labelled row: there is nothing to learn from")
     default = ("pearson", "spearmanr") if found is None else ("accuracy",)
@@ -204,7 +204,7 @@ def _numbered(rows: "Dataset") -> Any:
     return Features({**rows.features, "label": Value("int64")})
 
 
-def _three_splits(
+def three_splits(
     splits: dict[str, "Dataset"], origin: dict[str, str], promote: bool, validation_block: int
 ) -> tuple[dict[str, "Dataset"], dict[str, str]]:
     """Train, validation, and perhaps test.

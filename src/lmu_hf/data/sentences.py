@@ -1,7 +1,8 @@
 """Short English sentences by rule, so that a classifier can be trained with nothing to download.
 
-Neither set can be solved as a bag of words: opinions hang on a ``not`` and on which of two clauses a conjunction makes
-the main one; two sentences of a pair say the same or not by who does what to whom.
+None of them can be solved as a bag of words: opinions hang on a ``not`` and on which of two clauses a conjunction makes
+the main one; two sentences of a pair say the same or not by who does what to whom; of some names only the words around
+them say whether they are a person's or a place's.
 """
 
 import random
@@ -35,6 +36,21 @@ DONE = {
 }
 PARTICIPLES = {"saw": "seen"}
 
+EITHER = ("florence", "sydney", "austin", "charlotte", "jordan", "chelsea", "paris", "lincoln")  # a person or a place
+PERSONS = (*("anna", "ben", "clara", "david", "emma", "felix", "greta", "hugo", "irene", "jonas"), *EITHER)
+SURNAMES = ("stone", "baker", "rivers", "young", "hill", "fisher")
+PLACES = (*("rome", "oslo", "madrid", "vienna", "new york", "cape town", "san diego", "hong kong"), *EITHER)
+REPORTS = (
+    *("{person} met {person} in {place} .", "{person} flew from {place} to {place} .", "in {place} , {person} sings ."),
+    *(
+        "{place} is larger than {place} .",
+        "{person} is taller than {person} .",
+        "{person} of {place} wrote to {person} .",
+    ),
+    *("the road from {place} to {place} is closed .", "the mayor of {place} thanked {person} ."),
+    *("{person} and {person} moved to {place} .", "it rains in {place} , says {person} ."),
+)
+
 
 def opinions(rows: int, seed: int = 0) -> list[dict]:
     """Sentences with ``text`` and ``label``, 0 for a negative opinion and 1 for a positive one; no two alike."""
@@ -44,6 +60,12 @@ def opinions(rows: int, seed: int = 0) -> list[dict]:
 def paraphrases(rows: int, seed: int = 0) -> list[dict]:
     """Pairs with ``text``, ``text_pair`` and ``label``, 1 if both say the same; no two alike."""
     return _distinct(_draw_paraphrases(random.Random(seed)), rows, ("text", "text_pair"))
+
+
+def names(rows: int, seed: int = 0) -> list[dict]:
+    """Sentences as ``tokens`` with their ``tags``: O, B-PER, I-PER, B-LOC or I-LOC; no two alike."""
+    drawn = _distinct(_draw_names(random.Random(seed)), rows, ("text",))
+    return [{"tokens": row["text"].split(), "tags": row["tags"]} for row in drawn]
 
 
 def _distinct(drawn: Iterator[dict], rows: int, key: tuple[str, ...]) -> list[dict]:
@@ -97,3 +119,18 @@ def _tell(draw: random.Random, who: str, verb: str, whom: str) -> str:
         f"it was the {who} that {verb} the {whom}.",
     )
     return draw.choice(forms)
+
+
+def _draw_names(draw: random.Random) -> Iterator[dict]:
+    while True:
+        words: list[str] = []
+        tags: list[str] = []
+        for word in draw.choice(REPORTS).split():
+            name, tag = [word], "O"
+            if word == "{person}":
+                name, tag = [draw.choice(PERSONS), *draw.sample(SURNAMES, draw.random() < 0.3)], "PER"
+            elif word == "{place}":
+                name, tag = draw.choice(PLACES).split(), "LOC"
+            words += name
+            tags += ["O"] if tag == "O" else [f"{'I' if place else 'B'}-{tag}" for place in range(len(name))]
+        yield {"text": " ".join(words), "tags": tags}

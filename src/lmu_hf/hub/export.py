@@ -7,7 +7,8 @@ that go in to those that come out. Memories of zeros are a fresh start.
 =============================  ==========  ===========================================================================
 model                          graph       inputs → outputs
 =============================  ==========  ===========================================================================
-sequence, pair classifier      model       input_ids or input_values, attention_mask (token_type_ids) → logits
+sequence, token classifier     model       input_ids or input_values, attention_mask → logits
+pair classifier                model       input_ids, attention_mask, token_type_ids → logits
 image classifier               model       pixel_values → logits
 forecast                       model       input_values, attention_mask → predictions
 language model                 prompt      input_ids, attention_mask → logits (of the next token), new_memory_*
@@ -33,7 +34,6 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.cache_names import cache_of
 from lmu_hf.forecasts_lmu import LMUForTimeSeriesPrediction
-from lmu_hf.heads_lmu import LMUForSequenceClassification
 from lmu_hf.images_lmu import LMUForImageClassification
 from lmu_hf.layers import LMULayer
 from lmu_hf.modeling_lmu import LMUForCausalLM
@@ -213,7 +213,7 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
         return _translation_graphs(model)
     if isinstance(model, LMUForSequencePairClassification):
         inputs = {**_sequence(model), "token_type_ids": torch.arange(LENGTH).remainder(2).repeat(2, 1)}
-    elif isinstance(model, LMUForSequenceClassification | LMUForTimeSeriesPrediction):
+    elif model.base_model is not model:  # every other head reads one sequence a row
         inputs = _sequence(model)
     else:
         raise TypeError(f"no graph is known for {type(model).__name__}: give a model with a head")

@@ -15,42 +15,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .. import (
-    forecasts_lmu,
-    heads_lmu,
-    images_lmu,
-    modeling_lmu,
-    modeling_lmu_seq2seq,
-    modeling_lstm,
-    pairs_lmu,
-    pipeline_lmu,
-)
+import lmu_hf
+
+from .. import modeling_lmu, modeling_lmu_seq2seq, modeling_lstm, pipeline_lmu
 from ..common.figures import example_digit, learning_curve
 from ..common.finite import first_not_finite
 from ..common.lock import owned
 from ..common.record import RunRecord
 from .card import Shown, leaderboard_entries, model_name, render, slug
+from .kinds import BY_HEAD
 from .links import inside
 from .records import as_json, own_rows
 from .scanning import refuse_secrets
 
 PACKAGE = Path(__file__).parents[1]
 HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
-    head.__name__: (auto_class, head)
-    for auto_class, head in (
-        ("AutoModelForCausalLM", modeling_lmu.LMUForCausalLM),
-        ("AutoModelForSeq2SeqLM", modeling_lmu_seq2seq.LMUForConditionalGeneration),
-        ("AutoModelForSequenceClassification", heads_lmu.LMUForSequenceClassification),
-        ("AutoModelForSequenceClassification", pairs_lmu.LMUForSequencePairClassification),
-        ("AutoModelForImageClassification", images_lmu.LMUForImageClassification),
-        ("AutoModelForTimeSeriesPrediction", forecasts_lmu.LMUForTimeSeriesPrediction),
-        ("AutoModelForCausalLM", modeling_lstm.LSTMForCausalLM),
-        ("AutoModelForSeq2SeqLM", modeling_lstm.LSTMForConditionalGeneration),
-        ("AutoModelForSequenceClassification", modeling_lstm.LSTMForSequenceClassification),
-        ("AutoModelForSequenceClassification", modeling_lstm.LSTMForSequencePairClassification),
-        ("AutoModelForImageClassification", modeling_lstm.LSTMForImageClassification),
-        ("AutoModelForTimeSeriesPrediction", modeling_lstm.LSTMForTimeSeriesPrediction),
-    )
+    head: (kind.auto_class, getattr(lmu_hf, head)) for head, kind in BY_HEAD.items()
 }
 BODIES: dict[tuple[str, bool], type[PreTrainedModel]] = {  # by type, and by whether there are two stacks
     ("lmu", False): modeling_lmu.LMUModel,

@@ -44,6 +44,11 @@ def _reads_languages(record: RunRecord) -> str:
     return f"translates from {code(source)} into {code(target)}"
 
 
+def _reads_tags(record: RunRecord) -> str:
+    tags = [code(tag) for tag in record.data["labels"]]
+    return f"finds the tag of every word of a text, one of {', '.join(tags)}"
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -101,6 +106,18 @@ KINDS = {
             lambda record: "reads two texts with the same weights and finds how they stand to each other",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example=("a man is playing a guitar", "somebody makes music"),
+        ),
+        Kind(
+            "token-classification",
+            "LMUForTokenClassification",
+            "AutoModelForTokenClassification",
+            "token-classification",
+            _reads_tags,
+            (
+                "It has read one kind of text in one language, and takes over whatever bias its labels have.",
+                "A word has the tag of its first token.",
+            ),
+            example="anna met ben in new york",
         ),
         Kind(
             "time-series-forecasting",

@@ -14,8 +14,16 @@ SCRIPTS = {
     "translation": "train_translation.py",
     "classification": "train_glue.py",
     "series": "train_mackey_glass.py",
+    "tagging": "train_token.py",
 }
-ON_DISK = ("images", "characters", "pretraining", "translation", "classification")  # kinds that take --data_dir
+ON_DISK = (
+    "images",
+    "characters",
+    "pretraining",
+    "translation",
+    "classification",
+    "tagging",
+)  # kinds that take --data_dir
 
 
 @dataclass(frozen=True)

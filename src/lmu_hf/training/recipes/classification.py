@@ -282,29 +282,6 @@ def qqp() -> Recipe:
 
 
 @recipe
-def mrpc() -> Recipe:
-    """MRPC, from scratch: 66.5 %, three seeds, as its LSTM baseline and the majority have. It learns nothing.
-
-    Cost: 184 s of one core, 2,037,506 parameters. ``--task_name rte``, ``stsb`` and ``wnli`` take it, too.
-    Source: Dolan and Brockett (2005), in GLUE, arXiv 1804.07461.
-    """
-    return Recipe(
-        name="mrpc",
-        kind=KIND,
-        data={"task_name": "mrpc", "vocab_size": 20_000, "max_length": 128, "token_dropout": 0.1},
-        architecture=_stack(head_hidden_size=128),
-        learning_rate=1.5e-3,
-        weight_decay=0.05,
-        epochs=15,
-        batch_size=32,
-        label_smoothing=0.1,
-        averaging=0.999,
-        max_grad_norm=1.0,
-        reproduction=Reproduction(seeds=3, lstm=""),
-    )
-
-
-@recipe
 def mrpc_linear() -> Recipe:
     """MRPC by 1,201 parameters on the mean of frozen vectors of its own sentences: 68.8 %, three seeds.
 
