@@ -47,6 +47,15 @@ FORMS = ("recurrent", "fft", "toeplitz", "chunked")
 LARGEST_STATES = 2**30  # bytes of m that a form which writes it may need: it keeps several times as much
 LONGEST_LOOP = 2**14
 Step = Callable[[], object]
+VALUES: dict[str, tuple[Callable[[str], Any], Any, str]] = {
+    "batch_size": (COUNT, 1, "rows b of a shape of one's own"),
+    "order": (COUNT, 64, "Legendre coefficients d of a shape of one's own"),
+    "memory_channels": (COUNT, 1, "channels d_u of a shape of one's own that are written to the memory"),
+    "hidden_size": (COUNT, 64, "width d_o of the output of a shape of one's own"),
+    "random_shapes": (AMOUNT, 0, "random shapes on which the cost model's choices are compared, too"),
+    "seed": (SEED, 0, "random seed of the random shapes; the cost model was fitted to those of 0"),
+    "repeats": (COUNT, 5, "rounds; a fast form is called several times in each"),
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,50 +68,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SHAPE",
         help=f"shapes to measure, of {', '.join(SHAPES)} (default: all)",
     )
-    parser.add_argument(
-        "--batch_size", type=COUNT, default=1, help="rows b of a shape of one's own (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--length", type=COUNT, help="time steps n of a shape of one's own, which then is the only one (default: none)"
-    )
-    parser.add_argument(
-        "--order", type=COUNT, default=64, help="Legendre coefficients d of a shape of one's own (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--theta",
-        type=number(float, least=1),
-        help="window of a shape of one's own, in time steps (default: the length)",
-    )
-    parser.add_argument(
-        "--memory_channels",
-        type=COUNT,
-        default=1,
-        help="channels d_u of a shape of one's own that are written to the memory (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--hidden_size",
-        type=COUNT,
-        default=64,
-        help="width d_o of the output of a shape of one's own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--random_shapes",
-        type=AMOUNT,
-        default=0,
-        help="random shapes on which the cost model's choices are compared, too (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=SEED,
-        default=0,
-        help="random seed of the random shapes (default: %(default)s, those that the cost model was fitted to)",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=COUNT,
-        default=5,
-        help="rounds; a fast form is called several times in each (default: %(default)s)",
-    )
+    text = "time steps n of a shape of one's own, which then is the only one (default: none)"
+    parser.add_argument("--length", type=COUNT, help=text)
+    text = "window of a shape of one's own, in time steps (default: the length)"
+    parser.add_argument("--theta", type=number(float, least=1), help=text)
+    parser.add_values(VALUES)
     parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     args = parser.parse_args(argv)
     if args.length is None:

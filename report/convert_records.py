@@ -37,7 +37,6 @@ RECIPES = {
     "ptb-char-lstm-plain": "ptb-char-windows-lstm",
     "text8-lstm-plain-steep": "text8-windows-lstm",
 }
-BASELINE = "-lstm"
 SHORT_AVERAGES = "12a1d07"  # the commit since which an average spans at most the steps that there have been
 CONSTANT_AVERAGING = "constant-averaging"
 PROJECT = Path(__file__).parents[1]
@@ -73,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Convert each run folder."""
     for path in sorted(parse_args(argv).records.glob("*/run.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        converted = say_what_it_is(add_remarks(rename(record)))
+        converted = add_remarks(rename(say_what_it_is(record)))
         if converted != record:
             path.write_text(json.dumps(converted, indent=2) + "\n", encoding="utf-8")
             print(f"converted {path}")
@@ -85,10 +84,9 @@ def main(argv: list[str] | None = None) -> None:
 def rename(record: dict) -> dict:
     """A record under its recipe's new name, and the command that trains it today."""
     old = record["recipe"]
-    new = RECIPES.get(old, old)
-    flags = new
-    if new.endswith(BASELINE):
-        of = new.removesuffix(BASELINE)
+    flags = new = RECIPES.get(old, old)
+    if new.endswith("-lstm"):
+        of = new.removesuffix("-lstm")
         flags = " ".join([of, "--baseline lstm", *filter(None, [get_recipe(of).reproduction.lstm])])
     command = re.sub(rf"(?<=--recipe ){re.escape(old)}(?= |$)", flags, record["command"])
     return record | {"recipe": new, "command": command}
@@ -132,7 +130,7 @@ def fields_of_kind(record: dict[str, Any]) -> dict[str, Any]:
         "head": f"{'LSTM' if lstm else 'LMU'}{head}",
         "problem_type": problem,
         "baseline": "lstm" if lstm else None,
-        "baseline_of": record["recipe"].removesuffix(BASELINE) if lstm else None,
+        "baseline_of": record["recipe"].removesuffix("-lstm") if lstm else None,
     }
 
 

@@ -99,23 +99,30 @@ HEADLINES = (
 )
 
 
-def headline_table(records: list[RunRecord]) -> str:
+def headline_table(records: list[RunRecord], classical: list[dict]) -> str:
     """The README's table: means over seeds on the test split, of the first order of pixels.
+
+    Args:
+        records: of runs.
+        classical: what ``report/classical.py`` measured, on rows that a fingerprint names.
 
     Raises:
         ValueError: a row's recipe has no record.
     """
     rows = []
+    linear = {row["fingerprint"]: row["test"] for row in classical}
     for line in HEADLINES:
         ours = _runs(records, line.recipe)
         lstm = mean_score(_runs(records, line.lstm), "test", line.digits) if line.lstm else line.published_lstm
         score = f"{mean_score(ours, 'test', line.digits)} (`{line.recipe}`)"
-        rows.append([line.task, score, lstm, _classical(line, ours[0]), line.paper, line.best])
+        rows.append([line.task, score, lstm, _classical(line, ours[0], linear), line.paper, line.best])
     return markup.table(HEADER, rows)
 
 
-def _classical(line: Headline, record: RunRecord) -> str:
-    """The figure of a compressor, from the record, or the published one of a model."""
+def _classical(line: Headline, record: RunRecord, linear: dict[str, float]) -> str:
+    """The figure of tf-idf on the same rows, of a compressor on the same text, or the published one of a model."""
+    if (accuracy := linear.get(record.data["fingerprint"])) is not None:
+        return f"{100 * accuracy:.{line.digits}f} (tf-idf)"
     bits = record.data.get("compressors", {}).get(line.classical)
     return line.classical if bits is None else f"{bits:.3f} ({line.classical.partition(',')[0]})"
 

@@ -1,5 +1,6 @@
 """The pages of the project that hold generated tables."""
 
+import json
 from pathlib import Path
 
 import headlines
@@ -15,8 +16,9 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         records: a folder of run folders and of what the benchmarks wrote.
     """
     results = project / "docs" / "results"
+    classical = json.loads((records / "classical.json").read_text(encoding="utf-8"))["rows"]
     return {
-        project / "README.md": {"headlines": headlines.headline_table(table.read_records(records))},
+        project / "README.md": {"headlines": headlines.headline_table(table.read_records(records), classical)},
         results / "speed.md": speed.render(records),
-        **{results / page: tables for page, tables in table.render(records).items()},
+        **{results / page: tables for page, tables in table.render(records, classical).items()},
     }

@@ -78,6 +78,14 @@ def classification_table(records: list[RunRecord]) -> str:
     return _table(CLASSES, rows)
 
 
+def classical_table(rows: list[dict]) -> str:
+    """One row per data set: accuracy of the majority class, and of tf-idf with logistic regression."""
+    cells = [
+        [row["name"], *(f"{100 * row[column]:.1f}" for column in ("majority", "validation", "test"))] for row in rows
+    ]
+    return markup.table(["data", "majority, test, %", "tf-idf, validation, %", "tf-idf, test, %"], cells)
+
+
 def _table(header: list[str], rows: list[tuple[list[RunRecord], list[str]]]) -> str:
     """A row for each group of runs, between its recipe and its budget, and the footnotes of its marks."""
     cells = [[group[0].recipe + recipe_marks(group), *own, *_budget(group)] for group, own in rows]
@@ -142,15 +150,23 @@ def _pixel_order(record: RunRecord) -> str:
     return f"permutation {record.architecture['permutation_seed']}"
 
 
-def render(folder: Path) -> dict[str, dict[str, str]]:
-    """Every table of run records, by the page of docs/results/ that it stands on and the name between its markers."""
+def render(folder: Path, classical: list[dict]) -> dict[str, dict[str, str]]:
+    """Every table of run records, by the page of docs/results/ that it stands on and the name between its markers.
+
+    Args:
+        folder: of run folders.
+        classical: what ``report/classical.py`` measured.
+    """
     records = read_records(folder)
     return {
         "images.md": {"images": images_table(records)},
         "text.md": {"text": text_table(records), "compressors": compressors_table(records)},
         "translation.md": {"translation": translation_table(records)},
         "series.md": {"series": series_table(records)},
-        "classification.md": {"classification": classification_table(records)},
+        "classification.md": {
+            "classification": classification_table(records),
+            "classical": classical_table(classical),
+        },
     }
 
 

@@ -20,7 +20,9 @@ and where.
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
@@ -30,6 +32,24 @@ from lmu_hf.data.corpus import Corpus, count_characters, dataset_rows, table_row
 from lmu_hf.data.sources import FORMATS
 from lmu_hf.data.word_vector_training import ALGORITHMS, Sentences, train_word_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
+
+# Of each data set: the default, and what the flag sets.
+OF_EACH = {
+    "dataset_config_name": ("none", "configuration of each data set (default: %(default)s)"),
+    "train_split": ("train", "split of each data set; several joined by + (default: %(default)s)"),
+    "text_column": ("text", "column that holds the text; several joined by + (default: %(default)s)"),
+}
+VALUES: dict[str, tuple[Callable[[str], Any], Any, str]] = {
+    "size": (COUNT, 300, "width of a vector in numbers"),
+    "window": (COUNT, 5, "words to either side that a word is to predict"),
+    "min_count": (COUNT, 5, "times that a word must be seen to get a vector"),
+    "negative": (AMOUNT, 5, "negative samples: words drawn to tell each word from"),
+    "num_train_epochs": (COUNT, 5, "training epochs: passes over the text"),
+    "spelling": (AMOUNT, 0, "numbers of a vector beside --size that hold the word's character n-grams"),
+    "seed": (SEED, 0, "random seed of the training"),
+    "workers": (COUNT, 1, "threads; with more than one a result is not repeated bit by bit"),
+    "output_file": (Path, Path("word_vectors.txt"), "file of vectors to write"),
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,12 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     source.add_argument("--train_file", type=Path, help="file of text or rows, in place of data sets (default: none)")
     parser.add_argument("--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)")
-    of_each = {
-        "dataset_config_name": ("none", "configuration of each data set (default: %(default)s)"),
-        "train_split": ("train", "split of each data set; several joined by + (default: %(default)s)"),
-        "text_column": ("text", "column that holds the text; several joined by + (default: %(default)s)"),
-    }
-    for flag, (default, text) in of_each.items():
+    for flag, (default, text) in OF_EACH.items():
         parser.add_argument(f"--{flag}", nargs="+", default=[default], help=text)
     parser.add_argument(
         "--algorithm",
@@ -55,51 +70,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=["word2vec"],
         help="how vectors are trained; of several, the principal components (default: word2vec)",
     )
-    parser.add_argument("--size", type=COUNT, default=300, help="width of a vector in numbers (default: %(default)s)")
-    parser.add_argument(
-        "--window", type=COUNT, default=5, help="words to either side that a word is to predict (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--min_count",
-        type=COUNT,
-        default=5,
-        help="times that a word must be seen to get a vector (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--negative",
-        type=AMOUNT,
-        default=5,
-        help="negative samples: words drawn to tell each word from (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--num_train_epochs", type=COUNT, default=5, help="training epochs: passes over the text (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sif",
-        type=POSITIVE,
-        help="a of the weight a / (a + p(word)) that scales each vector, as 1e-3 (default: vectors are not scaled)",
-    )
-    parser.add_argument(
-        "--spelling",
-        type=AMOUNT,
-        default=0,
-        help="numbers of a vector beside --size that hold the word's character n-grams (default: %(default)s)",
-    )
+    text = "a of the weight a / (a + p(word)) that scales each vector, as 1e-3 (default: vectors are not scaled)"
+    parser.add_argument("--sif", type=POSITIVE, help=text)
     parser.add_argument("--keep_case", action="store_true", help="tell upper and lower case apart")
-    parser.add_argument("--seed", type=SEED, default=0, help="random seed of the training (default: %(default)s)")
-    parser.add_argument(
-        "--workers",
-        type=COUNT,
-        default=1,
-        help="threads; with more than one a result is not repeated bit by bit (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output_file",
-        type=Path,
-        default=Path("word_vectors.txt"),
-        help="file of vectors to write (default: %(default)s)",
-    )
+    parser.add_values(VALUES)
     args = parser.parse_args(argv)
+    args.sources = len(args.dataset_name or ["the file"])
+    _check(parser, args)
+    return args
+
+
+def _check(parser: ScriptParser, args: argparse.Namespace) -> None:
+    """End with one line if flags contradict each other, or one would say nothing."""
     if args.dataset_name is None and args.train_file is None:
         parser.error("one of --dataset_name and --train_file says what to read")
     if args.train_file is not None:
@@ -109,11 +91,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if set(args.algorithm) == {"lsa"}:
         of_words = ("window", "negative", "num_train_epochs", "workers")
         parser.refuse(args, *of_words, because="--algorithm lsa counts words in rows")
-    args.sources = len(args.dataset_name or ["the file"])
-    for flag in of_each:
+    for flag in OF_EACH:
         if len(given := getattr(args, flag)) not in (1, args.sources):
             parser.error(f"--{flag} takes one word or as many as there are data sets, {args.sources}; got {len(given)}")
-    return args
 
 
 def load_corpus(args: argparse.Namespace) -> Corpus:

@@ -1,5 +1,6 @@
 """How a layer is to read rows of n steps, for tests that call layers themselves."""
 
+import torch
 from torch import Tensor
 
 from lmu_hf.layout import Layout, Packed, Padded, Reading
@@ -9,4 +10,7 @@ def reading(n: int, lengths: Tensor | tuple[int, ...] | None = None, wanted: str
     """Of dense rows, of rows that end at some lengths, or of one row of packed sequences."""
     if isinstance(lengths, tuple):
         return Reading(Packed(lengths), wanted)
-    return Reading(Layout(n) if lengths is None else Padded.from_lengths(lengths, n), wanted)
+    if lengths is None:
+        return Reading(Layout(n), wanted)
+    steps = torch.arange(n)
+    return Reading(Padded(steps < lengths[:, None], steps.expand(len(lengths), n), lengths), wanted)

@@ -49,6 +49,7 @@ LADDER = {
     "loading_lmu": set(),
     "ngrams": {"cache_lmu", "distributed", "layers", "layout", "options_lmu", "plain"},
     "modeling_lmu": {
+        "inherited_lmu",
         *("generation_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "plain", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "loading_lmu"),
     },
@@ -61,19 +62,23 @@ LADDER = {
         *("modeling_lmu", "blocks_lmu", "ngrams", "alignment", "layers", "layout", "distributed"),
         *("configuration_lmu", "cache_lmu", "cache_names", "checking", "losses"),
     },
-    "heads_lmu_tokens": {
-        *("heads_lmu", "modeling_lmu", "configuration_lmu", "cache_names", "checking", "distributed", "losses"),
+    "pairs_lmu": {
+        *("heads_lmu", "alignment", "cache_names", "checking", "configuration_lmu", "distributed", "layout", "losses"),
+    },
+    "images_lmu": {
+        *("heads_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "layout", "losses"),
+    },
+    "forecasts_lmu": {
+        "inherited_lmu",
+        *("heads_lmu", "modeling_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "layout"),
+        "losses",
+    },
+    "tokens_lmu": {
+        *("heads_lmu", "modeling_lmu", "cache_names", "checking", "configuration_lmu", "distributed", "losses"),
     },
     "modeling_lstm": {
-        *(
-            "configuration_lstm",
-            "lstm",
-            "blocks_lmu",
-            "heads_lmu",
-            "heads_lmu_tokens",
-            "modeling_lmu",
-            "modeling_lmu_seq2seq",
-        ),
+        *("configuration_lstm", "lstm", "blocks_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
+        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "tokens_lmu"),
     },
 }
 TORCH_ONLY = (

@@ -198,7 +198,7 @@ def test_a_mean_pooled_head_is_the_mean_over_real_steps(name, monkeypatch):
 def test_a_stack_with_nothing_to_learn_is_pooled_too():
     model, x = head_of(encoder="identity", readout="memory", hidden_size=16), noise(2, 50, 4)
     assert not list(model.model.parameters())
-    system = LegendreSystem(4, 20.0)
+    system = LegendreSystem(4, 20.0, basis="unit")
     want = model.classifier(memory_recurrent(x, system)[0].mean(1).flatten(1))
     assert near(model(input_values=x).logits, want)
 

@@ -20,6 +20,7 @@ WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases"}  # what
 LATER = {"optimizer", "layer_decay", "data", "accumulation", "max_steps", "eval_steps", "patience"}  # fields since
 DECIDED = {"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}  # by the data
 DECIDED |= {"embedding_size", "image_size", "permutation_seed", "input_size", "output_size", "is_encoder_decoder"}
+MOVED = {"label_smoothing"}  # from the hyper-parameters into the architecture, since losses are the heads'
 
 
 def differing(architecture: dict) -> dict:
@@ -27,12 +28,13 @@ def differing(architecture: dict) -> dict:
     defaults = LMUConfig().to_dict()
     if architecture.get("ngrams"):
         architecture = {**architecture, "ngrams": {"dropout": 0.0, **architecture["ngrams"]}}
-    return {name: value for name, value in architecture.items() if name not in DECIDED and value != defaults.get(name)}
+    own = {name: value for name, value in architecture.items() if name not in DECIDED | MOVED}
+    return {name: value for name, value in own.items() if value != defaults.get(name)}
 
 
 def test_there_are_at_most_thirty_and_every_record_is_of_one():
     assert len(RECIPES) <= 31
-    recorded = {record.recipe.removesuffix("-lstm") for record in RECORDS}
+    recorded = {record.baseline_of or record.recipe for record in RECORDS}
     assert recorded == set(RECIPES) - WITHOUT_RECORD
 
 
@@ -40,9 +42,11 @@ def test_there_are_at_most_thirty_and_every_record_is_of_one():
 def test_a_recipe_is_what_its_record_says(record):
     recipe = get_recipe(record.recipe)
     assert differing(recipe.architecture) == differing(record.architecture)
+    smoothed = (fields.get("label_smoothing") for fields in (record.architecture, record.hyperparameters))
+    assert (recipe.architecture.get("label_smoothing") or 0.0) == max(value or 0.0 for value in smoothed)
     # The LSTM on text8 was trained by flags of its own, which its recipe names.
     flags = recipe.reproduction.lstm if record.recipe == "text8-windows-lstm" else ""
-    changed = {"schedule", "averaging", "max_steps", "eval_steps"} if flags else set()
+    changed = {"schedule", "averaging", "max_steps", "eval_steps"} if flags else set[str]()
     for name, value in json.loads(json.dumps(recipe.hyperparameters())).items():
         if name not in changed and not (name in LATER and name not in record.hyperparameters):
             assert record.hyperparameters[name] == value, name

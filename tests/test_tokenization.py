@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextIteratorStr
 
 from lmu_hf import tokenization_lmu
 from lmu_hf.configuration_lmu import LMUConfig
-from lmu_hf.heads_lmu import LMUForSequencePairClassification
+from lmu_hf.pairs_lmu import LMUForSequencePairClassification
 from lmu_hf.tokenization_lmu import bpe_dropout, train_tokenizer
 
 KINDS = ("char", "byte", "word", "bpe")

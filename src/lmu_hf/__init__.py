@@ -20,13 +20,9 @@ from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .configuration_lstm import LSTMConfig
 from .distributed import sequence_parallel
-from .heads_lmu import (
-    LMUForImageClassification,
-    LMUForSequenceClassification,
-    LMUForSequencePairClassification,
-    LMUForTimeSeriesPrediction,
-)
-from .heads_lmu_tokens import LMUForTokenClassification
+from .forecasts_lmu import LMUForTimeSeriesPrediction
+from .heads_lmu import LMUForSequenceClassification
+from .images_lmu import LMUForImageClassification
 from .layers import LMULayer
 from .memories_lmu import load_memories, save_memories
 from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
@@ -42,9 +38,11 @@ from .modeling_lstm import (
     LSTMForTokenClassification,
     LSTMModel,
 )
+from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
+from .tokens_lmu import LMUForTokenClassification
 from .version import __version__
 
 AutoConfig.register("lmu", LMUConfig)

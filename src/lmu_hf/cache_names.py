@@ -10,7 +10,6 @@ CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ e
 BOTH_NAMES = ("cache", "past_key_values")
 # Under these, models of other families take theirs.
 FOREIGN_NAMES = ("cache_params", "past_key_value", "layer_past", "state", "mems", "past_buckets_states")
-ANY_NAME = frozenset((*BOTH_NAMES, *FOREIGN_NAMES))
 AnyCache = TypeVar("AnyCache", bound=Cache)
 Output = TypeVar("Output", bound=ModelOutput)
 
@@ -26,7 +25,7 @@ def one_cache(cache: AnyCache | None, past_key_values: AnyCache | None, others: 
     Raises:
         TypeError: both names were used, or one that only models of other families take.
     """
-    if not others.keys().isdisjoint(ANY_NAME):
+    if others:
         refuse_caches(others)
     if cache is not None and past_key_values is not None:
         raise TypeError("cache and past_key_values are two names of one argument: give one of them")

@@ -52,6 +52,17 @@ def check_steps(**given: object) -> None:
             )
 
 
+def refuse_packing(given: dict[str, object]) -> None:
+    """Complain about packed sequences given to a model that reads one sequence a row.
+
+    Raises:
+        ValueError: arguments of that kind are given.
+    """
+    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
+
+
 def is_readable(x: Tensor) -> bool:
     """Whether a check may look at the numbers of x.
 

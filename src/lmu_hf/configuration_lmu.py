@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .inherited_lmu import check_labels, check_num_labels, check_token_ids, check_words
-from .options_lmu import OPTIONS, Option
+from .inherited_lmu import check_labels, check_num_labels, check_ranges, check_token_ids, check_words
+from .options_lmu import OPTIONS, Option, count_around_memories
 
 # The words stand here once more than in the modules that they steer: a config travels without those. A test holds
 # both lists to each other.
@@ -28,24 +28,7 @@ CHOICES = {
     "pooling": tuple(POOLINGS),
 }
 PAIR_FEATURES = ("first", "second", "difference", "product")
-POSITIVE = (*("hidden_size", "num_hidden_layers", "num_attention_heads", "order"),)
-POSITIVE_OR_NONE = (
-    "vocab_size",
-    "input_size",
-    "embedding_size",
-    "memory_channels",
-    "intermediate_size",
-    "image_size",
-    "num_decoder_layers",
-    "output_size",
-)
-NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size")
-PROBABILITIES = (
-    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
-    "label_smoothing",
-)
 MAX_BYTES = 32 * 2**30
-MAX_LAYERS = 10_000
 MAX_THETA = 10**7  # as `LegendreSystem` has it
 
 
@@ -290,17 +273,6 @@ class LMUConfig(PreTrainedConfig):
                 f"{self.embedding_size}"
             )
 
-    def check_unsmoothed(self) -> None:
-        """For heads whose loss is never smoothed.
-
-        Raises:
-            ValueError: ``label_smoothing`` would be ignored.
-        """
-        if self.label_smoothing:
-            raise ValueError(
-                f"label_smoothing={self.label_smoothing} would be ignored: it is for classifiers and translators"
-            )
-
     def validate_layer_type(self) -> None:
         """Transformers' own list of layer types does not hold `"lmu"`; `layer_types` is derived and always right."""
 
@@ -326,23 +298,7 @@ class LMUConfig(PreTrainedConfig):
 
     def validate_ranges(self) -> None:
         """Numbers lie in their ranges."""
-        for name in POSITIVE + tuple(name for name in POSITIVE_OR_NONE if getattr(self, name) is not None):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in PROBABILITIES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(self, name)}")
-        for name in ("initializer_range", "residual_initializer_scale"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("num_hidden_layers", "num_decoder_layers"):
-            if (getattr(self, name) or 0) > MAX_LAYERS:
-                raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(self, name)}")
-        if self.permutation_seed is not None and not 0 <= self.permutation_seed < 2**63:
-            raise ValueError(f"permutation_seed must be from 0 to 2**63 - 1 or None, got {self.permutation_seed}")
+        check_ranges(self)
 
     def validate_options(self) -> None:
         """Every option that is switched on fits itself and the rest."""
@@ -384,10 +340,9 @@ class LMUConfig(PreTrainedConfig):
     def _validate_decoder(self) -> None:
         if self.vocab_size is None:
             raise ValueError(f"is_encoder_decoder=True needs a vocab_size; input_size={self.input_size} has none")
-        windows = self.theta if self.decoder_theta is None else self.decoder_theta
-        layers = self.num_decoder_layers or self.num_hidden_layers
+        name, layers = "theta" if self.decoder_theta is None else "decoder_theta", self.num_decoder_layers
+        windows, layers = getattr(self, name), layers or self.num_hidden_layers
         if isinstance(windows, list) and len(windows) != layers:
-            name = "theta" if self.decoder_theta is None else "decoder_theta"
             raise ValueError(f"{name} lists {len(windows)} windows for {layers} decoder layers")
         if self.readout == "memory" and self.bidirectional:
             raise ValueError("readout='memory' hands on one width in the encoder and another in the decoder")
@@ -420,7 +375,7 @@ class LMUConfig(PreTrainedConfig):
 
     def asked_bytes(self) -> dict[str, int]:
         """Bytes of a model's float32 weights and of its system, by the fields that decide them."""
-        numbers = self._count_numbers() | self._count_of_memories()
+        numbers = count_around_memories(self) | self._count_of_memories()
         for option in self.options:
             numbers |= option.count_numbers(self)
         asked = {part: 4 * number for part, number in numbers.items()}
@@ -431,25 +386,6 @@ class LMUConfig(PreTrainedConfig):
             decoder["vocab_size x hidden_size"] = 0  # one head for both
             asked = {part: number + decoder[part] for part, number in asked.items()}
         return asked
-
-    def _count_numbers(self) -> dict[str, int]:
-        """Numbers of what stands around the memories: embeddings, blocks and head."""
-        layers, width = self.num_hidden_layers, self.hidden_size
-        highway_stacks = layers * (self.block_type == "highway") + self.deep_representations
-        inner = (self.intermediate_size or 2 * width) * (self.block_type == "residual")
-        outputs = max(self.output_size or 1, self.num_labels or 0)
-        read = max(self.pooled_size * len(self.pair_features), self.pooled_size)
-        return {
-            "vocab_size x embedding_size": (self.vocab_size or 0) * (self.embedding_size or width),
-            "input_size": (self.input_size or 0) * (self.stack_input_size if self.block_type != "lmu" else 1),
-            "hidden_size x intermediate_size": layers * 3 * width * inner,
-            "num_highway_layers x hidden_size": highway_stacks * self.num_highway_layers * 2 * width**2,
-            "num_decoder_layers x hidden_size": 0,
-            "vocab_size x hidden_size": 0 if self.tie_word_embeddings else (self.vocab_size or 0) * width,
-            "head_hidden_size": self.head_hidden_size * (read + outputs),
-            "output_size": outputs * self.pooled_size,
-            "image_size": 2 * (self.image_size or 0) ** 2,
-        }
 
     def _count_of_memories(self) -> dict[str, int]:
         """Numbers of the layers of equations (18) to (20), and of the two matrices of a system."""

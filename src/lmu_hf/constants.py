@@ -33,6 +33,7 @@ def build_spectrum(system: LegendreSystem, size: int) -> Tensor:
 
 def build_power(system: LegendreSystem, exponent: int) -> Tensor:
     """``"A_power"`` (d, d): Ā to a power, by squaring."""
+    # Powers that share halves are remembered, so that Ā^2L costs one product where Ā^L is known.
     if exponent <= 1:
         return exact("A_bar", system) if exponent else torch.eye(system.order, dtype=torch.float64, device="cpu")
     half = exact("A_power", system, exponent // 2)
@@ -59,12 +60,14 @@ def build_chunk(system: LegendreSystem, length: int) -> Tensor:
 def build_summed_response(system: LegendreSystem, length: int) -> Tensor:
     """``"summed_response"`` (length, 2·d): row −1−j is [Ā^j B̄; Σ_{i≤j} Ā^i B̄]."""
     H_reversed = exact("H_reversed", system, length)
+    # An input j steps old has left Ā^i B̄ in each of the states since, i = 0 … j.
     return torch.cat([H_reversed, H_reversed.flip(0).cumsum(0).flip(0)], dim=1)
 
 
 def build_summed_power(system: LegendreSystem, exponent: int) -> Tensor:
     """``"summed_power"`` (2·d, 2·d): [[Ā, 0], [Ā, I]] to a power, which is [[Ā^k, 0], [Σ_{0<t≤k} Ā^t, I]]."""
     A_bar, one = exact("A_bar", system), torch.eye(system.order, dtype=torch.float64, device="cpu")
+    # One step of [m; s], s being the sum of the states so far: both gain Ā m.
     step = torch.cat([torch.cat([A_bar, 0 * one], dim=1), torch.cat([A_bar, one], dim=1)])
     return torch.linalg.matrix_power(step, exponent)
 
@@ -113,6 +116,7 @@ def constant(kind: str, system: LegendreSystem, size: int, dtype: torch.dtype, d
     if torch.compiler.is_dynamo_compiling():  # a graph may only be given plain numbers and words
         numbers = (system.order, system.theta, system.discretization, system.basis)
         return getattr(_IN_GRAPHS, _name_in_graphs(kind, *numbers, size, dtype, device))
+    # Here and not in a helper that exact() shares: every layer asks for constants at every token.
     key = (kind, system, size, dtype, torch.device(device))
     with _cache_lock:
         if key in _cache:
@@ -143,6 +147,7 @@ def _derive(key: tuple, build: Callable[[], Tensor]) -> Tensor:
         with ThreadPoolExecutor(max_workers=1, initializer=_start_fresh_thread) as fresh:
             value = fresh.submit(build).result()
     with _cache_lock:
+        # Two threads may have built the same: either will do, as both are the same numbers.
         _cache[key] = value
         held = sum(tensor.nbytes for tensor in _cache.values())
         while held > CACHE_BYTES and len(_cache) > 1:

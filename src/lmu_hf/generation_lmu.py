@@ -37,6 +37,7 @@ class LMUGenerationMixin(GenerationMixin):
             TypeError: a prompt is not a tensor, or a cache is given twice.
             ValueError: a prompt is not (batch, time), or empty.
         """
+        refuse_ranks("generation")
         check_tensors(inputs=inputs, input_ids=kwargs.get("input_ids"), attention_mask=kwargs.get("attention_mask"))
         read = {name: kwargs.get(name) for name in ("inputs_embeds", "decoder_input_ids")}
         if read["inputs_embeds"] is None:  # beside embeddings, ids are only what generated ones are put behind
@@ -72,7 +73,6 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
         **kwargs,
     ) -> dict[str, Any]:
         """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
-        refuse_ranks("generation")
         goes_on = kwargs.get(CACHE_NAME) is not None and not kwargs.get("is_first_iteration")
         if goes_on and next_sequence_length == 1:
             token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step

@@ -1,4 +1,7 @@
-"""The fields that a config inherits from transformers, checked before they cost or decide anything."""
+"""The fields of a config, one by one: ranges of numbers, and what transformers' own fields may be.
+
+All is checked before it costs or decides anything.
+"""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -7,7 +10,59 @@ from typing import Any
 import torch
 
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+POSITIVE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "order")
+POSITIVE_OR_NONE = (
+    "vocab_size",
+    "input_size",
+    "embedding_size",
+    "memory_channels",
+    "intermediate_size",
+    "image_size",
+    "num_decoder_layers",
+    "output_size",
+)
+NOT_NEGATIVE = ("num_highway_layers", "head_hidden_size")
+PROBABILITIES = (
+    *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
+    "label_smoothing",
+)
+MAX_LAYERS = 10_000
 MAX_LABELS = 10**6  # every label has a name in the config: ten million are two gigabytes
+
+
+def check_ranges(config: Any) -> None:
+    """Complain about a number of a config that is out of its range.
+
+    Raises:
+        ValueError: there is one; the message names the field.
+    """
+    for name in POSITIVE + tuple(name for name in POSITIVE_OR_NONE if getattr(config, name) is not None):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    for name in NOT_NEGATIVE:
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
+    for name in PROBABILITIES:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(config, name)}")
+    for name in ("initializer_range", "residual_initializer_scale"):
+        if not 0 < getattr(config, name) < float("inf"):
+            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
+    for name in ("num_hidden_layers", "num_decoder_layers"):
+        if (getattr(config, name) or 0) > MAX_LAYERS:
+            raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(config, name)}")
+    if config.permutation_seed is not None and not 0 <= config.permutation_seed < 2**63:
+        raise ValueError(f"permutation_seed must be from 0 to 2**63 - 1 or None, got {config.permutation_seed}")
+
+
+def check_unsmoothed(label_smoothing: float) -> None:
+    """For heads whose loss is never smoothed.
+
+    Raises:
+        ValueError: ``label_smoothing`` would be ignored.
+    """
+    if label_smoothing:
+        raise ValueError(f"label_smoothing={label_smoothing} would be ignored: it is for classifiers and translators")
 
 
 def check_num_labels(count: object) -> None:

@@ -145,13 +145,15 @@ class LMULayer(nn.Module):
                 are to go on from a memory.
         """
         reading = Reading(Layout(x.shape[1])) if reading is None else reading
-        if initial is not None or reading.wanted != "all":
+        if reading.wanted != "all" or reading.layout.sequences is not None:
             self._check(reading, initial)
         layout, windows, form = reading.layout, self.windows, self.memory_form
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
+        # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
         initial = None if initial is None else initial.to(u)  # of a model that was moved since
         weights = self._readout_weights(x) if reading.wanted == "all" and x.shape[1] > 1 else None
+        # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
         ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
         # To leave autocast's context out where it is off costs a decoded token less than to enter it.
         device = u.device.type
@@ -161,6 +163,7 @@ class LMULayer(nn.Module):
                 back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
                 back = layout.reverse(back) if reading.wanted == "all" else back
                 m = torch.cat([m, back], dim=2) if weights is None else m + back
+        # o = f2(W_m m + W_x x + b) needs of x what it needs of m: W_x x is linear, so its mean is W_x times x's mean.
         if reading.wanted != "all":
             x = layout.last(x) if reading.wanted == "last" else layout.mean(x)
         return self._read(m, x, weights is not None), final if return_final else None
@@ -186,6 +189,7 @@ class LMULayer(nn.Module):
             return None
         if torch.compiler.is_exporting():  # sizes may be symbols there, and no cost is known of them
             return None
+        # Past a module's call only where the product would be made in the dtype that the module makes it in.
         weight, device = linear.weight, x.device.type
         if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
             weight = weight.to(torch.get_autocast_dtype(device))

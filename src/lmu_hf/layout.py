@@ -16,6 +16,7 @@ layout              rows as given                   steps as read               
 A :class:`Reading` is a layout and what is wanted of it. It goes down to the memory whole.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,20 +64,25 @@ class Layout:
         """Steps as read to the mean of each sequence, (sequences, 1, …); of none, zero."""
         return x.mean(1, keepdim=True)
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
-        """Rows as given (b, n, width), or what is left of each sequence, to (sequences, width).
+    def pool(self, x: Tensor, words: Sequence[str], is_reduced: bool = False) -> Tensor:
+        """Rows as given (b, n, width), or what is left of each sequence, to (sequences, words · width).
 
         Args:
             x: (b, n, width); or (sequences, 1, width), the last step or the mean, if ``is_reduced``.
-            pooling: ``"last"`` (only of what is reduced), ``"mean"`` or ``"max"``.
+            words: how, side by side: ``"last"`` (only of what is reduced), ``"mean"``, ``"max"``.
             is_reduced: whether one step is left of each sequence.
 
         Raises:
             ValueError: a sequence has no real step.
         """
+        parts = [self.pool_by(word, x, is_reduced) for word in words]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
+        """As :meth:`pool`, in one way."""
         if is_reduced:
             return x[:, 0]
-        return x.mean(1) if pooling == "mean" else x.amax(1)
+        return x.mean(1) if word == "mean" else x.amax(1)
 
     def labels(self, labels: Tensor) -> Tensor:
         """Next-token labels (b, n), −100 where a step's next one is of another sequence."""
@@ -114,14 +120,9 @@ class Padded(Layout):
             order = order[:, : max(int(lengths.max()), 1)]
         return cls(mask, order, lengths)
 
-    @classmethod
-    def from_lengths(cls, lengths: Tensor, n: int) -> "Padded":
-        """Of rows (b, n, …) that end at ``lengths`` (b,), packed as they stand."""
-        steps = torch.arange(n, device=lengths.device)
-        return cls(steps < lengths[:, None], steps.expand(len(lengths), n), lengths)
-
     def pack(self, x: Tensor) -> Tensor:
         """(b, n, …) to (b, n', …), zero behind each row's end."""
+        # Zeros and not what the gather left: a memory must find nothing behind the end that is not finite.
         kept = x.gather(1, _spread_index(self.order, x))
         behind = torch.arange(kept.shape[1], device=x.device) >= self.lengths[:, None]
         return kept.masked_fill(behind.view(*behind.shape, *[1] * (x.ndim - 2)), 0)
@@ -134,6 +135,7 @@ class Padded(Layout):
 
     def reverse(self, x: Tensor) -> Tensor:
         """(b, n', …), each row backwards within its own length."""
+        # A mirror within the row's own end: read backwards, too, a row begins with its real steps.
         t, ends = torch.arange(x.shape[1], device=x.device), self.lengths[:, None]
         return x.gather(1, _spread_index(torch.where(t < ends, ends - 1 - t, t), x))
 
@@ -148,17 +150,17 @@ class Padded(Layout):
         total = x.masked_fill(behind.view(*behind.shape, *ones), 0).sum(1, keepdim=True)
         return total / self.lengths.clamp(min=1).view(-1, 1, *ones)
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False, is_part: bool = False) -> Tensor:
-        """As :meth:`Layout.pool`, over real steps; x is zero on the others.
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False, is_part: bool = False) -> Tensor:
+        """As :meth:`Layout.pool_by`, over real steps; x is zero on the others.
 
-        A part of sequences may hold no step of a row; what is given for that row is then anything finite.
+        A part may hold no step of a row; what is given for that row is then anything finite.
         """
         if not (is_part or torch.compiler.is_compiling() or bool(self.lengths.all())):
             row = int((self.lengths == 0).nonzero()[0])
             raise ValueError(f"attention_mask leaves no real step in row {row}; every sequence needs at least one")
         if is_reduced:
             return x[:, 0]
-        if pooling == "mean":
+        if word == "mean":
             return x.sum(1) / self.lengths.clamp(min=1)[:, None].to(x.dtype)
         lowest = torch.finfo(x.dtype).min  # finite, since where no step is real gradients must stay so
         return x.masked_fill(~self.mask[..., None], lowest).amax(1)
@@ -167,7 +169,7 @@ class Padded(Layout):
 class Packed(Layout):
     """Several sequences in a row, end to end, each to be read as if it stood alone.
 
-    Only a memory looks across time, so only it needs to know them: it begins each one empty.
+    Only a memory looks across time: it begins each one empty.
 
     Args:
         lengths: of the sequences, in their order, all at least 1.
@@ -194,8 +196,7 @@ class Packed(Layout):
         """What transformers' ``DataCollatorWithFlattening`` says of b rows of n steps; None if a row is one sequence.
 
         Args:
-            b: rows.
-            n: steps of each.
+            b, n: rows, and steps of each.
             position_ids: (b, n) or (1, n); a sequence starts at every 0.
             cu_seq_lens_q: (sequences + 1,), 0 and where each sequence of the one row ends.
             seq_idx: (b, n); a sequence starts wherever it changes.
@@ -235,8 +236,8 @@ class Packed(Layout):
     def owners(self, device: torch.device | str | None = None) -> Tensor:
         """(steps,): which sequence each is of, counted from 0."""
         lengths = torch.tensor(self.sequences.lengths, device=device)
-        return torch.arange(len(self.sequences), device=device).repeat_interleave(
-            lengths, output_size=sum(self.sequences.lengths)
+        return torch.arange(len(lengths), device=device).repeat_interleave(
+            lengths, output_size=self.columns * self.rows
         )
 
     def ages(self, device: torch.device | str | None = None) -> Tensor:
@@ -265,14 +266,14 @@ class Packed(Layout):
 
     def mean(self, x: Tensor) -> Tensor:
         """(1, b·n, width) to (sequences, 1, width)."""
-        return self.pool(x, "mean")[:, None]
+        return self.pool_by("mean", x)[:, None]
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
         """(b, n, width), or (sequences, 1, width) if ``is_reduced``, to (sequences, width)."""
         if is_reduced:
             return x[:, 0]
         lengths = torch.tensor(self.sequences.lengths, device=x.device)
-        return torch.segment_reduce(x.flatten(0, 1), pooling, lengths=lengths, axis=0)
+        return torch.segment_reduce(x.flatten(0, 1), word, lengths=lengths, axis=0)
 
     def labels(self, labels: Tensor) -> Tensor:
         """Labels (b, n) with −100 where a sequence starts."""
@@ -306,6 +307,7 @@ class Spread(Layout):
         super().__init__(columns)
         self.rows, self.ranks, self.part_lengths = rows, ranks, part_lengths
         self.mask, self.lengths = rows.mask, rows.lengths
+        # Steps are packed within the part; only what looks across parts (a memory, a pool, a label) asks the ranks.
         self.pack, self.unpack, self.reverse = rows.pack, rows.unpack, rows.reverse  # type: ignore[method-assign]
         self.last, self.mean = rows.last, rows.mean  # type: ignore[method-assign]
 
@@ -321,14 +323,14 @@ class Spread(Layout):
         part_lengths = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
         return cls(rows, ranks, part_lengths, int(every[:, b].sum()))
 
-    def pool(self, x: Tensor, pooling: str, is_reduced: bool = False) -> Tensor:
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
         """What each rank pooled of its part, pooled over ranks: the same on every rank."""
         if isinstance(self.rows, Padded):
-            part, steps = self.rows.pool(x, pooling, is_reduced, is_part=True), self.rows.lengths
+            part, steps = self.rows.pool_by(word, x, is_reduced, is_part=True), self.rows.lengths
         else:
-            part = self.rows.pool(x, pooling, is_reduced)
+            part = self.rows.pool_by(word, x, is_reduced)
             steps = torch.full((len(x),), self.rows.columns, device=x.device)
-        return self.ranks.pool(part, steps, pooling)
+        return self.ranks.pool(part, steps, word)
 
     def enter(
         self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
@@ -350,17 +352,6 @@ class Reading:
     layout: Layout
     wanted: Literal["all", "last", "mean"] = "all"
     source: Any = None
-
-
-def refuse_packing(given: dict[str, object]) -> None:
-    """Complain about packed sequences given to a model that reads one sequence a row.
-
-    Raises:
-        ValueError: arguments of that kind are given.
-    """
-    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
-        if given.get(name) is not None:
-            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
 
 
 def _of_steps(name: str, ids: Tensor, b: int, n: int) -> Tensor:
@@ -397,12 +388,9 @@ def _cumulated(ends: Tensor, b: int, n: int) -> Tensor:
         raise ValueError(f"cu_seq_lens_q must be integers (sequences + 1,), got {ends.dtype} {tuple(ends.shape)}")
     values = ends.tolist()
     if values[0] != 0 or values[-1] != n or values != sorted(set(values)):
-        raise ValueError(f"cu_seq_lens_q (sequences + 1,) must rise from 0 to the {n} steps, got {_short(values)}")
+        shown = str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:4]))}, …, {values[-1]}]"
+        raise ValueError(f"cu_seq_lens_q (sequences + 1,) must rise from 0 to the {n} steps, got {shown}")
     return torch.zeros(1, n, dtype=torch.bool, device=ends.device).index_fill(1, ends[:-1].long(), True)
-
-
-def _short(values: list[int]) -> str:
-    return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:4]))}, …, {values[-1]}]"
 
 
 def _spread_index(index: Tensor, like: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class MemoryForm(Protocol):
 def memory_recurrent(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eq. (19) as a plain loop over time: slow, and obviously right."""
     check_signal(u, system, initial)
+    # Memories are rows (…, d): Ā m is m Āᵀ.
     A_bar_T = constant("A_bar", system, 0, u.dtype, u.device).T
     B_bar = constant("B_bar", system, 0, u.dtype, u.device)
     memory = u.new_zeros(u.shape[0], u.shape[2], system.order) if initial is None else initial
@@ -67,6 +68,7 @@ def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None
     check_signal(u, system, initial)
     if u.shape[1] != 1:
         raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
+    # [m; u] C costs one product where Ā m + B̄ u costs two and a sum.
     if initial is None:
         final = u.mT * constant("B_bar", system, 0, u.dtype, u.device)
     else:
@@ -102,6 +104,7 @@ def memory_mean(
         The mean, as m (b, 1, d_u, d), and the last memory (b, d_u, d).
     """
     check_signal(u, system, initial)
+    # [m; s] starts from [m_0; 0]: s counts m_1 … m_n, and not m_0 itself.
     steps: int | Tensor = u.shape[1] if lengths is None else lengths
     end = join_ends(u if lengths is None else move_to_end(u, lengths), system, "summed_response", "summed_power")
     if initial is not None:
@@ -119,6 +122,7 @@ def memory_toeplitz(u: Tensor, system: LegendreSystem, initial: Tensor | None = 
         raise ValueError(
             f"memory_form='toeplitz' would write {needed / 2**30:.1f} GiB for u {(b, n, d_u)}; use 'chunked'"
         )
+    # Row t of U is u_{t−n+1} … u_t, zeros standing for what was before the first step; H_reversed has the oldest first.
     U = pad(u.transpose(1, 2), (n - 1, 0)).unfold(-1, n, 1)
     m = (U @ impulse_tail(system, n, u)).transpose(1, 2)
     if initial is not None:
@@ -131,6 +135,7 @@ def memory_fft(u: Tensor, system: LegendreSystem, initial: Tensor | None = None)
     check_signal(u, system, initial)
     n = u.shape[1]
     size = 2 << (n - 1).bit_length()
+    # A product of spectra is a circular convolution: 2n numbers leave it room to end before it comes round.
     H_spectrum = constant("H_spectrum", system, size, u.dtype, u.device)
     spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)[:, :, None] * H_spectrum
     m = torch.fft.irfft(spectrum, n=size)[..., :n].permute(0, 3, 1, 2)
@@ -156,6 +161,7 @@ def memory_chunked(
     check_signal(u, system, initial)
     b, n, d_u = u.shape
     d, L = system.order, chunk or chunk_length(n, system.order)
+    # Zeros behind the last step change no state before it. Channels become rows: each is a signal of its own.
     chunks = -(-n // L)
     x = pad(u.transpose(1, 2), (0, chunks * L - n)).reshape(b * d_u, chunks, L)
     first = u.new_zeros(b * d_u, d) if initial is None else initial.reshape(b * d_u, d)
@@ -256,6 +262,7 @@ def memory_packed_final(u: Tensor, system: LegendreSystem, sequences: Sequences)
 def _enter_packed(u: Tensor, system: LegendreSystem, sequences: Sequences, L: int) -> tuple[Tensor, Tensor]:
     """Packed sequences on chunks (d_u, chunks, L), and what enters each chunk (d_u, chunks, d)."""
     chunks = sequences.chunks(L, u.device)
+    # One row becomes d_u rows of chunks; ``starts`` keeps what one sequence leaves from entering the next.
     x = chunks.lay(u)[0].T.unflatten(1, (-1, L))
     return x, entry_memories(x, system, u.new_zeros(u.shape[2], system.order), starts=chunks.starts)
 
@@ -276,6 +283,7 @@ def join_ends(u: Tensor, system: LegendreSystem, response: str = "H_reversed", p
     """
     b, n, d_u = u.shape
     L = min(n, LONGEST_IMPULSE)  # longer sequences are chunks, joined in pairs
+    # Zeros stand before the first step, where they leave an empty memory empty; a power of two of chunks pairs up.
     chunks = 1 << (-(-n // L) - 1).bit_length()
     x = pad(u.transpose(1, 2), (chunks * L - n, 0)).reshape(-1, L)
     ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, chunks, -1)
@@ -302,6 +310,7 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor, power: 
         if steps < 0:
             raise ValueError(f"steps must not be negative, got {steps}: what a memory has forgotten is gone")
         return memory @ constant(power, system, steps, memory.dtype, memory.device).T
+    # Row by row: Ā^(2^bit) where that bit of the row's count is set, as many products as the largest count has bits.
     bits = max(int(steps.max()), 1).bit_length() if steps.numel() else 0
     for bit in range(bits):
         moved = memory @ constant(power, system, 2**bit, memory.dtype, memory.device).T
@@ -311,6 +320,7 @@ def advance(memory: Tensor, system: LegendreSystem, steps: int | Tensor, power: 
 
 def free_response(initial: Tensor, system: LegendreSystem, n: int) -> Tensor:
     """What an initial memory (b, d_u, d) alone leaves in every state: Ā^t m_0 for t = 1 … n, as (b, n, d_u, d)."""
+    # By doubling: the next k states are Ā^k times the first k.
     states = (initial @ constant("A_bar", system, 0, initial.dtype, initial.device).T)[:, None]
     while (length := states.shape[1]) < n:
         later = states[:, : n - length] @ constant("A_power", system, length, initial.dtype, initial.device).T
@@ -332,16 +342,17 @@ def check_signal(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> N
         ValueError: a shape does not fit.
         TypeError: u is not float32 or float64, or the initial memory is of another dtype.
     """
-    if u.ndim != 3 or 0 in u.shape:
-        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(u.shape)}")
-    if u.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {u.dtype}")
+    shape, dtype = u.shape, u.dtype  # read once: under a recorder each look is a call
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(shape)}")
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {dtype}")
     if initial is not None:
-        expected = (u.shape[0], u.shape[2], system.order)
+        expected = (shape[0], shape[2], system.order)
         if initial.shape != expected:
             raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
-        if initial.dtype != u.dtype:
-            raise TypeError(f"initial must have u's dtype {u.dtype}, got {initial.dtype}")
+        if initial.dtype != dtype:
+            raise TypeError(f"initial must have u's dtype {dtype}, got {initial.dtype}")
 
 
 MEMORY_FORMS: dict[str, MemoryForm] = {

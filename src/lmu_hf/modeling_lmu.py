@@ -16,6 +16,7 @@ from .checking import STEPS, check_class_ids, check_finite, check_steps, check_t
 from .configuration_lmu import LMUConfig
 from .distributed import current_ranks, refuse_ranks
 from .generation_lmu import LMUCausalGenerationMixin
+from .inherited_lmu import check_unsmoothed
 from .layers import DeepRepresentation, Dropout, Highway, draw_weights
 from .layout import Layout, Packed, Padded, Reading, Spread
 from .loading_lmu import CheckedModel
@@ -77,6 +78,7 @@ class LMUPreTrainedModel(CheckedModel):
             if packed is not None:
                 return packed
         mask = None if mask is None else mask[:, -n:].bool()
+        # A mask that masks nothing is dense rows, which need no index at all. To a tracer it has no numbers yet.
         if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
             mask = None
         rows = Layout(n) if mask is None else Padded.from_mask(mask)
@@ -172,7 +174,8 @@ class LMUModel(LMUPreTrainedModel):
             TypeError: an input is no tensor or has a wrong dtype, or a cache is given twice or holds other things than
                 memories.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
         if wanted == "mean" and not self.can_skip_to_mean:
             raise ValueError("the mean alone asks for a last block that is linear in its memory: see can_skip_to_mean")
         if source is not None:
@@ -219,6 +222,7 @@ class LMUModel(LMUPreTrainedModel):
         hidden = self.embedding_dropout(hidden)
         if self.gradient_checkpointing and self._is_checkpointing:
             hidden = _ask_for_gradients(hidden)
+        # Only the last block may leave steps out: those below feed its memory.
         below = reading if last == 0 else Reading(layout, "all", reading.source)
         states, in_rows = [hidden], []
         for number, layer in enumerate(self.layers):
@@ -388,7 +392,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 f"input_size={config.input_size}, bidirectional={config.bidirectional}"
             )
         config.check_tied_width()
-        config.check_unsmoothed()
+        check_unsmoothed(config.label_smoothing)
         self.model = LMUModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -415,20 +419,24 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
                 sequence is never learnt from the sequence before.
             logits_to_keep: compute logits for that many last steps, or for the steps of an index tensor; 0 for all.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
-        check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
+        if labels is not None:
+            check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
         given = input_ids if inputs_embeds is None else inputs_embeds
         layout = self.find_layout(given, attention_mask, position_ids, cache, **kwargs)
+        # In padded and packed rows the last column is not each sequence's last step; one step is all there is.
         is_last = wants_last and layout is not None and layout.lengths is None and layout.sequences is None
+        is_last = is_last and given is not None and given.shape[1] > 1 and not wants_states
         outputs = self.model(
             input_ids=input_ids,
             cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=wants_states,
-            wanted="last" if is_last and not wants_states else "all",
+            wanted="last" if is_last else "all",
             layout=layout,
             return_dict=True,
         )

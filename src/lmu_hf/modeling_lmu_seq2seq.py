@@ -19,11 +19,11 @@ from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 from .blocks_lmu import BLOCKS, Source, norm
 from .cache_lmu import is_memory
 from .cache_names import CACHE_NAME, one_cache
-from .checking import STEPS, check_class_ids, check_steps, check_tensors
+from .checking import STEPS, check_class_ids, check_steps, check_tensors, refuse_packing
 from .configuration_lmu import LMUConfig
 from .generation_lmu import LMUGenerationMixin
 from .layers import Dropout, end_branch
-from .layout import Layout, Padded, Reading, refuse_packing
+from .layout import Layout, Padded, Reading
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 

@@ -7,16 +7,14 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from .blocks_lmu import makes_memory
 from .configuration_lstm import LSTMConfig
-from .heads_lmu import (
-    LMUForImageClassification,
-    LMUForSequenceClassification,
-    LMUForSequencePairClassification,
-    LMUForTimeSeriesPrediction,
-)
-from .heads_lmu_tokens import LMUForTokenClassification
+from .forecasts_lmu import LMUForTimeSeriesPrediction
+from .heads_lmu import LMUForSequenceClassification
+from .images_lmu import LMUForImageClassification
 from .lstm import LSTMLayer
 from .modeling_lmu import LMUForCausalLM, LMUModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
+from .pairs_lmu import LMUForSequencePairClassification
+from .tokens_lmu import LMUForTokenClassification
 
 
 @makes_memory(LSTMConfig.model_type)

@@ -1,4 +1,4 @@
-"""Options of the family: what every option's record has in common, and the list of those that are loaded.
+"""Options of the family: what every option's record has in common, those that are loaded, and sizes of the rest.
 
 An option is one field of the config, None where it is off. Its value is the option's own record: a plain dictionary,
 as it stands in ``config.json``. The module that computes the option defines that record as a subclass of
@@ -91,3 +91,23 @@ def option(kind: Kind) -> Kind:
     """Enter an option's record under its field's name, so that configs check it as soon as its module is loaded."""
     OPTIONS[kind.name] = kind
     return kind
+
+
+def count_around_memories(config: Any) -> dict[str, int]:
+    """Numbers of what stands around the memories: embeddings, blocks and head."""
+    layers, width = config.num_hidden_layers, config.hidden_size
+    highway_stacks = layers * (config.block_type == "highway") + config.deep_representations
+    inner = (config.intermediate_size or 2 * width) * (config.block_type == "residual")
+    outputs = max(config.output_size or 1, config.num_labels or 0)
+    read = max(config.pooled_size * len(config.pair_features), config.pooled_size)
+    return {
+        "vocab_size x embedding_size": (config.vocab_size or 0) * (config.embedding_size or width),
+        "input_size": (config.input_size or 0) * (config.stack_input_size if config.block_type != "lmu" else 1),
+        "hidden_size x intermediate_size": layers * 3 * width * inner,
+        "num_highway_layers x hidden_size": highway_stacks * config.num_highway_layers * 2 * width**2,
+        "num_decoder_layers x hidden_size": 0,
+        "vocab_size x hidden_size": 0 if config.tie_word_embeddings else (config.vocab_size or 0) * width,
+        "head_hidden_size": config.head_hidden_size * (read + outputs),
+        "output_size": outputs * config.pooled_size,
+        "image_size": 2 * (config.image_size or 0) ** 2,
+    }

@@ -67,9 +67,11 @@ def read_states(
         if initial is not None:
             raise ValueError(f"packed sequences begin with empty memories: leave initial {tuple(initial.shape)} out")
         shape = shape._replace(b=len(sequences), n=sequences.mean_length, packed=True)
+    # W_m in half precision takes m rounded to it, which a constant that W_m is multiplied into never sees.
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
     if plan.kept and sequences is None:
         return _read_kept(u, system, weight, initial, plan.chunk)
+    # A piece ends where a chunk does, and hands its last memory to the next, which is exact.
     first, *others = _pieces(u, plan, d) if sequences is None else (u,)
     y, final = _read_chunks(first, system, weight, initial, plan, sequences)
     outputs = [y]
@@ -113,6 +115,7 @@ def _read_chunks(
         last = entry[0, laid.ends].mT if columns else entry[:, laid.ends].transpose(0, 1)
         return laid.take(y), _leave(last, x.unflatten(1, (-1, L))[0, laid.ends], system)
     last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
+    # The last chunk may end in zeros that are no steps: its end is made of its real steps alone.
     rest = n - (x.shape[1] - L)
     final = _leave(last, u[:, -rest:], system)
     return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
@@ -133,7 +136,8 @@ def _read_kept(
     else:
         m = m.view(-1, d_u, x.shape[1], d)[:, :, :n].transpose(1, 2).flatten(2)  # cut first: what is copied is whole
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
-    return m.to(weight.dtype) @ _as_states(weight, d_u, columns).T, final
+    matrix = _as_states(weight, d_u, columns) if columns else weight
+    return m.to(weight.dtype) @ matrix.T, final
 
 
 def _behind_time(u: Tensor, weight: Tensor) -> bool:
@@ -149,7 +153,7 @@ def _entering(
     first = x.new_zeros(x.shape[0], x.shape[2], system.order) if initial is None else initial
     first = first.mT if columns else first.flatten(0, 1)
     parts = _chunks(x, L, columns)
-    if parts.shape[1] == 1 and starts is None:
+    if parts.shape[1] == 1 and starts is None:  # one chunk: there is nothing to walk
         return first, first[:, None], parts
     return first, entry_memories(parts, system, first, columns, starts), parts
 
@@ -237,6 +241,7 @@ class _ReadStates(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, first, weight, starts = ctx.saved_tensors
         L, columns = ctx.plan.chunk, ctx.columns
+        # The entry memories again: kept, they would be d/L of all states.
         entry = entry_memories(_chunks(x, L, columns), ctx.system, first, columns, starts)
         joined = _join(x, entry, L, columns)
         C = constant("chunk", ctx.system, L, x.dtype, x.device)
@@ -248,6 +253,7 @@ class _ReadStates(torch.autograd.Function):
 
 def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
     """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
+    # Row j of C holds, for each of L outputs, d numbers; times W_mᵀ of each channel, (d, d_o), they are its L·d_o taps.
     rows, d_o = len(C), len(weight)
     matrices = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
     taps = C.view(-1, matrices.shape[1])  # ((d + L)·L, d)
@@ -284,6 +290,7 @@ def _pull_tiled(
 ) -> tuple[Tensor, Tensor]:
     d_u = joined.shape[2 if columns else 1]
     matrix = _as_states(weight, d_u, columns)
+    # ∂/∂W_m = Σ_t g_t m_tᵀ, so m is made again tile by tile; ∂/∂joined = (g W_m) Cᵀ.
     gradient = gradient.reshape(joined.shape[0], -1, weight.shape[0])
     d_joined, d_matrix = [], torch.zeros_like(matrix)
     for part, pulled in zip(joined.split(tile), gradient.split(tile), strict=True):

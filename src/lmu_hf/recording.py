@@ -71,18 +71,27 @@ class Recording:
 
     def _take(self, tape: "_Tape", example: Tensor, result: Tensor) -> None:
         self._values: list[Any] = [None]  # constants, and room for the input and for what calls return
-        self._calls: list[tuple[Callable, Callable[[list], Sequence], int]] = []
         self._slots = {id(example): 0}  # of what changes from play to play; good as long as the tape holds the tensors
+        self._drafts: list[tuple[Callable, list[int], int]] = []  # calls, where their arguments stand and results go
         for call in tape.calls:
             self._note(*call)
-        self._result = self._slots[id(result)] if id(result) in self._slots else self._keep(result)
+        self._result = self._slots.get(id(result), len(self._values))
+        self._values.append(result)
+        # A call's arguments are picked out of all values without any Python at play time. Of one place, a getter would
+        # give the argument itself; a slice gives a list of one, or of none.
+        self._calls: list[tuple[Callable, Callable[[list], Sequence], int]] = []
+        for function, places, slot in self._drafts:
+            one = slice(places[0], places[0] + 1) if places else slice(0)
+            self._calls.append((function, itemgetter(*places) if len(places) > 1 else itemgetter(one), slot))
         self._slots.clear()
+        self._drafts.clear()
 
     def _note(self, name: str, function: Callable, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
         """Add a call, unless it only handed a tensor through; ``name`` is that of a reader or a writer."""
         if name in READERS:
             raise CannotRecordError(f"the function looks at the values of a tensor, by {name}")
-        slots, parts = self._slots, result if isinstance(result, tuple | list) else [result]
+        slots, values = self._slots, self._values
+        parts = result if isinstance(result, tuple | list) else [result]
         known = {id(arg) for arg in args} | slots.keys()
         if not name and all(id(part) in known for part in parts if isinstance(part, Tensor)):
             return
@@ -90,30 +99,41 @@ class Recording:
             function, args = _without_names(function, list(kwargs)), (*args, *kwargs.values())
         elif kwargs:
             function = partial(function, **kwargs)
-        places = [slots[id(arg)] if id(arg) in slots else self._keep(arg) for arg in args]
-        slot = self._add(function, places)
+        places = []
+        for arg in args:
+            place = slots.get(id(arg))
+            if place is None and isinstance(arg, tuple | list) and any(id(part) in slots for part in arg):
+                place = self._gather(arg)
+            elif place is None:  # a constant stays where it is
+                place = len(values)
+                values.append(arg)
+            places.append(place)
+        slot = len(values)
+        values.append(None)
+        self._drafts.append((function, places, slot))
         if isinstance(result, Tensor):
             slots.setdefault(id(result), slot)
         for k, part in enumerate(parts if parts is result else ()):
             if isinstance(part, Tensor):
-                slots[id(part)] = self._add(itemgetter(k), [slot])
+                slots[id(part)] = self._draft(itemgetter(k), [slot])
 
-    def _keep(self, value: Any) -> int:
-        """Where a constant stands. A list of tensors is put together for each call."""
-        if isinstance(value, tuple | list) and any(id(part) in self._slots for part in value):
-            places = [self._slots[id(part)] if id(part) in self._slots else self._keep(part) for part in value]
-            return self._add(_tuple if isinstance(value, tuple) else _list, places)
-        self._values.append(value)
-        return len(self._values) - 1
+    def _gather(self, value: tuple | list) -> int:
+        """Where a list of tensors is put together for each call."""
+        places = []
+        for part in value:
+            place = self._slots.get(id(part))
+            if place is None and isinstance(part, tuple | list):
+                place = self._gather(part)
+            elif place is None:
+                place = len(self._values)
+                self._values.append(part)
+            places.append(place)
+        return self._draft(_tuple if isinstance(value, tuple) else _list, places)
 
-    def _add(self, function: Callable, places: list[int]) -> int:
-        """Where a call's result will stand; its arguments are picked out of all values without Python at play time."""
-        if len(places) > 1:
-            arguments: Callable[[list], Sequence] = itemgetter(*places)
-        else:
-            arguments = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+    def _draft(self, function: Callable, places: list[int]) -> int:
+        """Where a call's result will stand."""
         self._values.append(None)
-        self._calls.append((function, arguments, len(self._values) - 1))
+        self._drafts.append((function, places, len(self._values) - 1))
         return len(self._values) - 1
 
 

@@ -75,6 +75,7 @@ class Windows:
         Returns:
             m (b, n or 1, d_u, d), or W_m m (b, n, d_o); and the last memory (sequences, d_u, d), over all ranks.
         """
+        # Over ranks: what this part alone leaves decides what enters the next, and so what enters this one.
         layout, whole = reading.layout, None
         if isinstance(layout, Spread):
             initial, whole = self.enter(layout, self.final(form, u, layout), initial, backwards)
@@ -96,6 +97,7 @@ class Windows:
         self, form: str, u: Tensor, layout: Layout, initial: Tensor | None = None, weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Every state and the last; or, given W_m (d_o, d_u·d), W_m times every state (b, n, d_o), and the last."""
+        # W_m m is a sum over channels: each group is read by its own columns of W_m, which are channel-major.
         groups = zip(self._groups(u, 2, initial), self._cut(weight, 1), strict=True)
         runs = (_states(form, *group, part, layout.sequences) for group, part in groups)
         states, finals = zip(*runs, strict=True)

@@ -71,7 +71,8 @@ def load(name: str) -> ModuleType:
     module = importlib.import_module(f"{PACKAGE}.{name}")
     for mapping, listed in LISTED.items():
         if hasattr(module, mapping):
-            setattr(module, mapping, {**getattr(module, mapping), lmu_hf.LMUConfig.model_type: listed})
+            ours = {kind.model_type: listed for kind in (lmu_hf.LMUConfig, lmu_hf.LSTMConfig)}
+            setattr(module, mapping, getattr(module, mapping) | ours)
     return module
 
 

@@ -14,8 +14,9 @@ from generation import CACHE, GenerationSuite
 from source import load
 from torch.testing import assert_close
 
-from families import config_of
-from lmu_hf import LMUConfig
+from families import class_of, config_of
+from lmu_hf import LMUConfig, LSTMConfig
+from lmu_hf.configuration_lstm import OF_MEMORIES
 
 ModelTesterMixin = load("test_modeling_common").ModelTesterMixin
 ConfigTester = load("test_configuration_common").ConfigTester
@@ -66,8 +67,10 @@ class SharedSuite(ModelTesterMixin):
     def setUp(self) -> None:
         torch.manual_seed(0)
         self.model_tester = ModelTester(self.suite, self.changes)
-        written = {name: value for name, value in self.model_tester.fields.items() if name != "num_labels"}
-        self.config_tester = ConfigTester(self, LMUConfig, has_text_modality=self.test_resize_embeddings, **written)
+        kind = type(self.model_tester.get_config())
+        left_out = {"num_labels", "model_type", *(OF_MEMORIES if kind is LSTMConfig else ())}
+        written = {name: value for name, value in self.model_tester.fields.items() if name not in left_out}
+        self.config_tester = ConfigTester(self, kind, has_text_modality=self.test_resize_embeddings, **written)
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         prepared = super()._prepare_for_class(inputs_dict, model_class, return_labels)
@@ -110,8 +113,15 @@ def takes_cache(model: type) -> bool:
     return bool({"cache", "past_key_values"} & inspect.signature(model.forward).parameters.keys())
 
 
+def of_family(suite: Suite, changes: dict) -> Suite:
+    """The suite, of the baseline's class where a configuration asks for the baseline."""
+    return suite._replace(model=class_of(suite.model, config_of({**suite.common, **changes})))
+
+
 def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]:
     """A class's tests in one configuration."""
+    title = f"{suite.model.__name__}_{re.sub(r'[^a-z]+', '_', name)}"
+    suite = of_family(suite, changes)
     generates = suite.model.can_generate()
     bases = [SharedSuite, *([GenerationSuite, GenerationTesterMixin] if generates else [])]
     members = {
@@ -122,7 +132,6 @@ def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]
         "test_resize_embeddings": suite.common["vocab_size"] is not None,
         "__module__": __name__,
     }
-    title = f"{suite.model.__name__}_{re.sub(r'[^a-z]+', '_', name)}"
     case = type(title, (*bases, unittest.TestCase), members)
     for excuse in (excuse for excuse in EXCUSES if re.fullmatch(excuse.cases, title)):
         for test in (name for name in dir(case) if re.fullmatch(excuse.test, name)):
@@ -132,6 +141,7 @@ def make_case(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]
 
 def make_learner(suite: Suite, name: str, changes: dict) -> type[unittest.TestCase]:
     """transformers' test that a class learns a sequence by heart, and then generates it."""
+    suite = of_family(suite, changes)
     members = {
         "model_tester": ModelTester(suite, changes),
         "all_model_classes": (suite.model,),

@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,6 +46,11 @@ class ScriptParser(argparse.ArgumentParser):
         else:
             near = []
         self.exit(2, f"{self.prog}: error: {message}{f'; did you mean {near[0]}?' if near else ''}\n")
+
+    def add_values(self, flags: Mapping[str, tuple[Callable[[str], Any], Any, str]]) -> None:
+        """Add flags that take one value each: by name their type, their default and what they set."""
+        for name, (kind, default, text) in flags.items():
+            self.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)")
 
     def refuse(self, args: argparse.Namespace, *names: str, because: str) -> None:
         """End with one line if one of these flags was given, which then would be ignored."""

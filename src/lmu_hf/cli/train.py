@@ -59,18 +59,11 @@ def run(
     check_processes()
     flags = Flags(args)
     check_contradictions(args)
-    recipe = asked_recipe(flags)
-    how = asked_running(flags)
+    recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
     folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
     check_folder(folder, "output_dir")
-    if flags.quiet:
-        _hide_progress_of_datasets()
-    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
-        task = load_task(flags, recipe)
-    _check_overrides(flags.config_overrides, task)
-    if flags.label_smoothing_factor and not task.smooths_labels:
-        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
+    task = _task(flags, recipe, load_task)
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
     complete = bool(how["resume"]) and is_complete(folder)
@@ -101,6 +94,18 @@ def _interruptions_told() -> Iterator[None]:
     except KeyboardInterrupt:  # before the first step, or for the second time
         _say("interrupted at once: nothing was saved but the checkpoints that are there")
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _task(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Task]) -> Task:
+    """The data to train on, which the flags do not contradict."""
+    if flags.quiet:
+        _hide_progress_of_datasets()
+    with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
+        task = load_task(flags, recipe)
+    _check_overrides(flags.config_overrides, task)
+    if flags.label_smoothing_factor and not task.smooths_labels:
+        raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
+    return task
 
 
 def _model(

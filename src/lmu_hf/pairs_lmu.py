@@ -1,0 +1,149 @@
+"""Two sequences read by one stack: which class are they together?"""
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    SequenceClassifierOutput,
+)
+from transformers.utils import can_return_tuple, is_torchdynamo_compiling
+
+from .alignment import Alignment, AlignmentOption
+from .cache_names import refuse_caches
+from .checking import check_steps, check_tensors
+from .configuration_lmu import POOLINGS, LMUConfig
+from .distributed import refuse_ranks
+from .heads_lmu import LMUPooledModel, given_input
+from .layout import Layout, Packed, Padded
+from .losses import Items
+
+
+class LMUForSequencePairClassification(LMUPooledModel):
+    """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2.
+
+    m1 and m2 are each sequence's steps, pooled; with ``alignment``, the pooled comparisons of its steps with what
+    stands for them in the other sequence.
+    """
+
+    def __init__(self, config: LMUConfig) -> None:
+        if config.votes is not None:
+            raise ValueError("votes are for the class of one sequence, not of two: leave votes out")
+        option = AlignmentOption.of(config)
+        width = (config.hidden_size if option is None else option.size) * len(POOLINGS[config.pooling])
+        super().__init__(config, width * len(config.pair_features))
+        self.alignment: Alignment | None = None
+        if option is not None:
+            self.alignment = Alignment(config.hidden_size, option.size, config.hidden_act)
+        self.loss_type = "ForSequenceClassification"
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pair_input_ids: Tensor | None = None,
+        pair_attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: Items = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify pairs.
+
+        Args:
+            input_ids: (b, n), both sequences in one row told apart by ``token_type_ids``, or the first sequences.
+            attention_mask: (b, n), zero where a step does not exist.
+            token_type_ids: (b, n), 0 for the first sequence, 1 for the second.
+            pair_input_ids: (b, n₂), the second sequences, in place of ``token_type_ids``.
+            pair_attention_mask: (b, n₂), likewise.
+            inputs_embeds: (b, n, width), with ``token_type_ids``, in place of ``input_ids``.
+            position_ids: (b, n), of several pairs packed in a row, each told apart by ``token_type_ids``: a pair starts
+                at every 0 and has its own logits. ``hidden_states`` are then those of the first sequences, end to end.
+            labels, num_items_in_batch: as for :class:`LMUForSequenceClassification`.
+
+        Raises:
+            ValueError: not exactly one of ``token_type_ids`` and ``pair_input_ids`` was given, a row or packed pair has
+                no step of one of its sequences, or packed pairs come with ``pair_input_ids``.
+        """
+        refuse_caches(kwargs)
+        check_steps(input_ids=input_ids, inputs_embeds=inputs_embeds, pair_input_ids=pair_input_ids)
+        check_tensors(attention_mask=attention_mask, token_type_ids=token_type_ids)
+        if (token_type_ids is None) == (pair_input_ids is None):
+            raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
+        given = given_input(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        layout = self.find_layout(given, attention_mask, position_ids, **kwargs)
+        pairs = layout if isinstance(layout, Packed) else None
+        if token_type_ids is not None:
+            first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
+            if pairs is not None:
+                first, second = _unmasked(pairs, **first), _unmasked(pairs, **second)
+        else:
+            if pairs is not None:
+                raise ValueError("packed pairs must be told by token_type_ids (batch, time), got pair_input_ids")
+            first = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+            second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
+            if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
+                raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
+        first["output_hidden_states"] = output_hidden_states
+        if self.alignment is None:
+            m1, outputs = self.pool(**first, use_cache=False)
+            m2, _ = self.pool(**second, use_cache=False)
+        else:
+            m1, m2, outputs = self._pool_aligned(self.alignment, first, second)
+        parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
+        logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
+        loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+    def _pool_aligned(
+        self, alignment: Alignment, first: dict, second: dict
+    ) -> tuple[Tensor, Tensor, BaseModelOutputWithPast]:
+        """As :meth:`pool` twice, but that steps are compared with those of the other before they are pooled."""
+        refuse_ranks("a pair whose steps are aligned")
+        outputs, others = (self.model(**inputs, use_cache=False, return_dict=True) for inputs in (first, second))
+        x, y = outputs.last_hidden_state, others.last_hidden_state
+        m1 = self._pool_compared(alignment(x, y, _seen(first, second, x.device)), first)
+        m2 = self._pool_compared(alignment(y, x, _seen(second, first, x.device)), second)
+        return m1, m2, outputs
+
+    def _pool_compared(self, steps: Tensor, inputs: dict) -> Tensor:
+        layout: Layout | None = inputs.get("layout")
+        mask = inputs.get("attention_mask")
+        if mask is not None:  # a mean counts on zeros there
+            steps, layout = steps.masked_fill(~mask.bool()[..., None], 0), Padded.from_mask(mask)
+        layout = Layout(steps.shape[1]) if layout is None else layout
+        return layout.pool(steps, POOLINGS[self.config.pooling])
+
+    def _from_one_row(
+        self, input_ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, types: Tensor
+    ) -> tuple[dict, dict]:
+        """The same rows twice, each with the other sequence masked: a masked step does not exist."""
+        given = input_ids if input_ids is not None else embeds
+        if given is None or types.shape != given.shape[:2]:
+            shape = None if given is None else tuple(given.shape[:2])
+            raise ValueError(f"token_type_ids must be (batch, time) = {shape}, got {tuple(types.shape)}")
+        if mask is not None and mask.shape != types.shape:
+            raise ValueError(f"attention_mask must be (batch, time) = {tuple(types.shape)}, got {tuple(mask.shape)}")
+        if types.device.type == "cpu" and not is_torchdynamo_compiling() and bool(((types != 0) & (types != 1)).any()):
+            raise ValueError(f"token_type_ids must be 0 (first sequence) or 1 (second), got {types.unique().tolist()}")
+        real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
+        inputs = {"input_ids": input_ids, "inputs_embeds": embeds}
+        return {**inputs, "attention_mask": real & (types == 0)}, {**inputs, "attention_mask": real & (types == 1)}
+
+
+def _seen(this: dict, that: dict, device: torch.device) -> Tensor | None:
+    """(b, n or 1, n'): which steps of that sequence may stand for a step of this one; None if all may."""
+    if "layout" in this:
+        return this["layout"].owners(device)[:, None] == that["layout"].owners(device)
+    mask = that.get("attention_mask")
+    return None if mask is None else mask.bool()[:, None]
+
+
+def _unmasked(pairs: Packed, attention_mask: Tensor, **inputs: Tensor | None) -> dict:
+    """Packed rows without their masked steps: one row, and what is left of each sequence."""
+    kept = {name: value if value is None else value[attention_mask][None] for name, value in inputs.items()}
+    return {**kept, "layout": pairs.where(attention_mask)}
