@@ -1,6 +1,6 @@
 """Train an LMU to tag every word of a text: names, parts of speech or slots, in rows of your own or made-up ones.
 
-    python scripts/train_token.py                                      # no download: made-up names, a minute
+    python scripts/train_token.py                                      # no download: made-up names, half a minute
     python scripts/train_token.py --baseline lstm                      # an LSTM in the same blocks, to compare with
     python scripts/train_token.py --train_file train.jsonl --test_file test.jsonl
     python scripts/train_token.py --dataset_name org/own --data_dir data   # from data/org/own, or from the Hub

@@ -86,7 +86,8 @@ class LMUForTokenClassification(LMUPreTrainedModel):
             ValueError: an input or the labels have a wrong shape or values, there is no label to learn from, or one is
                 counted that stands on a masked step.
         """
-        cache = one_cache(cache, past_key_values, kwargs)
+        if past_key_values is not None or kwargs:
+            cache = one_cache(cache, past_key_values, kwargs)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

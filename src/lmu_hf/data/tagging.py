@@ -291,7 +291,7 @@ def _number_tags(name: str, split: str, rows: "Dataset", labels: list[str]) -> "
     numbers = {name: number for number, name in enumerate(labels)}
     number = _Numbering(f"the {split} split of {name}", known, numbers)
     features = Features({"tokens": List(Value("string")), "tags": List(Value("int64"))})
-    return rows.map(number, with_indices=True, features=features)
+    return rows.map(number, with_indices=True, features=features, desc=f"Numbering the tags of {split}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from .base import Recipe, recipe
 def names() -> Recipe:
     """Made-up sentences with names of people and places: ``train_token.py``'s default. No record.
 
-    Cost: a minute of one core, no download.
+    Cost: half a minute of one core, no download.
     Source: made up here.
     """
     return Recipe(
