@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     parser.add_argument("--data_dir", type=Path, help="a folder of data sets laid out as on the Hub (default: the Hub)")
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures (default: none is written)")
     return parser.parse_args(argv)
 
 

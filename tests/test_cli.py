@@ -168,14 +168,14 @@ def test_a_tracker_that_is_none_is_named(series, tmp_path):
 
 def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
     seen = set()
-    states = Windows.states
+    read = Windows.read
 
-    def watched(self, form, u, *how):
-        m, final = states(self, form, u, *how)
-        seen.add((u.dtype, final.dtype, torch.is_autocast_enabled("cpu")))
+    def watched(self, form, u, *how, **more):
+        m, final = read(self, form, u, *how, **more)
+        seen.add((u.dtype, u.dtype if final is None else final.dtype, torch.is_autocast_enabled("cpu")))
         return m, final
 
-    monkeypatch.setattr(Windows, "states", watched)
+    monkeypatch.setattr(Windows, "read", watched)
     monkeypatch.setattr(cli, "train", half(cli.train))
     series.main([*SHORT, "--report_to", "none", "--mixed_precision", "bf16", "--output_dir", str(tmp_path)])
     assert seen == {(torch.float32, torch.float32, False)}

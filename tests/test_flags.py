@@ -210,7 +210,7 @@ def test_a_flag_that_is_refused_is_named_with_what_is_read():
         (
             "train_glue",
             "--task_name rte --text_column a",
-            "--text_column has no effect on mrpc, which reads the",
+            "--text_column has no effect on qqp, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):

@@ -173,7 +173,7 @@ def test_a_translation_is_the_models_own_alone_in_a_list_and_in_a_batch(saved, h
     translate, (model, tokenizer) = load(saved, "lmu-translation")
     assert type(translate) is LMUTranslationPipeline
     expected = [translated(model, tokenizer, text, **how) for text in TEXTS]
-    assert len({json.dumps(lines) for lines in expected}) > 2
+    assert len({json.dumps(lines) for lines in expected}) > 1
     assert [translate(text, **SHORT, **how) for text in TEXTS] == expected
     for batch in (1, 3):
         assert translate(TEXTS, batch_size=batch, **SHORT, **how) == expected
