@@ -65,6 +65,7 @@ AutoModelForSequenceClassification.register(
 AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
 AutoModelForTokenClassification.register(LSTMConfig, LSTMForTokenClassification)
+# A task name of the family's own: transformers has no translation pipeline any more.
 PIPELINE_REGISTRY.register_pipeline(
     "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
 )

@@ -75,9 +75,11 @@ class Alignment(nn.Module):
             seen: (b, n or 1, n'), true where a step of the other one may stand for a step of x, at least once for each;
                 None if all may.
         """
+        # Cosines lie in [−1, 1]: without s, the softmax could never single out one step.
         scores = self.sharpness * (_directions(x) @ _directions(other).mT)
         if seen is not None:
-            scores = scores.masked_fill(~seen, -torch.inf)
+            scores = scores.masked_fill(~seen, -torch.inf)  # a row of these alone would be NaN
+        # In half precision a sum over many steps would lose the small weights.
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         counterpart = weights.to(other.dtype) @ other
         pairs = torch.cat([x, counterpart, (x - counterpart).abs(), x * counterpart], dim=-1)

@@ -46,6 +46,7 @@ class Source:
         if self.layout is None:
             self.weights.append(weights)
             return weights
+        # A layout packs along axis 1: for (b, heads, n, n_s), time changes places with heads and back.
         self.weights.append(self.layout.unpack(weights.transpose(1, 2)).transpose(1, 2))
         return self.layout.pack(self.weights[-1].transpose(1, 2)).transpose(1, 2)
 
@@ -67,6 +68,7 @@ def makes_memory(model_type: str) -> Callable[[Maker], Maker]:
 @makes_memory(LMUConfig.model_type)
 def make_memory(config: LMUConfig, layer_idx: int) -> LMULayer:
     """A block's Legendre memory."""
+    # Only the first block may read another width: the others read what a block puts out.
     d_x = config.stack_input_size if layer_idx == 0 else config.hidden_size
     return LMULayer(
         d_x=d_x,
@@ -103,6 +105,7 @@ def norm(config: LMUConfig) -> nn.Module:
 def mlp(config: LMUConfig) -> GatedMLP:
     """The gated MLP that a config asks for, as a residual branch."""
     made = GatedMLP(config.hidden_size, config.intermediate_size or 2 * config.hidden_size, config.hidden_act)
+    # Only the last projection: what stands before it keeps its usual scale.
     end_branch(made.down_proj, scale=config.residual_initializer_scale)
     return made
 
@@ -119,7 +122,9 @@ class LMUBlock(GradientCheckpointingLayer):
     @property
     def is_linear_in_memory(self) -> bool:
         """Whether the mean over steps of what comes out follows from the mean memory alone."""
+        # A dropout mask is drawn for each step, so that it does not commute with the mean over steps.
         drops = self.training and self.dropout.p > 0
+        # A subclass has more behind its memory (highways, an MLP), which is not linear.
         bare = type(self) is LMUBlock and is_bare(self) and is_bare(self.dropout)
         return bare and self.memory.is_linear_in_memory and not drops
 
@@ -129,9 +134,10 @@ class LMUBlock(GradientCheckpointingLayer):
             x,
             initial=None if cache is None else cache.get_recurrent_state(self.layer_idx),
             reading=reading,
-            return_final=cache is not None,
+            return_final=cache is not None,  # without a cache nobody reads it
         )
         if cache is not None:
+            # Columns, not real steps: a cache counts padding too, as transformers' own do.
             cache.update_recurrent_state(final, self.layer_idx, tokens=reading.layout.columns)
         return output
 
@@ -162,11 +168,13 @@ class LMUResidualBlock(LMUBlock):
         self.memory_norm = norm(config)
         self.mlp_norm = norm(config)
         self.mlp = mlp(config)
+        # W_m and W_x both end the branch, as o is their sum; an LSTM has neither.
         end_branch(*self.memory.last_projections, scale=config.residual_initializer_scale)
 
     def forward(self, hidden_states: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         """(b, n, hidden_size) to the same."""
         remembered = self.remember(self.memory_norm(hidden_states), reading, cache)
+        # The branch gave the last step alone, so the stream is cut to it. A mean never gets here: an MLP is not linear.
         if reading.wanted == "last":
             hidden_states = reading.layout.last(hidden_states)
         hidden_states = hidden_states + self.dropout(remembered)

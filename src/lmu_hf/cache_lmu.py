@@ -26,10 +26,11 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     sequence is told from what has been read of it.
     """
 
+    # By this name transformers finds the class for a DynamicCache once it is defined; for a StaticCache, see below.
     _layer_type = "lmu"
-    is_compileable = True
+    is_compileable = True  # its size does not grow with the tokens
     is_sliding = False
-    supports_early_init = False
+    supports_early_init = False  # early allocation is by attention heads, which a memory has none of
 
     def __init__(self, **kwargs) -> None:
         CacheLayerMixin.__init__(self)
@@ -65,12 +66,14 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
             LinearAttentionLayer.lazy_initialization(self, recurrent_states=recurrent_states, state_idx=state_idx)
             self.cumulative_length = torch.zeros((), dtype=torch.int64, device=recurrent_states.device)
         self.dtype, self.device = recurrent_states.dtype, recurrent_states.device
+        # CUDA graphs read a tensor where it was: the counter is marked as transformers marks the state.
         if not is_torchdynamo_compiling():
             torch._dynamo.mark_static_address(self.cumulative_length)
         self.is_initialized = True
 
     def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs) -> Tensor:
         """Keep the memory that ``tokens`` more columns left behind, in place unless gradients flow through it."""
+        # Another shape, as of another batch, takes a new allocation and starts the count at zero.
         if not self.is_initialized or self._held.shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
         held = self._held
@@ -80,7 +83,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
                 held = self.recurrent_states[0] = recurrent_states.clone()
         else:
             held.copy_(recurrent_states)
-        self.cumulative_length.add_(tokens)
+        self.cumulative_length.add_(tokens)  # in place: graphs hold this very tensor
         self.has_previous_state[0] = True
         return held
 
@@ -125,6 +128,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def reset(self) -> None:
         """Forget everything, keeping the allocation."""
+        # A memory that belongs to a graph is replaced, not zeroed in place: a backward pass may still need it.
         if self.is_initialized and self._held.requires_grad:
             self.recurrent_states[0] = torch.zeros_like(self._held)
         LinearAttentionLayer.reset(self)
@@ -153,6 +157,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
                 self.tokens = self.tokens.repeat_interleave(repeats, dim=0)
 
 
+# transformers enters a class here by itself only if it is a StaticLayer, which holds keys and values.
 STATIC_LAYER_TYPE_MAPPING["lmu"] = LMUCacheLayer
 
 

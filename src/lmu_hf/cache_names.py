@@ -52,9 +52,10 @@ def cache_of(output: ModelOutput) -> Any:
 @dataclass_transform()
 def output_with_cache(output: type[Output]) -> type[Output]:
     """Make a dataclass of a model's output, whose field ``cache`` then has the installed transformers' name for it."""
+    # Before dataclass() runs, since it takes the fields, and their order, from the annotations.
     fields = output.__annotations__
     if CACHE_NAME != "cache":
         output.__annotations__ = {CACHE_NAME if name == "cache" else name: fields[name] for name in fields}
-        setattr(output, CACHE_NAME, None)
+        setattr(output, CACHE_NAME, None)  # the default moves with the name
         delattr(output, "cache")
     return dataclass(output)

@@ -23,6 +23,7 @@ def check_tensors(**given: object) -> None:
     for name, value in given.items():
         if value is None or isinstance(value, Tensor):
             continue
+        # A tokenizer's BatchEncoding is one: the usual slip is model(batch) for model(**batch).
         if isinstance(value, Mapping):
             raise TypeError(
                 f"{name} must be a tensor, got {type(value).__name__}: give what it holds by name, as **{name}"
@@ -96,6 +97,7 @@ def check_finite(
         return
     wrong = ~values.isfinite()
     if real is not None:
+        # A mask (b, n) against values (b, n, …): axes of size 1 stand for those that it lacks.
         wrong &= real.bool().view(*real.shape, *[1] * (values.ndim - real.ndim))
     if bool(wrong.any()):
         value, place = _first(values, wrong, axes)
@@ -141,4 +143,5 @@ def _first(values: Tensor, wrong: Tensor, axes: Sequence[str]) -> tuple[str, str
     place = wrong.nonzero()[0].tolist()
     value = values[tuple(place)].item()
     shown = f"{value:g}" if isinstance(value, float) else str(value)
+    # strict=False: values may have fewer axes than there are names, as labels (b,) do.
     return shown, ", ".join(f"{axis} {at}" for axis, at in zip(axes, place, strict=False))

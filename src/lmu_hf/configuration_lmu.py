@@ -27,8 +27,8 @@ CHOICES = {
     "norm": ("rms", "layer"),
     "pooling": tuple(POOLINGS),
 }
-PAIR_FEATURES = ("first", "second", "difference", "product")
-MAX_BYTES = 32 * 2**30
+PAIR_FEATURES = ("first", "second", "difference", "product")  # m1, m2, |m1 − m2|, m1 ⊙ m2
+MAX_BYTES = 32 * 2**30  # of float32 weights: a slip in a size fails here, before anything is allocated
 MAX_THETA = 10**7  # as `LegendreSystem` has it
 
 
@@ -99,8 +99,8 @@ class LMUConfig(PreTrainedConfig):
     """
 
     model_type = "lmu"
-    body_of_two_stacks = "LMUEncoderDecoderModel"
-    keys_to_ignore_at_inference = ["cache", "past_key_values"]
+    body_of_two_stacks = "LMUEncoderDecoderModel"  # what AutoModel builds of an encoder–decoder
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # Trainer would gather them as predictions
 
     vocab_size: int | None = 256
     input_size: int | None = None
@@ -112,7 +112,7 @@ class LMUConfig(PreTrainedConfig):
     theta: float | int | list[float | int | list[float | int]] = 16
     memory_channels: int | None = None
     discretization: str = "zoh"
-    basis: str = "unit"
+    basis: str = "unit"  # white noise then fills every coefficient with variance 1
     encoder: str = "linear"
     readout: str = "dense"
     hidden_act: str = "gelu"
@@ -152,7 +152,7 @@ class LMUConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         own = [field.name for field in fields(LMUConfig)]
         for name in kwargs:
-            if meant := get_close_matches(name, own, n=1, cutoff=0.85):
+            if meant := get_close_matches(name, own, n=1, cutoff=0.85):  # others become attributes, as in transformers
                 raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
         if self.input_size is not None:
             self.vocab_size = None
@@ -180,7 +180,7 @@ class LMUConfig(PreTrainedConfig):
     def num_labels(self, num_labels: int) -> None:
         check_num_labels(num_labels)
         inherited: Any = PreTrainedConfig.num_labels
-        inherited.fset(self, num_labels)
+        inherited.fset(self, num_labels)  # a property's setter is out of reach for super()
 
     @property
     def layer_types(self) -> list[str]:
@@ -241,7 +241,7 @@ class LMUConfig(PreTrainedConfig):
     def encoder_config(self) -> "LMUConfig":
         """The encoder of an encoder–decoder, as a config of its own."""
         part = copy.deepcopy(self)
-        part.is_encoder_decoder = part.use_cache = False
+        part.is_encoder_decoder = part.use_cache = False  # an encoder reads its source in one call
         part.architectures = []
         part.pooling = "mean"  # the one that fits both directions; no head reads it here
         return part
@@ -249,7 +249,7 @@ class LMUConfig(PreTrainedConfig):
     def decoder_config(self) -> "LMUConfig":
         """The decoder of an encoder–decoder, as a config of its own: its caches are built from this."""
         part = copy.deepcopy(self)
-        part.is_encoder_decoder = part.bidirectional = False
+        part.is_encoder_decoder = part.bidirectional = False  # a target is not known before it is made
         part.architectures = []
         part.num_hidden_layers = self.num_decoder_layers or self.num_hidden_layers
         part.theta = self.theta if self.decoder_theta is None else self.decoder_theta
@@ -257,7 +257,7 @@ class LMUConfig(PreTrainedConfig):
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "LMUConfig":
         """This config, or the one half of an encoder–decoder that is asked for."""
-        if not self.is_encoder_decoder or decoder == encoder:
+        if not self.is_encoder_decoder or decoder == encoder:  # both or neither: the whole
             return self
         return self.decoder_config() if decoder else self.encoder_config()
 
@@ -378,10 +378,11 @@ class LMUConfig(PreTrainedConfig):
         numbers = count_around_memories(self) | self._count_of_memories()
         for option in self.options:
             numbers |= option.count_numbers(self)
-        asked = {part: 4 * number for part, number in numbers.items()}
+        asked = {part: 4 * number for part, number in numbers.items()}  # float32
         if self.is_encoder_decoder:
             config = self.decoder_config()
             decoder = config.asked_bytes()
+            # Cross-attention: query, key, value and output, 4 bytes a number.
             decoder["num_decoder_layers x hidden_size"] = 4 * 4 * config.num_hidden_layers * self.hidden_size**2
             decoder["vocab_size x hidden_size"] = 0  # one head for both
             asked = {part: number + decoder[part] for part, number in asked.items()}

@@ -31,7 +31,7 @@ class LSTMConfig(LMUConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name in OF_MEMORIES:
-            if getattr(self, name) != DEFAULTS[name]:
+            if getattr(self, name) != DEFAULTS[name]:  # one that is left out holds its default
                 raise ValueError(f"{name} has no effect on an LSTM, which has no Legendre memory: leave it out")
         super().__post_init__(**kwargs)
 
@@ -42,6 +42,7 @@ class LSTMConfig(LMUConfig):
     @property
     def memory_shapes(self) -> list[tuple[int, int]]:
         """What one row of a batch carries in each layer: of every unit the hidden state and the cell state."""
+        # A cache layer holds (b, channels, order): units stand for channels, the two states for coefficients.
         return [(self.hidden_size, 2)] * self.num_hidden_layers
 
     @property

@@ -54,6 +54,7 @@ class TokenStep:
 
     def __call__(self, **inputs) -> CausalLMOutputWithPast:
         """What the model returns for these inputs."""
+        # A recording stands for one call: these arguments and one token. The model itself answers every other call.
         if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1 or self.model.config.output_hidden_states:
             return self.model(**inputs)
         tokens, cache = inputs["input_ids"], inputs[CACHE_NAME]
@@ -88,6 +89,7 @@ class TokenStep:
         return self._in_the_way is None
 
     def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:
+        # Any other ids will do: a recording that kept the first ones as a constant then gives another result.
         others = (tokens + 1) % self.model.config.vocab_size
         try:
             self._recording = Recording(lambda ids: self._run(ids, cache), tokens, others, state)
@@ -103,6 +105,7 @@ class TokenStep:
 
 
 def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
+    # By identity: a recorded call reads and writes those very tensors, not others with equal numbers.
     return len(tensors) == len(others) and all(map(is_, tensors, others))
 
 

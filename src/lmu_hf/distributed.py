@@ -34,12 +34,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, ranks: "Ranks") -> Tensor:
         ctx.ranks = ranks
+        # Contiguous, as all_gather fills no other buffers; x may be a transposed view.
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(ranks.size)]
         dist.all_gather(parts, x.contiguous(), group=ranks.group)
         return torch.stack(parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        # A Function again, and not a bare collective, so that a second derivative passes.
         return _SumAtHome.apply(grads[0], ctx.ranks), None
 
 
@@ -127,10 +129,13 @@ class Ranks:
             row = int((steps.sum(0) == 0).nonzero()[0])
             raise ValueError(f"attention_mask leaves no real step in row {row}; every sequence needs at least one")
         if pooling == "mean":
+            # Ranks hold different numbers of a row's steps, so their means are weighted.
             share = steps.to(parts.dtype) / steps.sum(0)
             return (parts * share[..., None]).sum(0)
         if pooling == "max":
+            # A rank without a real step of a row must not win, whatever it pooled there.
             return parts.masked_fill((steps == 0)[..., None], float("-inf")).amax(0)
+        # The last rank that has a real step of the row: numbers from 1, so that 0 stands for none.
         number = torch.arange(1, self.size + 1, device=steps.device)[:, None]
         return parts[((steps > 0) * number).argmax(0), torch.arange(parts.shape[1], device=steps.device)]
 
@@ -157,6 +162,7 @@ def enter_part(
     order = range(ranks.size)[:: -1 if backwards else 1]
     memory = torch.zeros_like(end) if initial is None else initial
     entries = []
+    # s_{j+1} = Ā^{L_j} s_j + e_j, from the first part that is read to the last.
     for j in order:
         entries.append(memory)
         memory = advance(memory, system, part_lengths[j]) + ends[j]
@@ -179,6 +185,7 @@ def memory_across(
         m (b, n, d_u, d) of this part, and the final memory (b, d_u, d) of the whole sequence, the same on every rank.
     """
     ranks = Ranks() if ranks is None else ranks
+    # Every rank needs the length of every part: Ā^L carries a memory over a part of L steps.
     steps = ranks.gather(torch.tensor([u.shape[1]], device=u.device))
     entry, final = enter_part(ranks, tuple(steps[:, 0].tolist()), memory_final(u, system)[1], system, initial)
     return memory_chunked(u, system, entry)[0], final

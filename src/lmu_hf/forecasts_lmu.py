@@ -101,18 +101,24 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
 
     def _loss(self, predictions: Tensor, labels: Tensor, mask: Tensor | None, items: Items) -> Tensor:
         check_tensors(labels=labels)
+        # (b, n) stands for (b, n, 1); where there are more outputs, the shape check below complains.
         labels = labels[..., None] if labels.ndim == 2 else labels
         if labels.shape != predictions.shape:
             raise ValueError(f"labels must be {tuple(predictions.shape)}, got {tuple(labels.shape)}")
+        # NaN is not −100: it counts as a label, and is refused below.
         real = labels != IGNORED
         if mask is not None:
+            # A mask may be (b, past + n): the last n columns are these steps.
             counted, real = real, real & mask[:, -labels.shape[1] :, None].bool()
+            # A label that Trainer counted and that is dropped here would shrink the mean.
             if items is not None:
                 check_counted(counted & ~real)
         check_finite("labels", labels, real=real, remedy=UNKNOWN)
         ranks = current_ranks()
         if items is None:
+            # Divided by the count over all ranks, the losses of the parts add up to the whole sequence's mean.
             items = real.sum() if ranks is None else ranks.total(real.sum())
+            # On other devices 0 / 0 gives NaN: to ask would make the host wait.
             if is_readable(items) and not bool(items):
                 raise ValueError("attention_mask and labels leave no real step to compute a loss over")
         loss = squared_error(predictions, labels, real, items)

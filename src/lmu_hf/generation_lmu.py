@@ -16,6 +16,7 @@ from .configuration_lmu import LMUConfig
 from .decoding_lmu import TokenStep, piece_length
 from .distributed import refuse_ranks
 
+# What a generated token is not given: it is real, it has no label, and a memory reads no positions.
 NOT_OF_A_TOKEN = {"attention_mask", "labels", "position_ids", "is_first_iteration"}
 
 
@@ -44,6 +45,7 @@ class LMUGenerationMixin(GenerationMixin):
             read |= {"inputs": inputs, "input_ids": kwargs.get("input_ids")}
         check_steps(**read)
         cache = one_cache(kwargs.pop("cache", None), kwargs.pop("past_key_values", None), kwargs)
+        # transformers looks a cache up by the one name that its version has.
         return super().generate(inputs, *args, **kwargs, **({} if cache is None else {CACHE_NAME: cache}))
 
     @staticmethod
@@ -53,6 +55,7 @@ class LMUGenerationMixin(GenerationMixin):
         """The mask of the steps at hand; None where all are real, so that compiled steps keep their shape."""
         if attention_mask is None:
             return None
+        # Of a mask over all that was read, the columns at hand: the memory holds the rest.
         mask = attention_mask[:, -inputs_embeds.shape[1] :]
         return None if bool(mask.all()) else mask.contiguous()
 
@@ -88,10 +91,12 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
         embeds = model_kwargs.get("inputs_embeds")
         embedded = embeds is not None
         mask = model_kwargs.get("attention_mask")
+        # transformers compares this with the prompt's length: equal means the whole sequence, else new tokens alone.
         columns = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
         _check_unread(model_kwargs.get(CACHE_NAME), input_ids, embeds, columns)
         if embedded and generation_config.prefill_chunk_size is not None:
             raise ValueError("prefill_chunk_size cuts token ids into pieces: leave it out with inputs_embeds")
+        # Pieces need a cache between them, and transformers cuts ids only.
         carried = model_kwargs.get(CACHE_NAME) is not None and not embedded
         free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
         piece = piece_length(input_ids)
@@ -103,6 +108,7 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
     def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
         """Whether ``generate`` takes its step from :meth:`get_compiled_call`: on the CPU by default, too."""
         plain = generation_config.compile_config is None and not generation_config.disable_compile
+        # For transformers a DynamicCache is no reason to compile; its step can be recorded all the same.
         compiles = super()._valid_auto_compile_criteria(model_kwargs, generation_config)  # type: ignore[misc]
         return compiles or (plain and self.device.type == "cpu")
 
@@ -154,9 +160,11 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
         carried = one_cache(cache, past_key_values, {})
         cache = DynamicCache(config=self.config) if carried is None else carried
         step = TokenStep(cast(PreTrainedModel, self))
+        # All pieces but the last leave nothing but memories; the last one gives the first new token.
         *read, ids = ids.split(piece_length(ids), dim=1)
         for piece in read:
             step.logits(piece, cache)
+        # [None] where the config names no such token: no id equals it.
         ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
         made = 0
         while max_new_tokens is None or made < max_new_tokens:
@@ -200,5 +208,6 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: to
     logits = logits.float() / temperature
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        # Ties with the k-th likeliest stay, so that more than k tokens may be left.
         logits = logits.masked_fill(logits < least, -torch.inf)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)

@@ -47,7 +47,7 @@ class LMUHead(nn.Module):
         if self.hidden is not None:
             x = self.dropout(ACTIVATIONS[self.hidden_act](self.hidden(x)))
         x = self.out(x)
-        return pad(x, (1, 0)) if self.against_zero else x
+        return pad(x, (1, 0)) if self.against_zero else x  # z to (0, z)
 
 
 class LMUPooledModel(LMUPreTrainedModel):
@@ -60,6 +60,7 @@ class LMUPooledModel(LMUPreTrainedModel):
         self.num_labels: int = config.num_labels or 1
         self.model = LMUModel(config)
         outputs = config.output_size or self.num_labels
+        # Of several labels at once, each needs a number of its own: one number tells two exclusive classes apart.
         one_for_two = (outputs, self.num_labels) == (1, 2) and config.problem_type != "multi_label_classification"
         if outputs != self.num_labels and not one_for_two:
             raise ValueError(
@@ -86,12 +87,14 @@ class LMUPooledModel(LMUPreTrainedModel):
             ValueError: a row has no real step, or a mean or maximum is asked of a stream in pieces.
         """
         pooling = self.config.pooling
+        # A mean or maximum would lack the pieces before; a last state has all of them in its memory.
         if pooling != "last" and inputs.get("cache") is not None:
             raise ValueError(f"pooling={pooling!r} needs the whole sequence; only 'last' can go on from a cache")
         if layout is None:
             layout = self.find_layout(given_input(**inputs), attention_mask, cache=inputs.get("cache"))
         wanted = "last" if pooling == "last" else "all"
         wants_states = inputs.get("output_hidden_states") or self.config.output_hidden_states
+        # Whoever asks for hidden states wants those of the last block at every step, not their mean.
         if pooling == "mean" and not wants_states and not torch.compiler.is_exporting():  # its response has a length
             dense = layout is not None and layout.sequences is None
             wanted = "mean" if dense and self.model.can_skip_to_mean else "all"
@@ -115,8 +118,10 @@ class LMUPooledModel(LMUPreTrainedModel):
             return None
         check_labels(labels, len(logits[0]), self.config)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
+        # Passed on only where it is on: a loss function that a user has set need not know it.
         if self.training and self.config.label_smoothing:
             given["label_smoothing"] = self.config.label_smoothing
+        # Under both names: transformers' own losses of sequences read pooled_logits, others read logits.
         return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
 
 
@@ -172,6 +177,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             layout=layout,
             **inputs,
             cache=cache,
+            # A classifier carries nothing unless asked to: config.use_cache is meant for generation.
             use_cache=bool(use_cache) or cache is not None,
             output_hidden_states=output_hidden_states,
         )
@@ -179,8 +185,9 @@ class LMUForSequenceClassification(LMUPooledModel):
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
             layout = cast(Layout, layout)
+            # A mean over steps: a long sequence has no more say than a short one.
             votes = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
-            learners = (logits, votes) if self.training else None
+            learners = (logits, votes) if self.training else None  # see LMUClassifierOutput
             logits = logits + votes
         return LMUClassifierOutput(
             loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),

@@ -22,6 +22,7 @@ class LMUForImageClassification(LMUPooledModel):
     main_input_name = "pixel_values"
     input_modalities = ["image"]
 
+    # A buffer, declared for type checkers.
     permutation: Tensor
 
     def __init__(self, config: LMUConfig) -> None:
@@ -31,6 +32,7 @@ class LMUForImageClassification(LMUPooledModel):
                 f"an image classifier needs image_size, and input_size (numbers per pixel); got "
                 f"image_size={config.image_size}, input_size={config.input_size}"
             )
+        # Stored, not drawn again at every load: torch does not promise one order for a seed in all versions.
         self.register_buffer("permutation", self._draw_permutation())
         self.post_init()
 
@@ -38,11 +40,13 @@ class LMUForImageClassification(LMUPooledModel):
         pixels = (self.config.image_size or 0) ** 2
         if self.config.permutation_seed is None:
             return torch.arange(pixels, device="cpu")
+        # On the CPU whatever the default device is: a seed gives another order on another kind of device.
         generator = torch.Generator("cpu").manual_seed(self.config.permutation_seed)
         return torch.randperm(pixels, generator=generator, device="cpu")
 
     def draw_weights(self) -> None:
         """The stored order of pixels, where no checkpoint holds one."""
+        # transformers' copy_, not torch's: it leaves alone what a checkpoint has filled.
         init.copy_(self.permutation, self._draw_permutation())
 
     def pixel_sequence(self, pixel_values: Tensor) -> Tensor:
@@ -51,6 +55,7 @@ class LMUForImageClassification(LMUPooledModel):
         An image processor may turn a grey image into three equal channels; a grey model reads their mean.
         """
         config = self.config
+        # Bytes from 0 to 255 would be read without the processor's scaling.
         if not pixel_values.is_floating_point():
             raise TypeError(
                 f"pixel_values must be floating point, as an image processor leaves them, got {pixel_values.dtype}"
@@ -67,6 +72,7 @@ class LMUForImageClassification(LMUPooledModel):
             raise ValueError(
                 f"pixel_values must have input_size={config.input_size} channels, got {pixel_values.shape[1]}"
             )
+        # (b, c, h·w) to (b, h·w, c): raster order is row by row.
         return pixel_values.flatten(2).transpose(1, 2).index_select(1, self.permutation)
 
     @can_return_tuple
@@ -96,6 +102,7 @@ class LMUForImageClassification(LMUPooledModel):
             raise ValueError("pixel_values (batch, channels, height, width) must be given")
         sequence = self.pixel_sequence(pixel_values)
         ranks = current_ranks()
+        # Every rank is given the whole image, where other heads are given their part.
         sequence = sequence if ranks is None else ranks.cut(sequence)
         pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)

@@ -26,7 +26,7 @@ PROBABILITIES = (
     *("embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
     "label_smoothing",
 )
-MAX_LAYERS = 10_000
+MAX_LAYERS = 10_000  # a config makes a list with a word for every layer
 MAX_LABELS = 10**6  # every label has a name in the config: ten million are two gigabytes
 
 
@@ -43,14 +43,15 @@ def check_ranges(config: Any) -> None:
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
     for name in PROBABILITIES:
-        if not 0 <= getattr(config, name) < 1:
+        if not 0 <= getattr(config, name) < 1:  # 1 would drop everything
             raise ValueError(f"{name} must be a probability in [0, 1), got {getattr(config, name)}")
     for name in ("initializer_range", "residual_initializer_scale"):
-        if not 0 < getattr(config, name) < float("inf"):
+        if not 0 < getattr(config, name) < float("inf"):  # NaN fails, too
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
     for name in ("num_hidden_layers", "num_decoder_layers"):
         if (getattr(config, name) or 0) > MAX_LAYERS:
             raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(config, name)}")
+    # 2**63 − 1: the largest signed 64-bit number.
     if config.permutation_seed is not None and not 0 <= config.permutation_seed < 2**63:
         raise ValueError(f"permutation_seed must be from 0 to 2**63 - 1 or None, got {config.permutation_seed}")
 
@@ -71,7 +72,7 @@ def check_num_labels(count: object) -> None:
     Raises:
         ValueError: it is not an integer from 1 to ``MAX_LABELS``.
     """
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_LABELS:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_LABELS:  # True is an int, too
         raise ValueError(f"num_labels must be an integer from 1 to {MAX_LABELS}, got {count!r}")
 
 
@@ -92,6 +93,7 @@ def check_labels(names: object, problem_type: object, count: object = None) -> N
         if not isinstance(names, Mapping):
             raise ValueError(f"id2label must be a dictionary from ids to names, got {type(names).__name__}")
         check_num_labels(len(names))
+        # JSON has strings for keys, so an id may come as 0 or as "0".
         if {str(key) for key in names} != {str(number) for number in range(len(names))}:
             raise ValueError(f"id2label must name each of 0 … {len(names) - 1} once, got the ids {_few(names)}")
         if wrong := [name for name in names.values() if not isinstance(name, str)]:
@@ -145,11 +147,13 @@ def check_words(dtype: object, architectures: object, weights_file: object) -> N
     ):
         raise ValueError(f"architectures must be a list of class names, got {architectures!r}")
     if weights_file is not None:
+        # A bare file name: a path could lead out of the folder.
         is_plain = isinstance(weights_file, str) and PurePosixPath(weights_file).name == weights_file
         if not is_plain or not str(weights_file).endswith(".safetensors"):
             raise ValueError(f"transformers_weights must name a *.safetensors file of the folder, got {weights_file!r}")
 
 
 def _few(names: Mapping[Any, Any]) -> str:
+    # Six of them tell whether there are more than five, without a walk through a million.
     first = [str(key) for key, _ in zip(names, range(6), strict=False)]
     return ", ".join(first[:5]) + (", …" if len(first) > 5 else "")
