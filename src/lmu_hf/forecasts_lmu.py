@@ -89,7 +89,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             layout=self.find_layout(input_values, attention_mask, position_ids, cache, **kwargs),
-            return_dict=True,
+            return_dict=True,  # whatever config.return_dict says
         )
         predictions = self.head(outputs.last_hidden_state)
         return LMUForecastOutput(

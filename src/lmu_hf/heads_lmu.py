@@ -185,7 +185,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
             layout = cast(Layout, layout)
-            # A mean over steps: a long sequence has no more say than a short one.
+            # A mean over steps, so that logits do not grow with the length of a sequence.
             votes = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
             learners = (logits, votes) if self.training else None  # see LMUClassifierOutput
             logits = logits + votes

@@ -51,7 +51,7 @@ def check_ranges(config: Any) -> None:
     for name in ("num_hidden_layers", "num_decoder_layers"):
         if (getattr(config, name) or 0) > MAX_LAYERS:
             raise ValueError(f"{name} must be at most {MAX_LAYERS}, got {getattr(config, name)}")
-    # 2**63 − 1: the largest signed 64-bit number.
+    # 2**63 − 1 is the largest signed 64-bit integer; torch takes seeds of 64 bits.
     if config.permutation_seed is not None and not 0 <= config.permutation_seed < 2**63:
         raise ValueError(f"permutation_seed must be from 0 to 2**63 - 1 or None, got {config.permutation_seed}")
 

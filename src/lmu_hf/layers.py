@@ -89,10 +89,11 @@ class LMULayer(nn.Module):
         self.memory_form = memory_form
         self.encoder_activation = encoder_activation
         self.hidden_act = hidden_act
+        # A bidirectional layer has two memories, and W_m columns for both, those of the forward one first.
         coefficients = self.windows.order * (2 if bidirectional else 1)
         self.encoder = SignalEncoder(d_x, d_u) if encoder == "linear" else None
         self.memory_readout = nn.Linear(d_u * coefficients, d_o, bias=False) if readout == "dense" else None
-        self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None
+        self.input_readout = nn.Linear(d_x, d_o) if readout == "dense" else None  # its bias is b_o
 
     @property
     def state_size(self) -> int:
@@ -107,9 +108,11 @@ class LMULayer(nn.Module):
     @property
     def is_linear_in_memory(self) -> bool:
         """Whether the mean of the outputs is the readout of the mean memory, so that no state need be known."""
+        # The mean is computed in chunks: any other form, asked for by name, would be passed over.
         if self.memory_form not in ("auto", "chunked") or not is_bare(self):
             return False
         linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
+        # A module that is more than its weight (hooked, adapted) need not be linear.
         return not linears or (self.hidden_act == "identity" and all(map(is_plain, linears)))
 
     def extra_repr(self) -> str:
@@ -152,6 +155,7 @@ class LMULayer(nn.Module):
         # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
         initial = None if initial is None else initial.to(u)  # of a model that was moved since
+        # One step is read out by the module itself: there are no states to leave out.
         weights = self._readout_weights(x) if reading.wanted == "all" and x.shape[1] > 1 else None
         # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
         ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
@@ -161,7 +165,7 @@ class LMULayer(nn.Module):
             m, final = windows.read(form, u, reading, initial, ahead, return_final)
             if self.bidirectional:
                 back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
-                back = layout.reverse(back) if reading.wanted == "all" else back
+                back = layout.reverse(back) if reading.wanted == "all" else back  # a mean has no order
                 m = torch.cat([m, back], dim=2) if weights is None else m + back
         # o = f2(W_m m + W_x x + b) needs of x what it needs of m: W_x x is linear, so its mean is W_x times x's mean.
         if reading.wanted != "all":
@@ -198,8 +202,10 @@ class LMULayer(nn.Module):
         return weight.chunk(2, dim=1) if self.bidirectional else (weight,)
 
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
+        # Where is_read, m is W_m m already, made together with the memory.
         if is_read and self.input_readout is not None:
             return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
+        # The memory ran in float32 or wider; from here on, the dtype of x holds.
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
@@ -257,6 +263,7 @@ class Highway(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
         t = torch.sigmoid(self.gate(x))
+        # The same as t·h + (1 − t)·x, with one product less.
         return x + t * (ACTIVATIONS[self.hidden_act](self.transform(x)) - x)
 
 

@@ -116,8 +116,9 @@ class Padded(Layout):
         place = torch.where(mask, mask.cumsum(1), lengths[:, None] + (~mask).cumsum(1)) - 1
         steps = torch.arange(mask.shape[1], device=mask.device).expand_as(place)
         order = torch.zeros_like(place).scatter(1, place, steps)
+        # A tracer cannot cut by a number that is data, so a compiled graph reads all n columns.
         if not torch.compiler.is_compiling():
-            order = order[:, : max(int(lengths.max()), 1)]
+            order = order[:, : max(int(lengths.max()), 1)]  # a memory reads at least one step
         return cls(mask, order, lengths)
 
     def pack(self, x: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class Padded(Layout):
         behind = torch.arange(x.shape[1], device=x.device) >= self.lengths[:, None]
         ones = [1] * (x.ndim - 2)
         total = x.masked_fill(behind.view(*behind.shape, *ones), 0).sum(1, keepdim=True)
-        return total / self.lengths.clamp(min=1).view(-1, 1, *ones)
+        return total / self.lengths.clamp(min=1).view(-1, 1, *ones)  # of no steps, zero
 
     def pool_by(self, word: str, x: Tensor, is_reduced: bool = False, is_part: bool = False) -> Tensor:
         """As :meth:`Layout.pool_by`, over real steps; x is zero on the others.
@@ -216,8 +217,8 @@ class Packed(Layout):
             found["cu_seq_lens_q"] = _cumulated(cu_seq_lens_q, b, n)
         if seq_idx is not None:
             changes = _of_steps("seq_idx", seq_idx, b, n).diff(dim=1) != 0
-            found["seq_idx"] = torch.cat([changes.new_ones(b, 1), changes], dim=1)
-        told, starts = next(iter(found.items()))
+            found["seq_idx"] = torch.cat([changes.new_ones(b, 1), changes], dim=1)  # each row begins one
+        told, starts = next(iter(found.items()))  # the others must agree with the first
         for name, others in found.items():
             if bool((others != starts).any()):
                 row, step = (others != starts).nonzero()[0].tolist()
@@ -288,7 +289,7 @@ class Packed(Layout):
         counts = [int(part.sum()) for part in kept.flatten().cpu().split(self.sequences.lengths)]
         if not all(counts):
             raise ValueError(f"nothing is left of packed sequence {counts.index(0)}; each needs at least one step")
-        return Packed(tuple(counts))
+        return Packed(tuple(counts))  # in one row, however many they came in
 
 
 class Spread(Layout):
@@ -365,8 +366,8 @@ def _restarts(position_ids: Tensor, real: Tensor | None, begins: bool) -> Tensor
     """(b, n): true where positions begin again at 0, and at each row's first step."""
     starts = position_ids == 0
     if real is not None and not bool(real.all()):  # what stands on masked steps is whatever padded them
-        starts = starts & real & (real.cumsum(1) > 1)
-    elif begins or bool(starts[:, 1:].any()):
+        starts = starts & real & (real.cumsum(1) > 1)  # a row's first real step is no restart
+    elif begins or bool(starts[:, 1:].any()):  # else they count on from an earlier call or part
         wrong = ~starts
         wrong[:, 1:] &= position_ids.diff(dim=1) != 1
         if bool(wrong.any()):
@@ -387,7 +388,7 @@ def _cumulated(ends: Tensor, b: int, n: int) -> Tensor:
     if ends.ndim != 1 or len(ends) < 2 or ends.is_floating_point():
         raise ValueError(f"cu_seq_lens_q must be integers (sequences + 1,), got {ends.dtype} {tuple(ends.shape)}")
     values = ends.tolist()
-    if values[0] != 0 or values[-1] != n or values != sorted(set(values)):
+    if values[0] != 0 or values[-1] != n or values != sorted(set(values)):  # a sequence without steps would repeat one
         shown = str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:4]))}, …, {values[-1]}]"
         raise ValueError(f"cu_seq_lens_q (sequences + 1,) must rise from 0 to the {n} steps, got {shown}")
     return torch.zeros(1, n, dtype=torch.bool, device=ends.device).index_fill(1, ends[:-1].long(), True)

@@ -48,10 +48,12 @@ class CheckedModel(PreTrainedModel):
             RuntimeError: a tensor of the body is missing or anything is unexpected, of another shape, of a dtype that
                 is not floating, or not finite.
         """
+        # None lets transformers fall back to pickles; here only False may.
         use_safetensors = use_safetensors is not False
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
         if name is not None and use_safetensors and kwargs.get("gguf_file") is None:
             _check_place(os.fspath(name), kwargs.get("variant"), {key: kwargs[key] for key in WHERE if key in kwargs})
+        # transformers calls `_finalize_model_loading` far below, with no argument that says so.
         reading = _reads_info.set(output_loading_info)
         try:
             return super().from_pretrained(
@@ -74,6 +76,7 @@ class CheckedModel(PreTrainedModel):
         files = checkpoint_files or []
         is_pickled = load_config.use_safetensors is False and any(not file.endswith(".safetensors") for file in files)
         if state_dict is None and is_pickled:
+            # Read here and once: `_tensors` below opens safetensors files only.
             state_dict = {name: tensor for file in files for name, tensor in load_state_dict(file).items()}
         elif state_dict is None:
             check_files(files, load_config.sharded_metadata)
@@ -81,6 +84,7 @@ class CheckedModel(PreTrainedModel):
             model, state_dict, checkpoint_files, load_config, expected_keys
         )
         source = state_dict.items() if state_dict is not None else _tensors(files)
+        # What is left behind is not used, so its numbers are no fault.
         taken = ((name, tensor) for name, tensor in source if name not in info.unexpected_keys)
         faults = value_faults(model, taken, load_config.dtype, load_config.is_quantized)
         if faults:
@@ -93,6 +97,7 @@ class CheckedModel(PreTrainedModel):
         model: PreTrainedModel, load_config: Any, loading_info: LoadStateDictInfo
     ) -> LoadStateDictInfo:
         """Check the names of what was read before anything is drawn for what was not."""
+        # transformers does this last, after it has drawn what is missing: too late to complain.
         model._adjust_missing_and_unexpected_keys(loading_info)
         place = load_config.pretrained_model_name_or_path
         if place is not None or not _is_empty(model, loading_info):
@@ -112,9 +117,11 @@ class _Spoken(LoadStateDictInfo):
 
 def _check_place(name: str, variant: str | None, where: Mapping[str, Any]) -> None:
     """Refuse what a folder's, or a repository's, index points to, before transformers opens any of it."""
+    # With these, cached_file returns None where there is no index, and does not raise.
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
     folder = Path(name, where.get("subfolder") or "")
     middle = "." if variant is None else f".{variant}."
+    # With a variant, model.safetensors becomes model.<variant>.safetensors.
     single, index = (middle.join(file.rsplit(".", 1)) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
     if Path(name).is_file():
         check_files([name])
@@ -138,6 +145,7 @@ def read_index(path: str | os.PathLike) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise OSError(f"{path} is no index of safetensors files: {type(error).__name__}: {error}") from error
     for shard in shards.values():
+        # On Windows a backslash or a drive letter leads out of the folder, too.
         plain = isinstance(shard, str) and "\\" not in shard and ":" not in shard
         if not plain or not shard.endswith(".safetensors") or {"..", "/"} & set(PurePosixPath(shard).parts):
             raise OSError(f"{path} names {shard!r}: only *.safetensors files inside its folder are read")
@@ -175,6 +183,7 @@ def check_files(files: Sequence[str], sharded: Mapping[str, Any] | None = None, 
 def _roots(folder: Path) -> list[Path]:
     """Where a folder's files may really lie: in it, or, as links of the Hub's cache do, in that cache."""
     folder = folder.resolve()
+    # In the Hub's cache, models--owner--name/snapshots/<commit>/<file> is a link into models--owner--name/blobs.
     repositories = [up.parent for up in folder.parents if up.name == "snapshots"]
     caches = [repository.parent for repository in repositories if repository.name.startswith("models--")]
     return [folder, Path(HF_HUB_CACHE).resolve(), *caches]
@@ -201,6 +210,7 @@ def value_faults(
         dtype: what floating-point numbers are rounded to.
         is_quantized: whether weights may be integers.
     """
+    # The family's only integers are permutations, such as the order of pixels.
     indices = {name for name, held in model.state_dict().items() if not held.is_floating_point()}
     faults = []
     for name, tensor in tensors:
@@ -211,7 +221,7 @@ def value_faults(
                 faults.append(f"{name} must hold each of 0 … {tensor.numel() - 1} once, as integers")
         elif not tensor.is_floating_point():
             faults.append(f"{name} is {tensor.dtype}, not floating point")
-        elif not tensor.to(dtype or torch.float32).isfinite().all():
+        elif not tensor.to(dtype or torch.float32).isfinite().all():  # 1e5 is finite, but not in float16
             faults.append(f"{name} is not finite in {dtype}")
     return faults
 
@@ -271,6 +281,7 @@ def _untied(model: PreTrainedModel, missing: set[str]) -> set[str]:
     groups: dict[str, set[str]] = {}
     for target, source in tied.items():
         groups.setdefault(source, {source}).add(target)
+    # A checkpoint holds one tensor of a tied group: the group is missing only if all of it is.
     return {name for name in missing if (group := groups.get(tied.get(name, name))) is None or group <= missing}
 
 

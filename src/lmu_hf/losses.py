@@ -25,6 +25,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, items: Items = None, label_smo
     loss = F.cross_entropy(
         _widened(logits).flatten(0, -2),
         labels.flatten(),
+        # A sum, where labels of several calls are counted together: each call's mean would weigh them unevenly.
         reduction="mean" if items is None else "sum",
         label_smoothing=label_smoothing,
     )
@@ -42,6 +43,7 @@ def squared_error(predictions: Tensor, labels: Tensor, real: Tensor, items: Item
 def binary_cross_entropy(logits: Tensor, labels: Tensor, real: Tensor, items: Items = None) -> Tensor:
     """Mean over the labels, 0 to 1, that are ``real``; all tensors of one shape, in float32 or wider."""
     logits = _widened(logits)
+    # Before the loss, as in squared_error: what is not real may be NaN.
     labels = labels.to(logits.dtype).masked_fill(~real, 0)
     terms = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").masked_fill(~real, 0)
     return _divided(terms.sum(), real.sum() if items is None else items)
@@ -52,7 +54,7 @@ def _widened(x: Tensor) -> Tensor:
 
 
 def _divided(total: Tensor, items: Tensor | int) -> Tensor:
-    return total / (items.to(total.device) if isinstance(items, Tensor) else items)
+    return total / (items.to(total.device) if isinstance(items, Tensor) else items)  # Trainer may count elsewhere
 
 
 # --------------------------------------------------------------------------- of whole sequences
@@ -64,6 +66,7 @@ def problem_type(labels: Tensor, config: LMUConfig) -> Problem:
         return config.problem_type
     if config.num_labels == 1:
         return "regression"
+    # Class ids are integers; floats and booleans say of each label whether it holds.
     several = labels.is_floating_point() or labels.dtype == torch.bool
     return "multi_label_classification" if several else "single_label_classification"
 
@@ -109,6 +112,7 @@ def sequence_loss(
         label_smoothing: of a choice of one class; the part of every label that is shared among all classes.
         kwargs: not looked at, as of every ``loss_function``.
     """
+    # Kept in the config, as transformers does: later batches and the saved model then mean the same problem.
     config.problem_type = problem_type(labels, config)
     labels = labels.to(pooled_logits.device)
     if config.problem_type == "single_label_classification":

@@ -21,6 +21,7 @@ class OpenLSTM(nn.LSTM):
         units = self.hidden_size
         for name, parameter in self.named_parameters():
             nn.init.uniform_(parameter, -(units**-0.5), units**-0.5)
+            # torch adds two biases in each gate, in the order input, forget, cell, output: one of the two is opened.
             if name.startswith("bias_hh"):
                 nn.init.ones_(parameter[units : 2 * units])
 
@@ -78,6 +79,7 @@ class LSTMLayer(nn.Module):
             raise ValueError("the last step alone asks for a causal layer; this one is bidirectional")
         before = None
         if initial is not None:
+            # (b, d_o, 2) to two of torch's (1, b, units): only causal layers, of one direction, carry a state.
             hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
             before = (hidden, cell)
         if layout.sequences is not None:
@@ -87,17 +89,20 @@ class LSTMLayer(nn.Module):
         else:
             output, after = self.lstm(x, before)
         if reading.wanted == "last":
+            # The last hidden state: of ragged rows, torch keeps the one at each row's own end.
             output = after[0][0][:, None]
         return output, torch.stack([part[0] for part in after], dim=-1) if return_final else None
 
     def _packed(self, x: Tensor, sequences: Sequences) -> tuple[Tensor, State]:
         """Of sequences packed in one row (1, n, d_x)."""
+        # torch sorts by length inside, and gives everything back in this order.
         rows = nn.utils.rnn.pack_sequence(x[0].split(sequences.lengths), enforce_sorted=False)
         packed, after = self.lstm(rows)
         return torch.cat(nn.utils.rnn.unpack_sequence(packed))[None], after
 
     def _ragged(self, x: Tensor, before: State | None, lengths: Tensor) -> tuple[Tensor, State]:
         """Of rows that end at ``lengths``. A row without a step, which torch does not take, keeps its state."""
+        # torch takes these lengths on the CPU only.
         rows = nn.utils.rnn.pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         packed, after = self.lstm(rows, before)
         output = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0]

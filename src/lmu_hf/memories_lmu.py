@@ -16,7 +16,7 @@ from .cache_lmu import LMUCacheLayer, is_memory
 from .configuration_lmu import LMUConfig
 from .ngrams import NGrams
 
-FILE_FORMAT = "lmu memories 1"
+FILE_FORMAT = "lmu memories 1"  # a file of another layout is refused by this
 
 
 def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -> None:
@@ -41,8 +41,10 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
         tensors[f"layers.{number}.tokens"] = cast(Tensor, layer.cumulative_length)
         if layer.tokens is not None:
             tensors[f"layers.{number}.last_tokens"] = layer.tokens.contiguous()
+    # The reader's own check: what is written can be loaded.
     if fault := _fault(tensors, config):
         raise ValueError(f"{os.fspath(path)} is not written: {fault}")
+    # Beside the file, not in a temporary folder: a replace is atomic only within one file system.
     staged = Path(f"{os.fspath(path)}.partial")
     save_file(tensors, staged, metadata={"format": FILE_FORMAT, "systems": _systems(config)})
     staged.replace(path)
@@ -68,6 +70,7 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
         raise ValueError(f"{os.fspath(path)} cannot be read: {error}") from error
     if metadata.get("format") != FILE_FORMAT or "systems" not in metadata:
         raise ValueError(f"{os.fspath(path)} holds no memories that save_memories wrote")
+    # Shapes would not tell: memories of another θ or basis have the same shape and another meaning.
     if metadata["systems"] != _systems(config):
         raise ValueError(
             f"{os.fspath(path)} holds memories of (channels, order, theta, …) {metadata['systems']}; this model's are "
@@ -87,6 +90,7 @@ def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:
 def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     """What is wrong with the tensors of a file, in words; None if they are a model's memories."""
     layers = range(config.num_hidden_layers)
+    # Only the first layer keeps tokens, since n-grams are added before the first block.
     last = {f"layers.{0}.last_tokens"} if NGrams.of(config) else set()
     expected = {f"layers.{number}.{part}" for number in layers for part in ("memory", "tokens")} | last
     if missing := sorted(expected - tensors.keys()):
@@ -96,6 +100,7 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
     first = tensors["layers.0.memory"]
     for number in layers:
         memory, count = (tensors[f"layers.{number}.{part}"] for part in ("memory", "tokens"))
+        # (b, d_u, d): b is that of the first layer.
         shape = (len(first) if first.ndim else 0, *config.memory_shapes[number])
         if memory.shape != shape or memory.dtype != first.dtype or 0 in shape:
             return f"layers.{number}.memory is {memory.dtype} {tuple(memory.shape)}, not {first.dtype} {shape}"
@@ -105,6 +110,7 @@ def _fault(tensors: Mapping[str, Tensor], config: LMUConfig) -> str | None:
             return f"layers.{number}.memory is not finite"
         if count.shape or count.dtype != torch.int64 or int(count) < 1:
             return f"layers.{number}.tokens must count the tokens, one int64 of at least 1, got {_shown(count)}"
+        # Every layer has read every column.
         if int(count) != int(tensors["layers.0.tokens"]):
             return f"layers.{number}.tokens is {int(count)}, and layers.0.tokens {int(tensors['layers.0.tokens'])}"
     return _last_tokens_fault(tensors["layers.0.last_tokens"], len(first), config) if last else None
@@ -116,6 +122,7 @@ def _last_tokens_fault(ids: Tensor, rows: int, config: LMUConfig) -> str | None:
     shape = (rows, 0 if option is None else option.carried)
     if ids.shape != shape or ids.dtype != torch.int64:
         return f"layers.0.last_tokens is {ids.dtype} {tuple(ids.shape)}, not torch.int64 {shape}"
+    # Ids + 1, as 0 is no token: so vocab_size itself is allowed.
     if bool((ids < 0).any()) or bool((ids > (config.vocab_size or 0)).any()):
         return f"layers.0.last_tokens holds ids outside 0 … {config.vocab_size} (vocab_size)"
     return None

@@ -33,9 +33,9 @@ class LMUPreTrainedModel(CheckedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]
-    _skip_keys_device_placement = list(BOTH_NAMES)
-    _is_stateful = True
+    _no_split_modules = ["LMUBlock", "LMUHighwayBlock", "LMUResidualBlock"]  # a block's sums need one device
+    _skip_keys_device_placement = list(BOTH_NAMES)  # a cache's layers lie where their blocks do
+    _is_stateful = True  # a memory cannot be rolled back: no assisted generation
     _can_compile_fullgraph = True
     model_tags = ["lmu", "legendre-memory-unit"]
 
@@ -73,11 +73,11 @@ class LMUPreTrainedModel(CheckedModel):
             )
         if position_ids is not None or cu_seq_lens_q is not None or seq_idx is not None:
             check_tensors(cu_seq_lens_q=cu_seq_lens_q, seq_idx=seq_idx)
-            begins = cache is None and ranks is None
+            begins = cache is None and ranks is None  # else a row may start in the middle of a sequence
             packed = Packed.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, mask, begins)
             if packed is not None:
                 return packed
-        mask = None if mask is None else mask[:, -n:].bool()
+        mask = None if mask is None else mask[:, -n:].bool()  # of the columns at hand; the memory holds the rest
         # A mask that masks nothing is dense rows, which need no index at all. To a tracer it has no numbers yet.
         if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
             mask = None
@@ -108,11 +108,11 @@ class LMUModel(LMUPreTrainedModel):
         self.layers = nn.ModuleList([self._block(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.mixture: DeepRepresentation | None = None
         if config.deep_representations:
-            self.mixture = DeepRepresentation(config.num_hidden_layers + 1)
+            self.mixture = DeepRepresentation(config.num_hidden_layers + 1)  # of the stack's input, too
             self.mixture_highways = nn.Sequential(
                 *(Highway(config.hidden_size, config.hidden_act) for _ in range(config.num_highway_layers))
             )
-        self.norm = norm(config) if config.has_residual_stream else None
+        self.norm = norm(config) if config.has_residual_stream else None  # blocks norm their branches only
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -122,6 +122,7 @@ class LMUModel(LMUPreTrainedModel):
     @property
     def can_skip_to_mean(self) -> bool:
         """Whether the mean of the outputs follows from the last block's mean memory, without its outputs."""
+        # A norm is no linear map, and a mixture may end in highways: the mean of outputs is not that of a mean.
         return self.mixture is None and self.norm is None and bool(self.layers[-1].is_linear_in_memory)
 
     @can_return_tuple
@@ -174,6 +175,7 @@ class LMUModel(LMUPreTrainedModel):
             TypeError: an input is no tensor or has a wrong dtype, or a cache is given twice or holds other things than
                 memories.
         """
+        # Asked here, since one_cache would be a call more at every token.
         if past_key_values is not None or kwargs:
             cache = one_cache(cache, past_key_values, kwargs)
         if wanted == "mean" and not self.can_skip_to_mean:
@@ -191,6 +193,7 @@ class LMUModel(LMUPreTrainedModel):
         embed = self._lookup if name == "input_ids" else self._signal if name == "input_values" else self._embed
         hidden = embed(given, layout.mask)
         cache = self._cache(cache, use_cache, given.shape[0])
+        # Both terms are in rows as given: n-grams pack and unpack by themselves, the stack packs below.
         if self.ngrams is not None:
             hidden = hidden + self._ngram_vectors(self.ngrams, name, given, layout, cache)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -229,14 +232,16 @@ class LMUModel(LMUPreTrainedModel):
             if wants_states:
                 in_rows.append(layout.unpack(states[-1]))
                 states[-1] = layout.pack(in_rows[-1])
+            # States by position: a reentrant checkpoint gives no gradients to keyword arguments.
             states.append(layer(states[-1], reading if number == last else below, cache=cache))
         hidden = states[-1] if self.mixture is None else self._mix(self.mixture, states, reading)
         hidden = hidden if self.norm is None else self.norm(hidden)
-        hidden = layout.unpack(hidden) if reading.wanted == "all" else hidden
+        hidden = layout.unpack(hidden) if reading.wanted == "all" else hidden  # one step a sequence has no row
         return [*(in_rows if wants_states else states[:-1]), hidden]
 
     def _mix(self, mixture: DeepRepresentation, states: list[Tensor], reading: Reading) -> Tensor:
         """The mixture of what entered the first block and of what left each, of the steps that are wanted."""
+        # The last block has given one step: of the states before it, the same one is mixed in.
         if reading.wanted == "last":
             states = [*map(reading.layout.last, states[:-1]), states[-1]]
         return self.mixture_highways(mixture(states))
@@ -255,7 +260,7 @@ class LMUModel(LMUPreTrainedModel):
         wanted = use_cache
         if use_cache is None:  # a graph to be exported cannot return a cache
             wanted = self.config.use_cache and not self.training and not torch.compiler.is_exporting()
-        layers = [] if given is None else getattr(given, "layers", [])
+        layers = [] if given is None else getattr(given, "layers", [])  # what is no Cache has none
         if given is not None and not (len(layers) == len(self.layers) and all(map(is_memory, layers))):
             raise TypeError("cache must hold LMU memories: build it as DynamicCache(config=model.config)")
         if self.config.bidirectional:
@@ -307,12 +312,14 @@ class LMUModel(LMUPreTrainedModel):
             raise TypeError(f"input_ids must be int64 or int32, got {ids.dtype}")
         if ids.ndim != 2:
             raise ValueError(f"input_ids must be (batch, time), got {tuple(ids.shape)}")
-        ids = ids if mask is None else ids.masked_fill(~mask, 0)
+        ids = ids if mask is None else ids.masked_fill(~mask, 0)  # padding may be −100
+        # Elsewhere a wrong id raises no IndexError, and to look for one would make the host wait for the device.
         if ids.device.type != "cpu" or is_torchdynamo_compiling():
             return self.embed_tokens(ids)
         try:
             return self.embed_tokens(ids)
         except IndexError:
+            # Looked for only after the failure: good ids pay nothing for this message.
             low, high = map(int, ids.aminmax())
             largest = self.embed_tokens.num_embeddings - 1
             raise ValueError(
@@ -422,13 +429,15 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         if past_key_values is not None or kwargs:
             cache = one_cache(cache, past_key_values, kwargs)
         if labels is not None:
+            # transformers' loss also takes labels that the caller has shifted.
             check_tensors(labels=labels, shift_labels=kwargs.get("shift_labels"))
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1
+        wants_last = isinstance(logits_to_keep, int) and logits_to_keep == 1  # as every step of generate asks
         given = input_ids if inputs_embeds is None else inputs_embeds
         layout = self.find_layout(given, attention_mask, position_ids, cache, **kwargs)
         # In padded and packed rows the last column is not each sequence's last step; one step is all there is.
         is_last = wants_last and layout is not None and layout.lengths is None and layout.sequences is None
+        # Hidden states are wanted at every step, and of a single step there is nothing to leave out.
         is_last = is_last and given is not None and given.shape[1] > 1 and not wants_states
         outputs = self.model(
             input_ids=input_ids,
@@ -441,7 +450,8 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
             return_dict=True,
         )
         if labels is not None and layout is not None:
-            labels = layout.labels(labels)
+            labels = layout.labels(labels)  # none across two packed sequences
+        # Cut before the head: logits of a whole prompt would be n·vocab_size numbers a row.
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(logits, labels, **kwargs),
@@ -455,8 +465,10 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         _check_next_tokens(labels if shifted is None else shifted, logits)
         ranks = current_ranks()
         if ranks is not None:
+            # Shifted over the borders of parts: what a part's last step predicts is the next rank's first label.
             labels = kwargs.setdefault("shift_labels", ranks.next_labels(labels))
             if kwargs.get("num_items_in_batch") is None:
+                # A count over all ranks, so that the losses of the parts add up to one mean.
                 kwargs["num_items_in_batch"] = ranks.total((labels != -100).sum())
         loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return loss if ranks is None else ranks.total(loss)

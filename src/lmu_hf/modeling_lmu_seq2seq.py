@@ -52,16 +52,17 @@ class CrossAttention(GradientCheckpointingLayer):
         """
         keys, values = self.keys_and_values(states, source.cache)
         queries = self._split(self.query(x))
-        scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
+        scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5  # (b, heads, n, n_s)
         if source.mask is not None:
-            scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)
+            scores = scores.masked_fill(~source.mask[:, None, None], -torch.inf)  # a source has at least one step
+        # In half precision a sum over a long source would lose the small weights.
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
-        weights = source.keep(weights)
+        weights = source.keep(weights)  # before dropout, so that what is returned sums to 1
         return self.output((self.dropout(weights) @ values).transpose(1, 2).flatten(2))
 
     def keys_and_values(self, states: Tensor, kept: EncoderDecoderCache | None) -> tuple[Tensor, Tensor]:
         """Of the encoder's steps, each (b, heads, n_s, w): made once a sequence where there is a cache to keep them."""
-        if kept is not None and kept.is_updated.get(self.layer_idx):
+        if kept is not None and kept.is_updated.get(self.layer_idx):  # a source stays, while its target grows
             layer: Any = kept.cross_attention_cache.layers[self.layer_idx]
             return layer.keys, layer.values
         keys, values = self._split(self.key(states)), self._split(self.value(states))
@@ -71,7 +72,7 @@ class CrossAttention(GradientCheckpointingLayer):
         return keys, values
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, n, width) to (b, heads, n, w)
 
 
 class LMUDecoderBlock(nn.Module):
@@ -79,6 +80,7 @@ class LMUDecoderBlock(nn.Module):
 
     def __init__(self, config: LMUConfig, layer_idx: int) -> None:
         super().__init__()
+        # Block and attention are each a checkpoint of their own, so this module is none.
         self.block = BLOCKS[config.block_type](config, layer_idx)
         self.norm = norm(config)
         self.cross_attention = CrossAttention(config, layer_idx)
@@ -142,17 +144,18 @@ class LMUDecoder(LMUModel):
         target = _check_target(input_ids, inputs_embeds, attention_mask, encoder_hidden_states)
         cache = self._both_caches(cache, use_cache, encoder_hidden_states)
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
-        weights: list[Tensor] | None = [] if wants_weights else None
+        weights: list[Tensor] | None = [] if wants_weights else None  # filled by the blocks, in their order
         mask = _source_mask(encoder_attention_mask, encoder_hidden_states)
         layout: Layout | None = None
         if wants_weights and attention_mask is not None:
+            # Weights are those of the target's steps as read: this lays them in rows as they were given.
             layout = Padded.from_mask(attention_mask[:, -target.shape[1] :])
         outputs = super().forward(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            cache=None if cache is None else cache.self_attention_cache,
-            use_cache=cache is not None,
+            cache=None if cache is None else cache.self_attention_cache,  # the memories
+            use_cache=cache is not None,  # decided above, for both caches
             output_hidden_states=output_hidden_states,
             source=Source(encoder_hidden_states, mask, cache, weights, layout),
             return_dict=True,
@@ -171,6 +174,7 @@ class LMUDecoder(LMUModel):
         """The caches to go on from and to leave behind."""
         if given is None:
             memories = self._cache(None, use_cache)
+            # A DynamicCache without a config has layers of keys and values: what a source needs.
             return None if memories is None else EncoderDecoderCache(memories, DynamicCache())
         wanted = "EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache())"
         if not isinstance(given, EncoderDecoderCache):
@@ -178,8 +182,9 @@ class LMUDecoder(LMUModel):
         if self._cache(given.self_attention_cache, use_cache) is None:
             return None
         layers: list[Any] = given.cross_attention_cache.layers
-        if any(map(is_memory, layers)):
+        if any(map(is_memory, layers)):  # as DynamicCache(config=model.config) makes them
             raise TypeError(f"the second cache holds a source's keys and values, not memories: use {wanted}")
+        # Keys are (b, heads, n_s, w): every other size is one of the source.
         if given.is_updated.get(0) and (kept := layers[0].keys.shape)[::2] != states.shape[:2]:
             raise ValueError(
                 f"the cache was made for {kept[0]} sources of {kept[2]} steps, got {tuple(states.shape[:2])}"
@@ -213,8 +218,9 @@ def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
             f"the source's attention_mask must be (batch, time) = {tuple(states.shape[:2])}, got {tuple(mask.shape)}"
         )
     mask = mask.bool()
+    # Elsewhere the check would make the host wait for the device at every call.
     if mask.device.type == "cpu" and not is_torchdynamo_compiling():
-        if mask.all():
+        if mask.all():  # then scores need no masking
             return None
         if not mask.any(1).all():
             row = int((~mask.any(1)).nonzero()[0])
@@ -242,6 +248,7 @@ class LMUTwoStacks(LMUPreTrainedModel):
 
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Embedding:
         """As transformers' own, of both stacks and the head."""
+        # Each stack has a config of its own, whose vocab_size has to follow.
         self.get_encoder().resize_token_embeddings(*args, **kwargs)
         self.get_decoder().resize_token_embeddings(*args, **kwargs)
         return super().resize_token_embeddings(*args, **kwargs)
@@ -254,7 +261,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         config: with ``is_encoder_decoder=True``.
     """
 
-    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
+    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}  # if tie_word_embeddings
 
     def __init__(self, config: LMUConfig) -> None:
         super().__init__(config)
@@ -310,7 +317,7 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
                 output_hidden_states=wants_states,
                 return_dict=True,
             )
-        elif isinstance(read, (tuple, list)):
+        elif isinstance(read, (tuple, list)):  # of an encoder called with return_dict=False
             read = BaseModelOutput(*read)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
@@ -386,7 +393,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         cache = one_cache(cache, past_key_values, kwargs)
         if labels is not None:
             check_class_ids(labels, cast(int, self.config.vocab_size), "vocab_size", STEPS)
-            use_cache = False
+            use_cache = False  # a loss reads the whole target: nothing goes on from it
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         outputs = self.model(
@@ -419,6 +426,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
             raise ValueError(
                 f"labels must be (batch, target time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}"
             )
+        # Smoothed in training only: exp of the loss of an evaluation is then the perplexity.
         return cross_entropy(logits, labels, items, self.config.label_smoothing if self.training else 0.0)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
@@ -443,19 +451,20 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
             if led.any():
                 row = int(led.nonzero()[0])
                 raise ValueError(f"labels must be padded on the right (padding_side); row {row} begins with -100")
-        labels = labels.masked_fill(ignored, self.config.pad_token_id)
+        labels = labels.masked_fill(ignored, self.config.pad_token_id)  # −100 has no embedding
         return torch.cat([labels.new_full((labels.shape[0], 1), start), labels[:, :-1]], dim=1)
 
     def _prepare_cache_for_generation(  # type: ignore[override]  # passes on what it does not look at
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
     ) -> None:
         """Transformers types both caches by the decoder's layers; the source's holds plain keys and values."""
-        given = model_kwargs.get(CACHE_NAME)
+        given = model_kwargs.get(CACHE_NAME)  # a cache of the caller's stays as it is
         inherited: Any = super()
         inherited._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get(CACHE_NAME)
         if given is None and cache is not None:
             cache.cross_attention_cache = DynamicCache()
+            # What has been read of the source, by layer: of a new cache, nothing.
             cache.is_updated = {}
 
     def _prefill(
@@ -466,8 +475,9 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         Transformers would read all of it again, unless a decoder_attention_mask as long as the target came along.
         """
         cache, mask = model_kwargs.get(CACHE_NAME), model_kwargs.get("decoder_attention_mask")
+        # transformers drops what the cache has read only where the mask, or else this number, is as long as the target.
         n = generation_config._mask_length = input_ids.shape[1]
-        read = 0 if cache is None else int(cache.get_seq_length())
+        read = 0 if cache is None else int(cache.get_seq_length())  # target steps, by its memories
         if read >= n and (mask is None or mask.shape[1] == n):
             raise ValueError(
                 f"the cache has read {read} target steps: give decoder_input_ids from the start token on, and "

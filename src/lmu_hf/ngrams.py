@@ -131,8 +131,10 @@ class NGramRows(nn.Module):
         numbers = self._behind(before, numbers)
         if layer is not None:
             layer.update_tokens(self._last(numbers, packing) if after is None else after)
+        # In a packed row, what stands before a sequence belongs to another one.
         ages = packing.ages(ids.device) if isinstance(packing, Packed) else None
         rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
+        # All tables are one embedding: the rows of a length lie behind those of the lengths before it.
         return rows + torch.arange(len(self.sizes), device=rows.device) * self.buckets
 
     def _rows(self, numbers: Tensor, size: int, ages: Tensor | None) -> Tensor:
@@ -140,9 +142,10 @@ class NGramRows(nn.Module):
         n = numbers.shape[1] - self.carried
         rows = torch.zeros_like(numbers[:, :n])
         for back in reversed(range(size)):
-            there = numbers[:, self.carried - back :][:, :n]
+            there = numbers[:, self.carried - back :][:, :n]  # the token so many steps back
             if ages is not None:
                 there = there.masked_fill(ages < back, 0)
+            # Horner's rule modulo the buckets: below 2**31 times a 32-bit prime, nothing overflows int64.
             rows = (rows * MULTIPLIER + there) % self.buckets
         return rows
 
@@ -154,6 +157,7 @@ class NGramRows(nn.Module):
         """(b, carried): the last real tokens of each row."""
         if packing is None or packing.lengths is None:
             return numbers[:, numbers.shape[1] - self.carried :]
+        # Numbers begin with those carried: the last of a row of k tokens stand at k … k + carried − 1.
         place = packing.lengths[:, None] + torch.arange(self.carried, device=numbers.device)
         return numbers.gather(1, place)
 
@@ -167,6 +171,7 @@ class NGramRows(nn.Module):
         places = torch.arange(self.carried, device=numbers.device)
         entries = [torch.zeros_like(ends[0]) if before is None else before]
         for end, count in zip(ends, ranks.gather(lengths)[..., None], strict=True):
+            # A part shorter than what is carried keeps the newest of the tokens before it.
             older = entries[-1].gather(1, (places + count).clamp(max=self.carried - 1))
             entries.append(torch.where(places >= self.carried - count, end, older))
         return entries[ranks.rank], entries[-1]
@@ -202,6 +207,7 @@ class NGramEmbedding(NGramRows):
         """Vectors (b, n, d_o) of n tokens, zero where they are masked; arguments as for :meth:`find`."""
         vectors = self.tables(self.find(ids, packing, layer, ranks))
         if self.training and self.dropout:
+            # (b·n, lengths, width): lengths stand for channels, so a whole vector is dropped at a time.
             vectors = F.dropout1d(vectors.flatten(0, 1), self.dropout).view_as(vectors)
         vectors = self.projection(vectors.flatten(-2))
         return vectors if packing is None else packing.unpack(vectors)
@@ -251,6 +257,7 @@ class NGramVotes(NGramRows):
             RuntimeError: weights are to be trained of votes that were never counted.
         """
         if self.training and not self._counted and not torch.compiler.is_compiling():
+            # By a call and not by its weight, which may be offloaded.
             self._counted = bool(self.odds(torch.arange(len(self.sizes) * self.buckets, device=ids.device)).any())
             if not self._counted:
                 raise RuntimeError("no n-gram has a vote yet: call votes.count(sequences, labels) before training")
@@ -278,7 +285,7 @@ class NGramVotes(NGramRows):
         held = torch.zeros_like(self.odds.weight, dtype=torch.float32)  # bfloat16 cannot count beyond 256
         sizes = torch.zeros_like(held[0])
         for ids, label in zip(sequences, labels, strict=True):
-            held[self.find(ids[None]).unique(), label] += 1
+            held[self.find(ids[None]).unique(), label] += 1  # once a sequence, however often it holds one
             sizes[label] += 1
         if not bool(sizes.all()):
             raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")

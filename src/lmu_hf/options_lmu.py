@@ -35,7 +35,7 @@ class Option:
                 raise ValueError(f"{cls.name} has no entry {key!r}{meant}")
         try:
             return cls(**record)
-        except TypeError as error:
+        except TypeError as error:  # unknown entries are out already, so one is missing
             raise ValueError(f"{cls.name}={record} lacks an entry: {error}") from error
 
     @classmethod
@@ -63,6 +63,7 @@ class Option:
     def _check_lengths(self, entry: str, allowed: range) -> None:
         """A list of lengths of n-grams."""
         sizes = getattr(self, entry)
+        # By type(): to isinstance, True is an int.
         is_list = isinstance(sizes, list | tuple) and all(type(size) is int for size in sizes)
         if not is_list or not sizes or not set(sizes) <= set(allowed) or len(set(sizes)) < len(sizes):
             raise ValueError(
@@ -96,6 +97,7 @@ def option(kind: Kind) -> Kind:
 def count_around_memories(config: Any) -> dict[str, int]:
     """Numbers of what stands around the memories: embeddings, blocks and head."""
     layers, width = config.num_hidden_layers, config.hidden_size
+    # Booleans are factors here: what a block type does not have counts as 0.
     highway_stacks = layers * (config.block_type == "highway") + config.deep_representations
     inner = (config.intermediate_size or 2 * width) * (config.block_type == "residual")
     outputs = max(config.output_size or 1, config.num_labels or 0)
@@ -103,11 +105,11 @@ def count_around_memories(config: Any) -> dict[str, int]:
     return {
         "vocab_size x embedding_size": (config.vocab_size or 0) * (config.embedding_size or width),
         "input_size": (config.input_size or 0) * (config.stack_input_size if config.block_type != "lmu" else 1),
-        "hidden_size x intermediate_size": layers * 3 * width * inner,
+        "hidden_size x intermediate_size": layers * 3 * width * inner,  # gate, up, down
         "num_highway_layers x hidden_size": highway_stacks * config.num_highway_layers * 2 * width**2,
-        "num_decoder_layers x hidden_size": 0,
+        "num_decoder_layers x hidden_size": 0,  # cross-attention: LMUConfig.asked_bytes sets it
         "vocab_size x hidden_size": 0 if config.tie_word_embeddings else (config.vocab_size or 0) * width,
         "head_hidden_size": config.head_hidden_size * (read + outputs),
         "output_size": outputs * config.pooled_size,
-        "image_size": 2 * (config.image_size or 0) ** 2,
+        "image_size": 2 * (config.image_size or 0) ** 2,  # an order of pixels in int64 counts as two float32
     }

@@ -80,6 +80,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         if token_type_ids is not None:
             first, second = self._from_one_row(input_ids, inputs_embeds, attention_mask, token_type_ids)
             if pairs is not None:
+                # Packed rows have no padding: steps of the other sequence are cut out, not masked.
                 first, second = _unmasked(pairs, **first), _unmasked(pairs, **second)
         else:
             if pairs is not None:
@@ -88,8 +89,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
             second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
             if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
                 raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
-        first["output_hidden_states"] = output_hidden_states
+        first["output_hidden_states"] = output_hidden_states  # an output has room for one sequence's
         if self.alignment is None:
+            # One stack, run twice: the sequences need not be of one length.
             m1, outputs = self.pool(**first, use_cache=False)
             m2, _ = self.pool(**second, use_cache=False)
         else:
@@ -106,6 +108,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         refuse_ranks("a pair whose steps are aligned")
         outputs, others = (self.model(**inputs, use_cache=False, return_dict=True) for inputs in (first, second))
         x, y = outputs.last_hidden_state, others.last_hidden_state
+        # Both ways: the steps of each sequence look for counterparts in the other.
         m1 = self._pool_compared(alignment(x, y, _seen(first, second, x.device)), first)
         m2 = self._pool_compared(alignment(y, x, _seen(second, first, x.device)), second)
         return m1, m2, outputs
@@ -128,6 +131,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
             raise ValueError(f"token_type_ids must be (batch, time) = {shape}, got {tuple(types.shape)}")
         if mask is not None and mask.shape != types.shape:
             raise ValueError(f"attention_mask must be (batch, time) = {tuple(types.shape)}, got {tuple(mask.shape)}")
+        # Elsewhere the check would make the host wait for the device at every call.
         if types.device.type == "cpu" and not is_torchdynamo_compiling() and bool(((types != 0) & (types != 1)).any()):
             raise ValueError(f"token_type_ids must be 0 (first sequence) or 1 (second), got {types.unique().tolist()}")
         real = torch.ones_like(types, dtype=torch.bool) if mask is None else mask.bool()
@@ -137,13 +141,15 @@ class LMUForSequencePairClassification(LMUPooledModel):
 
 def _seen(this: dict, that: dict, device: torch.device) -> Tensor | None:
     """(b, n or 1, n'): which steps of that sequence may stand for a step of this one; None if all may."""
+    # Packed pairs stand in one row: a step may look at its own pair only.
     if "layout" in this:
         return this["layout"].owners(device)[:, None] == that["layout"].owners(device)
     mask = that.get("attention_mask")
-    return None if mask is None else mask.bool()[:, None]
+    return None if mask is None else mask.bool()[:, None]  # the same for every step of this one
 
 
 def _unmasked(pairs: Packed, attention_mask: Tensor, **inputs: Tensor | None) -> dict:
     """Packed rows without their masked steps: one row, and what is left of each sequence."""
+    # A mask as an index takes steps row after row: what is left stands end to end.
     kept = {name: value if value is None else value[attention_mask][None] for name, value in inputs.items()}
     return {**kept, "layout": pairs.where(attention_mask)}

@@ -45,7 +45,7 @@ class LMUTranslationPipeline(Pipeline):
     _load_feature_extractor: Any = False
     _load_tokenizer: Any = True
     _pipeline_calls_generate = True
-    _default_generation_config = GenerationConfig(max_new_tokens=256)
+    _default_generation_config = GenerationConfig(max_new_tokens=256)  # transformers would end after 20
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -69,6 +69,7 @@ class LMUTranslationPipeline(Pipeline):
         }
         if return_text is False and not return_tensors:
             raise ValueError("return_text=False needs return_tensors=True: there would be nothing to return")
+        # Left out where they are not given: a call's None would replace what the pipeline was made with.
         given = ({name: value for name, value in part.items() if value is not None} for part in (reading, writing))
         before, after = given
         return before, generate_kwargs, after
@@ -90,6 +91,7 @@ class LMUTranslationPipeline(Pipeline):
         _check(text, "the text")
         limit = self.tokenizer.model_max_length if truncation and max_source_length is None else max_source_length
         how = {"return_tensors": "pt", "return_token_type_ids": False, "return_attention_mask": True}
+        # verbose=False: a text beyond model_max_length is no fault, as a memory reads it all the same.
         encoded = self.tokenizer(text, verbose=False, **how)
         if limit is not None and (n := encoded["input_ids"].shape[1]) > limit:
             logger.warning(f"A text of {n} tokens was cut to {limit}: {text[:40]!r} …")
@@ -98,7 +100,8 @@ class LMUTranslationPipeline(Pipeline):
 
     def _forward(self, input_tensors: dict[str, Any], **generate_kwargs) -> Any:
         made = self.model.generate(**input_tensors, **self._prepare_generate_kwargs(generate_kwargs))
-        ids = made if isinstance(made, Tensor) else made.sequences
+        ids = made if isinstance(made, Tensor) else made.sequences  # else return_dict_in_generate
+        # From (texts · num_return_sequences, n): translations of one text stand together.
         return {"output_ids": ids.unflatten(0, (input_tensors["input_ids"].shape[0], -1))}
 
     def postprocess(  # type: ignore[override]  # likewise
@@ -110,7 +113,7 @@ class LMUTranslationPipeline(Pipeline):
     ) -> list[dict[str, str | Tensor]]:
         """One dict for each of a text's translations, the best first."""
         records: list[dict[str, str | Tensor]] = []
-        for ids in model_outputs["output_ids"][0]:
+        for ids in model_outputs["output_ids"][0]:  # a batch of one text
             record: dict[str, str | Tensor] = {"translation_token_ids": ids} if return_tensors else {}
             if return_text or (return_text is None and not return_tensors):
                 record["translation_text"] = self.tokenizer.decode(

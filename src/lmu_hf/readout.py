@@ -207,7 +207,7 @@ class _ReadStates(torch.autograd.Function):
     it again, so that a second derivative finds its way by either.
     """
 
-    generate_vmap_rule = True
+    generate_vmap_rule = True  # torch.func may map it: all inside are torch's own operations
 
     @staticmethod
     def forward(
@@ -224,9 +224,11 @@ class _ReadStates(torch.autograd.Function):
         joined = _join(x, entry, plan.chunk, columns)
         C = constant("chunk", system, plan.chunk, x.dtype, x.device)
         if plan.fused:
+            # Rows of d_u·(d + L) numbers, to the L·d_o outputs of a chunk each.
             y = joined.flatten(1) @ _fused_constant(C, weight, x.shape[2])
         else:
             matrix = _as_states(weight, x.shape[2], columns).T
+            # m of one tile at a time: all of m would be d_u·d numbers a step.
             tiles = [_states(part, C, len(matrix), columns).to(weight.dtype) @ matrix for part in joined.split(tile)]
             y = torch.cat(tiles) if len(tiles) > 1 else tiles[0]
         return y.view(x.shape[0], x.shape[1], weight.shape[0])
@@ -279,6 +281,7 @@ def _pull_fused(
     gradient: Tensor, joined: Tensor, C: Tensor, weight: Tensor, columns: bool, tile: int
 ) -> tuple[Tensor, Tensor]:
     chunks, d_u = joined.shape[:2]
+    # y = X K with K = C W_mᵀ: ∂X = ∂y Kᵀ, and ∂K = Xᵀ ∂y goes on to W_m.
     gradient = gradient.reshape(chunks, -1)
     d_joined = gradient @ _fused_constant(C, weight, d_u).T
     d_weight = _pull_constant(joined.flatten(1).T @ gradient, C, weight, d_u)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+# What Python decides by their results may be decided otherwise at the next play.
 READERS = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"}
 READERS |= {f"__{name}__" for name in ("array", "bool", "int", "float", "index", "contains")}
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
@@ -43,6 +44,7 @@ class Recording:
     def __init__(
         self, function: Callable[[Tensor], Tensor], example: Tensor, other: Tensor, state: Sequence[Tensor] = ()
     ) -> None:
+        # The function runs twice and the recording once, and each writes to the state.
         before = _copies(state)
         try:
             with _Tape() as tape:
@@ -50,6 +52,7 @@ class Recording:
             self._take(tape, example, result)
             between = _copies(state)
             expected = [function(other), *_copies(state)]
+            # The recording starts from where the function's second run did.
             _write(state, between)
             same = all(map(torch.equal, [self(other), *state], expected))
         finally:
@@ -93,8 +96,10 @@ class Recording:
         slots, values = self._slots, self._values
         parts = result if isinstance(result, tuple | list) else [result]
         known = {id(arg) for arg in args} | slots.keys()
+        # `contiguous` and `to` may return the tensor itself: then there is nothing to make again.
         if not name and all(id(part) in known for part in parts if isinstance(part, Tensor)):
             return
+        # Arguments are picked by place at play time, so a tensor given by name is moved to one.
         if any(id(value) in slots for value in kwargs.values()):
             function, args = _without_names(function, list(kwargs)), (*args, *kwargs.values())
         elif kwargs:

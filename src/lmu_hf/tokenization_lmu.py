@@ -92,7 +92,9 @@ def train_tokenizer(
         "word_pattern": word_pattern,
     }
     backend = _build(kind, texts, {name: value for name, value in options.items() if value is not None})
+    # Bytes and byte pairs know every text: they have no <unk>.
     specials = [token for token in SPECIALS if backend.token_to_id(token) is not None]
+    # normalized=False: found in the text as written, so that lower-casing makes no <EOS> special.
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
     backend.post_processor = _frame(backend, add_bos, add_eos)
     if model_max_length is not None:
@@ -108,7 +110,7 @@ def train_tokenizer(
         model_max_length=model_max_length,
         model_input_names=["input_ids", *(["token_type_ids"] if pair else []), "attention_mask"],
         split_special_tokens=split_special_tokens,
-        clean_up_tokenization_spaces=False,
+        clean_up_tokenization_spaces=False,  # True would drop spaces before punctuation
     )
 
 
@@ -153,6 +155,7 @@ def _char_backend(texts: Iterable[str], *, vocab_size: int | None = None, min_fr
 def _byte_backend(texts: Iterable[str]) -> Tokenizer:
     vocabulary = {token: number for number, token in enumerate([*_byte_names(), PAD, BOS, EOS])}
     backend = Tokenizer(models.BPE(vocabulary, []))
+    # No split at words: without a merge, every byte is a token of its own anyway.
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     return backend
@@ -221,7 +224,7 @@ _BUILDERS: dict[str, Callable[..., Tokenizer]] = {
 def _build(kind: str, texts: Iterable[str], options: dict[str, Any]) -> Tokenizer:
     if kind not in _BUILDERS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, _BUILDERS))}, got {kind!r}")
-    known = list(inspect.signature(_BUILDERS[kind]).parameters)[1:]
+    known = list(inspect.signature(_BUILDERS[kind]).parameters)[1:]  # without texts
     if unknown := sorted(options.keys() - known):
         raise TypeError(f"kind={kind!r} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
     return _BUILDERS[kind](texts, **options)
@@ -236,7 +239,7 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
         if not isinstance(text, str):
             raise TypeError(f"texts must hold str, number {place} is {type(text).__name__}")
         try:
-            text.encode()
+            text.encode()  # the library takes UTF-8, in which a lone surrogate has no form
         except UnicodeEncodeError as error:
             lone = text[error.start]
             raise ValueError(f"texts must be Unicode, number {place} holds the lone surrogate {lone!r}") from error

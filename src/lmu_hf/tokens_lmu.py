@@ -95,6 +95,7 @@ class LMUForTokenClassification(LMUPreTrainedModel):
             inputs_embeds=inputs_embeds,
             input_values=input_values,
             position_ids=position_ids,
+            # A tagger carries nothing unless asked to: config.use_cache is meant for generation.
             use_cache=bool(use_cache) or cache is not None,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -114,15 +115,19 @@ class LMUForTokenClassification(LMUPreTrainedModel):
         if labels.shape != logits.shape[:2]:
             raise ValueError(f"labels must be (batch, time) = {tuple(logits.shape[:2])}, got {tuple(labels.shape)}")
         if mask is not None:
+            # A mask may be (b, past + n): the last n columns are these steps.
             labels = drop_masked(labels, mask[:, -labels.shape[1] :].bool(), items)
         ranks = current_ranks()
         if items is None:
             count = (labels != IGNORED).sum()
+            # Divided by the count over all ranks, the losses of the parts add up to one mean.
             items = count if ranks is None else ranks.total(count)
+            # On other devices 0 / 0 gives NaN: to ask would make the host wait.
             if is_readable(items) and not bool(items):
                 raise ValueError("attention_mask and labels leave no real step to compute a loss over")
+        # In training only: an evaluation's loss is the plain cross-entropy.
         smoothing = self.config.label_smoothing if self.training else 0.0
         loss = self.loss_function(
             labels=labels, logits=logits, config=self.config, num_items_in_batch=items, label_smoothing=smoothing
         )
-        return loss if ranks is None else ranks.total(loss)
+        return loss if ranks is None else ranks.total(loss)  # each part's share, added up

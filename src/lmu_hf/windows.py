@@ -85,12 +85,14 @@ class Windows:
         elif reading.wanted == "mean":
             m, final = self.mean(u, layout, initial)
         else:
+            # The common case without cutting and joining, as every decoded token passes here.
             if len(self.systems) == 1:
                 m, final = _states(form, u, self.systems[0], initial, weight, layout.sequences)
             else:
                 m, final = self.states(form, u, layout, initial, weight)
             if wants_final and layout.lengths is not None:  # what lies behind a row's end was read, too
                 final = self.final(form, u, layout, initial)
+        # Over ranks, final is where this part ends; the sequence ends where its last part does.
         return m, final if whole is None else whole
 
     def states(
@@ -136,6 +138,7 @@ class Windows:
     def _cut(self, tensor: Tensor | None, dim: int) -> Sequence:
         """Each group's part, along the dimension that channels lie along."""
         count = len(self.systems)
+        # No memory, or no W_m, is none for every group.
         return [tensor] * count if tensor is None or count == 1 else tensor.chunk(count, dim)
 
 
@@ -175,6 +178,7 @@ def _packed_states(
         return read_states(u, system, weight, sequences=sequences)
     if form in ("auto", "chunked"):
         return memory_packed(u, system, sequences)
+    # Any other form was asked for by name: it reads one sequence after another.
     runs = [MEMORY_FORMS[form](part, system) for part in u.split(sequences.lengths, dim=1)]
     return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
 
@@ -184,6 +188,7 @@ def _final(form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None,
         return memory_packed_final(u, system, layout.sequences)[1]
     serving = _serving(form, u.shape[1])
     if layout.lengths is None:
+        # The other forms compute every state to find the last; chunked has eq. (25) in its place.
         return (memory_final if serving == "chunked" else MEMORY_FORMS[serving])(u, system, initial)[1]
     # Zeros before a row's first step leave an empty memory empty: then all rows end together.
     to_end = memory_scanned if serving == "scanned" else memory_final
