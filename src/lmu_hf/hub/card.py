@@ -91,7 +91,7 @@ def model_name(run: Path) -> str:
 
 def slug(words: str, keep: str = "") -> str:
     """Words as a part of a name on the Hub: letters, digits and single hyphens."""
-    # The Hub takes neither .. nor -- and 96 characters at most, of which a prefix such as lmu- needs some.
+    # The Hub takes neither .. nor --, and at most 96 characters. A prefix such as lmu- needs some of them.
     plain = re.sub(rf"[^A-Za-z0-9{re.escape(keep)}]+|\.\.+|--+", "-", words).strip("-.")
     return (plain if keep else plain.lower())[:80]
 
@@ -110,7 +110,6 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
     return ModelCard.from_template(
         metadata(record, name, repo_id),
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
-        # The template's own names begin here.
         name=text(name),
         is_baseline=record.baseline is not None,
         remembers_nothing=remembers_nothing(record),

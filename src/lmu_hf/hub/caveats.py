@@ -25,6 +25,7 @@ class Caveat:
 
 def remembers_nothing(record: RunRecord) -> bool:
     """Whether the memory is its input: Euler's rule at order 1 and theta 1 gives A_bar = 1 - 1/theta = 0, B_bar = 1."""
+    # It holds what differs from the defaults, and none of these three is a default.
     fields = record.architecture
     return fields.get("discretization") == "euler" and fields.get("order") == 1 and fields.get("theta") == 1
 

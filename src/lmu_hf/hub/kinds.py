@@ -107,7 +107,7 @@ KINDS = {
             "text-classification",  # the Hub has no task for pairs
             lambda record: "reads two texts with the same weights and finds how they stand to each other",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
-            example=("a man is playing a guitar", "somebody makes music"),  # two texts
+            example=("a man is playing a guitar", "somebody makes music"),
         ),
         Kind(
             "token-classification",

@@ -112,7 +112,7 @@ def _public(record: RunRecord) -> RunRecord:
         command = plain_command(shlex.split(record.command))
     except ValueError:  # an open quotation mark: somebody has written it
         command = record.command
-    # Paths can stand in any field, as in the name of a file of training rows.
+    # A path can stand in any field; the command is only the likeliest.
     return RunRecord(**without_places(asdict(record) | {"command": command}))
 
 

@@ -179,7 +179,6 @@ def memory_tab() -> None:
         with plt.rc_context(STYLE):
             figure, axis = plt.subplots(figsize=(9, 3.2))
             axis.plot(signal, color=FAINT, linewidth=1.2, label="signal")
-            # The window, [moment − θ, moment].
             axis.axvspan(moment - theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
             axis.plot(window.times, window.decoded, color=ACCENT, linewidth=1.8, label=f"from {order} numbers")
             axis.set(xlim=(0, STEPS), ylim=(-1.3, 1.3), xlabel="time step")

@@ -42,7 +42,6 @@ def digit_image(ink: np.ndarray, side: int) -> Image.Image:
     Raises:
         ValueError: nothing was drawn.
     """
-    # The smallest box that holds all ink.
     rows, columns = np.nonzero(ink > 0)
     if not len(rows):
         raise ValueError("nothing is drawn yet")
@@ -59,7 +58,7 @@ def digit_image(ink: np.ndarray, side: int) -> Image.Image:
 def read_digit(model: Any, processor: Any, image: Image.Image, frames: int = 16) -> Iterator[DigitReading]:
     """What a classifier thinks as an image's pixels come in, in its own order, in so many looks."""
     pixels = model.pixel_sequence(processor(image, return_tensors="pt")["pixel_values"])
-    # One pass: the output at step k depends on the first k pixels alone, so it is the answer to them.
+    # One pass: in a causal model the output at step k depends on the first k pixels alone.
     hidden = model.model(input_values=pixels, use_cache=False).last_hidden_state
     chances = model.classifier(hidden)[0].softmax(-1)
     grey = np.asarray(image).reshape(-1)
