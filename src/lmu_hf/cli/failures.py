@@ -30,8 +30,9 @@ def script(main: Callable[P, R]) -> Callable[P, R]:
             if os.environ.get(DEBUG):
                 raise
             print(f"{_name()}: interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
+            raise SystemExit(130) from None  # 128 + SIGINT, as shells count
         except BrokenPipeError:  # whoever read the output has read enough
+            # Python flushes stdout once more at its end, and would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
         except Exception as error:

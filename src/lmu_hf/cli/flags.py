@@ -24,11 +24,12 @@ class ScriptParser(argparse.ArgumentParser):
             description=manual,
             epilog=f"{DEBUG}=1 in the environment shows where an error arose.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            allow_abbrev=False,  # an abbreviation in a script may mean two flags tomorrow
         )
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """The flags, and in ``given`` the names of those that were not left out."""
+        # Parsed twice: a flag that is given with its default value counts as given, and comparing values would miss it.
         words, unset = list(sys.argv[1:] if args is None else args), object()
         blank = argparse.Namespace(**{action.dest: unset for action in self._actions})
         super().parse_args(words, blank)  # defaults are set only where there is nothing
@@ -39,6 +40,7 @@ class ScriptParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line, which suggests what is close to an unknown flag or choice."""
+        # These are argparse's own sentences: it passes the wrong word in no other form.
         if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", message):
             near = get_close_matches(unknown[1], self._option_string_actions, n=1)
         elif unknown := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
@@ -76,6 +78,7 @@ class Flags:
         return args if isinstance(args, Flags) else cls(args)
 
     def __getattr__(self, name: str) -> Any:
+        # Python comes here only for what is no attribute of `Flags` itself. A flag that no parser has is not noted.
         value = getattr(self._args, name)
         self.read.add(name)
         return value
@@ -118,7 +121,7 @@ def number(
 
 COUNT = number(int, least=1)
 AMOUNT = number(int, least=0)  # of what may be left out
-SEED = number(int, least=0, below=2**32)
+SEED = number(int, least=0, below=2**32)  # what NumPy takes as a seed
 POSITIVE = number(float, above=0)
 
 

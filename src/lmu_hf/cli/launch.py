@@ -9,6 +9,7 @@ import psutil
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+# accelerate's --num_processes and torchrun's --nproc_per_node; both take hyphens too.
 FLAGS = re.compile(r"--(?:num[_-]processes|nproc[_-]per[_-]node)(?:=(\d+))?$")
 
 
@@ -32,14 +33,14 @@ def typed_command(**flags: str) -> str:
 
     ``--overwrite_output_dir``, which would lose what there is to go on from, is left out.
     """
-    words = list(sys.orig_argv)
+    words = list(sys.orig_argv)  # with python and its options, which sys.argv lacks
     for parent in psutil.Process().parents():
         try:
             command = parent.cmdline()
         except psutil.Error:  # it has ended, or belongs to someone else
             continue
         if asked_processes(command) is not None:
-            words = command
+            words = command  # no break: the outermost launcher is the one that was typed
     kept, skip = [], False
     for word in words:
         name, sign, _ = word.removeprefix("--").partition("=")

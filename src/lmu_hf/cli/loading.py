@@ -88,14 +88,15 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s)",
     },
 }
-FILES = ("train_file", "validation_file", "test_file")
+FILES = ("train_file", "validation_file", "test_file")  # in order: the first that is given names the data
 SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
-COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}
+COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
 TEXT_FLAGS = (
     *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
     *("validation_split_percentage", "preprocessing_num_workers"),
 )
 SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
+# By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed"),
     "characters": (*TEXT_FLAGS, *FILES),
@@ -175,6 +176,7 @@ def load_task(args: argparse.Namespace | Flags, recipe: Recipe) -> Task:
     """
     flags = Flags.of(args)
     plan = PLANS[recipe.kind](flags, recipe)
+    # Before `make`, so that nothing is read for a command that is refused.
     flags.refuse_unread(f"{recipe.name}, which reads {plan.source}")
     return plan.make()
 
@@ -194,9 +196,10 @@ def _image_task(make: Callable[[], ImageTask], **how: Any) -> ImageTask:
 
 def plan_text(flags: Flags, recipe: Recipe) -> Plan:
     """Running text."""
-    options = dict(recipe.data)
+    options = dict(recipe.data)  # a copy: entries are taken out below
     recipes_own = options.pop("dataset_name", None)
     if flags.train_file is not None or flags.dataset_name not in (None, recipes_own):
+        # The recipe's splits are those of its own data set.
         options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
     options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
     if files := _files(flags):
@@ -208,15 +211,16 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
     if flags.validation_split_percentage is not None:
         source += f", and validates by {flags.validation_split_percentage:g} % of its rows"
         options["hold_out"] = flags.validation_split_percentage / 100
-    elif flags.validation_split is not None:
+    elif flags.validation_split is not None:  # unread beside a percentage, and so refused
         options = {**options, "hold_out": None, "validation_split": flags.validation_split}
     return Plan(source, partial(text_dataset, name, flags.data_dir, **options))
 
 
 def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
     source = "the files " + ", ".join(map(str, files.values()))
-    if next(iter(files.values())).suffix.lower() in FORMATS:
+    if next(iter(files.values())).suffix.lower() in FORMATS:  # tables; other files are plain text
         options |= flags.take(text_column="text_column")
+        # Beside a file for validation the percentage stays unread, and so is refused.
         if "validation" not in files and flags.validation_split_percentage is not None:
             options["hold_out"] = flags.validation_split_percentage / 100
     return Plan(source, partial(text_files, files, **options))
@@ -234,7 +238,7 @@ def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
     recipes_own = options.pop("dataset_name", None)
     options |= flags.take(source_lang="source_lang", target_lang="target_lang")
     if flags.dataset_name not in (None, recipes_own):
-        options.pop("test_dataset", None)
+        options.pop("test_dataset", None)  # of the recipe's own data set
     if (name := flags.dataset_name or recipes_own) is None:
         options |= flags.take(rows="rows")
         return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
@@ -256,7 +260,7 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     _check_overrides(flags)
     if options.get("freeze_word_vectors") and vectors is None:
         raise ValueError(NO_VECTORS)
-    tokenizer = flags.tokenizer_name or flags.model_name_or_path
+    tokenizer = flags.tokenizer_name or flags.model_name_or_path  # a model brings its own
     rows = plan_rows(flags, named)
     make = partial(_classification_task, rows.make, flags.extra_train_file, vectors, tokenizer, **options)
     return Plan(rows.source, make)
@@ -268,8 +272,8 @@ def _check_overrides(flags: Flags) -> None:
     Raises:
         ValueError: there is one; the message names both flags.
     """
-    names = [text.partition("=")[0] for text in getattr(flags, "config_overrides", [])]
-    body = [name for name in names if name not in HEAD_FIELDS]
+    names = [text.partition("=")[0] for text in getattr(flags, "config_overrides", [])]  # scripts that score have none
+    body = [name for name in names if name not in HEAD_FIELDS]  # the head is made anew, so its fields may change
     if flags.model_name_or_path is not None and body:
         raise ValueError(f"--config_overrides {body[0]} has no effect on the body that --model_name_or_path brings")
     if getattr(flags, "word_vectors", None) is not None and "embedding_size" in names:
@@ -284,8 +288,10 @@ def _classification_task(
     **options: Any,
 ) -> ClassificationTask:
     if tokenizer_name is not None:
+        # Loaded first: a wrong name fails before any rows are read.
         options["tokenizer"] = load_tokenizer(tokenizer_name)
     labelled = rows()
+    # After the split, so that none of these rows is held out.
     if extra_train_file is not None:
         labelled = with_more(labelled, extra_train_file)
     task = ClassificationTask(labelled, **options)
@@ -310,14 +316,16 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
             ``dataset_name`` are held out (``validation_block``).
     """
     check_one_source(flags)
-    labels = flags.take(labels="labels")
+    labels = flags.take(labels="labels")  # from `follow_the_model`
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
         return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **labels))
+    # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
         make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **labels)
         return Plan(f"the task {task_name} of GLUE", make)
     if (name := flags.dataset_name or named["dataset_name"]) is not None:
+        # Neighbours are about one thing in the recipe's data set, not in any.
         own = named["validation_block"] if name == named["dataset_name"] else None
         where = name, flags.data_dir, _columns(flags), flags.dataset_config_name
         make = partial(labelled_dataset, *where, flags.validation_block or own or 1, **labels)
@@ -347,6 +355,7 @@ def _plan_tagged_rows(flags: Flags) -> Plan:
     files, name = _files(flags), flags.dataset_name
     if not files and name is None:
         return Plan("made-up sentences", partial(made_up_names, **flags.take(rows="rows")))
+    # Asked for here and not above: columns and blocks say nothing of made-up rows, and are refused there.
     columns = TagColumns(**flags.take(tokens="tokens_column", tags="tags_column"))
     block = flags.validation_block or 1
     if files:
@@ -364,7 +373,7 @@ def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **
 
 def _columns(flags: Flags) -> Columns | None:
     given = flags.take(**COLUMNS)
-    return Columns(**given) if given else None
+    return Columns(**given) if given else None  # None: what is known of the data set
 
 
 def _files(flags: Flags) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from .loading import FILES, FLAGS, SOURCES
 
 NAME = "data.json"
 OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows
+# The model may be scored from another working folder, so these are noted as absolute paths.
 PATHS = (*FILES, "extra_train_file", "data_dir")
 
 
@@ -52,6 +53,7 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
             said = dict(json.loads(path.read_text(encoding="utf-8")))
     others = not args.given.isdisjoint(SOURCES)
     for name, value in said.items():
+        # A script that scores lacks some flags of training. Of other rows, the columns are most likely called the same.
         if name in vars(args) and name not in args.given and (not others or name.endswith("_column")):
             setattr(args, name, Path(value) if name in PATHS and value is not None else value)
     return not others
@@ -66,12 +68,13 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         name: the saved model's folder, or its name on the Hub.
     """
     if recipe.kind in ("characters", "pretraining"):
-        args.saved = name
+        args.saved = name  # no flag: `plan_text` reads it from here
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:
         args.tokenizer_name = name
     longest = load_tokenizer(args.tokenizer_name).model_max_length
+    # From LONGEST on the tokenizer cuts nothing, and the recipe's own length holds.
     if "max_length" not in args.given and longest < LONGEST:
         args.max_length = longest
     args.labels = saved_labels(name)

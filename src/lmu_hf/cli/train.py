@@ -62,10 +62,13 @@ def run(
     recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
     folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
     task = _task(flags, recipe, load_task)
+    # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
+    # Asked before `train`, behind which every run is complete. One that was so already keeps its pictures.
     complete = bool(how["resume"]) and is_complete(folder)
 
     def leave_pictures() -> None:
@@ -74,11 +77,13 @@ def run(
 
     with _interruptions_told(), ExitStack() as held:
         if not complete:
+            # `train` lets go of the folder at its end; the pictures come later. The main process alone writes.
             on_main(lambda: held.enter_context(owned(folder)))
         record = train(model, recipe, task, seed, folder, **how)
         if not complete:
             on_main(leave_pictures)
     _tell(folder, record, "is complete already; " if complete else "")
+    # A group that is left to the end of the process makes torch warn.
     PartialState().destroy_process_group()
     return record
 
@@ -153,6 +158,7 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
     changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
     recipe = get_recipe(flags.recipe, **changes)
     if flags.baseline is not None:
+        # After the changes, which are to hold for the baseline too.
         recipe = recipe.baseline(flags.baseline)
     if changes["epochs"] is not None:  # a recipe that counts steps would not count epochs
         recipe = replace(recipe, max_steps=changes["max_steps"])
@@ -162,9 +168,10 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
         )
     overrides = dict(map(_override, flags.config_overrides))
     architecture = recipe.architecture | overrides
+    # Only LSTM baselines name a model_type.
     if "model_type" in architecture and (ignored := [name for name in OF_MEMORIES if name in overrides]):
         raise ValueError(f"--config_overrides {ignored[0]} has no effect on an LSTM, which has no Legendre memory")
-    data = recipe.data | flags.take(**DATA_FLAGS)
+    data = recipe.data | flags.take(**DATA_FLAGS)  # flags that this script lacks change nothing
     return replace(recipe, architecture=architecture, data=data)
 
 
@@ -179,6 +186,7 @@ def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
     if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
         raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {every!r}")
     resume: bool | Path = args.resume_from_checkpoint is not None
+    # True stands for the newest checkpoint, a path for that one.
     if resume and args.resume_from_checkpoint != "auto":
         resume = Path(args.resume_from_checkpoint)
     return {
@@ -198,6 +206,7 @@ def _override(text: str) -> tuple[str, Any]:
     name, sign, value = text.partition("=")
     if not sign or not name:
         raise ValueError(f"--config_overrides takes FIELD=VALUE, got {text!r}")
+    # Checked here, since a config keeps any unknown name as an attribute and says nothing.
     if name not in LMUConfig.__annotations__:
         near = get_close_matches(name, LMUConfig.__annotations__, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""

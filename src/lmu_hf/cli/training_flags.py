@@ -12,6 +12,7 @@ from ..training.schedules import schedule_names
 from .flags import AMOUNT, COUNT, SEED, ScriptParser
 
 # Flags that replace a recipe's field: the flag, the field, its type, and what to say of it.
+# Most have the names of transformers' example scripts, whose users then know them.
 RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     (
         "optim",
@@ -32,6 +33,7 @@ RECIPE_FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("eval_steps", "eval_steps", int, "steps between two evaluations on the validation split"),
     ("per_device_train_batch_size", "batch_size", int, "training rows in a batch, for each process"),
     ("gradient_accumulation_steps", "accumulation", int, "batches whose gradients are added up to one step"),
+    # Which names there are depends on the installed release of transformers.
     ("lr_scheduler_type", "schedule", str, "learning-rate schedule: one of " + ", ".join(schedule_names())),
     ("warmup_ratio", "warmup", float, "fraction of all steps in which the learning rate rises to its peak"),
     ("max_grad_norm", "max_grad_norm", float, "largest norm of the gradients, which are scaled down to it"),
@@ -75,6 +77,7 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
         "default": [],
         "help": "fields of LMUConfig to change, values as JSON (default: none)",
     },
+    # Read as text: `asked_running` takes a number or the word epoch.
     "checkpointing_steps": {
         "help": "steps between two checkpoints, or 'epoch' for one an epoch (default: one a minute)"
     },
@@ -116,11 +119,14 @@ def training_parser(manual: str | None, kind: str, default: str) -> ScriptParser
         default: the recipe that is trained if none is named.
     """
     parser = ScriptParser(manual)
+    # A recipe of another kind of data would only fail later, in `load_task`.
     names = sorted(name for name, build in RECIPES.items() if build().kind == kind)
     text = "recipe to train: architecture, data and budget (default: %(default)s)"
+    # metavar, or --help would list every name twice.
     parser.add_argument("--recipe", default=default, choices=names, metavar="RECIPE", help=text)
     for flag, field, kind_of_value, text in RECIPE_FLAGS:
         typed = _of_field(field, kind_of_value)
+        # No default: None leaves the recipe's value, and --help is read before a recipe is chosen.
         parser.add_argument(f"--{flag}", type=typed, help=f"{text} (default: the recipe's)")
     for flag, how in RUN_FLAGS.items():
         parser.add_argument(f"--{flag}", **how)
@@ -131,6 +137,7 @@ def _of_field(field: str, kind: type) -> Callable[[str], Any]:
     """The type of a flag that replaces a recipe's field."""
 
     def read(text: str) -> Any:
+        # The recipe's own check, asked early, so that the message names the flag.
         if wrong := fault(field, value := kind(text)):
             raise argparse.ArgumentTypeError(f"{wrong}, got {text}")
         return value

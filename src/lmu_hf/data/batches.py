@@ -50,6 +50,7 @@ class Schedule:
         begin = (step % self.steps_per_epoch) * self.step_rows
         left = min(self.rows - begin, self.step_rows)
         sizes = [min(left - start, self.turn_rows) for start in range(0, left, self.turn_rows)]
+        # len(range(r, n, P)) is the length of rows[r::P], without making the rows.
         return [len(range(self.rank, size, self.processes)) for size in sizes]
 
     def turn_batches(self, epoch: int, start: int = 0) -> Iterator[list[int]]:
@@ -57,10 +58,13 @@ class Schedule:
 
         A process for which a turn has no row reads one all the same, which is to count for nothing.
         """
+        # A prime above any number of epochs, so that no two pairs of seed and epoch draw the same order.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        # Every process draws the whole order and takes its share, so nothing has to be sent.
         order = self.task.order("train", self.turn_rows, generator)
         for begin in range(start * self.step_rows, self.rows, self.turn_rows):
             rows = order[begin : begin + self.turn_rows]
+            # A process without a batch would miss the turn's collective calls, and the others would wait without end.
             yield rows[self.rank :: self.processes] or rows[:1]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Protocol
 
-XZ_WINDOW = 2**26
+XZ_WINDOW = 2**26  # bytes: the dictionary of xz -9
 
 
 class _Compressor(Protocol):
@@ -28,11 +28,13 @@ def compressed_bits(known: Iterable[str], text: Iterable[str]) -> dict[str, floa
     """
     characters = sum(map(len, text))
     sizes = {
+        # wbits=31 writes gzip's header and checksum around the stream, as the command does.
         "gzip": _size(zlib.compressobj(9, wbits=31), text),
         "bz2": _size(bz2.BZ2Compressor(9), text),
         "xz": _size(_xz(), text),
     }
     if sum(len(piece.encode()) for piece in chain(known, text)) <= XZ_WINDOW:
+        # What a text adds when the compressor has the training text in its window already.
         sizes["xz, after the training text"] = _size(_xz(), chain(known, text)) - _size(_xz(), known)
     return {name: round(8 * size / characters, 4) for name, size in sizes.items()}
 

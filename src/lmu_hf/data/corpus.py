@@ -56,7 +56,9 @@ class Corpus:
     @property
     def batch_size(self) -> int:
         """How many rows are read at a time."""
+        # Bytes and rows of the table on disk, which keeps all of its rows after a `select`.
         mean = self.rows.data.nbytes / max(self.rows.data.num_rows, 1)
+        # 1000 is what `datasets` reads at a time by default: short rows need no more.
         return min(max(int(BATCH / max(mean, 1)), 1), 1000)
 
 
@@ -82,11 +84,13 @@ class Tokens:
     def read(self, begin: int, end: int) -> np.ndarray:
         """The tokens from the one numbered ``begin`` to the one before ``end``, as far as there are any."""
         end = min(end, len(self))
+        # side="right" finds the part that a first token begins, not the part that ends before it.
         first, last = np.searchsorted(self.starts, [begin, end - 1], side="right") - 1
         pieces = [
             self.parts[part][max(begin - self.starts[part], 0) : end - self.starts[part]]
             for part in range(first, last + 1)
         ]
+        # One piece is a view of the file, without a copy.
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
@@ -127,6 +131,7 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, kind: str, num_pr
     if not spelt and tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no eos_token, which is to stand between two rows of text")
     largest = 255 if kind == "byte" else len(tokenizer) - 1
+    # The narrowest type that holds every id: a corpus of bytes takes one byte a token on disk.
     dtype = next(name for name in ("uint8", "uint16", "int32") if largest <= np.iinfo(name).max)
     rows = corpus.rows.map(
         _encode_rows,
@@ -138,6 +143,7 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, kind: str, num_pr
         num_proc=num_proc,
         desc="Encoding",
         fn_kwargs={
+            # As text: its fingerprint is the same in every run, by which `datasets` finds what is encoded.
             "vocabulary": None if kind == "byte" else tokenizer.backend_tokenizer.to_str(),
             "split_special_tokens": spelt or tokenizer.split_special_tokens,
             "separator": corpus.separator,
@@ -170,6 +176,7 @@ def _encode_text(text: str, separator: str, dtype: np.dtype, how: dict) -> np.nd
         return np.frombuffer((text + separator).encode(), dtype)
     backend = _backend(how["vocabulary"], how["split_special_tokens"])
     text = text + separator if how["eos"] is None else text
+    # A cut may split a word, once in a million characters. Special tokens would frame every piece, so none are added.
     pieces = [
         np.array(backend.encode(text[begin : begin + PIECE], add_special_tokens=False).ids, dtype)
         for begin in range(0, len(text), PIECE)
@@ -178,6 +185,7 @@ def _encode_text(text: str, separator: str, dtype: np.dtype, how: dict) -> np.nd
     return np.concatenate([*pieces, np.array(end, dtype)])
 
 
+# Asked for at every row: parsing the vocabulary each time would take most of the time.
 @lru_cache(maxsize=2)
 def _backend(vocabulary: str, split_special_tokens: bool) -> Tokenizer:
     backend = Tokenizer.from_str(vocabulary)
@@ -212,13 +220,14 @@ def dataset_rows(
     """
     from datasets import concatenate_datasets
 
+    # With hold_out the data set's validation split is not read and need not exist.
     parts = {split: names.split("+") for split, names in splits.items() if split != "validation" or hold_out is None}
     needed = [part for split, names in parts.items() for part in names if split != "test"]
     found = load_rows(name, data_dir, needed=tuple(needed), columns=(text_column,), config=config)
     rows = {
         split: concatenate_datasets([_column(found[part], text_column) for part in names])
         for split, names in parts.items()
-        if all(part in found for part in names)
+        if all(part in found for part in names)  # of a test split alone: the others are needed above
     }
     return rows if hold_out is None else {**rows, **held_out(rows["train"], hold_out)}
 
@@ -259,6 +268,7 @@ def _column(rows: "Dataset", name: str) -> "Dataset":
     Raises:
         ValueError: it holds something else than text, or nothing.
     """
+    # Some writers of parquet store text as large_string, which has 64-bit offsets.
     if (kind := getattr(rows.features[name], "dtype", None)) not in ("string", "large_string"):
         raise ValueError(f"the column {name!r} must hold text, it holds {kind or rows.features[name]}")
     if missing := rows.data.column(name).null_count:
@@ -275,7 +285,7 @@ def text_rows(path: Path, begin: int = 0, end: int | None = None) -> "Dataset":
     return Dataset.from_generator(
         _file_pieces,
         features=Features({"text": Value("string")}),
-        writer_batch_size=BATCH // PIECE,
+        writer_batch_size=BATCH // PIECE,  # rows; the default of 1000 would hold a billion characters
         gen_kwargs={
             "path": str(path.resolve()),
             "begin": begin,
@@ -288,6 +298,7 @@ def text_rows(path: Path, begin: int = 0, end: int | None = None) -> "Dataset":
 def _file_pieces(path: str, begin: int, end: int | None, version: tuple[int, int]) -> Iterator[dict[str, str]]:
     place = 0
     with Path(path).open(encoding="utf-8") as file:
+        # At `end` this asks for 0 characters, gets an empty piece and stops.
         while piece := file.read(PIECE if end is None else min(PIECE, end - place)):
             if place + len(piece) > begin:
                 yield {"text": piece[max(begin - place, 0) :]}

@@ -23,6 +23,7 @@ class Heap:
     def __init__(self, growth: int = GROWTH) -> None:
         self.growth = growth
         self.process = psutil.Process()
+        # CDLL(None) is this process itself, in which glibc has malloc_trim.
         self.trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
         self.level: int | None = None
 
@@ -35,7 +36,7 @@ class Heap:
             self.level = held
         if held <= self.level + self.growth:
             return False
-        self.trim(0)
+        self.trim(0)  # 0 bytes are kept free at the top of the heap
         self.level = None
         return True
 

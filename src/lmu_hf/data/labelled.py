@@ -27,7 +27,9 @@ GLUE_COLUMNS: dict[str, tuple[str, str | None]] = {
     "stsb": ("sentence1", "sentence2"),
     "wnli": ("sentence1", "sentence2"),
 }
+# GLUE's own measures (Wang et al. 2018), the first of which decides. Other tasks get the defaults of `assemble`.
 GLUE_METRICS = {"cola": ("matthews_correlation",), "mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1")}
+# Data sets whose columns have other names than text and label, so that no flag must name them.
 KNOWN_COLUMNS = {"stanfordnlp/snli": Columns("premise", "hypothesis")}
 
 
@@ -49,6 +51,7 @@ def glue(
         raise ValueError(f"task_name must be one of {', '.join(GLUE_COLUMNS)}, mnli-mm; got {task_name!r}")
     names = {"train": "train", "validation": "validation", "test": "test"}
     if config == "mnli":
+        # MNLI has test_matched and test_mismatched, both unlabelled, and no "test": `three_splits` promotes validation.
         names |= {"validation": "validation_mismatched" if task_name == "mnli-mm" else "validation_matched"}
     rows = load_rows(GLUE, data_dir, needed=("train", names["validation"]), config=config)
     there = {split: rows[name] for split, name in names.items() if name in rows}
@@ -83,6 +86,7 @@ def labelled_dataset(
         ValueError: it has no training split, lacks a column, or its labels will not do.
     """
     rows = load_rows(name, data_dir, config=config)
+    # Splits of other names, such as the "unsupervised" of IMDB, are not read.
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
     named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
@@ -105,6 +109,7 @@ def labelled_files(
     rows = {split: load_file(split, path) for split, path in files.items()}
     origin = {split: path.name for split, path in files.items()}
     name, columns = next(iter(files.values())).name, columns or Columns()
+    # A file for validation was named to choose weights by, so it is never promoted to the test.
     return assemble(name, rows, columns, origin, labels, promote=False, validation_block=validation_block)
 
 
@@ -122,6 +127,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
         path.name, "train", load_file("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
     )
     labels, values = find_classes(path.name, more)
+    # Names and their order: a class must have the same number in both parts.
     if labels != rows.labels:
         raise ValueError(
             f"{path} has labels {labels or 'that are numbers'}; {rows.name} has {rows.labels or 'numbers'}"
@@ -129,6 +135,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     labelled = number_labels(path.name, "train", more, values)
     if labelled is None:
         raise ValueError(f"{path} has no labelled row")
+    # Both parts must have the same columns of the same types, or `concatenate_datasets` refuses.
     train = concatenate_datasets([train, labelled.select_columns(train.column_names).cast(train.features)])
     origin = rows.origin | {"train": f"{rows.origin['train']}, and {path.name}"}
     return replace(rows, splits=rows.splits | {"train": train}, origin=origin)
@@ -141,6 +148,7 @@ def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
         FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
+    # The name "train" is for messages alone: label.py reads the file from --train_file.
     return rename_columns(path.name, "train", load_file("train", path), replace(columns, label=None))
 
 
@@ -174,6 +182,7 @@ def made_up(kind: str, rows: int = 3000) -> LabelledText:
     if rows < 12:
         raise ValueError(f"rows must be at least 12, to be split in three, got {rows}")
     make, labels = makers[kind]
+    # The maker draws no sentence twice, so no split can hold a sentence of another.
     drawn, held = Dataset.from_list(make(rows)), rows // 6
     parts = {"train": range(2 * held, rows), "validation": range(held), "test": range(held, 2 * held)}
     splits = {split: drawn.select(part) for split, part in parts.items()}

@@ -47,11 +47,13 @@ def label_rows(
     if config.problem_type != "single_label_classification":
         raise ValueError(f"labels come from a choice of one class, not from {config.problem_type}")
     pairs = "text_pair" in rows.column_names
+    # A saved config names the class of its head; the classes that read two texts have Pair in their name.
     if pairs is not any("Pair" in name for name in config.architectures):
         raise ValueError(f"{config.architectures[0]} does not read rows of {', '.join(rows.column_names)}")
     texts = rows.select_columns(["text", "text_pair"] if pairs else ["text"])
     numbered = texts.add_column("label", list(range(len(rows))))  # which row it is: a batch's labels say that here
     longest = min(tokenizer.model_max_length, LONGEST)
+    # Rows of like length stand together, which keeps padding short. The numbers above undo this order.
     encoded = by_length(tokenised("the texts", numbered, tokenizer, longest))
     accelerator = Accelerator(mixed_precision=mixed_precision)
     padded = partial(pad_rows, pad_token_id=cast(int, tokenizer.pad_token_id), dtype=torch.int64)
@@ -62,6 +64,7 @@ def label_rows(
         read = batch.pop("labels")
         with accelerator.autocast():
             logits = model(**batch).logits
+        # Drops the rows that the loader repeats to give every process as many. Softmax in float32: bf16 has 8 bits.
         best, read = accelerator.gather_for_metrics((logits.float().softmax(-1).max(-1), read))
         labels[read.cpu()], probabilities[read.cpu()] = best.indices.cpu(), best.values.cpu()
     names = [config.id2label[number] for number in range(len(config.id2label))]

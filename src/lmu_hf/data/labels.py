@@ -67,7 +67,7 @@ class LabelledText:
         for split, rows in self.splits.items():
             digest.update(split.encode())
             for batch in rows.iter(1000):
-                digest.update(repr(sorted(batch.items())).encode())
+                digest.update(repr(sorted(batch.items())).encode())  # sorted: the order of columns does not count
         return digest.hexdigest()[:16]
 
 
@@ -109,14 +109,17 @@ def rename_columns(name: str, split: str, rows: "Dataset", columns: Columns) -> 
     if len(rows) == 0:
         raise ValueError(f"the {split} split of {name} holds no row")
     new = {column: flag.removesuffix("_column") for flag, column in columns.flags.items()}
+    # Two flags that name one column share one entry of `new`.
     if len(new) < len(columns.flags):
         raise ValueError(
             f"text_column, text_pair_column and label_column must differ, got {list(columns.flags.values())}"
         )
+    # Selected first: another column may have one of the new names already.
     rows = rows.select_columns(list(new)).rename_columns(new)
     for column in new.values():
         if missing := rows.data.column(column).null_count:
             raise ValueError(f"the {split} split of {name} has {missing} rows without {column!r}: fill or drop them")
+        # Tokenizers take strings: numbers and large_string are cast.
         if column != "label" and rows.features[column] != Value("string"):
             rows = rows.cast_column(column, Value("string"))
     return rows
@@ -129,8 +132,10 @@ def find_classes(name: str, train: "Dataset") -> tuple[list[str] | None, dict[An
     feature = train.features["label"]
     if isinstance(feature, ClassLabel):
         return list(feature.names), {number: number for number in range(feature.num_classes)}
+    # Fractions are grades to predict. Whole numbers and words are classes.
     if feature.dtype.startswith("float"):
         return None, None
+    # Sorted, so that a class has the same number in whatever order the rows stand.
     seen = sorted(train.unique("label"))
     if "" in seen:
         raise ValueError(f"the train split of {name} has rows with an empty label: fill or drop them")
@@ -151,11 +156,14 @@ def match_classes(
 
     feature = next(iter(rows.values())).features["label"]
     if isinstance(feature, ClassLabel):
+        # Rows of a ClassLabel hold numbers. Their names are matched, since the model may order the classes otherwise.
         seen = dict(zip(feature.names, range(feature.num_classes), strict=True))
     else:
         seen = {str(value): value for part in rows.values() for value in part.unique("label")}
+        # A model without classes predicts numbers; whole numbers in a file are numbers too.
         if not known and feature.dtype.startswith(("float", "int")):
             return None, None
+    # −1 is no class but a row without a label, which `number_labels` drops.
     strange = [word for word in seen if word not in known and word != str(UNLABELLED)]
     if strange:
         classes = f"tells apart {', '.join(known[:10])}" if known else "predicts numbers"
@@ -168,7 +176,9 @@ def number_labels(name: str, split: str, rows: "Dataset", values: dict[Any, int]
     from datasets import Value
 
     if values is None:
+        # Without [:] this is a lazy column and no array.
         numbers = rows.with_format("numpy")["label"][:].astype(np.float64)
+        # A split of nothing but −1 has secret labels, as the test split of STS-B has. A single −1 may be a grade.
         if (numbers == UNLABELLED).all():
             return None
         if not np.isfinite(numbers).all():
@@ -222,12 +232,13 @@ def three_splits(
         splits["test"], origin["test"] = splits.pop("validation"), f"all of {origin['validation']}"
     if "validation" not in splits:
         rows = splits["train"]
-        blocks = -(-len(rows) // validation_block)
+        blocks = -(-len(rows) // validation_block)  # rounded up: the last block may be shorter
         together = "" if validation_block == 1 else f", in runs of {validation_block}"
         if blocks < 10:
             raise ValueError(
                 f"{len(rows)} training rows are too few to hold out a tenth of them for validation{together}"
             )
+        # A permutation is below blocks // 10 exactly that often, so a tenth of the blocks is held out.
         held = torch.randperm(blocks, generator=torch.Generator().manual_seed(0)) < blocks // 10
         held = held.repeat_interleave(validation_block)[: len(rows)]
         splits["train"] = rows.select(torch.nonzero(~held)[:, 0].tolist())

@@ -23,6 +23,7 @@ BAD = (
 VERBS = ("was", "seemed", "felt")
 DEGREES = ("", "really ", "rather ", "very ", "quite ")
 LIKED, DISLIKED = ("liked", "loved", "enjoyed", "admired"), ("hated", "disliked", "regretted", "avoided")
+# The form behind "did not".
 BARE = {
     **{"liked": "like", "loved": "love", "enjoyed": "enjoy", "admired": "admire"},
     **{"hated": "hate", "disliked": "dislike", "regretted": "regret", "avoided": "avoid"},
@@ -30,11 +31,12 @@ BARE = {
 PEOPLE = ("i", "we", "they", "my friends", "our children")
 
 WHO = ("cat", "dog", "horse", "teacher", "doctor", "farmer", "nurse", "singer", "sailor", "baker", "painter", "judge")
+# Each verb with another of the same meaning.
 DONE = {
     **{"chased": "pursued", "helped": "assisted", "saw": "noticed", "called": "phoned", "thanked": "praised"},
     **{"followed": "trailed", "pushed": "shoved", "warned": "alerted"},
 }
-PARTICIPLES = {"saw": "seen"}
+PARTICIPLES = {"saw": "seen"}  # only where it differs from the past tense
 
 EITHER = ("florence", "sydney", "austin", "charlotte", "jordan", "chelsea", "paris", "lincoln")  # a person or a place
 PERSONS = (*("anna", "ben", "clara", "david", "emma", "felix", "greta", "hugo", "irene", "jonas"), *EITHER)
@@ -72,6 +74,7 @@ def _distinct(drawn: Iterator[dict], rows: int, key: tuple[str, ...]) -> list[di
     found: dict[tuple, dict] = {}
     while len(found) < rows:
         row = next(drawn)
+        # A text that is drawn again takes its first place: a dictionary keeps the order of insertion.
         found[tuple(row[name] for name in key)] = row
     return list(found.values())
 
@@ -89,6 +92,7 @@ def _draw_opinions(draw: random.Random) -> Iterator[dict]:
 def _clause(draw: random.Random, good: bool) -> str:
     """An opinion; every third one says the opposite of the opposite."""
     negated = draw.random() < 1 / 3
+    # "Not dull" is a good opinion with a bad word: `not` turns the sign of the word.
     positive_word = good != negated
     if draw.random() < 0.3:
         verb = draw.choice(LIKED if positive_word else DISLIKED)
@@ -102,10 +106,11 @@ def _clause(draw: random.Random, good: bool) -> str:
 def _draw_paraphrases(draw: random.Random) -> Iterator[dict]:
     while True:
         who, whom, third = draw.sample(WHO, 3)
-        verb, wrong = draw.sample(sorted(DONE), 2)
+        verb, wrong = draw.sample(sorted(DONE), 2)  # sample takes no dictionary, and the order must be fixed
         same = draw.random() < 0.5
         told = (who, verb, whom)
         if not same:
+            # Half of these swap the roles and keep the words, which no bag of words can tell.
             told = draw.choice(((whom, verb, who), (whom, verb, who), (who, wrong, whom), (who, verb, third)))
         yield {"text": _tell(draw, who, verb, whom), "text_pair": _tell(draw, *told), "label": int(same)}
 
@@ -128,6 +133,7 @@ def _draw_names(draw: random.Random) -> Iterator[dict]:
         for word in draw.choice(REPORTS).split():
             name, tag = [word], "O"
             if word == "{person}":
+                # Three names in ten have a surname: sample reads the comparison as 0 or 1.
                 name, tag = [draw.choice(PERSONS), *draw.sample(SURNAMES, draw.random() < 0.3)], "PER"
             elif word == "{place}":
                 name, tag = draw.choice(PLACES).split(), "LOC"

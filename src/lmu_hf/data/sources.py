@@ -41,6 +41,7 @@ def load_rows(
         folder = (data_dir / name / (config or "")).resolve()
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {str(folder)!r}: --data_dir must hold it; leave it out for the Hub")
+        # A README.md may list configurations, which `datasets` then picks by name. Without one it is just a folder.
         if config is not None and (folder.parent / "README.md").is_file():
             folder = folder.parent
         else:
@@ -88,12 +89,13 @@ def load_file(split: str, path: Path) -> "Dataset":
         raise ValueError(f"{path} is empty: --{split}_file must hold rows")
     form, how = FORMATS[path.suffix.lower()], {}
     if form != "parquet":
-        _check_utf8(path)
+        _check_utf8(path)  # checked here, to name the place in the message
     if form == "csv" and not _has_second_line(path):
         raise ValueError(f"{path} holds no row: --{split}_file must hold rows")
     if form == "csv":  # a cell that reads "NA" or "null" is a word like any other
         how = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
     with explained(f"{path} cannot be read as {form}"):
+        # A file alone is always "train" to `datasets`, whichever split it is here.
         return load_dataset(form, data_files=str(path.resolve()), split="train", **how)
 
 
@@ -106,6 +108,7 @@ def list_columns(names: list[str]) -> str:
 
 
 def _check_utf8(path: Path) -> None:
+    # An incremental decoder keeps the first bytes of a character that the border of two pieces cuts.
     decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while True:
@@ -123,5 +126,5 @@ def _check_utf8(path: Path) -> None:
 
 def _has_second_line(path: Path) -> bool:
     with path.open(encoding="utf-8") as file:
-        file.readline()
+        file.readline()  # the names of the columns
         return bool(file.readline().strip())

@@ -97,6 +97,7 @@ def align(
     """
     if len(words) != len(tags):
         raise ValueError(f"a row must have one tag for each word, got {len(words)} words and {len(tags)} tags")
+    # In a pre-split row the tokenizer sees no spaces, so each word but the first brings its own.
     spaced = [f" {word}" if place else word for place, word in enumerate(words)]
     encoding = tokenizer(
         spaced,
@@ -111,9 +112,10 @@ def align(
         if word is not None and word not in first and spaced[word][begin:end].strip():
             first.add(word)
             labels[place] = tags[word]
+    # Behind the last word that has a token, words were cut off if the row was truncated. Else they have no token.
     last = max(first, default=-1)
     missing, behind = last + 1 - len(first), len(words) - last - 1
-    if encoding.encodings[0].overflowing:
+    if encoding.encodings[0].overflowing:  # what truncation cut off
         return Aligned(encoding["input_ids"], labels, missing, behind)
     return Aligned(encoding["input_ids"], labels, missing + behind, 0)
 
@@ -221,6 +223,7 @@ def made_up_names(rows: int = 3000) -> TaggedText:
         raise ValueError(f"rows must be at least 12, to be split in three, got {rows}")
     held = rows // 6
     parts = {"train": range(2 * held, rows), "validation": range(held), "test": range(held, 2 * held)}
+    # No sentence is drawn twice, so no split can hold a sentence of another.
     drawn = Dataset.from_list(names(rows))
     splits = {split: drawn.select(part) for split, part in parts.items()}
     return _assemble("names by rule", splits, TagColumns(), dict.fromkeys(splits, "made up"), None, False, 1)
@@ -237,8 +240,10 @@ def _assemble(
 ) -> TaggedText:
     """Rows of any source under one form: named columns, numbered tags, three splits."""
     found = {split: _rename_columns(name, split, part, columns) for split, part in rows.items()}
+    # Training rows come first and decide which tags there are.
     tags = _find_tags(name, next(iter(found.values()))) if labels is None else list(labels)
     splits = {split: _number_tags(name, split, part, tags) for split, part in found.items()}
+    # Without training rows a saved model is scored, and nothing is held out.
     if "train" in splits:
         splits, origin = three_splits(splits, dict(origin), promote, validation_block)
     return TaggedText(name, splits, tags, origin)
@@ -269,17 +274,21 @@ def _rename_columns(name: str, split: str, rows: "Dataset", columns: TagColumns)
 
 def _of_list(feature: Any) -> Any:
     """What a list of the column holds; None if it holds no lists."""
+    # Older releases of `datasets` write a list as [feature], newer ones as List or LargeList with a `feature`.
     return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
 def _find_tags(name: str, rows: "Dataset") -> list[str]:
     """The tags' names: as the data set has them, or those of the training rows, ``O`` first."""
     known = getattr(_of_list(rows.features["tags"]), "names", None)
+    # The data set's own order, in which its numbers already mean the same.
     if known is not None:
         return list(known)
+    # A null is refused later, where its row can be named.
     seen = sorted({tag for batch in rows.iter(1000) for row in batch["tags"] for tag in row if tag is not None})
     if len(seen) < 2:
         raise ValueError(f"the train split of {name} has only the tags {seen}: there is nothing to tell apart")
+    # O first: False sorts before True, and the stable sort leaves the rest in order. Numbers stay sorted as numbers.
     return sorted(map(str, seen), key=OUTSIDE.__ne__) if isinstance(seen[0], str) else [str(tag) for tag in seen]
 
 
@@ -290,6 +299,7 @@ def _number_tags(name: str, split: str, rows: "Dataset", labels: list[str]) -> "
     known = getattr(_of_list(rows.features["tags"]), "names", None)
     numbers = {name: number for number, name in enumerate(labels)}
     number = _Numbering(f"the {split} split of {name}", known, numbers)
+    # Stated, since `map` first tries the old types: new numbers would be read as the old ClassLabel.
     features = Features({"tokens": List(Value("string")), "tags": List(Value("int64"))})
     return rows.map(number, with_indices=True, features=features, desc=f"Numbering the tags of {split}")
 

@@ -37,6 +37,7 @@ def saved_labels(name: str) -> tuple[str, ...]:
     """
     with loading("model", name):
         config = AutoConfig.from_pretrained(name)
+    # transformers gives these one made-up class too, LABEL_0.
     if config.problem_type == "regression":
         return ()
     return tuple(config.id2label[number] for number in range(config.num_labels))
@@ -69,6 +70,7 @@ def tokenised(
         num_proc=num_proc,
         desc=f"Tokenising {what}",
     )
+    # A model has nothing to pool in a text without a token; both texts of a pair need one.
     shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
     if not shortest.all():
         row = int((shortest == 0).argmax())
@@ -91,6 +93,8 @@ def lengths_of(rows: "Dataset") -> np.ndarray:
 def encode_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_length: int, pairs: bool) -> dict:
     """Token ids of rows; of pairs apart, each as the tokenizer frames it in a row that holds both."""
     texts = (batch["text"], batch["text_pair"]) if pairs else (batch["text"],)
+    # Pairs are encoded in one row, so that special tokens frame each as in a joint row and the longer text is cut.
+    # The token types then part the two.
     encoding = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=pairs)
     ids = encoding["input_ids"]
     if not pairs:

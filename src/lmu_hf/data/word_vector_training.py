@@ -34,6 +34,7 @@ class Sentences:
 
     def __iter__(self) -> Iterator[list[str]]:
         """The words of each text; texts without one are left out."""
+        # Only the steps before the vocabulary: words that the tokenizer does not know are words here.
         normalizer, cut = self.backend.normalizer, self.backend.pre_tokenizer
         for text in self.texts:
             normal = text if normalizer is None else normalizer.normalize_str(text)
@@ -90,7 +91,7 @@ def train_word_vectors(
         else _predictive_vectors(sentences, name, size, min_count, **how)
         for name in algorithms
     ]
-    counts, _, read = learnt[0]
+    counts, _, read = learnt[0]  # the first one's order is the file's
     vectors = _joined(learnt, size, sif)
     if spelling:
         vectors = np.hstack([vectors, spelling_vectors(counts, spelling)])
@@ -120,12 +121,14 @@ def _write_word_vectors(path: Path, words: Collection[str], vectors: np.ndarray)
     with written_whole(path) as staged, staged.open("w", encoding="utf-8") as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n")
         for word, vector in zip(words, vectors.tolist(), strict=True):
+            # float32 holds about seven digits.
             file.write(f"{word} {' '.join(format(value, '.7g') for value in vector)}\n")
 
 
 def _joined(learnt: list[tuple[dict[str, int], np.ndarray, int]], size: int, sif: float | None) -> np.ndarray:
     """What several algorithms have learnt in one vector a word, in the order of the first, scaled by ``sif`` if set."""
     counts, vectors, read = learnt[0]
+    # p(word): `read` counts the words below min_count too.
     probability = np.array(list(counts.values())) / read
     if len(learnt) > 1:
         told = [_in_order(counts, own, found) for own, found, _ in learnt]
@@ -146,6 +149,7 @@ def _predictive_vectors(
     from gensim.models import FastText, Word2Vec
 
     kind = Word2Vec if algorithm == "word2vec" else FastText
+    # sg=1 is skip-gram; gensim's default is CBOW.
     model = kind(vector_size=size, min_count=min_count, sg=1, **how)
     model.build_vocab(sentences)
     if not len(model.wv):
@@ -181,10 +185,13 @@ def latent_semantic_vectors(
     if size > min(occurrences.shape):
         raise ValueError(f"size={size} is more than the {occurrences.shape[0]} documents or their {len(counts)} words")
     matrix, n = occurrences, occurrences.shape[0]
+    # log(N / df): a document holds each word in one entry, so that entries of a column count documents.
     inverse = np.log(n / np.bincount(matrix.indices, minlength=len(counts))).astype(np.float32)
     matrix.data = (1 + np.log(matrix.data)) * inverse[matrix.indices]
+    # The document of each entry. Entries are changed in place, so nothing dense is ever made.
     rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
     lengths = np.sqrt(np.bincount(rows, matrix.data.astype(np.float64) ** 2, minlength=n))
+    # A document without a frequent word has length 0.
     matrix.data /= np.maximum(lengths, 1e-12)[rows].astype(np.float32)
     _, values, vectors = randomized_svd(matrix, size, n_iter=3, random_state=seed)
     return counts, (vectors.T * np.sqrt(values)).astype(np.float32), read
@@ -195,6 +202,7 @@ def _count_words(documents: Iterable[list[str]], min_count: int) -> tuple["csr_m
     from scipy.sparse import csr_matrix
 
     number: dict[str, int] = {}
+    # Typed arrays take 4 bytes a number; a corpus has many. They are the parts of a CSR matrix.
     words, times, ends = array("i"), array("f"), [0]
     for document in documents:
         for word, often in Counter(document).items():
@@ -203,6 +211,7 @@ def _count_words(documents: Iterable[list[str]], min_count: int) -> tuple["csr_m
         ends.append(len(words))
     data, indices = np.frombuffer(times, np.float32).copy(), np.frombuffer(words, np.int32)
     seen = np.bincount(indices, data, minlength=len(number)).astype(np.int64)
+    # Stable: equally frequent words stay in the order in which they were met.
     order = np.argsort(-seen, kind="stable")
     order = order[seen[order] >= min_count]
     if not len(order):
@@ -224,7 +233,7 @@ def smooth_inverse_frequency(vectors: np.ndarray, probability: np.ndarray, a: fl
     Returns:
         (words, size) float32, the root mean square of each row being its word's weight.
     """
-    rms = np.sqrt((vectors.astype(np.float64) ** 2).mean(1))
+    rms = np.sqrt((vectors.astype(np.float64) ** 2).mean(1))  # float64: the squares of small numbers vanish in float32
     return (vectors * (a / (a + probability) / np.maximum(rms, 1e-12))[:, None]).astype(np.float32)
 
 
@@ -245,9 +254,12 @@ def principal_components(
     Returns:
         (words, size) float32.
     """
+    # With p = 0 and a = 1 every weight is 1, which only scales each vector to root mean square 1.
     rows = np.hstack([smooth_inverse_frequency(vectors, np.zeros(len(vectors)), 1.0) for vectors in told])
     weight = np.ones(len(probability)) if sif is None else sif / (sif + probability)
+    # Σ_w p(w) · weight(w)² · x_w x_wᵀ, (columns, columns): its size does not grow with the vocabulary.
     moment = (rows.T * (probability * weight**2)) @ rows
+    # eigh sorts ascending: the last `size` vectors, backwards, belong to the largest values.
     return (rows @ np.linalg.eigh(moment).eigenvectors[:, : -size - 1 : -1]).astype(np.float32)
 
 
@@ -270,6 +282,8 @@ def spelling_vectors(words: Iterable[str], size: int, lengths: tuple[int, ...] =
     vectors = np.zeros((len(marked), size), np.float32)
     for vector, word in zip(vectors, marked, strict=True):
         strings = [word[start : start + n] for n in lengths for start in range(len(word) - n + 1)] or [word]
+        # CRC-32, since Python's own hash of a string differs from run to run.
         groups = [zlib.crc32(string.encode()) % size for string in strings]
+        # vector[groups] += x would count a group once, however often it comes.
         np.add.at(vector, groups, (size / len(groups)) ** 0.5)
     return vectors

@@ -50,6 +50,7 @@ def load_word_vectors(
     shape = len(tokenizer), len(next(iter(found.values())))
     vectors = np.zeros(shape, np.float32)
     if missing == "random":
+        # Drawn for all tokens, found or not, so that a token's numbers do not depend on what else the file holds.
         vectors = np.random.default_rng(seed).normal(scale=scale, size=shape).astype(np.float32)
     for token, vector in found.items():
         vectors[token] = vector
@@ -67,10 +68,10 @@ def _found(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[int, np.ndarr
     alike: dict[int, np.ndarray] = {}
     for word, vector in read_word_vectors(path):
         if word in vocabulary:
-            exact.setdefault(vocabulary[word], vector)
+            exact.setdefault(vocabulary[word], vector)  # the first one stays: files begin with the most frequent
         elif normalizer is not None and (other := normalizer.normalize_str(word)) in vocabulary:
             alike.setdefault(vocabulary[other], vector)
-    return alike | exact
+    return alike | exact  # the right side wins: words written alike go first
 
 
 def read_word_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -84,6 +85,7 @@ def read_word_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of word vectors {path}")
     width, rows, said = None, 0, None
+    # Bytes, so that a line that is not UTF-8 can be named by its number.
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             line = _decoded(path, number, raw)
@@ -91,6 +93,7 @@ def read_word_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 said, width = counts
                 continue
             if width is None:
+                # Without a header the first line decides, so its word can hold no space.
                 width = line.count(" ")
             rows += 1
             yield _word_and_vector(path, number, line, width)
@@ -110,12 +113,14 @@ def _decoded(path: Path, number: int, raw: bytes) -> str:
 def _header(line: str) -> tuple[int, int] | None:
     """How many words and numbers a file says that it has, if its first line is one that says so."""
     fields = line.split(" ")
+    # isascii, since isdigit takes "²" too, which int() refuses.
     if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields):
         return None
     return int(fields[0]), int(fields[1])
 
 
 def _word_and_vector(path: Path, number: int, line: str, width: int) -> tuple[str, np.ndarray]:
+    # From the right: words in GloVe's files may hold spaces, as ". . ." does.
     word, *values = line.rsplit(" ", width) if width else [line]
     if len(values) != width or not width or not word:
         raise ValueError(f"{path}, line {number} must hold a word and {width or 'its'} numbers, got {line[:40]!r}")
@@ -124,6 +129,7 @@ def _word_and_vector(path: Path, number: int, line: str, width: int) -> tuple[st
     except ValueError:
         wrong = next(value for value in values if not _is_number(value))
         raise ValueError(f"{path}, line {number}, {word!r}: {wrong!r} is not a number") from None
+    # float() takes "nan" and "inf", and float32 turns what is too large for it into an infinity.
     if not np.isfinite(vector).all():
         wrong = values[int(np.flatnonzero(~np.isfinite(vector))[0])]
         raise ValueError(f"{path}, line {number}, {word!r}: {wrong!r} is not a finite number")
@@ -153,6 +159,7 @@ def tokenizer_of_vectors(
         FileNotFoundError: there is no such file.
         ValueError: the file will not do, or no word of it is one by the pattern.
     """
+    # invert: what matches is kept, and what lies between is removed.
     cut = pre_tokenizers.Split(Regex(word_pattern), behavior="removed", invert=True)
     words = []
     for word, _ in read_word_vectors(path):

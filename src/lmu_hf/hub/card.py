@@ -18,6 +18,7 @@ from .markup import block, code, one_line, table, text
 from .records import own_record, readable_records
 
 TEMPLATES = Path(__file__).parent / "templates"
+# A name that ends in % is of a fraction, which `show` multiplies by 100.
 METRIC_NAMES = {
     "accuracy": "accuracy, %",
     "f1": "F1, %",
@@ -59,6 +60,7 @@ class Shown:
             ValueError: its record cannot be read, or is none. A neighbour's that cannot be read is left out.
         """
         record = own_record(run)
+        # A run and its baselines lie side by side in one folder of runs.
         others = [other for folder, other in readable_records(run.parent) if folder != run]
         seeds = [other for other in others if training_of(other) == training_of(record) and other.seed != record.seed]
         return cls(record, seeds, [other for other in others if _is_baseline(other, record)], history)
@@ -73,6 +75,7 @@ def training_of(record: RunRecord) -> str:
 
 def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
     """A baseline that was trained for this very recipe, on the same rows in the same order of pixels."""
+    # The fingerprint is of the images, and does not say in which order their pixels are read.
     same_order = other.architecture.get("permutation_seed") == record.architecture.get("permutation_seed")
     return (
         other.baseline_of == record.recipe
@@ -88,6 +91,7 @@ def model_name(run: Path) -> str:
 
 def slug(words: str, keep: str = "") -> str:
     """Words as a part of a name on the Hub: letters, digits and single hyphens."""
+    # The Hub takes neither .. nor --, and at most 96 characters. A prefix such as lmu- needs some of them.
     plain = re.sub(rf"[^A-Za-z0-9{re.escape(keep)}]+|\.\.+|--+", "-", words).strip("-.")
     return (plain if keep else plain.lower())[:80]
 
@@ -102,6 +106,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
     """
     record, repo_id = shown.record, repo_id or f"org/{name}"
     kind = kind_of(record)
+    # What a record says goes through `text`, `code` or `block`: a record may be anybody's and must not be markup.
     return ModelCard.from_template(
         metadata(record, name, repo_id),
         template_str=(TEMPLATES / "template.md").read_text(encoding="utf-8"),
@@ -139,6 +144,7 @@ def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
         library_name="transformers",
         pipeline_tag=kind.pipeline_tag,
         tags=["lmu", "legendre-memory-unit", *([record.baseline] if record.baseline else [])],
+        # The loss is no metric of the Hub's list; the card's table of results shows it.
         metrics=sorted({metric for scores in record.metrics.values() for metric in scores} - {"loss"}),
         eval_results=eval_results(record),
         **more,
@@ -156,11 +162,13 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=kind_of(record).pipeline_tag,
+            # The Hub asks for a data set in every entry, of data that is not there too.
             dataset_type=dataset or slug(words) or "own",
             dataset_name=words,
             dataset_config=config,
             dataset_split=_split_of(record, split),
             metric_type=metric,
+            # Values stay fractions, as they are recorded, so their name must not say per cent.
             metric_name=METRIC_NAMES.get(metric, metric.replace("_", " ")).removesuffix(", %"),
             metric_value=value,
             metric_config=record.scorer or None,
@@ -175,6 +183,7 @@ def leaderboard_entries(record: RunRecord, repo_id: str) -> list[EvalResultEntry
     """What ``.eval_results/`` says: the best split's scores, if the data set has a place on the Hub."""
     record = _flat(record)
     dataset, _, config = dataset_of(record)
+    # A leaderboard belongs to a data set of the Hub.
     if dataset is None:
         return []
     split = "test" if "test" in record.metrics else "validation"
@@ -196,7 +205,7 @@ def results_table(shown: Shown) -> str:
     record = shown.record
     baselines: dict[str, list[RunRecord]] = {}
     for other in shown.baselines:
-        baselines.setdefault(other.recipe, []).append(other)
+        baselines.setdefault(other.recipe, []).append(other)  # one column a recipe, whatever its seeds
     header = ["split", "score", f"this model (seed {record.seed})"]
     header += [f"seeds {', '.join(str(run.seed) for run in shown.group)}: mean (range)"] if shown.seeds else []
     header += [
@@ -235,10 +244,12 @@ def show(metric: str, value: float) -> str:
     """A score as a reader expects it."""
     if METRIC_NAMES.get(metric, "").endswith("%"):
         return f"{100 * value:.2f}"
+    # Below 0.1 three significant digits: three places would hide a forecast's small errors.
     return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def _spread(group: Sequence[RunRecord], split: str, metric: str) -> str:
+    # A run that left the test unread has no score of it, and no part in its mean.
     values = [record.metrics[split][metric] for record in group if metric in record.metrics.get(split, {})]
     if not values:
         return ""
@@ -260,6 +271,7 @@ def _how_scored(shown: Shown) -> str:
     if record.scorer:
         parts.append(f"Scorer: {code(record.scorer)}.")
     for split in record.metrics:
+        # As "test" here and "all of validation" there, where a data set has no labelled test.
         if (whose := _split_of(record, split)) != split:
             parts.append(f"What is {text(split)} here is, in the data set's own terms, {text(whose)}.")
     if shown.baselines:
@@ -275,10 +287,11 @@ def _training(record: RunRecord) -> str:
     settings = {
         name: value
         for name, value in record.hyperparameters.items()
-        if name not in SHOWN_OF_THE_SETTING and value is not None
+        if name not in SHOWN_OF_THE_SETTING and value is not None  # None: not in use
     }
-    memory = record.peak_memory_bytes / 2**20
+    memory = record.peak_memory_bytes / 2**20  # bytes to MiB
     threads, processes = record.hardware["threads"], record.processes
+    # Without an accelerator the run was on a CPU, of which threads decide the speed.
     on = record.hardware.get("accelerator") or f"{threads} thread{'s' * (threads > 1)} of {record.hardware['machine']}"
     precision = "" if record.mixed_precision == "no" else f", products in {text(record.mixed_precision)}"
     versions = ", ".join(text(f"{name} {number}") for name, number in record.versions.items())
@@ -304,6 +317,7 @@ def _architecture(record: RunRecord) -> str:
 
 def _usage(record: RunRecord, repo_id: str) -> str:
     example = example_of(record)
+    # A string in JSON is a string in Python too, whatever quotation marks it holds.
     quoted = json.dumps(example) if isinstance(example, str) else [json.dumps(text) for text in example]
     # The text is Markdown and Python, not HTML: nothing is to be escaped.
     environment = Environment(loader=FileSystemLoader(TEMPLATES / "usage"), undefined=StrictUndefined, autoescape=False)
@@ -317,6 +331,7 @@ def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
         return [{"src": picture, "example_title": "A handwritten digit"}]
     if name == "time-series-forecasting":
         return []
+    # The widget has one field, so the two texts of a pair stand in one.
     return [{"text": example if isinstance(example, str) else " ".join(example), "example_title": "An example"}]
 
 
@@ -329,6 +344,7 @@ def write_cards(records: Path, cards: Path) -> list[Path]:
         FileNotFoundError: there is no record.
     """
     first: dict[str, Path] = {}
+    # Lowest seed first: setdefault keeps the first of a name.
     for run, _ in sorted(readable_records(records), key=lambda found: found[1].seed):
         first.setdefault(model_name(run), run)
     if not first:

@@ -25,10 +25,12 @@ class Caveat:
 
 def remembers_nothing(record: RunRecord) -> bool:
     """Whether the memory is its input: Euler's rule at order 1 and theta 1 gives A_bar = 1 - 1/theta = 0, B_bar = 1."""
+    # It holds what differs from the defaults, and none of these three is a default.
     fields = record.architecture
     return fields.get("discretization") == "euler" and fields.get("order") == 1 and fields.get("theta") == 1
 
 
+# In the order in which marks stand in a cell and footnotes below a table.
 CAVEATS = (
     Caveat(
         "§",
@@ -40,7 +42,7 @@ CAVEATS = (
     Caveat(
         "†",
         False,
-        lambda record: (record.commit or "").endswith("+"),
+        lambda record: (record.commit or "").endswith("+"),  # a plus sign: not all was committed
         "Run from code with uncommitted changes: the commit in the record is the one that they were made on.",
     ),
     Caveat(
@@ -65,6 +67,7 @@ def run_marks(record: RunRecord) -> str:
 
 def footnotes(records: Sequence[RunRecord]) -> str:
     """The words of every mark that stands in a table of these records."""
+    # Two spaces end a line in Markdown.
     return "\n".join(
         f"{caveat.mark} {caveat.words}  " for caveat in CAVEATS if any(map(caveat.holds, records))
     ).rstrip()

@@ -70,6 +70,7 @@ class Graph:
                 self.module,
                 tuple(self.inputs.values()),
                 dynamic_shapes=self._shapes(),
+                # Conditions on sizes become checks at run time; as guards they could tie the graph to one size.
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
 
@@ -109,7 +110,9 @@ class Graph:
         return resized
 
     def _shapes(self) -> tuple[Any, ...]:
+        # One Dim a name: axes of one name have one size.
         dims = {name: torch.export.Dim(name) for axes in self.axes.values() for name in axes.values()}
+        # A tuple in a tuple: to torch.export, `*tensors` of `_Call.forward` is one argument.
         return (tuple({axis: dims[name] for axis, name in self.axes[given].items()} for given in self.inputs),)
 
 
@@ -133,6 +136,7 @@ class _Call(nn.Module):
 
 class _Prompt(_Call):
     def run(self, given: Inputs) -> tuple[Tensor, ...]:
+        # Only the last real step is projected: logits of all steps would be (b, n, vocabulary).
         read = self.model.model(**given, use_cache=True, wanted="last", return_dict=True)
         return self.model.lm_head(read.last_hidden_state[:, 0]), *_carried(cache_of(read)).values()
 
@@ -157,6 +161,7 @@ class _TranslationStep(_Call):
         cache = EncoderDecoderCache(_cache_of(decoder.config, given), DynamicCache())
         for number, (keys, values) in enumerate(zip(_all(given, "keys"), _all(given, "values"), strict=True)):
             cache.cross_attention_cache.update(keys, values, number)
+            # Cross-attention then takes these keys and values and computes none.
             cache.is_updated[number] = True
         read = decoder(
             input_ids=given["decoder_input_ids"],
@@ -173,6 +178,7 @@ def _cache_of(config: Any, given: Inputs) -> DynamicCache:
     cache = DynamicCache(config=config)
     for number, memory in enumerate(_all(given, "memory")):
         cache.update_recurrent_state(memory, number, tokens=1)
+    # An n-gram embedding reads them; the first layer holds them for the whole stack.
     if LAST_TOKENS in given:
         cast(LMUCacheLayer, cache.layers[0]).update_tokens(given[LAST_TOKENS])
     return cache
@@ -187,9 +193,6 @@ def _carried(cache: Any) -> Inputs:
 
 def _all(given: Mapping[str, Tensor], kind: str) -> list[Tensor]:
     return [tensor for name, tensor in given.items() if name.rpartition("_")[0] == kind]
-
-
-# --------------------------------------------------------------------------- which graphs a model is
 
 
 def graphs(model: PreTrainedModel) -> dict[str, Graph]:
@@ -212,6 +215,7 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
     if isinstance(model, LMUForConditionalGeneration):
         return _translation_graphs(model)
     if isinstance(model, LMUForSequencePairClassification):
+        # The two texts in turn, so that any length from 2 on has a step of each: hence `shortest` below.
         inputs = {**_sequence(model), "token_type_ids": torch.arange(LENGTH).remainder(2).repeat(2, 1)}
     elif model.base_model is not model:  # every other head reads one sequence a row
         inputs = _sequence(model)
@@ -227,6 +231,7 @@ LENGTH = 70  # of examples: more than one block, and no multiple of one
 
 def _sequence(model: PreTrainedModel) -> Inputs:
     mask = torch.ones(2, LENGTH, dtype=torch.int64)
+    # A hole in one row, so that a file is compared where the mask matters.
     mask[1, 3:9] = 0
     if model.config.input_size is None:
         return {"input_ids": torch.randint(model.config.vocab_size, (2, LENGTH)), "attention_mask": mask}
@@ -236,6 +241,7 @@ def _sequence(model: PreTrainedModel) -> Inputs:
 def _empty_memories(stack: Any) -> Inputs:
     """Memories of zeros for a stack, in a batch of two."""
     with torch.no_grad():
+        # One step is read to learn the shapes of all layers. A decoder needs a source for that.
         read = stack(
             input_ids=torch.zeros(2, 1, dtype=torch.int64),
             use_cache=True,
@@ -249,6 +255,7 @@ def _empty_memories(stack: Any) -> Inputs:
 
 def _language_graphs(model: LMUForCausalLM) -> dict[str, Graph]:
     prompt, memories = _sequence(model), _empty_memories(model.model)
+    # One token a row: of a step's inputs only the batch is free.
     step = {"input_ids": torch.zeros(2, 1, dtype=torch.int64), **memories}
     outputs = ["logits", *(f"new_{name}" for name in memories)]
     return {
@@ -275,7 +282,7 @@ def _translation_graphs(model: LMUForConditionalGeneration) -> dict[str, Graph]:
     }
     axes: dict[str, dict[int, str]] = {name: {0: "batch"} for name in step}
     axes["attention_mask"] = {0: "batch", 1: "time"}
-    axes |= {name: {0: "batch", 2: "time"} for name in read}
+    axes |= {name: {0: "batch", 2: "time"} for name in read}  # (b, heads, n, width): as long as the source
     outputs = ["logits", *(f"new_{name}" for name in memories)]
     return {
         "source": Graph(
@@ -284,8 +291,6 @@ def _translation_graphs(model: LMUForConditionalGeneration) -> dict[str, Graph]:
         "step": Graph(_TranslationStep(model, list(step)), step, axes, outputs),
     }
 
-
-# --------------------------------------------------------------------------- files, and whether they say the same
 
 FORMATS = ("onnx", "pt2")
 SIZES = ((1, 1), (1, 63), (7, 2048), (7, 1))  # batches and lengths that files are compared at
@@ -321,7 +326,7 @@ def differences(model: PreTrainedModel, folder: Path, sizes: Sequence[tuple[int,
     return {
         name: max(_difference(graph, run, b, n) for b, n in sizes)
         for name, graph in graphs(model).items()
-        for run in [load_onnx(folder / f"{name}.onnx")]
+        for run in [load_onnx(folder / f"{name}.onnx")]  # a list of one: a file is loaded once for all sizes
     }
 
 

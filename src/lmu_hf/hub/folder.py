@@ -41,6 +41,8 @@ BODIES: dict[tuple[str, bool], type[PreTrainedModel]] = {  # by type, and by whe
 MODEL_FILES = ("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json", "config.json",
                "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                "added_tokens.json", "preprocessor_config.json", "chat_template.jinja")  # fmt: skip
+# What a push takes for its own in a repository, and deletes where this run has no such file: pickles too, which it
+# never writes.
 OWNED = ("*.safetensors", "*.json", "*.jsonl", "*.py", "*.bin", "*.pt", "figures/*", ".eval_results/*")
 
 
@@ -68,8 +70,10 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
 
 def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path:
     shown = Shown.beside(run, history)
+    # Read for its checks alone: a damaged file is named before anything is laid out.
     own_rows(run)
     refuse_secrets({name: run / name for name in ("run.json", "metrics.jsonl")})  # what is hidden below is to be known
+    # Laid out beside its place and renamed at the end: a build that is cut off leaves no hub/ that looks whole.
     folder, staged = _cleared(run / "hub"), _cleared(run / "hub.partial")
     staged.mkdir()
     _copy_model(run, staged)
@@ -82,6 +86,7 @@ def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path
         results = staged / ".eval_results" / f"{slug(shown.record.data['name']) or 'results'}.yaml"
         results.parent.mkdir()
         results.write_text(yaml_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
+    # Again, of all that is sent: tokenizers and configs among it.
     refuse_secrets(files_of(staged))
     return staged.rename(folder)
 
@@ -114,6 +119,7 @@ def modules_of(names: Iterable[str]) -> list[Path]:
         if name in found:
             continue
         found[name] = PACKAGE / f"{name}.py"
+        # Indented imports count too, as they do for transformers when it collects the files of remote code.
         waiting += re.findall(r"^\s*from \.(\w+) import", found[name].read_text(encoding="utf-8"), re.MULTILINE)
     return [found[name] for name in sorted(found)]
 
@@ -132,6 +138,7 @@ def _copy_model(run: Path, staged: Path) -> None:
     if not any(path.suffix == ".safetensors" for path in there):
         raise FileNotFoundError(f"{model} holds no safetensors: there are no weights to push")
     for path in there:
+        # The copy of a link is a file: a folder from the Hub's cache is made of links.
         copy = shutil.copyfile(inside(path, run), staged / path.name)
         if copy.suffix == ".safetensors":
             _check_weights(copy, path)
@@ -140,7 +147,7 @@ def _copy_model(run: Path, staged: Path) -> None:
 def _check_weights(copy: Path, path: Path) -> None:
     """A file of weights is whole, and every number in it is finite."""
     try:
-        name = first_not_finite(load_file(copy))
+        name = first_not_finite(load_file(copy))  # what is sent, which the run can no longer change
     except SafetensorError as error:
         raise ValueError(f"{path} is not pushed: it is damaged ({error})") from None
     if name is not None:
@@ -162,9 +169,11 @@ def _complete_config(staged: Path) -> None:
     config["auto_map"] = {name: _reference(target) for name, target in references.items()}
     needed = [_module(target) for target in references.values()]
     if decodes:
+        # Transformers no longer has a translation pipeline that a card could name.
         impl = pipeline_lmu.LMUTranslationPipeline
         config["custom_pipelines"] = {"lmu-translation": {"impl": _reference(impl), "pt": [auto_class], "type": "text"}}
         needed.append(_module(impl))
+    # Sorted, so that the same run gives the same bytes and a second push no new commit.
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for module in modules_of(needed):
         shutil.copyfile(module, staged / module.name)
@@ -175,6 +184,7 @@ def _config_class(model: type[PreTrainedModel]) -> type[PreTrainedConfig]:
 
 
 def _module(target: type) -> str:
+    # On the Hub modules lie flat beside the weights: lmu_hf.modeling_lmu is modeling_lmu there.
     return target.__module__.rpartition(".")[2]
 
 
@@ -190,6 +200,7 @@ def _copy_figures(run: Path, record: RunRecord, figures: Path) -> None:
         learning_curve(run, curve)
     for picture in sorted(own.glob("[!.]*.png")):
         shutil.copyfile(inside(picture, run), figures / picture.name)
+        # The eight bytes that every PNG begins with.
         if not (figures / picture.name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n"):
             raise ValueError(f"{picture} is not pushed: it is no picture of the kind that its name says")
     if record.task == "image-classification":

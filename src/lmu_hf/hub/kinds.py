@@ -31,8 +31,9 @@ class Kind:
 
 
 def _reads_image(record: RunRecord) -> str:
+    # A field that is missing raises KeyError here, and `records.checked` says which.
     side = record.architecture["image_size"]
-    order = "raster order"
+    order = "raster order"  # row by row
     if (seed := record.architecture.get("permutation_seed")) is not None:
         order = f"the fixed random order of permutation {text(seed)}"
     size = f"{text(side)} × {text(side)}"
@@ -40,6 +41,7 @@ def _reads_image(record: RunRecord) -> str:
 
 
 def _reads_languages(record: RunRecord) -> str:
+    # Another number of languages raises ValueError, which `records.checked` explains.
     source, target = record.data["languages"]
     return f"translates from {code(source)} into {code(target)}"
 
@@ -102,7 +104,7 @@ KINDS = {
             "pair-classification",
             "LMUForSequencePairClassification",
             "AutoModelForSequenceClassification",
-            "text-classification",
+            "text-classification",  # the Hub has no task for pairs
             lambda record: "reads two texts with the same weights and finds how they stand to each other",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example=("a man is playing a guitar", "somebody makes music"),
@@ -129,6 +131,7 @@ KINDS = {
         ),
     )
 }
+# A baseline is of its LMU's kind: LSTMForCausalLM is shown as LMUForCausalLM is.
 BY_HEAD = {head: kind for kind in KINDS.values() for head in (kind.head, kind.head.replace("LMU", "LSTM"))}
 DATASETS = {"bentrevett/multi30k": "Multi30k, English to German", "ylecun/mnist": "MNIST"}  # the names that people use
 
@@ -142,6 +145,7 @@ def kind_of(record: RunRecord) -> Kind:
     if record.head not in BY_HEAD:
         raise ValueError(f"head must be one of {', '.join(BY_HEAD)}, got {record.head!r}")
     kind = BY_HEAD[record.head]
+    # A head and a task that contradict each other: somebody has edited the record.
     if record.task != kind.pipeline_tag:
         raise ValueError(f"the task of {record.head} is {kind.pipeline_tag!r}, got {record.task!r}")
     return kind
@@ -150,6 +154,7 @@ def kind_of(record: RunRecord) -> Kind:
 def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
     """The data set's name on the Hub (None if it has none), its name in words, and its configuration there."""
     dataset: str | None = record.data.get("dataset")
+    # A record's own name of a data set may be long: well-known ones have a short one.
     words: str = record.data["name"] if dataset is None else DATASETS.get(dataset, record.data["name"])
     return dataset, words, record.data.get("dataset_config")
 

@@ -14,7 +14,7 @@ def inside(path: Path, folder: Path) -> Path:
     here = folder.resolve()
     try:
         there = path.resolve()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError):  # a circle is a RuntimeError before Python 3.13
         raise ValueError(f"{path} is a link that leads in a circle: remove it") from None
     if there.is_relative_to(here) or there.parent in _blobs(here):
         return path
@@ -24,6 +24,7 @@ def inside(path: Path, folder: Path) -> Path:
 def _blobs(folder: Path) -> list[Path]:
     """Where a folder's files lie if it is part of a snapshot in the Hub's cache."""
     parents = [folder, *folder.parents]
+    # CACHE/models--ORG--NAME/snapshots/COMMIT/file is a link to CACHE/models--ORG--NAME/blobs/HASH.
     return [
         snapshots.parent / "blobs"
         for snapshots in parents

@@ -27,6 +27,7 @@ def code(words: object) -> str:
     """Words within a sentence or a cell, as code."""
     line = one_line(str(words)) or " "
     ticks = "`" * (_longest_run(line) + 1)
+    # Markdown takes one space off each side of such code.
     room = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{ticks}{room}{line}{room}{ticks}"
 

@@ -21,6 +21,7 @@ from .records import checked, own_record
 logger = logging.getLogger(__name__)
 WAITS = (1.0, 4.0)  # seconds before the second and the third try
 FAILURES = (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError)
+# Status codes after which a second try may help: time-outs, conflicts, too many requests, a server that is down.
 TRANSIENT = (408, 409, 429, 500, 502, 503, 504)
 
 
@@ -92,6 +93,7 @@ def push(
                 raise
             reason = _redact(api, _reason(error))
             if not _may_pass(error) or attempt == len(waits):
+                # Without the client's own exception, whose request carries the token.
                 raise PushError(f"{repo_id} was not changed: {reason}. {_advice(error)}") from None
             logger.warning("push to %s: %s; trying again in %g s", repo_id, reason, waits[attempt])
             time.sleep(waits[attempt])
@@ -100,10 +102,12 @@ def push(
 
 def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str | None, create_pr: bool) -> CommitInfo:
     api.create_repo(repo_id, private=private, exist_ok=True)
+    # refs/pr/N belongs to a pull request and is no branch that could be made.
     if revision is not None and not revision.startswith("refs/"):
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     remote = read_remote(api, repo_id, revision)
     record = own_record(run)
+    # Built a second time, now with the history that the card shows.
     folder = build(run, repo_id, remote.before(record))
     files = files_of(folder)
     stale = [path for path in remote.files if path not in files and _is_owned(path)]
@@ -115,7 +119,7 @@ def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str
         commit_message=f"{record.recipe}, seed {record.seed}",
         revision=revision,
         create_pr=create_pr,
-        parent_commit=remote.commit,
+        parent_commit=remote.commit,  # if somebody pushed since then, the Hub answers 412
     )
     _verify(api, repo_id, commit.oid, folder)
     return commit
@@ -123,6 +127,7 @@ def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str
 
 def _is_owned(path: str) -> bool:
     """Whether a file of a repository is one that a push writes; those of other folders are somebody's own."""
+    # The * of fnmatch crosses slashes; equal counts keep *.json from owning data/x.json.
     return any(fnmatchcase(path, mine) and path.count("/") == mine.count("/") for mine in OWNED)
 
 
@@ -140,6 +145,7 @@ def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote
         for name in sorted(set(records) & set(files)):
             try:
                 path = Path(api.hf_hub_download(repo_id, name, revision=info.sha, cache_dir=fresh))
+            # Many of these are OSErrors too, and are none of a file's length.
             except FAILURES:
                 raise
             except OSError as error:  # what the client calls a file of the wrong length
@@ -188,6 +194,7 @@ def _advice(error: Exception) -> str:
 
 
 def _redact(api: HfApi, text: str) -> str:
+    # Tokens in use first, which may have another form than the pattern knows.
     for token in (api.token, get_token()):
         if isinstance(token, str) and token:
             text = text.replace(token, "…")

@@ -18,9 +18,12 @@ from .links import inside
 
 logger = logging.getLogger(__name__)
 SCORES = dict[str, dict[str, float]]
+# To Python a whole number in JSON is an int, which the validator refuses in the place of a float.
 WIDER: dict[Any, Any] = {float: float | int, SCORES: dict[str, dict[str, float | int]]}
+# Fields of `data` that only some kinds of runs have, and the types that they then have.
 OPTIONAL: dict[str, Any] = {"rows": dict[str, int], "splits": dict[str, str], "languages": list[str], "tokenizer": str}
 OPTIONAL |= {"dataset": str, "dataset_config": str, "example": str}
+# Keys that a card reads of every run.
 NEEDED: dict[str, dict[str, Any]] = {
     "data": {"name": str},
     "parameters": {"total": int, "trainable": int},
@@ -38,6 +41,7 @@ def own_record(run: Path) -> RunRecord:
     path = inside(run / "run.json", run)
     try:
         return checked(RunRecord.read(run), str(path))
+    # JSON that is nested too deep is a RecursionError and no ValueError.
     except (UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a run record: {error}") from None
 
@@ -85,10 +89,12 @@ def checked(record: RunRecord, name: str) -> RunRecord:
         for key, kind in OPTIONAL.items():
             if key in record.data:
                 type_validator(f"data[{key!r}]", record.data[key], kind)
+        # Called for what it raises: it reads the fields that only this kind has.
         kind_of(record).reads(record)
     except KeyError as error:
         raise ValueError(f"{name} is not a run record: it lacks {error}") from None
     except (TypeError, ValueError) as error:
+        # The validator names the field; of nested types the reason stands in its cause.
         reasons = [str(error), *([str(error.__cause__)] if error.__cause__ else [])]
         raise ValueError(f"{name} is not a run record: {'; '.join(reasons)}") from None
     if "validation" not in record.metrics:
@@ -106,6 +112,7 @@ def _public(record: RunRecord) -> RunRecord:
         command = plain_command(shlex.split(record.command))
     except ValueError:  # an open quotation mark: somebody has written it
         command = record.command
+    # A path can stand in any field; the command is only the likeliest.
     return RunRecord(**without_places(asdict(record) | {"command": command}))
 
 

@@ -32,6 +32,7 @@ def refuse_secrets(files: dict[str, Path]) -> None:
     """
     for name, path in files.items():
         words = "\n".join(_texts(path))
+        # Code is full of names such as token and password, which the detector of keywords would take for secrets.
         detectors = (*_patterns(), *([] if name in LEARNED or path.suffix == ".py" else [KeywordDetector()]))
         for detector in detectors:
             # The detector of keywords ends at its first find, and reads one line at a time.
@@ -47,6 +48,7 @@ def _patterns() -> tuple[BasePlugin, ...]:
     """All detectors that know the form of a secret. Those of entropy would take hashes and vocabularies for one."""
     found: Mapping[str, type[BasePlugin]] = get_mapping_from_secret_type_to_class()
     kinds = (found[name] for name in sorted(found))
+    # A version of four numbers looks like a public address.
     known = (kind() for kind in kinds if issubclass(kind, RegexBasedDetector) and kind is not IPPublicDetector)
     return HubTokenDetector(), *known
 

@@ -39,7 +39,7 @@ from lmu_hf.hub.space.readings import (
 )
 
 STEPS = 600  # of the drawn signal
-CANVAS, DIGIT_BRUSH = 280, 22
+CANVAS, DIGIT_BRUSH = 280, 22  # pixels: a side, and a width
 SIGNAL, SIGNAL_BRUSH = (940, 160), 5
 THETA, ORDER = (20, 400), (1, 64)  # from, to
 
@@ -52,6 +52,7 @@ def with_notes(answer: Callable[..., Iterator]) -> Callable[..., Iterator]:
         try:
             yield from answer(*inputs)
         except ValueError as error:
+            # Of any other exception the page says nothing but that there was one.
             raise gr.Error(str(error), duration=3, print_exception=False) from error
 
     return noted
@@ -66,9 +67,10 @@ def digits_tab(name: str) -> None:
     def read(drawing: str | None) -> Iterator[tuple[dict[str, float], np.ndarray, str]]:
         image = digit_image(ink_of(drawing, CANVAS, CANVAS, DIGIT_BRUSH), model.config.image_size)
         for reading in read_digit(model, processor, image):
+            # NEAREST keeps each pixel of the image a square of one colour.
             picture = Image.fromarray(reading.picture).resize((CANVAS, CANVAS), Image.Resampling.NEAREST)
             yield reading.chances, np.asarray(picture), f"{reading.pixels} of {model.config.image_size**2} pixels read"
-            time.sleep(0.03)
+            time.sleep(0.03)  # seconds: all looks are computed at once, faster than eyes can follow
 
     gr.Markdown(
         "Draw a digit from 0 to 9. It is read **one pixel at a time, in a fixed random order**; what you see on the "
@@ -92,8 +94,9 @@ def sentiment_tab(name: str) -> None:
 
     @with_notes
     def read(text: str) -> Iterator[tuple[list[tuple[str, float]], dict[str, float]]]:
-        yield read_sentence(model, tokenizer, text)
+        yield read_sentence(model, tokenizer, text)  # yielded, since with_notes wraps generators
 
+    # Scores run from −1, the first class, to 1, the last.
     low, high = (model.config.id2label[number] for number in (0, model.config.num_labels - 1))
     gr.Markdown(f"Each word is coloured by the verdict on everything **up to it**: violet for {low}, red for {high}.")
     text = gr.Textbox("although the story is dull, the acting is wonderful", label="Text", elem_id="sentiment-text")
@@ -111,11 +114,13 @@ def text_tab(name: str) -> None:
 
     @with_notes
     def write(prompt: str, tokens: int, temperature: float, seed: int) -> Iterator[tuple[str, str]]:
+        # A page's numbers are doubles, which hold whole numbers up to 2**53.
         tokens, seed = whole(tokens, "Tokens", 1, 1000), whole(seed, "Seed", 0, 2**53)
         temperature = number(temperature, "Temperature", 0, 1.5)
         start, state = time.perf_counter(), f"carrying {model.config.state_size:,} numbers"
-        made, text = 0, prompt
+        made, text = 0, prompt  # what stays if the model ends at once
         for made, text in enumerate(write_on(model, tokenizer, prompt, tokens, temperature, seed), 1):
+            # Not every token is sent, to spare the page; the last one always is.
             if made % 4 == 0:
                 yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
         yield text, f"{made / (time.perf_counter() - start):,.0f} tokens a second, {state}"
@@ -149,6 +154,7 @@ def translation_tab(name: str) -> None:
             axis.set_yticks(range(len(made.target)), made.target)
             axis.xaxis.tick_top()
             figure.tight_layout()
+        # Pyplot keeps every figure until it is closed; Gradio has its own reference.
         plt.close(figure)
         yield made.text, figure
 
@@ -165,6 +171,7 @@ def memory_tab() -> None:
     """A signal that you draw, and the window of it that a memory holds."""
 
     def draw(drawing: str | None, theta: float, order: int, moment: int) -> tuple[Any, str]:
+        # The sliders keep to these limits, a call of the API need not.
         theta, order = number(theta, "θ", *THETA), whole(order, "Order", *ORDER)
         moment = whole(moment, "Moment", 1, STEPS - 1)
         signal = drawn_signal(ink_of(drawing, *SIGNAL, SIGNAL_BRUSH), STEPS)
@@ -199,10 +206,13 @@ def memory_tab() -> None:
         order = gr.Slider(*ORDER, 16, step=1, label="Order", elem_id="memory-order")
         moment = gr.Slider(1, STEPS - 1, 400, step=1, label="Moment", elem_id="memory-moment")
         button = gr.Button("Let it run", variant="primary", elem_id="memory-play")
+    # The page opens with the sample signal instead of an empty plot.
     begun = draw(None, theta.value, order.value, moment.value)
     plot = gr.Plot(begun[0], show_label=False, elem_id="memory-plot")
     error = gr.Markdown(begun[1], elem_id="memory-error")
     inputs, outputs = [pad, theta, order, moment], [plot, error]
+    # `input`, not `change`: `play` moves the slider of the moment too, and must not set off `look`.
+    # While an answer is made, always_last keeps the newest move and drops those before it.
     for slider in (theta, order, moment):
         slider.input(look, inputs, outputs, show_progress="hidden", trigger_mode="always_last")
     button.click(play, [pad, theta, order], [*outputs, moment], show_progress="hidden")

@@ -10,6 +10,7 @@ TEMPLATE = """
 <canvas width="{width}" height="{height}"></canvas>
 <button type="button" data-clear>Clear</button>
 """
+# CSS with doubled braces, for str.format.
 STYLE = """
 position: relative; width: fit-content;
 canvas {{ width: {width}px; max-width: 100%; height: {height}px; background: #fff; border: 1px solid #d4d8de;
@@ -18,6 +19,7 @@ button {{ position: absolute; right: 8px; top: 8px; font-size: 12px; padding: 2p
   border: 1px solid #d4d8de; background: #f6f7f9; color: #1f2933; cursor: pointer; }}
 """
 LONGEST = 1_000_000  # characters of a drawing
+# Gradio runs this once, with the component as `element` and its value as `props.value`.
 SCRIPT = """
 let strokes = [], drawing = false;
 const paint = () => {
@@ -59,7 +61,7 @@ def sketchpad(width: int, height: int, brush: int, elem_id: str) -> gr.HTML:
         "[]",
         html_template=TEMPLATE.format(width=width, height=height),
         css_template=STYLE.format(width=width, height=height),
-        js_on_load=SCRIPT.replace("BRUSH", str(brush)),
+        js_on_load=SCRIPT.replace("BRUSH", str(brush)),  # no str.format: the braces are JavaScript's
         elem_id=elem_id,
     )
 
@@ -71,6 +73,7 @@ def _points(strokes: str | None) -> list[list[tuple[float, float]]]:
         raise ValueError(f"the drawing has {len(strokes or ''):,} characters; here at most {LONGEST:,} are read")
     try:
         lines = [[(float(x), float(y)) for x, y in stroke] for stroke in json.loads(strokes or "[]")]
+    # OverflowError: an integer too large for a float. RecursionError: lists nested too deep.
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"a drawing is a JSON list of strokes, each a list of points: {error}") from None
     # The mouse may leave the canvas while it draws, but not the screen.
@@ -90,6 +93,7 @@ def ink_of(strokes: str | None, width: int, height: int, brush: int) -> np.ndarr
     for stroke in _points(strokes):
         line = [(x * width, y * height) for x, y in stroke]
         draw.line(line, fill=255, width=brush, joint="curve")
+        # Round ends and dots, as the browser draws them: a line of one point leaves no ink.
         for x, y in line:
             draw.ellipse((x - brush / 2, y - brush / 2, x + brush / 2, y + brush / 2), fill=255)
     return np.asarray(canvas)

@@ -13,7 +13,7 @@ from ... import LegendreSystem, decode_past
 from ...memory import memory_chunked
 from .inputs import short
 
-UNREAD = (226, 229, 235)
+UNREAD = (226, 229, 235)  # RGB, of pixels that are still to come
 ROWS = 32  # texts that are read at a time
 
 
@@ -46,6 +46,7 @@ def digit_image(ink: np.ndarray, side: int) -> Image.Image:
     if not len(rows):
         raise ValueError("nothing is drawn yet")
     cut = Image.fromarray(ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.uint8))
+    # MNIST fits a digit into 20 × 20 of its 28 × 28 pixels.
     inside = side if side <= 8 else round(side * 20 / 28)  # eight pixels leave no room for a border
     size = [max(1, round(inside * length / max(cut.size))) for length in cut.size]
     canvas = Image.new("L", (side, side))
@@ -57,6 +58,7 @@ def digit_image(ink: np.ndarray, side: int) -> Image.Image:
 def read_digit(model: Any, processor: Any, image: Image.Image, frames: int = 16) -> Iterator[DigitReading]:
     """What a classifier thinks as an image's pixels come in, in its own order, in so many looks."""
     pixels = model.pixel_sequence(processor(image, return_tensors="pt")["pixel_values"])
+    # One pass: in a causal model the output at step k depends on the first k pixels alone.
     hidden = model.model(input_values=pixels, use_cache=False).last_hidden_state
     chances = model.classifier(hidden)[0].softmax(-1)
     grey = np.asarray(image).reshape(-1)
@@ -64,6 +66,7 @@ def read_digit(model: Any, processor: Any, image: Image.Image, frames: int = 16)
     picture = np.tile(np.array(UNREAD, np.uint8), (len(grey), 1))
     read = 0
     for end in np.linspace(0, len(grey), frames + 1).round().astype(int)[1:]:
+        # order[k] is the place of the k-th pixel that is read, counted row by row.
         picture[order[read:end]] = grey[order[read:end], None]
         read = int(end)
         thought = {model.config.id2label[number]: float(chance) for number, chance in enumerate(chances[end - 1])}
@@ -124,7 +127,9 @@ def translate(model: Any, tokenizer: Any, text: str, num_beams: int = 4) -> Tran
     batch = tokenizer(text, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     ids = model.generate(**inputs, num_beams=num_beams, do_sample=False, max_new_tokens=64)
+    # Read again in one pass: under beam search `generate` returns attention by beam, not by finished text.
     outputs = model(**inputs, decoder_input_ids=ids[:, :-1], output_attentions=True, use_cache=False)
+    # (layers, b, heads, target, source) → (target, source).
     weights = torch.stack(outputs.cross_attentions).mean((0, 2))[0].numpy()
     pieces = [
         [tokenizer.decode([token]).strip() or "·" for token in row] for row in (ids[0, 1:], batch["input_ids"][0])
@@ -139,10 +144,12 @@ def write_on(model: Any, tokenizer: Any, prompt: str, tokens: int, temperature: 
         ValueError: the prompt is too long.
     """
     prompt = short(prompt, tokenizer)
+    # Before it writes, a model must read at least one token.
     ids = tokenizer(prompt or "\n", return_tensors="pt", add_special_tokens=False)["input_ids"]
     generator, made = torch.Generator().manual_seed(seed), []
     for token in model.stream(ids, max_new_tokens=tokens, temperature=temperature, generator=generator):
         made.append(token)
+        # The whole again, since a character may be spread over several tokens.
         yield prompt + tokenizer.decode(made, skip_special_tokens=True)
 
 
@@ -154,8 +161,10 @@ def drawn_signal(ink: np.ndarray, steps: int) -> np.ndarray:
     heights = np.arange(ink.shape[0])[:, None]
     weight = (ink > 0).astype(float)
     columns = np.nonzero(weight.sum(0))[0]
+    # A column's value is the mean height of its ink; between inked columns it is interpolated.
     middle = (weight * heights).sum(0)[columns] / weight.sum(0)[columns]
     place = np.linspace(0, ink.shape[1] - 1, steps)
+    # Row 0 of a picture is its top: 1 there, −1 at the bottom.
     return 1 - 2 * np.interp(place, columns, middle) / (ink.shape[0] - 1)
 
 
@@ -179,11 +188,12 @@ def remembered(signal: np.ndarray, theta: float, order: int, moment: int) -> Win
     system = LegendreSystem(order, theta)
     written = torch.from_numpy(signal).double()
     m, _ = memory_chunked(written[None, : moment + 1, None], system)
+    # Under zero-order hold the sample of k steps ago lies at the delay k + 1/2.
     delays = torch.arange(0.5, theta, 1.0, dtype=torch.float64)
     decoded = decode_past(m[0, -1, 0], system, delays)
     times = moment - delays + 0.5
     past = _at(written, times.round().long())
-    error = (decoded - past).square().mean().sqrt() / written.std().clamp(min=1e-9)
+    error = (decoded - past).square().mean().sqrt() / written.std().clamp(min=1e-9)  # a flat line has no deviation
     return Window(times.numpy(), decoded.numpy(), float(error))
 
 
