@@ -167,7 +167,7 @@ class _Run:
                 bar.update()
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
-                # A signal or a clock may reach one process alone, and all must save together.
+                # A signal may reach one process alone, and clocks differ; but all must save together.
                 told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
                 if told or self._save_is_due(late):
                     began = time.perf_counter()

@@ -20,7 +20,7 @@ from datasets import Features, Value
 @contextmanager
 def _not_from_beside_the_script() -> Iterator[None]:
     """Python looks for a module beside the running script first, and there lies `scripts/evaluate.py`."""
-    whole = list(sys.path)  # the script's own folder is on it
+    whole = list(sys.path)
     sys.path[:] = [folder for folder in whole if not (Path(folder) / "evaluate.py").is_file()]
     try:
         yield

@@ -81,7 +81,7 @@ def find_checkpoint(folder: Path, resume: bool | Path, overwrite: bool, ours: Ru
     if saved is not None:
         assert path is not None
         check_same_run(path, saved.record, ours)
-    # A path names a good one elsewhere, so damaged ones here are no hindrance then.
+    # With a path, another checkpoint is asked for: damaged ones here are no hindrance.
     elif there and resume is True:
         raise CheckpointError(
             f"none of the {len(there)} checkpoints in {folder / 'checkpoints'} is good: begin anew with "

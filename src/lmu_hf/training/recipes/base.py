@@ -10,7 +10,7 @@ from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
-POSITIVE += ("learning_rate", "max_grad_norm")  # numbers that may be broken
+POSITIVE += ("learning_rate", "max_grad_norm")  # these need not be whole
 FRACTIONS = ("warmup", "label_smoothing", "averaging")  # in [0, 1)
 OPTIMIZERS = ("adamw", "muon")
 
