@@ -65,7 +65,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
         staging.mkdir()
         for name, tensors in checkpoint.tensors.items():
             path = staging / f"{name}{TENSORS}"
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)  # safetensors refuses strides
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)  # it refuses strides
         path = staging / STATE
         path.write_text(json.dumps(checkpoint.state), encoding="utf-8")
         # The manifest comes last: what it lists is on the disk by then. `path` is what an error below names.
