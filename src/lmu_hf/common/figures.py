@@ -11,6 +11,7 @@ from ..memory import memory_chunked
 from ..statespace import LegendreSystem, decode_past
 from .record import MetricsLog, RunRecord
 
+# Before pyplot is imported: this backend needs no display.
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import NullFormatter
@@ -25,6 +26,7 @@ def learning_curve(run: Path, path: Path) -> Path:
     scores = [row[f"validation_{record.metric}"] for row in rows]
     with plt.rc_context(STYLE):
         figure, loss_axis = plt.subplots(figsize=(7, 4))
+        # The two scales share nothing but the epochs.
         score_axis = loss_axis.twinx()
         loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
         loss_axis.set(xlabel="epoch", ylabel="training loss")
@@ -35,11 +37,14 @@ def learning_curve(run: Path, path: Path) -> Path:
             scores = [max(100 * (1 - score), least) for score in scores]
             score_axis.set_yscale("log")
             score_axis.yaxis.set_major_formatter("{x:g}")
+            # Over less than a decade matplotlib would label the minor ticks, too, one over another.
             score_axis.yaxis.set_minor_formatter(NullFormatter())
         score_axis.plot(epochs, scores, color=ACCENT, linewidth=2)
         axis_label, best = _score_words(record)
+        # A score's or a recipe's name is plain text: no $ in it begins a formula.
         score_axis.set_ylabel(axis_label, color=ACCENT, parse_math=False)
-        score_axis.spines["right"].set_visible(True)
+        score_axis.spines["right"].set_visible(True)  # STYLE hides it
+        # The kept weights are those of the best evaluation, not of the last.
         score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
         model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
         loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10, parse_math=False)
@@ -57,13 +62,15 @@ def _score_words(record: RunRecord) -> tuple[str, str]:
 
 def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], path: Path) -> Path:
     """A signal (n,), and at some moments what the memory still knows of it beside the true past."""
+    # float64: what the picture shows is the window's error, not that of rounding.
     m, _ = memory_chunked(signal.double()[None, :, None], system)
+    # A sample is held for one step, so it is read back in the middle of that step.
     delays = torch.arange(0.5, system.theta, 1.0, dtype=torch.float64)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(moments), 1, figsize=(8, 1.9 * len(moments) + 0.6), sharex=True, sharey=True)
         for axis, moment in zip(axes, moments, strict=True):
             decoded = decode_past(m[0, moment, 0], system, delays)
-            times = moment - delays + 0.5
+            times = moment - delays + 0.5  # delay 0.5 is the sample of the moment itself
             past = signal[(moment - delays + 0.5).round().long().clamp(min=0)]
             error = (decoded - past).square().mean().sqrt() / signal.double().std()
             axis.plot(signal, color=FAINT, linewidth=1, label="signal")
@@ -83,6 +90,7 @@ def example_digit(side: int, path: Path) -> Path:
     from PIL import Image
     from sklearn.datasets import load_digits
 
+    # Scikit-learn's pixels run from 0 to 16.
     image = Image.fromarray((load_digits().images[0] * (255 / 16)).round().astype("uint8"))
     path.parent.mkdir(parents=True, exist_ok=True)
     # A border as wide as MNIST's; eight pixels or fewer leave no room for one.

@@ -25,6 +25,7 @@ class OutputWatch:
 
     def first_not_finite(self) -> str | None:
         """The name of an output that was not finite in some call; None if all were."""
+        # Only here does the host wait for the device, once per output.
         return next((name for name, flag in self._flags.items() if not flag), None)
 
     def look(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -32,6 +33,7 @@ class OutputWatch:
         for name, value in output.items() if isinstance(output, Mapping) else ():
             if isinstance(value, Tensor) and value.is_floating_point() and name != "loss":
                 finite = torch.isfinite(value).all()
+                # One flag per output, a tensor on its device: the outputs themselves are let go of.
                 self._flags[name] = self._flags[name] & finite if name in self._flags else finite
 
 
@@ -47,5 +49,6 @@ def watched_outputs(model: nn.Module) -> Iterator[OutputWatch]:
 
 
 def _all_finite(tensor: Tensor) -> bool:
+    # No collective call: `full_tensor` would gather a sharded model to look at it.
     own = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return not (own.is_floating_point() or own.is_complex()) or bool(torch.isfinite(own).all())
+    return not (own.is_floating_point() or own.is_complex()) or bool(torch.isfinite(own).all())  # integers have no NaN

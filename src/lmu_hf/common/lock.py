@@ -29,8 +29,11 @@ def owned(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A singleton: a second hold within the process counts up instead of waiting for itself. Resolved, a folder is
+        # one lock under all of its names.
         lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
         outermost = not lock.is_locked
+        # A worker inherits the lock's open file and holds it for as long as it lives.
         lock.acquire(timeout=ORPHANS_SECONDS if _owner_is_gone(folder) else 0)
         if outermost:
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -45,6 +48,7 @@ def owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         if outermost:
+            # Before the release: later, it could be the file of whoever holds the folder next.
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
 
@@ -61,6 +65,7 @@ def _owner_is_gone(folder: Path) -> bool:
     """Whether the process that held the folder last was killed, so that only its workers can hold it still."""
     try:
         owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        # A process number means nothing on another host, which a shared disk may serve.
         return owner["host"] == socket.gethostname() and not psutil.pid_exists(owner["pid"])
     except (OSError, ValueError, LookupError, TypeError):
         return False

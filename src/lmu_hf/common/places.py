@@ -13,8 +13,11 @@ SECRET_FLAG = re.compile(r"--(?:(?:hub|hf|auth|access|api|wandb)[_-])?(?:token|k
 BEGINNING = r"(?:file:/*|~[\w.-]*[/\\]|(?:\.\.[/\\])+|/|[A-Za-z]:[/\\]+|\\\\)"
 WHOLE = re.compile(rf"{BEGINNING}[^\n]*|~[\w.-]*|\.\.")
 INSIDE = re.compile(
+    # A URL comes first and stays whole; its slashes would begin a path otherwise.
     r"(?P<url>\b(?!file:)[A-Za-z][\w+.-]+://[^\s'\"]*)"
+    # Only within quotes can a path hold blanks.
     rf"|(?<=[\"'])(?P<quoted>{BEGINNING}[^\"'\n]+)(?=[\"'])"
+    # A bare path has two parts or more: `/2` and `and/or` are none.
     rf"|(?<![\w.~/\\-])(?P<bare>{BEGINNING}(?:[^\s/\\\"'`,;:|<>(){{}}\[\]]+[/\\]+)+[^\s/\\\"'`,;:|<>(){{}}\[\]]*)"
 )
 HOME = re.compile(r"(?:file:)?/*(?:(?:[A-Za-z]:)?[/\\]+(?:home|Users)[/\\]+[^/\\]+|root|~[\w.-]*)[/\\]*")
@@ -28,6 +31,7 @@ def plain_command(words: Sequence[str]) -> str:
             is left, and of an access token nothing.
     """
     plain: list[str] = []
+    # A secret stands behind its flag, as the next word or after an equals sign.
     for before, word in zip(["", *words], words, strict=False):
         flag, equals, value = word.partition("=")
         if SECRET_FLAG.fullmatch(before):
@@ -65,6 +69,7 @@ def _last_part_of(found: re.Match) -> str:
 
 
 def _last_part(path: str) -> str:
+    # The last part of a home is the user's name.
     if HOME.fullmatch(path):
         return "~"
     windows = re.match(r"[A-Za-z]:|\\\\|[^/]*\\", path)

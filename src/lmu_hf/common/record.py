@@ -66,6 +66,7 @@ class RunRecord:
     wall_seconds: float = field(default=0.0, metadata=OUTCOME)
     peak_memory_bytes: int = field(default=0, metadata=OUTCOME)
     remarks: list[str] = field(default_factory=list, metadata=OUTCOME)
+    # By a lambda, since the function is defined further below.
     command: str = field(default_factory=lambda: command_line(), metadata=OUTCOME)
     commit: str | None = field(default_factory=lambda: current_commit(), metadata=OUTCOME)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions(), metadata=OUTCOME)
@@ -89,7 +90,7 @@ class RunRecord:
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no run.json: the run has not finished")
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8")))  # a name that is no field is a TypeError
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{path} is not a run record: {error}") from error
 
@@ -105,10 +106,12 @@ class MetricsLog:
     def __init__(self, folder: Path, rows: list[dict] | None = None) -> None:
         (folder / "run.json").unlink(missing_ok=True)  # a record says that its folder is complete
         self.path = folder / "metrics.jsonl"
+        # After a resume only the rows up to its checkpoint are left: later ones are computed again.
         self.path.write_text("".join(json.dumps(row) + "\n" for row in rows or []), encoding="utf-8")
 
     def add(self, row: dict) -> None:
         """Append one row."""
+        # Opened for each row: a killed run loses none that were added.
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -122,12 +125,14 @@ class MetricsLog:
 def describe_architecture(config: PreTrainedConfig) -> dict:
     """The family's own fields of a config, where they differ from its defaults; of a baseline, its ``model_type``."""
     defaults = LMUConfig().to_dict()
+    # `to_dict` also holds what transformers adds to every config: its version, a dtype and more.
     own = {*LMUConfig.__annotations__, "model_type"}
     return {name: value for name, value in config.to_dict().items() if name in own and value != defaults[name]}
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Total, trainable and embedding parameters."""
+    # By identity: a tied head is the embedding, which `parameters()` gives once.
     embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     parameters = list(model.parameters())
     return {
@@ -152,6 +157,7 @@ def current_commit() -> str | None:
 
     try:
         commit = git("rev-parse", "--short=12", "HEAD")
+        # Untracked files are left out: run folders may lie in the source tree.
         changed = git("status", "--porcelain", "--untracked-files=no")
     except FileNotFoundError:  # no git on this machine
         return None
@@ -171,6 +177,7 @@ def installed_versions() -> dict[str, str]:
 
 def describe_hardware() -> dict:
     """Processor, cores and threads, and the accelerator if there is one."""
+    # The cores that this process may use; `cpu_count` gives the machine's, in a container too.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -199,6 +206,7 @@ def publish(measured: dict, output: Path | None = None) -> dict:
 def peak_memory_bytes() -> int:
     """The most memory that this process has held: the accelerator's if one is used, else resident memory."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated()  # bytes in tensors, not what torch's allocator reserves
+    # `ru_maxrss` is in bytes on macOS and in KiB on Linux.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

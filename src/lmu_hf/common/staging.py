@@ -12,10 +12,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     If writing fails, the earlier file stays as it was and what was written so far is removed. A link goes on pointing
     where it did. What is there and is no file, ``/dev/stdout`` say, is written to as it comes.
     """
-    path = path.resolve()
+    path = path.resolve()  # or the link would be replaced by a file
     if path.exists() and not path.is_file():
         yield path
         return
+    # In the same folder: only within one file system is a rename atomic.
     staged = path.with_name(f"{path.name}.partial")
     try:
         yield staged

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..common.finite import first_not_finite
 
-FORMAT = "lmu checkpoint 2"
+FORMAT = "lmu checkpoint 2"  # a reader refuses any other
 MANIFEST = "manifest.json"
 STATE = "state.json"
 TENSORS = ".safetensors"
@@ -55,7 +55,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
     for group, tensors in checkpoint.tensors.items():
         if (name := first_not_finite(tensors)) is not None:
             raise FloatingPointError(f"{name} ({group}) is not finite")
-    final = folder / f"step-{step:08d}"
+    final = folder / f"step-{step:08d}"  # padded with zeros, so that names sort as steps do
     staging = folder / f"{STAGING}{final.name}"
     path = staging
     try:
@@ -65,22 +65,25 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
         staging.mkdir()
         for name, tensors in checkpoint.tensors.items():
             path = staging / f"{name}{TENSORS}"
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)  # it refuses strides
         path = staging / STATE
         path.write_text(json.dumps(checkpoint.state), encoding="utf-8")
+        # The manifest comes last: what it lists is on the disk by then. `path` is what an error below names.
         for path in sorted(staging.iterdir()):
             _sync(path)
         path = staging / MANIFEST
         path.write_text(json.dumps(_manifest(staging), indent=2), encoding="utf-8")
         _sync(path)
-        _sync(staging)
+        _sync(staging)  # the names in the folder, after the contents
         if final.exists():  # from before a resume that began earlier
             shutil.rmtree(final)
+        # Atomic: the name appears with all of its files or not at all. It is on the disk once the parent is synced.
         staging.rename(final)
         _sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise CheckpointError(f"{path.name} of {final} could not be written: {error}") from error
+    # Read back before an older one goes: a full or failing disk may not have kept what it took.
     verify(final)
     _delete_old(folder, final, keep)
     return final
@@ -96,6 +99,7 @@ def verify(path: Path) -> dict[str, dict]:
     for name, expected in files.items():
         file = path / name
         try:
+            # The size first: a file cut short need not be hashed.
             size = file.stat().st_size
             if size != expected["bytes"]:
                 raise CheckpointError(f"{file} has {size:,} bytes in place of {expected['bytes']:,}")
@@ -122,7 +126,7 @@ def load(path: Path) -> Checkpoint:
             if name == STATE:
                 state = json.loads((path / name).read_text(encoding="utf-8"))
             else:
-                tensors[name.removesuffix(TENSORS)] = load_file(path / name)
+                tensors[name.removesuffix(TENSORS)] = load_file(path / name)  # no pickle: a checkpoint cannot run code
         except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise CheckpointError(f"{path / name} cannot be read: {error}") from error
     if not isinstance(state, dict):
@@ -163,6 +167,7 @@ def _delete_old(folder: Path, final: Path, keep: int) -> None:
         if path == final:
             continue
         try:
+            # Newest first, so by here enough good ones are newer.
             if len(kept) >= keep:
                 shutil.rmtree(path)
             elif _is_good(path):
@@ -212,20 +217,22 @@ def _read_manifest(path: Path) -> dict[str, dict]:
 
 def _is_entry(name: str, expected: object) -> bool:
     """Whether a manifest's line names a file beside it, of a kind that :func:`save` writes, and says what it holds."""
+    # A name with a folder in it could point anywhere on the disk.
     plain = Path(name).name == name and (name == STATE or name.endswith(TENSORS))
+    # By `type`, since JSON's true is an int to `isinstance`.
     kinds = {key: type(value) for key, value in expected.items()} if isinstance(expected, dict) else {}
     return plain and kinds == {"bytes": int, "sha256": str}
 
 
 def _seal(files: object) -> str:
     """The manifest's own checksum, so that damage to it is not blamed on the files that it lists."""
-    return sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()  # the order in the file must not matter
 
 
 def _sync(path: Path) -> None:
     """Have the disk, not only its cache, hold a file or a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        os.fsync(descriptor)  # of a folder: its list of names
     finally:
         os.close(descriptor)

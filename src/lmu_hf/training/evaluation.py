@@ -20,7 +20,7 @@ FREE = ("permutation_seed",)  # of an image model: it holds its permutation itse
 
 def find_record(model_name_or_path: str) -> RunRecord | None:
     """The record of the run folder that a saved model lies in, if it lies in one."""
-    folder = Path(model_name_or_path).absolute().parent
+    folder = Path(model_name_or_path).absolute().parent  # the model is `model/` in the run folder
     return RunRecord.read(folder) if (folder / "run.json").is_file() else None
 
 
@@ -37,6 +37,7 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
         raise ValueError(
             f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe{gone}"
         )
+    # The record's data options, not the recipe's: flags may have changed them.
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
 
@@ -49,17 +50,19 @@ def load_model(name: str, task: Task) -> PreTrainedModel:
     """
     with loading("model", name):
         model = task.auto_class.from_pretrained(name)
+    # A vocabulary or labels in another order would give scores without an error, and wrong ones.
     for field, wanted in task.config_fields().items():
         if field not in FREE and (there := getattr(model.config, field)) != wanted:
             raise ValueError(f"{name} was made for other data: it has {field} {there}, and the data asks for {wanted}")
     processor = task.processor()
     if isinstance(processor, PreTrainedTokenizerBase):
         with loading("tokenizer", name, TOKENIZER):
-            vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()
+            vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()  # a size alone does not tell two apart
         if vocabulary != processor.get_vocab():
             raise ValueError(f"{name} has another vocabulary than the one that this data gives: name the data it is of")
     elif processor is not None:
         with loading("image processor", name):
+            # The processor on PIL, as training saved it; the other needs torchvision.
             saved = AutoImageProcessor.from_pretrained(name, use_fast=False)
         if (saved.image_mean, saved.image_std) != (processor.image_mean, processor.image_std):
             raise ValueError(
@@ -84,6 +87,7 @@ def evaluate(
     """
     _check_split(task, split)
     accelerator = Accelerator()
+    # `gather_for_metrics` asks a prepared loader how many rows of the last batch are there twice, and drops them.
     loader = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
     model, batches = model.eval().to(accelerator.device), Heap().tidied(loader)
     return task.scores(model, split, batches, accelerator.gather_for_metrics, final=True)
@@ -107,10 +111,11 @@ def evaluate_by_length(
         raise ValueError(f"rows can be scored by length in 1 group or more, got {groups}")
     _check_split(task, split)
     lengths = task.row_lengths(split)
+    # Quantiles by "lower" are lengths that occur; where many rows are of one length, edges coincide and groups merge.
     edges = np.unique(np.quantile(lengths, np.arange(1, groups) / groups, method="lower"))
-    group_of = np.searchsorted(edges, lengths)
+    group_of = np.searchsorted(edges, lengths)  # rows as long as an edge go below it, all of them
     found = []
-    for group in np.unique(group_of):
+    for group in np.unique(group_of):  # the last group is empty if the longest length is an edge
         rows = np.flatnonzero(group_of == group)
         between = [int(lengths[rows].min()), int(lengths[rows].max())]
         scores = evaluate(model, task, split, batch_size, rows.tolist())

@@ -38,9 +38,12 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
     on_main(lambda: check_same_run(folder / "run.json", record, asked))
     if not (folder / "model" / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds a run.json and no model: begin anew with --overwrite_output_dir")
+    # The caller's model object is the one that it goes on with, so that takes the weights on.
     model.load_state_dict(load_model(str(folder / "model"), task).state_dict())
     if read_test and "test" in task.splits and "test" not in record.metrics:
+        # On every process: rows are shared out. Only the write is the main one's.
         record.metrics["test"] = evaluate(model, task, "test")
+        # Typed again, the command shall lead to this record, test and all.
         record.command = shlex.join(word for word in shlex.split(record.command) if word != "--skip_test")
         on_main(lambda: _write(folder, record, task))
     return record

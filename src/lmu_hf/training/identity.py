@@ -64,6 +64,7 @@ def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All of a record that decides the run's numbers, as flat names and values, as JSON gives them back."""
     given = {own.name: getattr(record, own.name) for own in fields(record) if not own.metadata.get("outcome")}
+    # By way of JSON, which makes lists of tuples and strings of keys, as in the record that was read.
     return dict(_flat(json.loads(json.dumps(given))))
 
 
@@ -82,7 +83,7 @@ def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
     unsaid = {own.name for own in fields(theirs) if getattr(theirs, own.name) is None}
     differing = [
         name
-        for name in dict.fromkeys((*here, *there))
+        for name in dict.fromkeys((*here, *there))  # both sides' names, in order, once
         if here.get(name) != there.get(name)
         and name.partition(".")[0] not in unsaid
         # A finished run's record says more of the data: what was found out once the test split had been read.
@@ -99,6 +100,7 @@ def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
 
 
 def _differ(path: Path, theirs: RunRecord, differing: list[str], there: dict, here: dict) -> str:
+    # A field before a field's field: `seed` says more than `hyperparameters.data.max_length`.
     named = sorted(differing, key=lambda name: (name in DIGESTS, name.count(".")))[:SHOWN]
     made, asked = (", ".join(f"{name}={_shown(values.get(name))}" for name in named) for values in (there, here))
     more = f" (and {len(differing) - SHOWN} more)" if len(differing) > SHOWN else ""
@@ -133,6 +135,7 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def _options(task: Task) -> dict[str, Any]:
     """A task's plain attributes, but for those that its record says by other names."""
     return {
+        # `is_dataclass` is true of a dataclass itself, too, which `asdict` refuses.
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in sorted(vars(task).items())
         if _is_plain(value) and name not in SAID_ALREADY
@@ -155,7 +158,7 @@ def _digest_inputs(task: Task) -> str:
         for split in ("train", "validation"):
             rows = range(min(ROWS, len(task.splits[split])))
             for batch in task.loader(split, ROWS, rows=rows):
-                _add_tensors(digest, task.inputs(batch))
+                _add_tensors(digest, task.inputs(batch))  # without a generator nothing is varied
     return digest.hexdigest()[:16]
 
 
@@ -164,7 +167,7 @@ def _digest_model(model: PreTrainedModel) -> str:
     config = {
         name: value
         for name, value in model.config.to_dict().items()
-        if name != "transformers_version" and name[0] != "_"
+        if name != "transformers_version" and name[0] != "_"  # _name_or_path and the like say where from
     }
     digest = sha256(json.dumps(config, sort_keys=True, default=str).encode())
     _add_tensors(digest, model.state_dict())
@@ -173,5 +176,7 @@ def _digest_model(model: PreTrainedModel) -> str:
 
 def _add_tensors(digest: Any, tensors: dict[str, Tensor]) -> None:
     for name, tensor in sorted(tensors.items()):
+        # Type and shape, too: equal bytes can be read as other numbers.
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # Flat, for a scalar cannot be viewed as bytes; as bytes, for numpy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -38,11 +38,14 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, steps: int) -> None:
         self.accelerator, self.recipe = accelerator, recipe
+        # Model and optimiser are prepared in one call: sharding replaces the weights, and accelerate then puts the new
+        # ones into the optimiser.
         optimizer = make_optimizer(model, recipe)
         self.model, prepared = accelerator.prepare(model, optimizer)
         self.prepared_optimizer = prepared
+        # Not prepared: accelerate would step a schedule once for each process.
         self.schedule = make_schedule(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)
-        self.average: list[Tensor] = []
+        self.average: list[Tensor] = []  # in the order of `parameters`, sharded as they are
 
     @property
     def plain(self) -> PreTrainedModel:
@@ -70,15 +73,17 @@ class Learner:
     def update(self) -> None:
         """Take one step along the gradients that have gathered, and forget them."""
         if self.recipe.max_grad_norm is not None:
+            # Accelerate's own: of sharded gradients the norm is one over all processes.
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
         self.prepared_optimizer.step()
         self.schedule.step()
         self.prepared_optimizer.zero_grad()
         if self.average:
-            steps = self.schedule.last_epoch
+            steps = self.schedule.last_epoch  # how many steps there have been; checkpoints hold it
             # An average over more steps than there have been would be one of fresh weights.
             decay = min(self.recipe.averaging, (1 + steps) / (10 + steps))
             get_ema_multi_avg_fn(decay)(self.average, self.parameters, None)
+        # It begins from the weights after the first step.
         elif self.recipe.averaging:
             self.average = [parameter.clone() for parameter in self.parameters]
 
@@ -88,6 +93,7 @@ class Learner:
         if not self.average:
             yield
             return
+        # Copied in place, since optimiser and wrappers hold these very tensors.
         trained = [parameter.clone() for parameter in self.parameters]
         _copy(self.average, self.parameters)
         try:
@@ -98,6 +104,7 @@ class Learner:
     def weights(self) -> dict[str, Tensor]:
         """The model's weights, whole, on every process; tied ones under each of their names."""
         weights = get_model_state_dict(self.model, options=WHOLE)
+        # A copy even on a CPU, where the state holds the weights themselves, which go on changing.
         return {name: cast(Tensor, tensor).detach().to("cpu", copy=True) for name, tensor in weights.items()}
 
     def set_weights(self, weights: dict[str, Tensor]) -> None:
@@ -109,10 +116,12 @@ class Learner:
         tensors = {"model": self.weights()}
         if self.average:
             with self.averaged():
+                # The model's own names and whole tensors, so another number of processes can load it.
                 tensors["average"] = self.weights()
         optimizer = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
         moments = cast(dict[str, dict[str, Tensor]], optimizer.get("state", {}))
         tensors["optimizer"] = {
+            # safetensors is flat, and no weight's name holds a slash.
             f"{name}/{part}": tensor.detach().to("cpu", copy=True)
             for name, parts in moments.items()
             for part, tensor in parts.items()
@@ -121,6 +130,7 @@ class Learner:
 
     def load_state(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Go back to where :meth:`state` was taken."""
+        # By way of the model, which shards what is whole; so the average goes first and the weights stay.
         if "average" in tensors:
             self.set_weights(tensors["average"])
             self.average = [parameter.clone() for parameter in self.parameters]
@@ -147,7 +157,7 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
     parameters = [p for p in model.parameters() if p.requires_grad]
     embeddings, gates = (
         {id(p) for module in model.modules() if isinstance(module, kind) for p in module.parameters()}
-        for kind in (nn.Embedding, nn.LSTM)
+        for kind in (nn.Embedding, nn.LSTM)  # a tied head counts as an embedding, by identity
     )
     matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
     vectors = {"params": [p for p in parameters if p.ndim < 2 or id(p) in embeddings], "weight_decay": 0.0}
@@ -156,10 +166,11 @@ def make_optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimi
         return torch.optim.AdamW(_slower_below([decayed, vectors], model, recipe), lr=recipe.learning_rate, fused=True)
     body = {id(p) for p in model.base_model.parameters()}
     kinds = {
-        0: [p for p in matrices if id(p) not in body],
+        0: [p for p in matrices if id(p) not in body],  # heads: AdamW
         1: [p for p in matrices if id(p) in body - gates],
-        4: [p for p in matrices if id(p) in body & gates],
+        4: [p for p in matrices if id(p) in body & gates],  # torch stacks an LSTM's four gates
     }
+    # Zero matrices means AdamW; `vectors` says nothing and gets the same.
     groups = [decayed | {"params": some, "matrices": kind} for kind, some in kinds.items() if some]
     return Muon(_slower_below([vectors, *groups], model, recipe), lr=recipe.learning_rate)
 
@@ -172,8 +183,10 @@ def _slower_below(groups: list[dict[str, Any]], model: PreTrainedModel, recipe: 
     for group in groups:
         at: dict[int, list[nn.Parameter]] = {}
         for parameter in group["params"]:
+            # Depth 0 is the head, and what stands between it and the top block.
             at.setdefault(depths.get(id(parameter), 0), []).append(parameter)
         for depth, some in sorted(at.items()):
+            # A schedule multiplies each group's own rate, so the ratios stay.
             parted.append(group | {"params": some, "lr": recipe.learning_rate * recipe.layer_decay**depth})
     return parted
 
@@ -183,6 +196,7 @@ def _depths(model: PreTrainedModel) -> dict[int, int]:
     depths: dict[int, int] = {}
     for stack in model.modules():
         if isinstance(stack, LMUModel):
+            # Embeddings, n-grams and projection learn at one rate, one level below the lowest block.
             entry = [part for part in (stack.embed_tokens, stack.ngrams, stack.input_projection) if part is not None]
             for depth, part in enumerate([*reversed(stack.layers), nn.ModuleList(entry)], start=1):
                 depths |= {id(parameter): depth for parameter in part.parameters()}

@@ -35,7 +35,7 @@ from .run_folder import delete, earlier_files, folder_written_whole
 from .signals import Interrupted, Interruption
 from .tasks.base import Task
 
-SAVE_SECONDS = 60.0
+SAVE_SECONDS = 60.0  # between two checkpoints, at least
 SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
@@ -111,13 +111,13 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     )
     if running.quiet:
         disable_progress_bar()
-    set_seed(seed, device_specific=True)
+    set_seed(seed, device_specific=True)  # each process has dropout of its own
     record = describe_run(model, recipe, task, seed, accelerator)
     if running.resume and is_complete(output_dir):
         return finished(output_dir, record, model, task, running.read_test)
     run = _Run(accelerator, model, recipe, task, record, output_dir, running)
     with ExitStack() as held:
-        on_main(lambda: held.enter_context(owned(output_dir)))
+        on_main(lambda: held.enter_context(owned(output_dir)))  # one holder for all, until the stack closes
         run.fit()
         run.finish()
     return record
@@ -139,15 +139,15 @@ class _Run:
         self.accelerator, self.recipe, self.task = accelerator, recipe, task
         self.record, self.folder, self.running = record, folder, running
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
-        self.variations = torch.Generator().manual_seed(seed * 1009 + rank)
+        self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
         self.steps = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.progress = Progress()
         self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
-        self.loaders: dict[str, DataLoader] = {}
-        self.best_weights: dict[str, Tensor] = {}
+        self.loaders: dict[str, DataLoader] = {}  # prepared once a split
+        self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
 
@@ -161,22 +161,23 @@ class _Run:
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
-                self._step(batches)
+                self._step(batches)  # if the first one fails, an earlier run is still there
                 self._begin()
                 self.heap.tidy()
                 bar.update()
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
+                # A signal may reach one process alone, and clocks differ; but all must save together.
                 told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
                 if told or self._save_is_due(late):
                     began = time.perf_counter()
                     progress.seconds = began - start
-                    path = self._save()
+                    path = self._save()  # in all processes: it gathers from each
                     saved = time.perf_counter()
-                    next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)
+                    next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)  # a slow disk: more seldom
                     if told:
                         raise Interrupted(interruption.signal or 0, progress.step, path)
-        self._begin()
+        self._begin()  # also if no step was left to take
         bar.close()
         progress.seconds = time.perf_counter() - start
 
@@ -187,7 +188,7 @@ class _Run:
         self.begun = True
         earlier = [] if self.resumed else on_main(lambda: earlier_files(self.folder))
         if self.running.report_to != "none":
-            config = {
+            config = {  # trackers take plain values only
                 name: v if isinstance(v, int | float | str) else str(v) for name, v in identity(self.record).items()
             }
             self.accelerator.init_trackers(self.record.recipe, config=config)
@@ -200,28 +201,29 @@ class _Run:
 
     def _step(self, batches: Iterator) -> None:
         """One step of the optimiser: the gradient of the mean over all terms of all turns of all processes."""
-        self.learner.model.train()
+        self.learner.model.train()  # an evaluation leaves it in eval mode
         turns = self.rows.turns(self.progress.step)
         inputs = [
             send_to_device(self.task.inputs(next(batches), self.variations), self.accelerator.device) for _ in turns
         ]
+        # A row that a process read for want of any counts 0; all labels may be ignored, hence the clamp.
         terms = [self.task.terms(given) * (rows > 0) for given, rows in zip(inputs, turns, strict=True)]
         every = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
         for turn, (given, count) in enumerate(zip(inputs, terms, strict=True)):
             share = count / every
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
-                loss = self.learner.model(**given).loss
+                loss = self.learner.model(**given).loss  # a mean over the terms of this turn
                 # Gradients of several processes are averaged.
                 self.accelerator.backward(loss * (share * self.accelerator.num_processes))
-            self.loss += loss.detach() * share
+            self.loss += loss.detach() * share  # on the device: `.item()` would wait for it at every step
         self.learner.update()
         self.progress.step += 1
         self.progress.loss_steps += 1
 
     def _any(self, *conditions: bool) -> list[bool]:
         """Of each condition, whether it holds in any process."""
-        if self.accelerator.num_processes == 1:
+        if self.accelerator.num_processes == 1:  # asked after every step: no trip to the device
             return list(conditions)
         flags = torch.tensor(conditions, dtype=torch.float32, device=self.accelerator.device)
         return (cast(Tensor, self.accelerator.reduce(flags)) > 0).tolist()
@@ -243,13 +245,13 @@ class _Run:
         progress, metric = self.progress, self.task.metric
         loss = self._mean_loss()
         self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
-        with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:
+        with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:  # kept weights are the average
             scores = self.scores("validation")
             self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
             self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
-            progress.worse += 1
-            if progress.best is None or goodness > progress.best:
+            progress.worse += 1  # set back below if this is the best
+            if progress.best is None or goodness > progress.best:  # of equal scores the first is kept
                 progress.best, progress.best_step, progress.worse = goodness, progress.step, 0
                 self.best_weights = self.learner.weights()
         row = {"step": progress.step, "epoch": self.epoch, "train_loss": loss}
@@ -263,6 +265,7 @@ class _Run:
     def _mean_loss(self) -> float:
         """The mean training loss of the steps since the last evaluation."""
         progress = self.progress
+        # Shares of one step add up to 1 over all turns and processes.
         mean = cast(Tensor, self.accelerator.reduce(self.loss / progress.loss_steps)).item()
         self.loss, progress.loss_steps = torch.zeros_like(self.loss), 0
         self._refuse_divergence("the training loss is {}", None if math.isfinite(mean) else str(mean))
@@ -278,7 +281,7 @@ class _Run:
         Raises:
             FloatingPointError: so it is.
         """
-        if not any(self._any(name is not None)):
+        if not any(self._any(name is not None)):  # a collective call: every process asks, all end together
             return
         good = on_main(lambda: newest(self.folder / "checkpoints"))
         found = what.format(name or "(in another process)")
@@ -295,7 +298,7 @@ class _Run:
         """A split's scores, over all processes."""
         if split not in self.loaders:
             loader = self.task.loader(split, self.task.evaluation_batch, self.running.workers)
-            self.loaders[split] = self.accelerator.prepare_data_loader(loader)
+            self.loaders[split] = self.accelerator.prepare_data_loader(loader)  # a share for each process
         model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
         return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
@@ -319,7 +322,7 @@ class _Run:
         try:
             return on_main(lambda: save(folder, self.progress.step, checkpoint, keep))
         except FloatingPointError as error:
-            self._refuse_divergence("{}", str(error))
+            self._refuse_divergence("{}", str(error))  # only `save` looks at moments, on the main process
             raise
 
     def _measure_memory(self) -> None:
@@ -330,7 +333,7 @@ class _Run:
         every: dict[str, Tensor] = {}
         for name, tensor in own.items():
             gathered = cast(Tensor, self.accelerator.gather(tensor[None].to(self.accelerator.device))).cpu()
-            every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}
+            every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
         return every
 
     def _resume(self) -> None:
@@ -348,12 +351,12 @@ class _Run:
             raise failure or CheckpointError(f"{path} could not be read by every process")
         self.progress, self.resumed = saved.progress, True
         self.learner.load_state(saved.tensors, saved.state)
-        self.best_weights = saved.tensors.get("best", {})
+        self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
         every = saved.tensors["processes"].items()
         own = {name.removeprefix(rank): part for name, part in every if name.startswith(rank)}
         self.loss = own.pop("loss").to(self.loss.device)
-        restore_random_state(own, variations=self.variations)
+        restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
             logger.warning("going on from %s", path)
 
@@ -361,7 +364,7 @@ class _Run:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
         self.learner.set_weights(self.best_weights)
-        self.learner.end_autocast()
+        self.learner.end_autocast()  # as for whoever loads the saved model
         record.best_step, record.steps = progress.best_step, progress.step
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
         record.wall_seconds = round(progress.seconds, 1)

@@ -28,6 +28,7 @@ def _not_from_beside_the_script() -> Iterator[None]:
         sys.path[:] = whole
 
 
+# Once imported, the library is in `sys.modules`, and the path no longer matters.
 with _not_from_beside_the_script():
     import evaluate
 
@@ -47,6 +48,7 @@ class OfflineMetric(evaluate.Metric):
     reference: str = "int64"
 
     def __init__(self, **how: Any) -> None:
+        # By default `evaluate` writes every batch to an Arrow file in the user's cache.
         super().__init__(**{"keep_in_memory": True, **how})
 
     def _info(self) -> evaluate.MetricInfo:
@@ -64,9 +66,10 @@ class Accuracy(OfflineMetric):
     description = "The share of rows whose class is found."
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        # Here and below scikit-learn, scipy and sacrebleu are imported where they are used: they are slow to load.
         from sklearn.metrics import accuracy_score
 
-        return {"accuracy": float(accuracy_score(references, predictions))}
+        return {"accuracy": float(accuracy_score(references, predictions))}  # scikit-learn's order: truth first
 
 
 class F1(OfflineMetric):
@@ -82,6 +85,7 @@ class F1(OfflineMetric):
     ) -> dict[str, float]:
         from sklearn.metrics import f1_score
 
+        # 0 without the warning that scikit-learn gives by default.
         return {"f1": float(f1_score(references, predictions, average=average, zero_division=0))}
 
 
@@ -135,7 +139,7 @@ class NRMSE(_Numbers):
 
     def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         target = np.asarray(references)
-        power = np.square(target).mean()
+        power = np.square(target).mean()  # not the variance: the mean is not taken off
         if power == 0:
             raise ValueError("the references are all zero: an error relative to them is not defined")
         return {"nrmse": math.sqrt(np.square(np.asarray(predictions) - target).mean() / power)}
@@ -159,7 +163,8 @@ class BitsPerCharacter(OfflineMetric):
         tokens: int | None = None,
         characters: int | None = None,
     ) -> dict[str, float]:
-        bits = math.fsum(predictions) / math.log(2) / sum(references)
+        bits = math.fsum(predictions) / math.log(2) / sum(references)  # bits per judged token; nats / ln 2
+        # bits per character = bits per token · tokens / characters
         return {"bits_per_character": bits * (tokens or 1) / (characters or 1)}
 
 
@@ -183,6 +188,7 @@ class _OfText(OfflineMetric):
         return self.scorer.get_signature().format()
 
     def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        # Sacrebleu takes a list of streams of references; here there is one.
         return {self.key: self.scorer.corpus_score(list(predictions), [list(references)]).score}
 
 
@@ -202,6 +208,7 @@ class ChrF(_OfText):
     key, scorer_name = "chrf", "CHRF"
 
 
+# By the names that `evaluate`'s metrics on the Hub give their scores.
 CLASSIFICATION_METRICS: dict[str, type[OfflineMetric]] = {
     "accuracy": Accuracy,
     "f1": F1,

@@ -34,6 +34,7 @@ class Muon(Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
+        # AdamW fills its options into the very groups that this optimiser has: a schedule changes `lr` for both.
         self._adamw = AdamW([{"matrices": 0} | group for group in groups], lr=lr, fused=True)
         super().__init__(self._adamw.param_groups, {"lr": lr})
         for group in self._groups(of_matrices=True):
@@ -48,6 +49,7 @@ class Muon(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step along the gradients."""
+        # Set anew each time: `load_state_dict` puts other objects in the place of state and groups.
         self._adamw.state, self._adamw.param_groups = self.state, self._groups(of_matrices=False)
         loss = self._adamw.step(closure)
         for group in self._groups(of_matrices=True):
@@ -58,10 +60,14 @@ class Muon(Optimizer):
         alike: dict[tuple, list[Tensor]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
+                # Blocks have matrices of one shape: stacked, their products are a few large ones.
                 alike[(parameter.shape, parameter.dtype, parameter.device)].append(parameter)
         for parameters in alike.values():
+            # Singular values are of the whole matrix; those of shards say nothing about it.
             directions = torch.stack([_whole(self._momentum(parameter)) for parameter in parameters])
-            directions = equalized(directions.unflatten(1, (group["matrices"], -1)))
+            directions = equalized(directions.unflatten(1, (group["matrices"], -1)))  # (parameters, k, rows, columns)
+            # U Vᵀ of an (r, c) matrix has min(r, c) singular values of 1, so its r·c numbers have a root mean square of
+            # 1 / √max(r, c); this makes it ADAMW_RMS.
             size = ADAMW_RMS * max(directions.shape[-2:]) ** 0.5
             for parameter, direction in zip(parameters, directions.flatten(1, 2), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -93,10 +99,12 @@ def equalized(matrices: Tensor) -> Tensor:
         matrices: (…, rows, columns).
     """
     a, b, c = COEFFICIENTS
+    # Turned so that the Gram matrix is the smaller one; (U S Vᵀ)ᵀ has the same singular values.
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
+    # The Frobenius norm is no less than the largest singular value: all lie in [0, 1], where the quintic lifts them.
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = a * x + (b * gram + c * gram @ gram) @ x  # σ becomes a σ + b σ³ + c σ⁵; U and V stay
     return x.mT if tall else x

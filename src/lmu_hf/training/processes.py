@@ -20,6 +20,7 @@ def on_main(call: Callable[[], T]) -> T:
             outcome[0] = call()
         except Exception as error:  # handed on below, on every process
             outcome[1] = error
+    # On one process this does nothing. What is sent is pickled, so results must be small and plain.
     broadcast_object_list(outcome)
     if outcome[1] is not None:
         raise outcome[1]

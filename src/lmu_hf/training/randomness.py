@@ -9,12 +9,15 @@ from torch import Tensor
 
 def random_state(**generators: torch.Generator) -> dict[str, Tensor]:
     """The states of torch's, numpy's and Python's own generators, and of those given by name."""
+    # Of the Mersenne twister 624 words and a place in them; `gauss` is a second normal number kept for the next call.
     version, words, gauss = random.getstate()
     _, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     states: dict[str, Tensor] = {
         "torch": torch.get_rng_state(),
-        "python": torch.tensor([version, *words], dtype=torch.int64),
+        "python": torch.tensor([version, *words], dtype=torch.int64),  # words have 32 bits, unsigned
+        # None is no number, so a flag says whether there is one.
         "python_gauss": torch.tensor([gauss is not None, gauss or 0.0], dtype=torch.float64),
+        # The first part, the generator's name, is always MT19937 here.
         "numpy": torch.from_numpy(np.append(keys, [place, has_gauss]).astype(np.int64)),
         "numpy_gauss": torch.tensor([cached], dtype=torch.float64),
     }

@@ -43,6 +43,7 @@ def tasks() -> dict[str, list[str]]:
     """The recipes of every task, by its name; those that are needed by others come first."""
     found: dict[str, list[str]] = {}
     for name, build in RECIPES.items():
+        # In the order of import: `classification` imports `text`, so `imdb-lm` comes before what starts from it.
         found.setdefault(build().reproduction.task or name, []).append(name)
     return found
 
@@ -64,7 +65,7 @@ def steps(task: str, data_dir: Path | None = None, seeds: Sequence[int] | None =
     done = set()
     for name in names:
         for step in _steps_of(get_recipe(name), data_dir, seeds):
-            if step.words not in done:
+            if step.words not in done:  # recipes share word vectors and parents
                 done.add(step.words)
                 yield step
 
@@ -72,6 +73,7 @@ def steps(task: str, data_dir: Path | None = None, seeds: Sequence[int] | None =
 def _steps_of(recipe: Recipe, data_dir: Path | None, seeds: Sequence[int] | None) -> Iterator[Step]:
     how = recipe.reproduction
     data = ("--data_dir", str(data_dir)) if data_dir is not None and recipe.kind in ON_DISK else ()
+    # A folder is laid out by the recipe's own name; only the Hub has another.
     source = ("--dataset_name", how.hub_name) if how.hub_name and data_dir is None else data
     files: tuple[str, ...] = ()
     if how.word_vectors is not None:
@@ -82,6 +84,7 @@ def _steps_of(recipe: Recipe, data_dir: Path | None, seeds: Sequence[int] | None
         model = _model_of(how.starts_from)
         yield from _parent(how.starts_from, model, data_dir)
         files += ("--model_name_or_path", str(model))
+    # The teacher's model must exist before it labels, and its labels before the student trains.
     if how.labels_by is not None:
         model, labels = _model_of(how.labels_by), Path("runs/labels") / f"{how.labels_by}.parquet"
         yield from _parent(how.labels_by, model, data_dir)
@@ -92,6 +95,7 @@ def _steps_of(recipe: Recipe, data_dir: Path | None, seeds: Sequence[int] | None
     for seed in range(how.seeds) if seeds is None else seeds:
         yield Step((*words, *how.flags.split(), "--seed", str(seed)))
         if how.lstm is not None:
+            # Of a flag given twice argparse takes the last, so the baseline's own override the recipe's.
             yield Step((*words, "--baseline", "lstm", *how.flags.split(), *how.lstm.split(), "--seed", str(seed)))
     for more in how.also:
         yield Step((*words, *how.flags.split(), *more.split()))
@@ -99,6 +103,7 @@ def _steps_of(recipe: Recipe, data_dir: Path | None, seeds: Sequence[int] | None
 
 def _vectors(flags: str, data: tuple[str, ...]) -> Step:
     """Word vectors in a file whose name says which flags they were learnt with."""
+    # Other flags make another file, so a step is never skipped for vectors of another kind.
     path = Path("runs/vectors") / f"{sha256(flags.encode()).hexdigest()[:12]}.txt"
     return Step(("train_word_vectors.py", *flags.split(), *data, "--output_file", str(path)), path)
 
@@ -110,6 +115,7 @@ def _model_of(name: str) -> Path:
 
 def _parent(name: str, model: Path, data_dir: Path | None) -> Iterator[Step]:
     """The commands that leave a recipe's model."""
+    # The last step must be the LMU's run, so no parent may have a baseline (`lstm`) or further runs (`also`).
     *before, last = _steps_of(get_recipe(name), data_dir, (0,))
     yield from before
     yield Step(last.words, model / "config.json")

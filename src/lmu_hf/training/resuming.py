@@ -17,11 +17,11 @@ class Progress:
     """How far a run has come: what a checkpoint says beside its tensors."""
 
     step: int = 0
-    best: float | None = None
+    best: float | None = None  # higher is better: a score to be low has its sign turned
     best_step: int = 0
-    worse: int = 0
-    loss_steps: int = 0
-    seconds: float = 0.0
+    worse: int = 0  # evaluations since the best one, against the recipe's patience
+    loss_steps: int = 0  # steps in the running sum of the loss
+    seconds: float = 0.0  # in training, before interruptions, too
     memory_bytes: int = 0  # the most held by the main process, or by one before it that was interrupted
     rows: list[dict] = field(default_factory=list)
 
@@ -51,6 +51,7 @@ def load_run(path: Path) -> SavedRun:
     """
     checkpoint = load(path)
     try:
+        # A field that another version had is a TypeError here.
         record, progress = RunRecord(**checkpoint.state["record"]), Progress(**checkpoint.state["progress"])
         complete = {"optimizer", "schedule"} <= checkpoint.state.keys()
         complete &= {"model", "optimizer", "processes"} <= checkpoint.tensors.keys()
@@ -80,6 +81,7 @@ def find_checkpoint(folder: Path, resume: bool | Path, overwrite: bool, ours: Ru
     if saved is not None:
         assert path is not None
         check_same_run(path, saved.record, ours)
+    # With a path, another checkpoint is asked for: damaged ones here are no hindrance.
     elif there and resume is True:
         raise CheckpointError(
             f"none of the {len(there)} checkpoints in {folder / 'checkpoints'} is good: begin anew with "
@@ -96,6 +98,7 @@ def find_checkpoint(folder: Path, resume: bool | Path, overwrite: bool, ours: Ru
 def _newest_good(paths: list[Path]) -> tuple[Path | None, SavedRun | None]:
     for path in paths:
         try:
+            # Read in full, not verified alone: good bytes may be of another version.
             return path, load_run(path)
         except CheckpointError as error:
             pass_over(path, error)

@@ -25,15 +25,18 @@ def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None
     Raises:
         FileExistsError: something stands in the way; the message names it.
     """
+    # The lock is this process's own: it holds the folder by now.
     there = [name for name in sorted(path.name for path in folder.iterdir()) if name not in (LOCK, OWNER)]
     ours = (*RESULTS, *LEFTOVERS) if _holds_a_run(folder) else ()
     if overwrite:
+        # Deleted is only what a run is known to write; notes or another tool's files stop it.
         if foreign := [name for name in there if name not in ours]:
             raise FileExistsError(
                 f"{folder} holds {', '.join(foreign[:3])}{', …' * (len(foreign) > 3)}, which no run wrote there: "
                 "--overwrite_output_dir deletes runs alone; move it away, or choose another --output_dir"
             )
         return
+    # In a folder that no run wrote, files of these names are somebody else's.
     in_the_way = [name for name in there if name in (RESULTS if ours else (*RESULTS, *LEFTOVERS))]
     if in_the_way and not (resume and ours):
         raise FileExistsError(
@@ -53,7 +56,7 @@ def earlier_files(folder: Path) -> list[Path]:
 
 def delete(path: Path) -> None:
     """Delete a file, a link or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    if path.is_dir() and not path.is_symlink():  # of a link only the link goes, not what it points to
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -62,12 +65,13 @@ def delete(path: Path) -> None:
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Where to write what shall become the folder ``path``, in place of an earlier one, once all of it is there."""
+    # Named so that `LEFTOVERS` finds it after a kill.
     staged = path.with_name(f"{path.name}.partial")
     delete(staged)
     try:
         yield staged
         delete(path)
-        staged.rename(path)
+        staged.rename(path)  # no rename replaces a folder with files in it
     finally:
         delete(staged)
 

@@ -35,6 +35,7 @@ def make_schedule(name: str, optimizer: Optimizer, warmup_steps: int, steps: int
 
 
 def _works(name: str) -> bool:
+    # One parameter and three steps, one of them warm-up: what lacks an argument fails within them.
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     try:
         schedule = get_scheduler(name, optimizer, 1, 3)

@@ -18,7 +18,7 @@ class Interrupted(SystemExit):
     def __init__(self, number: int, step: int, checkpoint: Path) -> None:
         name = signal.Signals(number).name if number else "a signal to another process"
         super().__init__(f"{name} ended training after step {step}, which is saved in {checkpoint}")
-        self.code = 128 + number
+        self.code = 128 + number  # SystemExit takes the message for its code, which is status 1
 
 
 class Interruption:
@@ -35,7 +35,7 @@ class Interruption:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # signal.signal refuses others
             self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
@@ -44,6 +44,7 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # A note and no more: the loop looks at it after its step, so no tensor is left half written.
         if number == self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number

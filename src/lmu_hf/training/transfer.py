@@ -17,6 +17,7 @@ FREE_FIELDS = frozenset(
     (
         *("deep_representations", "pooling", "pair_features", "alignment", "head_hidden_size", "votes"),
         *("label_smoothing", "embedding_dropout", "hidden_dropout", "attention_dropout", "classifier_dropout"),
+        # One function in several forms, and what matters only to fresh weights or to a cache.
         *("memory_form", "use_cache", "tie_word_embeddings", "output_size"),
         *("initializer_range", "residual_initializer_scale"),
     )
@@ -79,9 +80,12 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
         name: value for name, value in old.to_dict().items() if name not in ("architectures", "transformers_version")
     }
     if {"id2label", "num_labels"} & changes.keys():
+        # The old head's labels would contradict the number of new ones.
         saved = {name: value for name, value in saved.items() if name not in OF_THE_LABELS}
+    # The saved class is forgotten: a language model's name must not stand in a classifier's config.
     config = make_config({**saved, "architectures": None, **changes})
     with loading("model", name_or_path):
+        # Mismatched sizes are an error by default, even of a head; what may be misshapen is decided below.
         model, found = auto_class.from_pretrained(
             name_or_path, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -91,7 +95,7 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
         if not name.startswith(MADE_ANEW):
             told = f"has the shape {tuple(misshapen[name][0])}" if name in misshapen else "is missing"
             raise ValueError(f"{name_or_path} does not hold the body that its config describes: {name} {told}")
-    return Transfer(model.eval(), tuple(new), tuple(sorted(found["unexpected_keys"])))
+    return Transfer(model.eval(), tuple(new), tuple(sorted(found["unexpected_keys"])))  # sorted: the sets have no order
 
 
 def _saved_config(name_or_path: str) -> LMUConfig:
@@ -110,6 +114,7 @@ def _refuse_another_body(name: str, old: LMUConfig, changes: dict[str, Any]) -> 
     if old.block_type != "highway" and not old.deep_representations:
         free.add("num_highway_layers")  # it will count the mixture's own
     for field, value in changes.items():
+        # Special tokens' ids come from the tokenizer and change no weight.
         if field in LMUConfig.__annotations__ and not field.endswith("_token_id") and field not in free:
             there = getattr(old, field)
             if value != there:

@@ -10,8 +10,8 @@ from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
-POSITIVE += ("learning_rate", "max_grad_norm")
-FRACTIONS = ("warmup", "label_smoothing", "averaging")
+POSITIVE += ("learning_rate", "max_grad_norm")  # these need not be whole
+FRACTIONS = ("warmup", "label_smoothing", "averaging")  # in [0, 1)
 OPTIMIZERS = ("adamw", "muon")
 
 
@@ -105,15 +105,19 @@ class Recipe:
     reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
+        # A slip in a recipe or a flag shows before any data is read.
         for name, value in vars(self).items():
             if wrong := fault(name, value):
                 raise ValueError(f"{name} {wrong}, got {value!r}")
         check_schedule(self.schedule)
         if self.label_smoothing is not None:  # losses are the heads', so that a saved config says what was made small
+            # The way around a frozen dataclass.
             object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
+        # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
+        # and the rest decides none of this run's numbers.
         others = (
             "name",
             "kind",
@@ -141,7 +145,7 @@ class Recipe:
 
 def fault(field: str, value: Any) -> str | None:
     """What is wrong with a value of a recipe's field, or None."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):  # NaN passes `value < 0`
         return "must be a finite number"
     if field in POSITIVE and value is not None and not value > 0:
         return "must be positive"
@@ -161,6 +165,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {}
 
 def recipe(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """Enter a recipe under its function's name, with ``_`` as ``-``."""
+    # The function, not what it gives: the first recipe that is made tries all schedules of transformers.
     RECIPES[build.__name__.replace("_", "-")] = build
     return build
 
@@ -176,6 +181,7 @@ def get_recipe(name: str, **changes) -> Recipe:
         ValueError: there is no recipe of that name.
     """
     of, _, baseline = name.rpartition("-")
+    # Changes go to the recipe first, so that its baseline has them, too.
     if name not in RECIPES and of in RECIPES and baseline in BASELINES:
         return get_recipe(of, **changes).baseline(baseline)
     if name not in RECIPES:

@@ -7,7 +7,9 @@ from .base import Recipe, Reproduction, recipe
 from .text import BYTE_PAIRS
 
 KIND = "classification"
+# A table of 2^18 buckets for each length; n-grams whose hashes meet share a vote.
 VOTES: dict[str, Any] = {"votes": {"sizes": [1, 2, 3], "buckets": 262_144}}
+# Sentences to learn word vectors from: each flag has one entry a data set, in one order.
 PAIRS_TEXT = (
     "--dataset_name nyu-mll/glue stanfordnlp/snli Salesforce/wikitext stanfordnlp/imdb "
     "--dataset_config_name qqp none wikitext-2-v1 none --train_split train train train train+unsupervised "
@@ -23,10 +25,10 @@ def _stack(**more: Any) -> dict[str, Any]:
         "hidden_size": 128,
         "num_hidden_layers": 2,
         "order": 4,
-        "theta": [4, 16],
+        "theta": [4, 16],  # tokens, one window a block, the lowest first
         "memory_channels": 64,
         "bidirectional": True,
-        "pooling": "max",
+        "pooling": "max",  # over time
         "embedding_dropout": 0.3,
         "hidden_dropout": 0.2,
         "classifier_dropout": 0.3,
@@ -70,6 +72,7 @@ def opinions() -> Recipe:
         name="opinions",
         kind=KIND,
         data={"made_up": "opinions", "max_length": 64},
+        # Rows are made up by rule and have little to overfit, so nothing is dropped out.
         architecture=_stack(
             hidden_size=48, memory_channels=24, theta=[4, 12], embedding_dropout=0.0, hidden_dropout=0.0
         ),
@@ -129,9 +132,10 @@ def imdb_linear() -> Recipe:
         data={
             "dataset_name": "stanfordnlp/imdb",
             "max_length": 1000,
-            "single_output": True,
+            "single_output": True,  # its sign decides: 300 weights and a bias
             "freeze_word_vectors": True,
         },
+        # The window is as long as a row may be: the last state, all that is read, still holds the first word.
         architecture=_linear(300, theta=1000),
         learning_rate=0.01,
         weight_decay=0.0,
@@ -167,7 +171,7 @@ def imdb_votes() -> Recipe:
         architecture={
             "block_type": "lmu",
             "num_hidden_layers": 1,
-            "order": 2,
+            "order": 2,  # as many numbers a channel as the window has words
             "theta": 2,
             "encoder": "identity",
             "embedding_size": 128,
@@ -203,20 +207,22 @@ def imdb_fine_tuned() -> Recipe:
         kind=KIND,
         data={
             "dataset_name": "stanfordnlp/imdb",
-            "max_length": 1024,
+            "max_length": 1024,  # tokens; 3 % of the reviews are longer
             "token_dropout": 0.1,
             "pretrained": True,
             "validation_block": 100,
         },
+        # The body of `imdb-lm`, field by field, or its weights could not be taken over; dropouts and the head are free.
         architecture=BYTE_PAIRS
         | {"pooling": "mean_max", "embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3}
         | VOTES,
         learning_rate=2e-3,
         weight_decay=0.05,
+        # At one rate for all, large steps undo what the language model has learnt.
         layer_decay=0.7,
         epochs=1,
         batch_size=32,
-        eval_steps=352,
+        eval_steps=352,  # twice an epoch of 704 steps
         label_smoothing=0.1,
         averaging=0.998,
         max_grad_norm=1.0,
@@ -234,7 +240,7 @@ def imdb_student() -> Recipe:
     return replace(
         imdb_fine_tuned(),
         name="imdb-student",
-        eval_steps=755,
+        eval_steps=755,  # three times an epoch of 2,266 steps
         reproduction=Reproduction(
             task="imdb-lm", flags="--mixed_precision bf16", starts_from="imdb-lm", labels_by="imdb-fine-tuned"
         ),
@@ -292,6 +298,7 @@ def mrpc_linear() -> Recipe:
         name="mrpc-linear",
         kind=KIND,
         data={"task_name": "mrpc", "max_length": 256, "single_output": True, "freeze_word_vectors": True},
+        # Of a pair u, v the head reads u, v, |u − v| and u · v: 4 · 300 weights and a bias.
         architecture=_linear(300, theta=64, pooling="mean", classifier_dropout=0.5),
         learning_rate=0.02,
         weight_decay=0.1,
@@ -302,7 +309,7 @@ def mrpc_linear() -> Recipe:
             task="mrpc",
             seeds=3,
             word_vectors="--dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column sentence1+sentence2 "
-            "--algorithm lsa --min_count 1 --sif 1e-3",
+            "--algorithm lsa --min_count 1 --sif 1e-3",  # few sentences: words that occur once count, too
         ),
     )
 
@@ -318,8 +325,8 @@ def qqp_subword() -> Recipe:
         name="qqp-subword",
         kind=KIND,
         data={"task_name": "qqp", "max_length": 128, "single_output": True, "freeze_word_vectors": True},
-        architecture=_linear(900, theta=64),
-        lstm={"hidden_size": 300},
+        architecture=_linear(900, theta=64),  # --size and --spelling below: 300 + 600
+        lstm={"hidden_size": 300},  # of 900 units it would train 6.5 M parameters
         learning_rate=1e-3,
         weight_decay=0.0,
         epochs=4,
@@ -342,6 +349,7 @@ def qqp_alignment() -> Recipe:
         name="qqp-alignment",
         kind=KIND,
         data={"task_name": "qqp", "max_length": 128, "single_output": True, "freeze_word_vectors": True},
+        # Frozen embeddings of 150 numbers are 90 and 60 of `NARROW_VECTORS`; words are compared in 64.
         architecture=_aligned(order=3, theta=4, hidden_size=300, alignment={"size": 64}, classifier_dropout=0.4),
         learning_rate=1e-3,
         weight_decay=0.01,
@@ -390,7 +398,7 @@ def snli_no_memory() -> Recipe:
         architecture=_aligned(
             order=1,
             theta=1,
-            discretization="euler",
+            discretization="euler",  # A_bar = 1 − 1/theta = 0: a step sees its own input alone
             readout="memory",
             hidden_size=150,
             alignment={"size": 6},

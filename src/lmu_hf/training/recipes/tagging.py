@@ -18,7 +18,7 @@ def names() -> Recipe:
             "hidden_size": 48,
             "num_hidden_layers": 2,
             "order": 4,
-            "theta": [4, 12],
+            "theta": [4, 12],  # steps, lowest block first
             "memory_channels": 24,
             "bidirectional": True,
             "pooling": "mean",  # the config asks for one that fits both directions; this head reads every step

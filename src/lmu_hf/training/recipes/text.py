@@ -10,7 +10,7 @@ NARROW: dict[str, Any] = {
     "hidden_size": 192,
     "num_hidden_layers": 5,
     "order": 6,
-    "theta": [4, 4, 8, 16, 64],
+    "theta": [4, 4, 8, 16, 64],  # steps; in the lowest block first
     "memory_channels": 48,
     "basis": "orthonormal",
     "hidden_dropout": 0.05,
@@ -41,9 +41,9 @@ BYTE_PAIRS: dict[str, Any] = {
     "theta": [4, 8, 16, 32, 64],
     "memory_channels": 64,
     "basis": "orthonormal",
-    "tie_word_embeddings": True,
+    "tie_word_embeddings": True,  # a head of its own would have as many weights as the embeddings
     "initializer_range": 0.07,
-    "residual_initializer_scale": 0.05,
+    "residual_initializer_scale": 0.05,  # docs/log.md: residual branches that start small
     "ngrams": {"sizes": [2, 3], "buckets": 65_536, "width": 32},
 }
 
@@ -58,7 +58,7 @@ def python_sources() -> Recipe:
     return Recipe(
         name="python-sources",
         kind="characters",
-        data={"sequence_length": 256},
+        data={"sequence_length": 256},  # bytes: the default tokenizer
         architecture={
             "hidden_size": 96,
             "num_hidden_layers": 3,
@@ -85,9 +85,10 @@ def ptb_char() -> Recipe:
     return Recipe(
         name="ptb-char",
         kind="characters",
+        # Every epoch's windows begin elsewhere: a text this short is read five times.
         data={"dataset_name": "ptb-char", "sequence_length": 256, "shifted": True, "tokenizer": "char"},
         architecture=NARROW,
-        lstm={"hidden_size": 152},
+        lstm={"hidden_size": 152},  # about as many parameters
         learning_rate=4e-3,
         weight_decay=0.1,
         epochs=5,
@@ -106,6 +107,7 @@ def ptb_char_windows() -> Recipe:
     Cost: 4362 s of one core in bfloat16, 4,859,300 parameters, two thirds of them looked up.
     Source: n-grams by hash as in Pagnoni et al., arXiv 2412.09871.
     """
+    # Of a text read more than once, looked-up vectors learn what does not come again: hence their dropout.
     ngrams = {"sizes": [2, 3, 4, 5, 6], "buckets": 20_480, "width": 32, "dropout": 0.25}
     return replace(
         ptb_char(),
@@ -113,7 +115,7 @@ def ptb_char_windows() -> Recipe:
         architecture=WIDE | {"hidden_dropout": 0.05, "ngrams": ngrams},
         lstm=PLAIN_LSTM,
         learning_rate=8e-3,
-        reproduction=Reproduction(task="ptb-char", flags="--mixed_precision bf16", lstm=""),
+        reproduction=Reproduction(task="ptb-char", flags="--mixed_precision bf16", lstm=""),  # one task, one table
     )
 
 
@@ -151,6 +153,7 @@ def text8_windows() -> Recipe:
         weight_decay=0.1,
         epochs=1,
         batch_size=16,
+        # Fewer steps than `text8`: the run takes as long as that of its LSTM baseline.
         max_steps=1410,
         eval_steps=470,
         schedule="constant_with_warmup",
@@ -161,6 +164,7 @@ def text8_windows() -> Recipe:
             task="text8",
             seeds=3,
             flags="--mixed_precision bf16",
+            # The LSTM baseline keeps the schedule, the averaging and the steps that served it.
             lstm="--lr_scheduler_type cosine --averaging 0.998 --num_train_epochs 1 --eval_steps 500",
         ),
     )
@@ -179,7 +183,7 @@ def imdb_lm() -> Recipe:
         data={
             "dataset_name": "stanfordnlp/imdb",
             "train_split": "train+unsupervised",
-            "test_split": "",
+            "test_split": "",  # the test rows are for what is fine-tuned from this
             "hold_out": 0.01,
             "tokenizer": "bpe",
             "vocab_size": 8000,
@@ -192,6 +196,7 @@ def imdb_lm() -> Recipe:
         weight_decay=0.1,
         epochs=1,
         batch_size=16,
+        # In 6,000 steps 99 % of the reviews are read once.
         max_steps=6000,
         eval_steps=500,
         schedule="constant_with_warmup",

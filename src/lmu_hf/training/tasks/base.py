@@ -58,6 +58,7 @@ class Task(ABC):
 
     def source(self) -> dict[str, str]:
         """What a run record says beside :meth:`describe`: the Hub's data set and its configuration, and an example."""
+        # What is None is left out, not written as null: a record without it says the same.
         said = {"dataset": self.dataset, "dataset_config": self.dataset_config, "example": self.example}
         return {name: value for name, value in said.items() if value is not None}
 
@@ -67,6 +68,7 @@ class Task(ABC):
 
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
+        # The architecture comes last: a recipe may differ from what the data suggests.
         return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
 
     @abstractmethod
@@ -89,6 +91,7 @@ class Task(ABC):
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
         """The order in which one epoch of training reads a split's rows, drawn from ``generator`` alone."""
+        # The generator is new in each epoch, so a resumed run draws what the first one drew.
         return torch.randperm(len(self.splits[split]), generator=generator).tolist()
 
     def collate(self, split: str) -> Callable[[Any], Any]:
@@ -114,7 +117,7 @@ class Task(ABC):
 
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
         """How many terms the model's loss is the mean of: what a batch weighs beside others of its step."""
-        return (inputs["labels"] != -100).sum()
+        return (inputs["labels"] != -100).sum()  # -100: torch's ignore_index
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

@@ -86,7 +86,7 @@ class ClassificationTask(Task):
         self.rows, self.name = rows, rows.name
         self.dataset, self.dataset_config = rows.dataset, rows.dataset_config
         self.problem_type = "regression" if rows.labels is None else "single_label_classification"
-        self.metrics, self.metric = rows.metrics, rows.metrics[0]
+        self.metrics, self.metric = rows.metrics, rows.metrics[0]  # the first one chooses weights
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.model_name_or_path = model_name_or_path
@@ -113,8 +113,9 @@ class ClassificationTask(Task):
                 pair=self.rows.pairs,
                 model_max_length=self.max_length,
             )
-        kind.model_max_length = self.max_length
+        kind.model_max_length = self.max_length  # saved with it: a pipeline cuts where training did
         if self.rows.pairs and "token_type_ids" not in kind.model_input_names:
+            # A pair classifier tells its texts apart by these ids, which a tokenizer gives only if it names them.
             kind.model_input_names = [*kind.model_input_names, "token_type_ids"]
         return kind
 
@@ -149,8 +150,9 @@ class ClassificationTask(Task):
     def config_fields(self) -> dict[str, Any]:
         """The vocabulary, its special ids, the head and its labels."""
         tokenizer, labels = self.tokenizer, self.rows.labels
-        labels = labels or ["score"]
+        labels = labels or ["score"]  # regression: one output, which `id2label` must name
         return {
+            # Two classes answer to one Auto class; this name decides which.
             "architectures": [f"LMUForSequence{'Pair' if self.rows.pairs else ''}Classification"],
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
@@ -173,9 +175,11 @@ class ClassificationTask(Task):
         if vectors is None and self.freeze_word_vectors:
             raise ValueError(NO_VECTORS)
         if self.model_name_or_path is not None:
+            # Fields of the body are the saved model's; `transfer` refuses others.
             head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
             model = classifier_from_pretrained(self.model_name_or_path, **{**head, **self.config_fields()})
         else:
+            # The vectors decide the width, whatever the recipe says.
             width = {} if vectors is None else {"embedding_size": vectors.shape[1]}
             model = super().make_model({**architecture, **width})
         embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight
@@ -186,15 +190,18 @@ class ClassificationTask(Task):
                 )
             with torch.no_grad():
                 embeddings.copy_(vectors)
+        # Before the optimiser is made: it takes what asks for a gradient.
         embeddings.requires_grad_(not self.freeze_word_vectors)
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
             rows = self.splits["train"].with_format("torch")
+            # Counted once, from the training rows alone; training then weighs the counts.
             votes.count(rows["input_ids"], rows["label"])
         return model
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
         """An epoch's rows at random, but so that those of a batch are of about one length."""
         drawn = torch.randperm(len(self.splits[split]), generator=generator).numpy()
+        # Transformers' own grouping leaves a group's batches in order of length; here whole batches are shuffled, too.
         lengths, group = self.lengths[split], GROUP * batch_size
         batches: list[np.ndarray] = []
         for start in range(0, len(drawn), group):
@@ -211,7 +218,7 @@ class ClassificationTask(Task):
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
-        whole = self.rows.labels is not None
+        whole = self.rows.labels is not None  # classes are indices, grades are floats
         return partial(
             pad_rows, pad_token_id=self.tokenizer.pad_token_id, dtype=torch.int64 if whole else torch.float32
         )
@@ -221,6 +228,7 @@ class ClassificationTask(Task):
         if generator is None or not self.token_dropout:
             return batch
         nothing = self.tokenizer.unk_token_id
+        # A byte-level tokenizer knows every text and has no unknown token.
         nothing = self.tokenizer.pad_token_id if nothing is None else nothing
         return {
             name: _drop(value, self.token_dropout, nothing, generator) if name.endswith("input_ids") else value
@@ -267,6 +275,6 @@ def _outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Any:
 
 def _drop(ids: Tensor, part: float, nothing: int, generator: torch.Generator) -> Tensor:
     """Token ids, some replaced; but for the first, so that a row keeps how it begins."""
-    dropped = torch.rand(ids.shape, generator=generator) < part
+    dropped = torch.rand(ids.shape, generator=generator) < part  # on the CPU, where the generator is
     dropped[:, 0] = False
     return ids.masked_fill(dropped.to(ids.device), nothing)

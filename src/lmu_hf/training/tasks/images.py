@@ -30,7 +30,7 @@ class ImageRows(Dataset):
             raise ValueError(
                 f"a split needs as many labels as images, and at least one; got {len(images)}, {len(labels)}"
             )
-        self.images = torch.from_numpy(np.array(images))
+        self.images = torch.from_numpy(np.array(images))  # a copy: torch cannot write to Arrow's memory and warns
         self.labels = torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class ImageRows(Dataset):
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """A batch of images and their labels: what torch's loader asks for first."""
         rows = torch.as_tensor(indices)
-        return self.images[rows], self.labels[rows]
+        return self.images[rows], self.labels[rows]  # one indexing in place of a stack of single rows
 
 
 @dataclass
@@ -68,6 +68,7 @@ class ImageTask(Task):
     augmentation: Augmentation | None = None
     permutation_seed: int | None = 0
     dataset: str | None = None
+    # Class attributes in other tasks; of a dataclass fields, which `init=False` keeps out of its arguments.
     metric: str = field(default="accuracy", init=False)
     task: str = field(default="image-classification", init=False)
     problem_type: str | None = field(default="single_label_classification", init=False)
@@ -86,7 +87,7 @@ class ImageTask(Task):
     def describe(self) -> dict:
         """What a run record says of the data: name, split sizes, and a fingerprint of every byte."""
         digest = sha256()
-        for name in SPLITS:
+        for name in SPLITS:  # in a fixed order, or the digest would depend on the dict's
             digest.update(self.splits[name].images.numpy().tobytes())
             digest.update(self.splits[name].labels.numpy().tobytes())
         return {
@@ -98,18 +99,19 @@ class ImageTask(Task):
     def config_fields(self) -> dict:
         """Square grey images, in raster order or permuted, and the names of their classes."""
         return {
-            "input_size": 1,
+            "input_size": 1,  # one pixel a step
             "image_size": self.image_size,
             "id2label": dict(enumerate(self.labels)),
             "label2id": {label: number for number, label in enumerate(self.labels)},
-            "permutation_seed": self.permutation_seed,
+            "permutation_seed": self.permutation_seed,  # the model permutes; rows stay images
         }
 
     def inputs(self, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """A batch as a model takes it; deformed if a generator is given and the task has an augmentation."""
         images, labels = batch
-        pixels = images[:, None].float() / 255
+        pixels = images[:, None].float() / 255  # (b, 1, side, side) in [0, 1]
         if generator is not None and self.augmentation is not None:
+            # Before standardising: the augmentation fills what it moves in with zeros, which is black only here.
             pixels = self.augmentation(pixels, generator)
         return {"pixel_values": (pixels - self.mean) / self.std, "labels": labels}
 
@@ -121,9 +123,9 @@ class ImageTask(Task):
 
         accuracy = Accuracy()
         for batch in batches:
-            inputs = self.inputs(batch)
+            inputs = self.inputs(batch)  # no generator: as they are
             predicted = model(pixel_values=inputs["pixel_values"]).logits.argmax(-1)
-            predicted, labels = gather((predicted, inputs["labels"]))
+            predicted, labels = gather((predicted, inputs["labels"]))  # without the rows that fill up the last batch
             accuracy.add_batch(predictions=predicted.tolist(), references=labels.tolist())
         return accuracy.compute()
 
@@ -132,6 +134,7 @@ class ImageTask(Task):
         from transformers import ViTImageProcessorPil
 
         size = {"height": self.image_size, "width": self.image_size}
+        # ViT's processor only scales, rescales by 1/255 and standardises: nothing in it is about patches.
         return ViTImageProcessorPil(size=size, image_mean=self.mean, image_std=self.std)
 
 
@@ -166,12 +169,14 @@ def _pixels(rows) -> tuple[np.ndarray, np.ndarray]:
     """A split's images, decoded once and remembered by `datasets`, as (rows, side, side), and its labels."""
     from datasets import Features, List, Value
 
+    # Bytes, given and not guessed from the first batch: their buffer is viewed as images below.
     features = Features({"pixels": List(Value("uint8")), "label": rows.features["label"]})
     flat = rows.map(
         _decode, batched=True, batch_size=1000, features=features, remove_columns=["image"], desc="Decoding"
     )
+    # From Arrow's own buffers: by rows, `datasets` would make a Python number of each of MNIST's 55 million pixels.
     pixels = flat.data.column("pixels").combine_chunks().flatten().to_numpy()
-    side = round((len(pixels) / len(flat)) ** 0.5)
+    side = round((len(pixels) / len(flat)) ** 0.5)  # square images
     return pixels.reshape(len(flat), side, side), np.asarray(flat["label"])
 
 
@@ -185,7 +190,8 @@ def digits(seed: int = 0) -> ImageTask:
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images, labels = np.round(bunch.images * (255 / 16)).astype(np.uint8), bunch.target
+    images, labels = np.round(bunch.images * (255 / 16)).astype(np.uint8), bunch.target  # their pixels run from 0 to 16
+    # The test comes off first, so that it stays if the validation split is ever cut otherwise.
     rest, test = train_test_split(np.arange(len(labels)), test_size=300, random_state=seed, stratify=labels)
     train, validation = train_test_split(rest, test_size=300, random_state=seed, stratify=labels[rest])
     parts = zip(SPLITS, (train, validation, test), strict=True)
@@ -193,6 +199,7 @@ def digits(seed: int = 0) -> ImageTask:
 
 
 def _image_task(name: str, splits: dict[str, ImageRows], dataset: str | None = None) -> ImageTask:
+    # Of the training split alone. The saved image processor has these very numbers, rounded.
     pixels = splits["train"].images.double() / 255
     return ImageTask(
         name,

@@ -33,17 +33,19 @@ def mackey_glass(
         (series, steps), float64.
     """
     draw = np.random.default_rng(seed)
+    # A ring of the last tau units of time, Euler step by Euler step.
     history = list(1.2 + 0.2 * (draw.random((tau * inner_steps, series)) - 0.5))
     x = np.full(series, 1.2)
     samples = np.empty((washout + steps, series))
     for step in range(len(samples) * inner_steps):
         place = step % len(history)
+        # What is read was written one whole ring ago: x(t − τ). x(t) takes its place.
         delayed, history[place] = history[place], x
-        x = x + (0.2 * delayed / (1 + delayed**10) - 0.1 * x) / inner_steps
-        if step % inner_steps == inner_steps - 1:
+        x = x + (0.2 * delayed / (1 + delayed**10) - 0.1 * x) / inner_steps  # time step 1/inner_steps
+        if step % inner_steps == inner_steps - 1:  # one sample a unit of time
             samples[step // inner_steps] = x
-    squashed = np.tanh(samples[washout:] - 1).T
-    return squashed - squashed.mean()
+    squashed = np.tanh(samples[washout:] - 1).T  # (series, steps)
+    return squashed - squashed.mean()  # one mean for all series and splits
 
 
 class Series(Dataset):
@@ -55,7 +57,7 @@ class Series(Dataset):
     """
 
     def __init__(self, values: Tensor, horizon: int) -> None:
-        self.inputs, self.labels = values[:, :-horizon], values[:, horizon:]
+        self.inputs, self.labels = values[:, :-horizon], values[:, horizon:]  # label t is value t + horizon
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -103,10 +105,12 @@ class MackeyGlassTask(Task):
         self.horizon, self.tau, self.seed = horizon, tau, seed
         values = mackey_glass(TRAIN + VALIDATION + TEST, steps, tau, seed)
         self.fingerprint = sha256(values.tobytes()).hexdigest()[:16]
+        # Series, not stretches of one: what is tested comes from histories never trained on.
         parts = torch.from_numpy(values).float().split([TRAIN, VALIDATION, TEST])
         names = ("train", "validation", "test")
         self.splits = {name: Series(part, horizon) for name, part in zip(names, parts, strict=True)}
         if window is not None:
+            # Rows overlap by the horizon, so that every step has its label and none is trained on twice.
             self.splits["train"] = Series(parts[0].unfold(1, window + horizon, window).flatten(0, 1), horizon)
 
     def describe(self) -> dict:
@@ -127,6 +131,7 @@ class MackeyGlassTask(Task):
 
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
         """Every step of every series."""
+        # Every label counts: to a regression -100 is a value like any other.
         return torch.tensor(inputs["labels"].numel(), device=inputs["labels"].device)
 
     def scores(
@@ -135,7 +140,9 @@ class MackeyGlassTask(Task):
         """NRMSE: root mean squared error over the target's root mean square."""
         error, power = 0.0, 0.0
         for batch in batches:
+            # A row is a whole series: there is no memory to carry on.
             predictions = model(batch["input_values"], use_cache=False).predictions[..., 0]
+            # Sums over the split, in float64, and one root at the end: a mean of batches' NRMSE is another number.
             labels = batch["labels"].double()
             sums = gather(((predictions.double() - labels).square().sum(1), labels.square().sum(1)))
             error, power = error + sums[0].sum().item(), power + sums[1].sum().item()

@@ -67,15 +67,16 @@ class TaggingTask(Task):
                 _texts(rows),
                 vocab_size=vocab_size,
                 lowercase=lowercase if tokenizer == "word" else None,
-                add_bos=True,
+                add_bos=True,  # every sequence has a step, the empty one too
                 model_max_length=max_length,
             )
-        tokenizer.model_max_length = max_length
+        tokenizer.model_max_length = max_length  # saved with it: a pipeline cuts where training did
         self.tokenizer = tokenizer
         encoded = {
             split: tagged_tokens(f"the {split} split of {self.name}", part, tokenizer, max_length, num_proc)
             for split, part in rows.splits.items()
         }
+        # A word that is cut off has no label, so scores cannot show it: the log and the record do.
         self.unread = {split: _unread(part) for split, part in encoded.items()}
         for split, counts in self.unread.items():
             if any(counts.values()):
@@ -83,7 +84,7 @@ class TaggingTask(Task):
                     "%s, %s: %d words have no token, %d are cut off at %d tokens: they are neither learnt nor scored",
                     *(self.name, split, counts["without_token"], counts["cut_off"], max_length),
                 )
-        columns = ["input_ids", "labels", "length"]
+        columns = ["input_ids", "labels", "length"]  # what a batch is made of; the counts are read by now
         encoded = {split: part.select_columns(columns) for split, part in encoded.items()}
         # Of the rows that are only scored the order does not matter, so neighbours may be of one length.
         self.splits = {split: part if split == "train" else by_length(part) for split, part in encoded.items()}
@@ -119,7 +120,7 @@ class TaggingTask(Task):
         """The vocabulary, its special ids, the head and its tags."""
         tokenizer, labels = self.tokenizer, self.rows.labels
         return {
-            "architectures": ["LMUForTokenClassification"],
+            "architectures": ["LMUForTokenClassification"],  # or LSTMFor, by `make_config`, of a baseline
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": tokenizer.bos_token_id,
@@ -137,6 +138,7 @@ class TaggingTask(Task):
         if self.model_name_or_path is None:
             return super().make_model(architecture)
         head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
+        # The body's fields are the saved model's; a recipe decides the head's alone.
         how = {"auto_class": self.auto_class, **head, **self.config_fields()}
         return classifier_from_pretrained(self.model_name_or_path, **how)
 
@@ -156,7 +158,7 @@ class TaggingTask(Task):
         ids, labels = ([torch.tensor(row[name]) for row in rows] for name in ("input_ids", "labels"))
         return {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=float(self.tokenizer.pad_token_id)),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),  # padded with 0
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         }
 
@@ -168,10 +170,11 @@ class TaggingTask(Task):
         predictions: list[int] = []
         references: list[int] = []
         for batch in batches:
-            labels = batch.pop("labels")
+            labels = batch.pop("labels")  # no loss is needed, and it would be computed
             behind = (0, longest - labels.shape[1])  # processes can only gather rows of equal length
             found = pad(model(**batch).logits.argmax(-1), behind, value=IGNORED)
             found, labels = gather((found, pad(labels, behind, value=IGNORED)))
+            # By the label: of a word only the first token has one, of special tokens and padding none.
             predictions += found[labels != IGNORED].tolist()
             references += labels[labels != IGNORED].tolist()
         return _judge(predictions, references)
@@ -193,6 +196,7 @@ class TaggingTask(Task):
 def _judge(predictions: list[int], references: list[int]) -> dict[str, float]:
     from ..metrics import F1, Accuracy
 
+    # A mean over tags, in which rare ones count like `O`.
     macro: Any = F1().compute(predictions=predictions, references=references, average="macro")
     accuracy: Any = Accuracy().compute(predictions=predictions, references=references)
     return {"macro_f1": macro["f1"], **accuracy}

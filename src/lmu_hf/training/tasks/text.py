@@ -44,7 +44,7 @@ class Windows(Dataset):
             raise ValueError(
                 f"a text needs at least two tokens, one to predict from and one to predict; got {len(tokens)}"
             )
-        predictions = len(tokens) - 1
+        predictions = len(tokens) - 1  # the first token has nothing to be predicted from
         self.tokens, self.length = tokens, min(length, predictions)
         self.windows = predictions // self.length if drop_last else -(-predictions // self.length)
         self.context = context if self.windows > 1 else 0  # nothing stands before the first
@@ -58,20 +58,23 @@ class Windows(Dataset):
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A batch of windows: what torch's loader asks for first."""
-        shape = len(indices), self.context + self.length + 1
+        shape = len(indices), self.context + self.length + 1  # one token more: the model shifts labels by itself
         ids, real = np.zeros(shape, np.int64), np.zeros(shape, bool)
         for row, index in enumerate(indices):
             begin = self._start(index) - self.context
-            low, high = max(begin, 0), min(begin + shape[1], len(self.tokens))
+            low, high = max(begin, 0), min(begin + shape[1], len(self.tokens))  # where the text is; the rest is padding
             ids[row, low - begin : high - begin] = self.tokens.read(low, high)
             real[row, low - begin : high - begin] = True
+        # The first token of a row and its context are read and not judged.
         judged = real & (np.arange(shape[1]) > self.context)
         batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(np.where(judged, ids, -100))}
+        # A mask only where there is padding.
         return batch if real.all() else {**batch, "attention_mask": torch.from_numpy(real.astype(np.int64))}
 
     def _start(self, index: int) -> int:
-        shift, window = divmod(index, self.windows)
+        shift, window = divmod(index, self.windows)  # see the class: rows beyond the last are shifted ones
         start = window * self.length
+        # A shifted window ends with the text at the latest.
         return start if not shift else max(min(start + shift, len(self.tokens) - 1 - self.length), 0)
 
 
@@ -115,8 +118,9 @@ class TextTask(Task):
         self.kind = tokenizer if tokenizer_name is None else tokenizer_name
         self.texts = {split: text if isinstance(text, Corpus) else Corpus.of(text) for split, text in texts.items()}
         for split, text in self.texts.items():
-            if not any(text.texts()):
+            if not any(text.texts()):  # empty rows alone are no text
                 raise ValueError(f"the {split} split of {name} holds no text")
+        # New ones pad on the left: a batch of prompts is continued at its right end.
         self.tokenizer = (
             train_tokenizer(
                 tokenizer, self.texts["train"], padding_side="left", vocab_size=vocab_size, lowercase=lowercase
@@ -125,9 +129,12 @@ class TextTask(Task):
             else _ready_tokenizer(ready)
         )
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
-        self._refuse_hidden_characters()
+        self._refuse_hidden_characters()  # before any score can be too good
+        # An unknown token is cheap to predict and may stand for many characters.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
+        # Longer windows than in training: the memory's state does not grow with them, and less context is read twice.
         length, context = (2048, 512) if self._is_spelt else (512, 256)
+        # Logits are (b, context + length + 1, vocabulary): a large vocabulary asks for fewer rows.
         self.evaluation_batch = min(max(EVALUATED_LOGITS // ((length + context + 1) * len(self.tokenizer)), 1), 16)
         self.splits = {
             split: Windows(encoded.tokens, sequence_length, drop_last=True)
@@ -160,13 +167,13 @@ class TextTask(Task):
         if not self.shifted:
             return rows
         shift = int(torch.randint(self.sequence_length, (1,), generator=generator))
-        return [shift * len(rows) + row for row in rows]
+        return [shift * len(rows) + row for row in rows]  # row k·len + i of `Windows`
 
     def describe(self) -> dict:
         """Name, characters, tokens and windows per split, tokenizer, and a fingerprint of every character."""
         digest = sha256()
         for text in self.texts.values():
-            for piece in text:
+            for piece in text:  # piece by piece: a corpus need not fit into memory
                 digest.update(piece.encode())
         described: dict[str, Any] = {
             "name": self.name,
@@ -206,15 +213,17 @@ class TextTask(Task):
         """
         nats, tokens = 0.0, 0
         for batch in batches:
-            labels = batch["labels"][:, 1:]
+            labels = batch["labels"][:, 1:]  # (b, n − 1): step t predicts token t + 1
             logits = model(batch["input_ids"], attention_mask=batch.get("attention_mask"), use_cache=False).logits
+            # Nats per row. float64 from here on: a long text's sum has more digits than float32; ignored labels add 0.
             rows = cross_entropy(logits[:, :-1].transpose(1, 2).float(), labels, reduction="none").double().sum(1)
             rows, counts = gather((rows, (labels != -100).sum(1)))
             nats, tokens = nats + rows.sum().item(), tokens + int(counts.sum())
-        bits = nats / math.log(2) / tokens
+        bits = nats / math.log(2) / tokens  # per judged token
         encoded = self.encoded[split]
         scores = {} if self._is_spelt else {"perplexity": 2**bits, "bits_per_token": bits}
         if not self._has_unknown_words:
+            # The text's first token is not judged and is charged the mean, so that the code is one of the whole text.
             scores["bits_per_character"] = bits * len(encoded.tokens) / encoded.characters
         return scores
 
@@ -226,7 +235,7 @@ class TextTask(Task):
 def _ready_tokenizer(name: str) -> PreTrainedTokenizerFast:
     with loading("tokenizer", name, TOKENIZER):
         tokenizer = AutoTokenizer.from_pretrained(name)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):  # `encode` needs the backend in Rust
         raise ValueError(f"{name!r} must hold a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
     return tokenizer
 
@@ -242,6 +251,7 @@ def python_sources(**how) -> TextTask:
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
         if NOT_SOURCES.isdisjoint(name.parts):
+            # By a hash of the name: a file stays in its split whatever other files there are.
             place = sha256(name.as_posix().encode()).digest()[0] % 20
             split = {0: "validation", 1: "test"}.get(place, "train")
             texts[split].append(path.read_text(encoding="utf-8", errors="strict"))
@@ -262,14 +272,16 @@ def text_files(files: dict[str, Path], text_column: str = "text", hold_out: floa
     """
     first = next(iter(files.values()))
     name = first.name
-    if first.suffix.lower() in FORMATS:
+    if first.suffix.lower() in FORMATS:  # a table: split by rows
         rows = table_rows(files, text_column)
         if "train" in rows and "validation" not in rows:
             rows |= held_out(rows["train"], hold_out or 0.05)
         return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
+    # Characters, not bytes, or a cut could fall within one.
     sizes = {split: count_characters(path) for split, path in files.items()}
     places = {split: (files[split], 0, size) for split, size in sizes.items()}
     if "train" in files and "validation" not in files:
+        # In one stretch each, from the end: random pieces of one text would be known from their neighbours.
         cuts = [round(sizes["train"] * share) for share in (0, 0.9, 0.95, 1)]
         places = {
             split: (files["train"], begin, end) for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)
@@ -277,6 +289,7 @@ def text_files(files: dict[str, Path], text_column: str = "text", hold_out: floa
     for split, (_, begin, end) in places.items():
         if begin == end:
             raise ValueError(f"the {split} split of {name} holds no text")
+    # No separator: pieces of a file hold their own line breaks.
     return TextTask(name, {split: Corpus(text_rows(*place), "") for split, place in places.items()}, **how)
 
 

@@ -19,6 +19,7 @@ from ...data.sources import SPLITS, hub_name, load_rows
 from ...tokenization_lmu import train_tokenizer
 from .base import Gather, Task
 
+# CLDR's names of units, as Babel's `format_unit` takes them.
 UNITS = (
     *("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram", "volume-liter"),
     *("temperature-celsius", "duration-hour", "duration-minute", "duration-day", "speed-kilometer-per-hour"),
@@ -75,7 +76,7 @@ class TranslationTask(Task):
         self.pairs = {split: self._pairs(split, rows[split]) for split in SPLITS if split in rows}
         self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
             "bpe",
-            (text for pair in self.pairs["train"] for text in pair),
+            (text for pair in self.pairs["train"] for text in pair),  # both languages, training split only
             vocab_size=vocab_size,
             add_eos=True,
             model_max_length=max_length,
@@ -123,6 +124,7 @@ class TranslationTask(Task):
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
+            # A target begins with <bos> and ends with <eos>; the model shifts labels to the right by this token.
             "decoder_start_token_id": tokenizer.bos_token_id,
         }
 
@@ -134,6 +136,7 @@ class TranslationTask(Task):
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model that searches as the final scores do, unless it is told otherwise."""
         model = super().make_model(architecture)
+        # Saved with the model, so that `pipeline` and `generate` search as the record's score was found.
         model.generation_config.update(num_beams=self.num_beams, max_new_tokens=self.max_length)
         return model
 
@@ -149,7 +152,9 @@ class TranslationTask(Task):
             sources, targets = zip(*(self.pairs[split][row] for row in rows), strict=True)
             batch = self.encode(list(sources))
             target = self.encode(list(targets))
+            # By the mask and not by the padding id, which a text could hold.
             batch["labels"] = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
+            # The row's number travels along: processes and batches by length give translations in another order.
             return batch if split == "train" else {**batch, "row": torch.tensor(rows)}
 
         return padded
@@ -168,9 +173,10 @@ class TranslationTask(Task):
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             num_beams=num_beams,
-            do_sample=False,
+            do_sample=False,  # whatever a saved generation config says
             max_new_tokens=self.max_length,
         )
+        # To one width in every process, or they could not be gathered: <bos> and max_length new tokens.
         return pad(ids, (0, self.max_length + 1 - ids.shape[1]), value=self.tokenizer.pad_token_id)
 
     def scores(
@@ -183,11 +189,15 @@ class TranslationTask(Task):
             labels = batch["labels"]
             inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
             logits = model(**inputs, labels=labels).logits
+            # Without label smoothing, unlike the training loss, so that runs compare.
             losses = cross_entropy(logits.transpose(1, 2).float(), labels, reduction="none").double().sum(1)
+            # Beams cost several times as much: on the way greedy scores are enough to choose weights by.
             ids = self.translate(model, inputs, self.num_beams if final else 1)
             losses, counts, ids, rows = gather((losses, (labels != -100).sum(1), ids, batch["row"]))
             nats, tokens = nats + losses.sum().item(), tokens + int(counts.sum())
+            # By number, so that a row counts once, whichever process has it.
             made |= dict(zip(rows.tolist(), self.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
+        # The untokenised references: sacrebleu tokenises both sides by itself.
         references = [self.pairs[split][row][1] for row in sorted(made)]
         bleu = self.bleu.compute(predictions=[made[row] for row in sorted(made)], references=references)
         return {**bleu, "loss": nats / tokens}
@@ -247,11 +257,11 @@ def dates_and_quantities(
         raise ValueError(f"rows must be at least 12, to be split in three, got {rows}")
     drawn: dict[str, str] = {}
     for source, target in _draw_pairs(random.Random(seed), *locales):
-        drawn[source] = target
+        drawn[source] = target  # a source drawn twice keeps its place and its last target
         if len(drawn) == rows:
             break
     pairs = Dataset.from_dict({source_lang: list(drawn), target_lang: list(drawn.values())})
-    held = rows // 12
+    held = rows // 12  # drawn at random, so any stretch will do
     parts = {"validation": range(held), "test": range(held, 2 * held), "train": range(2 * held, rows)}
     splits = {split: pairs.select(part) for split, part in parts.items()}
     task = TranslationTask("dates and quantities by Babel", splits, source_lang, target_lang, **how)
@@ -268,6 +278,7 @@ def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
         return format_date(day, style, locale=locale)
 
     def a_span(locale, day, _, amount) -> str:
+        # Up to 900 days and `amount` hours; Babel rounds to the largest unit that fits.
         return format_timedelta(timedelta(days=day.toordinal() % 900, hours=amount), locale=locale, add_direction=True)
 
     def a_quantity(locale, day, style, amount) -> str:
@@ -276,14 +287,16 @@ def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
         )
 
     def a_price(locale, day, style, amount) -> str:
+        # The day picks unit and currency, so that both languages write the same one.
         currency = CURRENCIES[day.toordinal() % len(CURRENCIES)]
         if style == "full":
             return format_currency(amount, currency, locale=locale, format_type="name")
         return format_currency(amount, currency, locale=locale)
 
     while True:
-        write = draw.choice((a_date, a_date, a_span, a_quantity, a_price))
-        day = date(1900, 1, 1) + timedelta(days=draw.randrange(73_000))
+        write = draw.choice((a_date, a_date, a_span, a_quantity, a_price))  # dates twice as often as the others
+        day = date(1900, 1, 1) + timedelta(days=draw.randrange(73_000))  # 200 years
+        # Amounts from 1 to 100,000, as many in each decade, with up to two decimals.
         style, amount = draw.choice(("full", "long", "medium")), round(10 ** draw.uniform(0, 5), draw.randrange(3))
-        source, target = (write(locale, day, style, amount) for locale in locales)
+        source, target = (write(locale, day, style, amount) for locale in locales)  # one drawing, written twice
         yield source, target
