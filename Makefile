@@ -68,7 +68,7 @@ push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REP
 
 docs: install  ## build the API reference from the docstrings, into build/docs; the figure of docs/ too
 	$(RUN) report/figure_theta_and_order.py
-	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.data lmu_hf.training lmu_hf.hub lmu_hf.cli --docformat google --output-directory build/docs
+	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.data lmu_hf.training lmu_hf.hub lmu_hf.cli lmu_hf.common --docformat google --output-directory build/docs
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

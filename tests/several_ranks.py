@@ -282,7 +282,7 @@ def heads(ranks: Ranks) -> None:
 
 def language(ranks: Ranks) -> None:
     """The next token's loss crosses from chunk to chunk, and labels may be missing on a whole rank."""
-    ids = torch.randint(11, (2, 40))
+    ids = torch.randint(1, 11, (2, 40))  # generate takes 0 for padding
     labels = ids.clone()
     labels[:, :25] = -100
     model = make(LMUForCausalLM)
