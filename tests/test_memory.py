@@ -34,6 +34,7 @@ from lmu_hf.memory import (
     memory_toeplitz,
 )
 from lmu_hf.statespace import BASES, LegendreSystem, discrete_system, impulse_response
+from old_torch import exports_strictly, marked, scans
 
 ORDERS = (1, 2, 6, 64, 256, 468)
 SYSTEM = LegendreSystem(4, 9.0)
@@ -471,7 +472,7 @@ def test_per_sample_gradients_are_the_gradients_of_each_sample(form):
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("form", MEMORY_FORMS)
+@pytest.mark.parametrize("form", marked({name: name for name in MEMORY_FORMS}, {"scanned"}, scans))
 def test_a_form_compiles_without_a_graph_break(form, backend):
     torch._dynamo.reset()
     u, initial = noise(2, 1 if form == "step" else 40, 1).requires_grad_(), noise(2, 1, 4).requires_grad_()
@@ -485,8 +486,8 @@ def test_a_form_compiles_without_a_graph_break(form, backend):
         assert torch.allclose(got, want, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("form", MEMORY_FORMS)
+@pytest.mark.parametrize("strict", marked({"False": False, "True": True}, {"True"}, exports_strictly))
+@pytest.mark.parametrize("form", marked({name: name for name in MEMORY_FORMS}, {"scanned"}, scans))
 def test_a_form_exports_with_its_shape(form, strict):
     class Memory(nn.Module):
         def forward(self, u: Tensor, initial: Tensor) -> tuple[Tensor, Tensor]:

@@ -485,7 +485,7 @@ def test_checkpointing_runs_blocks_twice_for_the_same_gradients(changes, masked)
     actual = gradients()
     assert len(calls) == 2 * once
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
-    model.activation_checkpointing_disable()
+    model.gradient_checkpointing_disable()
     gradients()
     assert len(calls) == once
 
