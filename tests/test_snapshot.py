@@ -144,6 +144,24 @@ def test_a_change_between_two_tokens_is_seen(change):
     go_on(model, step, played, own)
 
 
+class Casting(Adapter):
+    """An adapter that computes in the dtype of its own weights, as a LoRA does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(x.to(self.up.weight.dtype)).to(x.dtype)
+
+
+@torch.no_grad()
+def test_an_adapter_of_another_dtype_is_seen():
+    model = build()
+    block(model).mlp.up_proj = adapter = Casting(block(model).mlp.up_proj).eval()
+    step, played, own = both(model)
+    go_on(model, step, played, own)
+    assert step._recording is not None
+    adapter.up.bfloat16()
+    go_on(model, step, played, own)
+
+
 @torch.no_grad()
 def test_a_model_that_stands_still_is_recorded_again():
     model = build()

@@ -1,7 +1,7 @@
 """What a model is made of, kept: so that what was derived from it can be dropped once it is made of something else."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress, repeat
+from itertools import compress, filterfalse, repeat
 from operator import attrgetter, getitem, is_
 from types import FunctionType, ModuleType
 from typing import Any
@@ -22,10 +22,10 @@ class Snapshot:
     """The modules and weights of a model, for :meth:`holds` to compare with those that it has later.
 
     Seen are: a hook; a ``forward`` or a compiled call that was put on a module; a submodule, a class or a parameter in
-    the place of another; another dtype or device of the model, as ``.to`` leaves it; and training mode, where it
-    matters. Of modules that are neither torch's nor ours, as adapters are, every attribute is seen, and what is in the
-    lists, dictionaries and objects that it holds. Not looked at are the numbers in weights, since a recording reads
-    them where they lie, and the attributes that torch's modules and ours take from the config.
+    the place of another; another dtype or device of the model or of an adapter, as ``.to`` leaves it; and training
+    mode, where it matters. Of modules that are neither torch's nor ours, as adapters are, every attribute is seen, and
+    what is in the lists, dictionaries and objects that it holds. Not looked at are the numbers in weights, since a
+    recording reads them where they lie, and the attributes that torch's modules and ours take from the config.
 
     Args:
         root: the model, without hooks.
@@ -51,8 +51,11 @@ class Snapshot:
         is_plain = list(map(is_plain_tensor, tensors))
         self._homes, self._names, self._weights = map(list, zip(*weights, strict=True)) if weights else ([], [], [])
         # Of all plain weights one: `.to` and its kin put all of a model's elsewhere. Where a part alone is of another
-        # dtype or device, torch refuses to compute with it, called by the model or by a recording.
-        self._placed = list(compress(tensors, is_plain))[:1]
+        # dtype or device, torch refuses to compute with it, called by the model or by a recording. But an adapter may
+        # cast its input to its own weights' dtype: of what is in one, all weights are looked at.
+        within = {id(weight) for module in filterfalse(_is_known, self._modules) for weight in module.parameters()}
+        plain = list(compress(tensors, is_plain))
+        self._placed = plain[:1] + [weight for weight in plain[1:] if id(weight) in within]
         self._addresses = list(map(address_of, self._placed))
         self._others = [weight for weight, plain in zip(tensors, is_plain, strict=True) if not plain]
         self._kinds = list(map(kind_of, self._others))
@@ -78,12 +81,17 @@ class Snapshot:
             return False
 
 
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module is torch's or ours, and not, say, an adapter."""
+    return f"{type(module).__module__}.".startswith(KNOWN)
+
+
 def _containers(modules: list[nn.Module]) -> Iterator[Any]:
     """The dictionaries, lists and sets whose contents a snapshot compares."""
     for module in modules:
         if module._modules:
             yield module._modules
-        if not f"{type(module).__module__}.".startswith(KNOWN):
+        if not _is_known(module):
             yield vars(module)
             yield module._buffers
             yield from _inside(vars(module).values(), {id(vars(module))})
