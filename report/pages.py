@@ -6,6 +6,7 @@ from pathlib import Path
 import headlines
 import speed
 import table
+import versions
 
 
 def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
@@ -20,5 +21,6 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
     return {
         project / "README.md": {"headlines": headlines.headline_table(table.read_records(records), classical)},
         results / "speed.md": speed.render(records),
+        project / "docs" / "versions.md": versions.render(records),
         **{results / page: tables for page, tables in table.render(records, classical).items()},
     }

@@ -1,9 +1,48 @@
-"""The environments of the matrix follow from pyproject.toml and constraints.txt."""
+"""The bounds of pyproject.toml are those that the matrix of environments ran."""
+
+import json
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import matrix
+
+PROJECT = Path(__file__).parent.parent
+RECORD = json.loads((PROJECT / "records" / "matrix.json").read_text(encoding="utf-8"))
+RUNS = {run["environment"]: run for run in RECORD}
+
+
+def test_every_environment_was_run_and_passed():
+    assert tuple(RUNS) == matrix.ENVIRONMENTS
+    for run in RUNS.values():
+        assert matrix.is_good(run) and run["tests"]["passed"] > 4000 and run["readme"]["passed"] > 5
+        assert not run["kept"]
+
+
+def test_the_lower_bounds_are_the_releases_of_the_floor():
+    for requirement in matrix.requirements():
+        bound, ran = matrix.floor(requirement).split("==")[1], RUNS["floor"]["versions"][requirement.name]
+        assert Version(ran.split("+")[0]) == Version(bound), requirement
+
+
+def test_the_pinned_releases_are_those_of_the_constraints():
+    pins = matrix.pins()
+    for requirement in matrix.requirements():
+        pinned = pins[requirement.name.lower()].split("==")[1]
+        assert Version(RUNS["pinned"]["versions"][requirement.name].split("+")[0]) == Version(pinned), requirement
+
+
+def test_one_environment_is_written_in_its_own_place(tmp_path):
+    path = tmp_path / "matrix.json"
+    for result in (
+        {"environment": "newest", "demo": 1},
+        {"environment": "floor"},
+        {"environment": "newest", "demo": 0},
+    ):
+        matrix.write(path, result)
+    assert json.loads(path.read_text()) == [{"environment": "floor"}, {"environment": "newest", "demo": 0}]
 
 
 def test_no_pin_lies_outside_the_bounds():
