@@ -222,6 +222,15 @@ def test_a_password_in_a_record_is_found_by_its_name(run):
         build(run)
 
 
+def test_a_version_is_no_secret_and_hides_none(tmp_path):
+    record = tmp_path / "matrix.json"
+    record.write_text('{"detect-secrets": "1.5.0", "torch": "2.13.0+cpu"}')
+    refuse_secrets({"matrix.json": record})
+    record.write_text('{"detect-secrets": "1.5.0", "db_password": "correct horse"}')
+    with pytest.raises(ValueError, match=r"matrix\.json holds what looks like a Secret Keyword"):
+        refuse_secrets({"matrix.json": record})
+
+
 def test_what_is_no_secret_is_not_taken_for_one(tmp_path):
     project = Path(__file__).parents[1]
     sources = sorted((project / "src" / "lmu_hf").glob("*.py"))

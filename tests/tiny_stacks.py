@@ -22,7 +22,7 @@ CAUSAL = {
     "windows": {"block_type": "residual", "theta": [[3.0, 20.0], 9.0]},
     "deep lmu": {"block_type": "lmu", "deep_representations": True},
     "deep highway": {"block_type": "highway", "deep_representations": True},
-    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3, "dropout": 0.0}},
     "deep residual": {"block_type": "residual", "deep_representations": True, "memory_channels": 2},
 }
 BOTH_WAYS = {

@@ -23,7 +23,7 @@ KINDS = {
     "tied": {"tie_word_embeddings": True, "basis": "orthonormal"},
     "lstm": {"model_type": "lmu_lstm"},
     "windows": {"decoder_theta": [[2.0, 20.0], 9.0, [4.0, 5.0]], "bidirectional": True},
-    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}},
+    "n-grams": {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3, "dropout": 0.0}},
 }
 each_kind = pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 

@@ -33,14 +33,14 @@ LEFT_OUT = {
 # What transformers' own families are listed under, by which its suites know which labels a class takes.
 LISTED = {
     "MODEL_MAPPING_NAMES": ("LMUModel", "LMUEncoderDecoderModel"),
-    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "LMUForCausalLM",
-    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES": "LMUForConditionalGeneration",
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": ("LMUForCausalLM",),
+    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES": ("LMUForConditionalGeneration",),
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": (
         "LMUForSequenceClassification",
         "LMUForSequencePairClassification",
     ),
-    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "LMUForTokenClassification",
-    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": "LMUForImageClassification",
+    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": ("LMUForTokenClassification",),
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": ("LMUForImageClassification",),
 }
 
 
@@ -71,7 +71,8 @@ def load(name: str) -> ModuleType:
     module = importlib.import_module(f"{PACKAGE}.{name}")
     for mapping, listed in LISTED.items():
         if hasattr(module, mapping):
-            ours = {kind.model_type: listed for kind in (lmu_hf.LMUConfig, lmu_hf.LSTMConfig)}
+            baseline = tuple(name.replace("LMU", "LSTM") for name in listed)
+            ours = {lmu_hf.LMUConfig.model_type: listed, lmu_hf.LSTMConfig.model_type: baseline}
             setattr(module, mapping, getattr(module, mapping) | ours)
     return module
 

@@ -1,6 +1,7 @@
 """Looks for tokens, keys and passwords in everything that a push would send, by the patterns of detect-secrets."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import safe_open
 
 from ..common.places import TOKEN
 
+VERSION = re.compile(r'"\d+(\.\w+)+(\+\w+)?"')  # a package may be called detect-secrets: its version is no secret
 LEARNED = ("tokenizer.json",)  # a vocabulary holds words such as "password" beside any other words
 
 
@@ -36,7 +38,7 @@ def refuse_secrets(files: dict[str, Path]) -> None:
         detectors = (*_patterns(), *([] if name in LEARNED or path.suffix == ".py" else [KeywordDetector()]))
         for detector in detectors:
             # The detector of keywords ends at its first find, and reads one line at a time.
-            lines = words.splitlines() if isinstance(detector, KeywordDetector) else [words]
+            lines = VERSION.sub('""', words).splitlines() if isinstance(detector, KeywordDetector) else [words]
             if any(next(iter(detector.analyze_string(line)), None) for line in lines):
                 kind = str(detector.secret_type)
                 article = "an" if kind[0] in "AEIOaeio" else "a"
