@@ -14,10 +14,10 @@ from transformers import AutoConfig, AutoModel
 from transformers.configuration_utils import PreTrainedConfig
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUModel, statespace
-from lmu_hf.blocks_lmu import BLOCKS, layer_systems
+from lmu_hf.blocks_lmu import BLOCKS, NORMS, layer_systems
 from lmu_hf.configuration_lmu import CHOICES, MAX_THETA, PAIR_FEATURES
-from lmu_hf.layers import LAYER_WORDS, NORMS
-from lmu_hf.options_lmu import OPTIONS
+from lmu_hf.fields_lmu import OPTIONS
+from lmu_hf.layers import LAYER_WORDS
 from lmu_hf.statespace import BASES, DISCRETIZATIONS
 
 OWN_FIELDS = sorted(LMUConfig.__annotations__)

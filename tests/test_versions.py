@@ -24,7 +24,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.cache_names import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
+from lmu_hf.cache_lmu import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
 from lmu_hf.hub.folder import modules_of
 from tiny_heads import SERIES, SMALL_IMAGE
 

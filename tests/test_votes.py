@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
-from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes, Votes
 from lmu_hf.training.transfer import transfer_body
+from lmu_hf.votes import GAIN, SHARPNESS, NGramVotes, Votes
 from tiny_stacks import draw_ids, tiny
 
 FIELDS = {"votes": {"sizes": [1, 3], "buckets": 50}, "num_labels": 3}

@@ -16,14 +16,12 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Source, norm
-from .cache_lmu import is_memory
-from .cache_names import CACHE_NAME, one_cache
-from .checking import STEPS, check_class_ids, check_steps, check_tensors, refuse_packing
+from .blocks_lmu import BLOCKS, Dropout, Source, end_branch, norm
+from .cache_lmu import CACHE_NAME, is_memory, one_cache
+from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .generation_lmu import LMUGenerationMixin
-from .layers import Dropout, end_branch
-from .layout import Layout, Padded, Reading
+from .decoding_lmu import LMUGenerationMixin
+from .layout import Layout, Padded, Reading, refuse_packing
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
