@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as of_all_modules
 
 from .layout import Layout, Reading
-from .memory import memory_mean
-from .readout import SEQUENCE_FORMS, run_form, run_to_end
+from .memory import SEQUENCE_FORMS, memory_mean
+from .readout import run_form, run_to_end
 from .statespace import LegendreSystem
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -344,3 +344,5 @@ MEMORY_FORMS: dict[str, MemoryForm] = {
     "chunked": memory_chunked,
     "scanned": memory_scanned,
 }
+# What a layer may be asked for by name; the last state and the mean follow from what is wanted of it.
+SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")

@@ -34,7 +34,6 @@ from .memory import (
 )
 from .statespace import LegendreSystem
 
-SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be laid out anew, and else m
 FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
