@@ -108,7 +108,7 @@ def test_every_legal_config_builds_a_model(fields):
 
 
 @pytest.mark.parametrize("field", AT_LEAST_ONE)
-def test_one_is_enough_for_every_size(field):
+def test_every_size_may_be_one(field):
     assert getattr(LMUConfig(**{field: 1}), field) == 1
 
 

@@ -163,7 +163,7 @@ def test_an_adapter_of_another_dtype_is_seen():
 
 
 @torch.no_grad()
-def test_a_model_that_stands_still_is_recorded_again():
+def test_a_model_that_stops_changing_is_recorded_again():
     model = build()
     step, played, own = both(model)
     go_on(model, step, played, own)
