@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lmu_hf.chunks import Plan, Shape, plan_readout, plans_for
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
 from lmu_hf.common.record import publish
-from lmu_hf.cost import Plan, Shape, plan_readout, plans_for
 from lmu_hf.memory import MEMORY_FORMS
 from lmu_hf.readout import read_states
 from lmu_hf.statespace import LegendreSystem

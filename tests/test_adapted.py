@@ -22,7 +22,7 @@ from lmu_hf import (
     LMUForSequenceClassification,
     LMUForTimeSeriesPrediction,
 )
-from lmu_hf.plain import computing_dtype, is_bare, is_plain
+from lmu_hf.layers import computing_dtype, is_bare, is_plain
 
 SMALL: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "order": 4, "theta": [5.0, 30.0]}
 TOKENS: dict[str, Any] = {**SMALL, "vocab_size": 29, "pad_token_id": 0, "eos_token_id": None, "bos_token_id": None}
@@ -94,7 +94,7 @@ OFFLOADS: dict[str, Callable] = {
 
 @each_head
 @pytest.mark.parametrize("offload", OFFLOADS.values(), ids=OFFLOADS)
-def test_an_offloaded_model_is_the_model(head, offload, tmp_path):
+def test_an_offloaded_model_computes_the_same(head, offload, tmp_path):
     model, inputs = build(head)
     expected = outputs(model, inputs)
     offload(model, tmp_path)
@@ -226,7 +226,7 @@ CHANGES: dict[str, Callable[[nn.Module], None]] = {
 
 @each_head
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_module_is_asked(head, change):
+def test_a_changed_module_is_called_and_not_read_past(head, change):
     # memory_form="chunked" makes every state and calls every module; pooling cannot go by the mean memory there.
     fast, inputs = build(head)
     slow, _ = build(head, memory_form="chunked")
@@ -289,12 +289,12 @@ def quantised_by_hand(dtype: torch.dtype) -> nn.Linear:
 
 
 @pytest.mark.parametrize("make", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_what_is_not_plain(make):
+def test_modules_that_compute_more_than_their_weight_are_not_plain(make):
     assert not is_plain(make())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-def test_what_is_plain(dtype):
+def test_a_bare_linear_module_is_plain(dtype):
     assert is_plain(nn.Linear(4, 4, dtype=dtype)) and is_plain(nn.Linear(4, 4, bias=False, dtype=dtype))
 
 
@@ -343,7 +343,7 @@ def test_dynamic_quantisation_generates_and_streams_what_its_own_forward_says():
     "name", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig", "Float8WeightOnlyConfig"]
 )
 @pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
-def test_torchao_stays_near_the_model(head, name):
+def test_torchao_quantisation_stays_near_the_model(head, name):
     quantisation = pytest.importorskip("torchao.quantization")
     model, inputs = build(head)
     expected = outputs(model, inputs)
@@ -355,7 +355,7 @@ def test_torchao_stays_near_the_model(head, name):
 
 
 @pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
-def test_quanto_stays_near_the_model(head):
+def test_quanto_quantisation_stays_near_the_model(head):
     quanto = pytest.importorskip("optimum.quanto")
     model, inputs = build(head)
     expected = outputs(model, inputs)
@@ -365,7 +365,7 @@ def test_quanto_stays_near_the_model(head):
 
 
 @pytest.mark.parametrize("head", ["language model", "sequences", "series", "translation"])
-def test_bitsandbytes_stays_near_the_model(head):
+def test_bitsandbytes_quantisation_stays_near_the_model(head):
     bnb = pytest.importorskip("bitsandbytes")
     model, inputs = build(head)
     expected = outputs(model, inputs)

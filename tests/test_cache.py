@@ -12,8 +12,7 @@ from transformers import set_seed
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
-from lmu_hf.cache_lmu import LMUCacheLayer
-from lmu_hf.cache_names import cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
 from lmu_hf.configuration_lmu import LMUConfig
 
 B, D_U, D = 3, 2, 4

@@ -166,7 +166,7 @@ def test_scores_are_shown_as_their_readers_expect():
     assert [show("nrmse", 0.04895), show("matthews_correlation", 0.512345)] == ["0.049", "0.512"]
 
 
-def test_no_record_is_no_card(tmp_path):
+def test_without_a_record_there_is_no_card(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run"):
         write_cards(tmp_path, tmp_path / "cards")
     with pytest.raises(FileNotFoundError, match="has not finished"):

@@ -16,7 +16,7 @@ CHATS = [
 
 
 @pytest.mark.parametrize(("kind", "options"), [("char", {}), ("byte", {}), ("word", {}), ("bpe", {"vocab_size": 270})])
-def test_a_model_that_is_tuned_on_chats_stops(kind, options):
+def test_a_model_fine_tuned_on_chats_ends_its_answers(kind, options):
     texts = [f"{message['content']} u : a :" for chat in CHATS for message in chat]
     tokenizer = train_tokenizer(kind, texts, padding_side="left", **options)
     tokenizer.chat_template = TEMPLATE

@@ -60,7 +60,7 @@ def test_a_value_that_is_not_finite_is_refused_with_its_place(name, value):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_in_any_precision_and_large_values_are_no_infinities(dtype):
+def test_values_are_checked_in_any_precision_and_large_ones_are_allowed(dtype):
     model = build(LMUModel, torch.float32, **SIGNAL)
     values = torch.full((1, 70, 2), torch.finfo(torch.float16).max, dtype=dtype)
     model(input_values=values)
@@ -148,7 +148,7 @@ def test_a_memory_that_is_not_finite_stays_in_its_row(n):
     assert predictions[0].isfinite().all() and predictions[1].isnan().all()
 
 
-def test_it_is_not_looked_at_while_a_graph_is_made_or_transformed():
+def test_values_are_not_read_while_a_graph_is_traced_or_transformed():
     model = build(LMUForTimeSeriesPrediction, **SIGNAL)
     values = with_value(draw(2, 7, 2), NAN, 0, 3, 0)
 
@@ -272,6 +272,6 @@ def test_lists_and_arrays_are_refused_by_name(name, argument, convert):
         model(**{**inputs, argument: convert(inputs[argument])})
 
 
-def test_by_place_as_by_name():
+def test_inputs_given_by_position_are_checked_as_those_by_name():
     with pytest.raises(TypeError, match=r"^attention_mask must be a tensor, got ndarray"):
         build(LMUModel)(IDS, np.ones((2, 6)))

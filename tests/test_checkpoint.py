@@ -175,7 +175,7 @@ def test_an_old_one_that_cannot_be_deleted_does_not_end_a_run(folder, monkeypatc
     assert "could not be deleted" in caplog.text
 
 
-def test_nothing_good_is_nothing(folder, tmp_path):
+def test_without_a_good_checkpoint_none_is_found(folder, tmp_path):
     for name in names(folder):
         (folder / name / "state.json").unlink()
     assert newest(folder) is None

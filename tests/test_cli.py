@@ -12,11 +12,11 @@ from lmu_hf.cli import train as cli
 from lmu_hf.cli.train import asked_recipe, asked_running
 from lmu_hf.cli.training_flags import RECIPE_FLAGS, training_parser
 from lmu_hf.common.record import MetricsLog, RunRecord
+from lmu_hf.layers import Windows
 from lmu_hf.training import loop
 from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.tasks.series import MackeyGlassTask
-from lmu_hf.windows import Windows
 
 SHORT = ["--max_train_steps", "4", "--eval_steps", "2", "--quiet", "--per_device_train_batch_size", "8"]
 

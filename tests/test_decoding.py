@@ -68,7 +68,7 @@ def calls_of(model: LMUForCausalLM, monkeypatch: pytest.MonkeyPatch) -> list[int
 @every_block
 @pytest.mark.parametrize("batch", [1, 3])
 @torch.no_grad()
-def test_a_played_step_is_the_models_own_bit_for_bit(changes, batch):
+def test_a_recorded_step_equals_the_models_own_bit_for_bit(changes, batch):
     model = build(changes)
     played, own = islice(caches(model, draw(batch, 7)), 2)
     step = TokenStep(model)
@@ -81,7 +81,7 @@ def test_a_played_step_is_the_models_own_bit_for_bit(changes, batch):
 
 
 @every_block
-def test_generation_with_and_without_playing_is_one(changes):
+def test_generation_is_the_same_with_and_without_recording(changes):
     model, ids = build(changes), draw(2, 7)
     assert torch.equal(generate(model, ids), generate(model, ids, disable_compile=True))
     sampled = [
@@ -200,7 +200,7 @@ def test_a_model_in_training_is_not_recorded(monkeypatch):
     assert lengths == ([7] + [1] * 8) * 5
 
 
-def test_threads_do_not_hear_each_other():
+def test_threads_record_independently():
     model, prompts = build(), [draw(1, n) for n in (3, 5, 8, 13)]
     expected = [generate(model, prompt, 60) for prompt in prompts]
     found: dict[int, Tensor] = {}

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from lmu_hf import sequence_parallel
-from lmu_hf.distributed import current_ranks, memory_across
+from lmu_hf.distributed import memory_across
+from lmu_hf.layout import current_ranks
 from lmu_hf.statespace import LegendreSystem
 
 HERE = Path(__file__).parent

@@ -118,7 +118,7 @@ def test_padding_does_not_move_float32_logits(changes, side):
 
 
 @pytest.mark.parametrize("pooling", CHOICES["pooling"])
-def test_pooling_is_what_it_says(pooling):
+def test_each_pooling_equals_its_definition(pooling):
     model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 9)
     hidden = model.model(ids).last_hidden_state
     one = {"last": hidden[:, -1], "mean": hidden.mean(1), "max": hidden.amax(1)}
@@ -281,7 +281,7 @@ def test_a_flat_mask_is_refused_by_name():
         True,
     ],
 )
-def test_a_tuple_on_demand(by_config):
+def test_outputs_may_be_tuples(by_config):
     model = build(LMUForSequenceClassification)
     expected = model(IDS, labels=torch.tensor([0, 1])).to_tuple()
     model.config.return_dict = not by_config

@@ -13,7 +13,8 @@ from scipy.special import expit, ndtr, softmax
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmu_hf.layers import NORMS, DeepRepresentation, GatedMLP, Highway, LMULayer
+from lmu_hf.blocks_lmu import NORMS, DeepRepresentation, GatedMLP, Highway
+from lmu_hf.layers import LMULayer
 from lmu_hf.layout import Padded, Reading
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import TILE_NUMBERS

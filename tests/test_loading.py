@@ -21,7 +21,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.loading_lmu import HEADS
+from lmu_hf.checking import HEADS
 
 SMALL = {"vocab_size": 11, "hidden_size": 6, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 9.0], "num_labels": 3}
 ROUTES = (AutoModelForCausalLM, AutoModel, AutoModelForSequenceClassification)

@@ -19,9 +19,8 @@ from scipy.signal import dlsim
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmu_hf.chunks import steps_walked
+from lmu_hf.chunks import chunk_length, steps_walked
 from lmu_hf.constants import exact
-from lmu_hf.cost import chunk_length
 from lmu_hf.memory import (
     MEMORY_FORMS,
     advance,

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from transformers import AutoModel
 
 from lmu_hf import LMUConfig, LMUModel, LMUPreTrainedModel
-from lmu_hf.layers import Highway, LMULayer
+from lmu_hf.blocks_lmu import Highway
+from lmu_hf.layers import LMULayer
 from tiny_stacks import (
     EVERY,
     LONG,

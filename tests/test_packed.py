@@ -23,9 +23,8 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.chunks import Sequences, entry_memories
+from lmu_hf.chunks import Plan, Sequences, Shape, entry_memories, plan_readout, readout_cost
 from lmu_hf.configuration_lmu import CHOICES
-from lmu_hf.cost import Plan, Shape, plan_readout, readout_cost
 from lmu_hf.layers import LMULayer
 from lmu_hf.layout import Packed
 from lmu_hf.lstm import LSTMLayer

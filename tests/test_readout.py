@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lmu_hf.chunks import LENGTHS, Plan, Shape, plan_readout, plans_for, readout_cost
 from lmu_hf.constants import exact
-from lmu_hf.cost import LENGTHS, Plan, Shape, plan_readout, plans_for, readout_cost
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import (
     COLUMNS,

@@ -274,7 +274,7 @@ def test_a_config_survives_being_written_down(fields, tmp_path):
     assert (again.num_decoder_layers, again.decoder_theta) == (config.num_decoder_layers, config.decoder_theta)
 
 
-def test_the_halves_of_a_config():
+def test_encoder_and_decoder_configs_are_halves_of_the_whole():
     config = tiny(bidirectional=True)
     encoder, decoder = config.get_text_config(encoder=True), config.get_text_config(decoder=True)
     assert config.get_text_config() is config
@@ -393,7 +393,7 @@ def test_a_missing_start_or_padding_token_is_named():
         build(pad_token_id=None)(IDS, labels=IDS)
 
 
-def test_one_stack_is_not_two(folder):
+def test_a_config_of_one_stack_is_refused_by_an_encoder_decoder(folder):
     with pytest.raises(ValueError, match="use LMUEncoderDecoderModel"):
         LMUModel(tiny())
     with pytest.raises(ValueError, match="two stacks"):

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from lmu_hf import LMUConfig, LMUForCausalLM
 from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.snapshot import Snapshot
+from lmu_hf.recording import Snapshot
 
 FIELDS = {"vocab_size": 29, "hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 
@@ -163,7 +163,7 @@ def test_an_adapter_of_another_dtype_is_seen():
 
 
 @torch.no_grad()
-def test_a_model_that_stands_still_is_recorded_again():
+def test_a_model_that_stops_changing_is_recorded_again():
     model = build()
     step, played, own = both(model)
     go_on(model, step, played, own)

@@ -17,7 +17,7 @@ SHORT = ("--max_train_steps", 3, "--eval_steps", 3, "--quiet", "--report_to", "n
 
 
 @pytest.mark.slow
-def test_pushed_tuned_by_name_and_pushed_again(tmp_path):
+def test_a_pushed_model_is_fine_tuned_by_its_name_and_pushed_again(tmp_path):
     with LoopbackHub() as hub:
         environment = hub.environment(tmp_path / "cache", token=hub.token) | {"OMP_NUM_THREADS": "1"}
 

@@ -24,7 +24,7 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.cache_names import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
+from lmu_hf.cache_lmu import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
 from lmu_hf.hub.folder import modules_of
 from tiny_heads import SERIES, SMALL_IMAGE
 
@@ -55,7 +55,7 @@ def first_of(output):
     return next(value for name, value in output.items() if name != CACHE_NAME)
 
 
-def test_the_name_is_the_one_that_generate_speaks():
+def test_the_cache_argument_has_the_name_that_generate_uses():
     assert CACHE_NAME in GenerateDecoderOnlyOutput.__dataclass_fields__
 
 

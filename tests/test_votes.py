@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
-from lmu_hf.ngrams import GAIN, SHARPNESS, NGramVotes, Votes
 from lmu_hf.training.transfer import transfer_body
+from lmu_hf.votes import GAIN, SHARPNESS, NGramVotes, Votes
 from tiny_stacks import draw_ids, tiny
 
 FIELDS = {"votes": {"sizes": [1, 3], "buckets": 50}, "num_labels": 3}
@@ -37,7 +37,7 @@ def of_the_stack(model: LMUForSequenceClassification, ids: torch.Tensor) -> torc
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 5), min_size=1, max_size=6)), max_size=9))
-def test_an_odd_is_how_much_more_often_a_class_holds_the_n_gram(drawn):
+def test_a_vote_is_the_log_of_how_much_more_often_a_class_holds_the_n_gram(drawn):
     rows = [*drawn, *((label, [label]) for label in range(3))]  # no class is empty
     votes = NGramVotes(Votes([1, 2], 10_007), 3)
     votes.count([torch.tensor(ids) for _, ids in rows], [label for label, _ in rows])
@@ -90,7 +90,7 @@ def test_masked_and_packed_sequences_vote_as_if_alone():
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_every_pooling_has_room_for_them(pooling):
+def test_votes_work_with_every_pooling(pooling):
     model, ids = build(pooling=pooling), draw_ids(2, 9)
     assert not torch.allclose(model(ids).logits, of_the_stack(model, ids))
 
@@ -98,7 +98,7 @@ def test_every_pooling_has_room_for_them(pooling):
 # --------------------------------------------------------------------------- in training
 
 
-def test_training_weighs_them_anew_and_leaves_what_was_counted():
+def test_training_changes_the_weights_of_votes_and_not_the_counts():
     model, ids = build().train(), draw_ids(2, 9)
     odds = model.votes.odds.weight.clone()
     model(ids, labels=torch.tensor([0, 2])).loss.backward()
@@ -133,7 +133,7 @@ def test_votes_that_were_never_counted_are_not_trained():
 # --------------------------------------------------------------------------- kept and taken over
 
 
-def test_they_are_saved_with_the_model(tmp_path):
+def test_votes_are_saved_with_the_model(tmp_path):
     model, ids = build(), draw_ids(2, 9)
     model.save_pretrained(tmp_path)
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64)
@@ -158,12 +158,12 @@ def test_parts_of_sequences_and_vectors_are_refused():
             model(**given_)
 
 
-def test_pairs_are_refused():
+def test_votes_for_pairs_are_refused():
     with pytest.raises(ValueError, match="votes are for the class of one sequence, not of two"):
         LMUForSequencePairClassification(tiny(**FIELDS))
 
 
-def test_nothing_to_choose_between_is_refused():
+def test_votes_for_a_single_class_are_refused():
     with pytest.raises(ValueError, match="votes are for one class against others: num_labels is 1"):
         LMUForSequenceClassification(tiny(**FIELDS | {"num_labels": 1}))
 

@@ -1,21 +1,138 @@
-"""Blocks: a memory, and what stands around it in a stack."""
+"""Blocks: a memory and what stands around it in a stack, the small parts of that, and how they start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lmu import LMUConfig
 from .constants import exact
-from .layers import NORMS, Dropout, GatedMLP, Highway, LMULayer, end_branch
+from .layers import ACTIVATIONS, INITIAL_SCALE, LMULayer, draw_projection, is_bare
 from .layout import Layout, Reading
-from .plain import is_bare
 from .statespace import LegendreSystem
 
 NORM_EPSILON = 1e-5
+
+
+# A module of the family that starts in a way of its own has a method `draw_weights()`, which draws its own parameters
+# and not those of modules inside it. It calls `torch.nn.init`, which transformers makes leave alone what was loaded.
+
+
+def end_branch(*linears: nn.Linear, scale: float) -> None:
+    """Have the last projections of a residual branch start at so much of their usual size."""
+    for linear in linears:
+        setattr(linear, INITIAL_SCALE, scale)
+
+
+def draw_weights(module: nn.Module, embedding_scale: float) -> None:
+    """Draw a module's own parameters: as it does it itself, or else as torch's own modules start in this family.
+
+    Args:
+        module: any; the modules inside it are left alone.
+        embedding_scale: standard deviation of embeddings.
+    """
+    if (draw := getattr(module, "draw_weights", None)) is not None:
+        draw()
+    elif isinstance(module, nn.Linear):
+        draw_projection(module)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=embedding_scale)
+    elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
+        nn.init.ones_(module.weight)
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, whose weight follows its input's dtype: of two dtypes, as under autocast, torch has no fused kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return torch.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's, less a wrapper in Python that a decoded token would pass twice a block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "rms": RMSNorm,
+    "layer": partial(LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
+}
+
+
+class Dropout(nn.Dropout):
+    """Dropout that costs nothing where nothing is dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return super().forward(x) if self.training and self.p else x
+
+
+class Gate(nn.Linear):
+    """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
+
+    def draw_weights(self) -> None:
+        """As any projection, but mostly closed."""
+        draw_projection(self)
+        nn.init.constant_(self.bias, -1.0)
+
+
+class Highway(nn.Module):
+    """t·h + (1 − t)·x with h = f(W_h x + b_h) and t = σ(W_t x + b_t)."""
+
+    def __init__(self, width: int, hidden_act: str) -> None:
+        super().__init__()
+        self.hidden_act = hidden_act
+        self.transform = nn.Linear(width, width)
+        self.gate = Gate(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) to (…, width)."""
+        t = torch.sigmoid(self.gate(x))
+        # The same as t·h + (1 − t)·x, with one product less.
+        return x + t * (ACTIVATIONS[self.hidden_act](self.transform(x)) - x)
+
+
+class GatedMLP(nn.Module):
+    """W_down(f(W_gate x) ⊙ W_up x)."""
+
+    def __init__(self, width: int, intermediate: int, hidden_act: str) -> None:
+        super().__init__()
+        self.hidden_act = hidden_act
+        self.gate_proj = nn.Linear(width, intermediate)
+        self.up_proj = nn.Linear(width, intermediate)
+        self.down_proj = nn.Linear(intermediate, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, width) to (…, width)."""
+        return self.down_proj(ACTIVATIONS[self.hidden_act](self.gate_proj(x)) * self.up_proj(x))
+
+
+class DeepRepresentation(nn.Module):
+    """A learned mixture of the stack's input and every block's output: γ Σ_i softmax(s)_i h_i (as in ELMo)."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(inputs))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def draw_weights(self) -> None:
+        """The mean of all."""
+        nn.init.zeros_(self.scores)
+        nn.init.ones_(self.scale)
+
+    def forward(self, states: list[Tensor]) -> Tensor:
+        """A list of (b, n, width) to one (b, n, width)."""
+        weights = self.scale * self.scores.softmax(0)
+        return torch.stack(states, dim=-1) @ weights
 
 
 @dataclass(frozen=True)

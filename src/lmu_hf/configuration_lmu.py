@@ -9,8 +9,16 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .inherited_lmu import check_labels, check_num_labels, check_ranges, check_token_ids, check_words
-from .options_lmu import OPTIONS, Option, count_around_memories
+from .fields_lmu import (
+    OPTIONS,
+    Option,
+    check_labels,
+    check_num_labels,
+    check_ranges,
+    check_token_ids,
+    check_words,
+    count_numbers,
+)
 
 # The words stand here once more than in the modules that they steer: a config travels without those. A test holds
 # both lists to each other.
@@ -375,7 +383,7 @@ class LMUConfig(PreTrainedConfig):
 
     def asked_bytes(self) -> dict[str, int]:
         """Bytes of a model's float32 weights and of its system, by the fields that decide them."""
-        numbers = count_around_memories(self) | self._count_of_memories()
+        numbers = count_numbers(self)
         for option in self.options:
             numbers |= option.count_numbers(self)
         asked = {part: 4 * number for part, number in numbers.items()}  # float32
@@ -387,14 +395,3 @@ class LMUConfig(PreTrainedConfig):
             decoder["vocab_size x hidden_size"] = 0  # one head for both
             asked = {part: number + decoder[part] for part, number in asked.items()}
         return asked
-
-    def _count_of_memories(self) -> dict[str, int]:
-        """Numbers of the layers of equations (18) to (20), and of the two matrices of a system."""
-        layers, width = self.num_hidden_layers, self.hidden_size
-        d_x, d_u = max(self.stack_input_size, width), max(self.layer_channels(0), self.layer_channels(1))
-        directions, dense = 2 if self.bidirectional else 1, self.readout == "dense"
-        return {
-            "order": 2 * self.order**2,
-            "memory_channels x order x hidden_size": dense * layers * d_u * self.order * directions * width,
-            "hidden_size x memory_channels": layers * d_x * (d_u + width),
-        }

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .layout import SHARING, Layout, Padded
 from .memory import advance, memory_chunked, memory_final
 from .statespace import LegendreSystem
 
@@ -107,6 +108,17 @@ class Ranks:
             raise ValueError(f"a sequence of {x.shape[1]} steps cannot be cut for {self.size} ranks")
         return x.tensor_split(self.size, dim=1)[self.rank]
 
+    def spread(self, rows: Layout, b: int, device: torch.device) -> "Spread":
+        """The layout of a batch of b sequences, of which every rank gives how its own rows hold its part."""
+        mine = torch.full((b + 1,), rows.columns, device=device)  # the last is not a row's: it counts columns
+        if rows.lengths is not None:
+            mine[:b] = rows.lengths
+        every = self.gather(mine)
+        # One count for all rows needs one product to pass; a count per row needs as many as it has bits.
+        counts = [row[:b] for row in every.tolist()]
+        part_lengths = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
+        return Spread(rows, self, part_lengths, int(every[:, b].sum()))
+
     def next_labels(self, labels: Tensor) -> Tensor:
         """Labels (b, n) one step to the left; behind them the next rank's first, or −100 at the very end."""
         firsts = self.gather(labels[:, :1])
@@ -170,6 +182,42 @@ def enter_part(
     return torch.stack(entries)[order.index(ranks.rank)], memory
 
 
+class Spread(Layout):
+    """A rank's part of a batch of sequences, beside those of the other ranks.
+
+    Args:
+        rows: how this part's rows hold it, dense or padded.
+        ranks: who shares the sequences.
+        part_lengths: of every rank's part: one count for all rows, or (b,).
+        columns: of all parts together, whether steps are real or not.
+    """
+
+    ranks: Ranks
+
+    def __init__(self, rows: Layout, ranks: Ranks, part_lengths: tuple[int | Tensor, ...], columns: int) -> None:
+        super().__init__(columns)
+        self.rows, self.ranks, self.part_lengths = rows, ranks, part_lengths
+        self.mask, self.lengths = rows.mask, rows.lengths
+        # Steps are packed within the part; only what looks across parts (a memory, a pool, a label) asks the ranks.
+        self.pack, self.unpack, self.reverse = rows.pack, rows.unpack, rows.reverse  # type: ignore[method-assign]
+        self.last, self.mean = rows.last, rows.mean  # type: ignore[method-assign]
+
+    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
+        """What each rank pooled of its part, pooled over ranks: the same on every rank."""
+        if isinstance(self.rows, Padded):
+            part, steps = self.rows.pool_by(word, x, is_reduced, is_part=True), self.rows.lengths
+        else:
+            part = self.rows.pool_by(word, x, is_reduced)
+            steps = torch.full((len(x),), self.rows.columns, device=x.device)
+        return self.ranks.pool(part, steps, word)
+
+    def enter(
+        self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The memory that this part goes on from, and the last one, as :func:`enter_part` finds them."""
+        return enter_part(self.ranks, self.part_lengths, end, system, initial, backwards)
+
+
 def memory_across(
     u: Tensor, system: LegendreSystem, initial: Tensor | None = None, ranks: Ranks | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -191,11 +239,6 @@ def memory_across(
     return memory_chunked(u, system, entry)[0], final
 
 
-# --------------------------------------------------------------------------- for whole models
-
-_sharing: list[Ranks] = []  # the innermost last; a plain list, so that torch.compile can look into it
-
-
 @contextmanager
 def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]:
     """Within it, every model of the family takes its inputs for this rank's part of sequences that go on across ranks.
@@ -211,23 +254,8 @@ def sequence_parallel(group: dist.ProcessGroup | None = None) -> Iterator[Ranks]
     Raises:
         RuntimeError: there is no process group, or this process is not in it.
     """
-    _sharing.append(Ranks(group))
+    SHARING.append(Ranks(group))
     try:
-        yield _sharing[-1]
+        yield SHARING[-1]
     finally:
-        _sharing.pop()
-
-
-def current_ranks() -> Ranks | None:
-    """Who shares the sequence at hand; None outside :func:`sequence_parallel`."""
-    return _sharing[-1] if _sharing else None
-
-
-def refuse_ranks(what: str) -> None:
-    """Complain within :func:`sequence_parallel`.
-
-    Raises:
-        ValueError: this is within it; ``what`` says what cannot be.
-    """
-    if current_ranks() is not None:
-        raise ValueError(f"{what} cannot be spread over ranks: call it outside sequence_parallel")
+        SHARING.pop()

@@ -7,12 +7,12 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_names import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
 from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
 from .configuration_lmu import LMUConfig
-from .distributed import current_ranks
+from .fields_lmu import check_unsmoothed
 from .heads_lmu import LMUHead
-from .inherited_lmu import check_unsmoothed
+from .layout import current_ranks
 from .losses import Items, check_counted, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 

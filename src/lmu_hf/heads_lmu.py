@@ -12,13 +12,13 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_names import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
 from .configuration_lmu import POOLINGS, LMUConfig
 from .layers import ACTIVATIONS
 from .layout import Layout
 from .losses import Items, check_labels, sequence_loss
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
-from .ngrams import NGramVotes, Votes
+from .votes import NGramVotes, Votes
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
 

@@ -8,11 +8,11 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_names import refuse_caches
-from .checking import IMAGES, check_finite, check_tensors, refuse_packing
+from .cache_lmu import refuse_caches
+from .checking import IMAGES, check_finite, check_tensors
 from .configuration_lmu import LMUConfig
-from .distributed import current_ranks
 from .heads_lmu import LMUPooledModel
+from .layout import current_ranks, refuse_packing
 from .losses import Items
 
 

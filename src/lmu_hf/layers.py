@@ -1,16 +1,22 @@
-"""A memory inside its learned projections, and the small parts that a block is made of."""
+"""A memory inside its learned projections, for one window or several, and when these may be read past their modules.
 
-from collections.abc import Callable, Sequence
+A product may be computed in another order than module after module only where a module is a plain ``nn.Linear`` and
+its weight a plain tensor that lies here. Everything else (hooked, adapted, pruned, parametrised, quantised, offloaded)
+computes more than its ``weight`` says, or something else, and has to be called. :func:`is_plain` decides.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as of_all_modules
 
 from .layout import Layout, Reading
-from .plain import is_bare, is_plain
+from .memory import SEQUENCE_FORMS, memory_mean
+from .readout import run_form, run_to_end
 from .statespace import LegendreSystem
-from .windows import SEQUENCE_FORMS, Windows
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -26,6 +32,59 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
+COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
+INITIAL_SCALE = "initial_scale"  # an attribute of the last projections of residual branches
+
+
+def is_bare(module: nn.Module) -> bool:
+    """Whether to call a module is to run its class's ``forward``: it has no hook, no other forward, no parametrisation.
+
+    A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
+    """
+    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
+        return False
+    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
+    replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
+    return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
+
+
+def is_plain(linear: nn.Module) -> bool:
+    """Whether a module is a bare ``nn.Linear``, of that very class, whose weight and bias are plain tensors."""
+    if type(linear) is not nn.Linear or not is_bare(linear):
+        return False
+    weight, bias = (getattr(linear, name, None) for name in ("weight", "bias"))
+    return weight is not None and is_plain_tensor(weight) and (bias is None or is_plain_tensor(bias))
+
+
+def is_plain_tensor(tensor: Tensor) -> bool:
+    """Whether a tensor is dense numbers to compute with, in memory: no subclass, not ``meta``, not quantised."""
+    dense = type(tensor) in (nn.Parameter, Tensor) and tensor.layout == torch.strided
+    return dense and tensor.dtype in COMPUTING and tensor.device.type != "meta"
+
+
+def computing_dtype(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """The dtype that a module computes in, whatever it keeps its weights in.
+
+    Quantisers leave biases, norms and embeddings in it, or give a weight that they keep in integers its name.
+
+    Args:
+        module: the module.
+        otherwise: for a module without anything to learn.
+    """
+    for parameter in module.parameters():
+        if parameter.dtype in COMPUTING:
+            return parameter.dtype
+    # What torch quantises dynamically holds no parameters, and takes nothing but float32.
+    return torch.float32 if module.state_dict() else otherwise
+
+
+def draw_projection(linear: nn.Linear) -> None:
+    """Variance 1/fan-in, so that what comes out is about as large as what went in; no bias."""
+    nn.init.normal_(linear.weight, std=getattr(linear, INITIAL_SCALE, 1.0) * linear.in_features**-0.5)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
 
 
 class SignalEncoder(nn.Linear):
@@ -38,6 +97,124 @@ class SignalEncoder(nn.Linear):
         else:
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)
+
+
+class Windows:
+    """The Legendre systems of a layer's d_u channels: equal groups of neighbours, each with a window of its own.
+
+    What goes in and comes out is of all channels: u (b, n, d_u), memories (b, d_u, d), m (b, n, d_u, d). A ``form`` is
+    one of ``SEQUENCE_FORMS``; ``"auto"`` is the fastest for what is asked.
+
+    Args:
+        systems: one for each group, all of one order d.
+        channels: d_u.
+
+    Raises:
+        ValueError: the systems differ in their orders, or the channels do not fall into so many equal groups.
+    """
+
+    def __init__(self, systems: Sequence[LegendreSystem], channels: int) -> None:
+        self.systems = tuple(systems)
+        orders = [system.order for system in systems]
+        if len(set(orders)) != 1:
+            raise ValueError(f"the systems of one layer must be of one order, got orders {orders}")
+        if channels % len(orders):
+            raise ValueError(f"{channels} channels do not fall into {len(orders)} equal groups, one for each window")
+
+    @property
+    def order(self) -> int:
+        """How many coefficients each channel has, d."""
+        return self.systems[0].order
+
+    def read(
+        self,
+        form: str,
+        u: Tensor,
+        reading: Reading,
+        initial: Tensor | None = None,
+        weight: Tensor | None = None,
+        wants_final: bool = False,
+        backwards: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The states that are wanted, and the last memory.
+
+        Args:
+            form: one of ``SEQUENCE_FORMS``.
+            u: (b, n, d_u), as its layout packs it.
+            reading: the layout, and whether every state, the last or the mean is wanted.
+            initial: (b, d_u, d), or None for zero.
+            weight: W_m (d_o, d_u·d), if every state is to be read out by it.
+            wants_final: whether the last memory is looked at where every state is wanted.
+            backwards: u is the reversed signal.
+
+        Returns:
+            m (b, n or 1, d_u, d), or W_m m (b, n, d_o); and the last memory (sequences, d_u, d), over all ranks.
+        """
+        # Over ranks: what this part alone leaves decides what enters the next, and so what enters this one.
+        layout, whole = reading.layout, None
+        if layout.ranks is not None:
+            initial, whole = self.enter(layout, self.final(form, u, layout), initial, backwards)
+        if reading.wanted == "last":
+            final = self.final(form, u, layout, initial)
+            m = final.unsqueeze(1)
+        elif reading.wanted == "mean":
+            m, final = self.mean(u, layout, initial)
+        else:
+            # The common case without cutting and joining, as every decoded token passes here.
+            if len(self.systems) == 1:
+                m, final = run_form(form, u, self.systems[0], initial, weight, layout.sequences)
+            else:
+                m, final = self.states(form, u, layout, initial, weight)
+            if wants_final and layout.lengths is not None:  # what lies behind a row's end was read, too
+                final = self.final(form, u, layout, initial)
+        # Over ranks, final is where this part ends; the sequence ends where its last part does.
+        return m, final if whole is None else whole
+
+    def states(
+        self, form: str, u: Tensor, layout: Layout, initial: Tensor | None = None, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Every state and the last; or, given W_m (d_o, d_u·d), W_m times every state (b, n, d_o), and the last."""
+        # W_m m is a sum over channels: each group is read by its own columns of W_m, which are channel-major.
+        groups = zip(self._groups(u, 2, initial), self._cut(weight, 1), strict=True)
+        runs = (run_form(form, *group, part, layout.sequences) for group, part in groups)
+        states, finals = zip(*runs, strict=True)
+        return torch.cat(states, 2) if weight is None else reduce(torch.add, states), torch.cat(finals, 1)
+
+    def final(self, form: str, u: Tensor, layout: Layout, initial: Tensor | None = None) -> Tensor:
+        """The last state alone of each sequence."""
+        if len(self.systems) == 1:
+            return run_to_end(form, u, self.systems[0], initial, layout)
+        return torch.cat([run_to_end(form, *group, layout) for group in self._groups(u, 2, initial)], 1)
+
+    def mean(self, u: Tensor, layout: Layout, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The mean of all states, (b, 1, d_u, d), and the last one."""
+        if len(self.systems) == 1:
+            return memory_mean(u, self.systems[0], initial, layout.lengths)
+        groups = self._groups(u, 2, initial)
+        means, finals = zip(*(memory_mean(*group, layout.lengths) for group in groups), strict=True)
+        return torch.cat(means, 2), torch.cat(finals, 1)
+
+    def enter(
+        self, layout: Layout, end: Tensor, initial: Tensor | None = None, backwards: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`Layout.enter`."""
+        if len(self.systems) == 1:
+            return layout.enter(end, self.systems[0], initial, backwards)
+        groups = self._groups(end, 1, initial)
+        entries, wholes = zip(*(layout.enter(*group, backwards) for group in groups), strict=True)
+        return torch.cat(entries, 1), torch.cat(wholes, 1)
+
+    def _groups(
+        self, signal: Tensor, dim: int, initial: Tensor | None
+    ) -> Iterator[tuple[Tensor, LegendreSystem, Tensor | None]]:
+        """Each group's part of a tensor with channels along one dimension, its system, and its carried memory."""
+        return zip(self._cut(signal, dim), self.systems, self._cut(initial, 1), strict=True)
+
+    def _cut(self, tensor: Tensor | None, dim: int) -> Sequence:
+        """Each group's part, along the dimension that channels lie along."""
+        count = len(self.systems)
+        # No memory, or no W_m, is none for every group.
+        return [tensor] * count if tensor is None or count == 1 else tensor.chunk(count, dim)
 
 
 class LMULayer(nn.Module):
@@ -210,130 +387,3 @@ class LMULayer(nn.Module):
         if self.memory_readout is None or self.input_readout is None:
             return m
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
-
-
-class RMSNorm(nn.RMSNorm):
-    """torch's, whose weight follows its input's dtype: of two dtypes, as under autocast, torch has no fused kernel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        return torch.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-class LayerNorm(nn.LayerNorm):
-    """torch's, less a wrapper in Python that a decoded token would pass twice a block."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-
-NORMS: dict[str, Callable[..., nn.Module]] = {
-    "rms": RMSNorm,
-    "layer": partial(LayerNorm, bias=False),  # one kernel on every device, where the CPU runs the other as nine
-}
-
-
-class Dropout(nn.Dropout):
-    """Dropout that costs nothing where nothing is dropped."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        return super().forward(x) if self.training and self.p else x
-
-
-class Gate(nn.Linear):
-    """The logits of a gate; a class of its own because its bias starts below zero, mostly closed."""
-
-    def draw_weights(self) -> None:
-        """As any projection, but mostly closed."""
-        draw_projection(self)
-        nn.init.constant_(self.bias, -1.0)
-
-
-class Highway(nn.Module):
-    """t·h + (1 − t)·x with h = f(W_h x + b_h) and t = σ(W_t x + b_t)."""
-
-    def __init__(self, width: int, hidden_act: str) -> None:
-        super().__init__()
-        self.hidden_act = hidden_act
-        self.transform = nn.Linear(width, width)
-        self.gate = Gate(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, width) to (…, width)."""
-        t = torch.sigmoid(self.gate(x))
-        # The same as t·h + (1 − t)·x, with one product less.
-        return x + t * (ACTIVATIONS[self.hidden_act](self.transform(x)) - x)
-
-
-class GatedMLP(nn.Module):
-    """W_down(f(W_gate x) ⊙ W_up x)."""
-
-    def __init__(self, width: int, intermediate: int, hidden_act: str) -> None:
-        super().__init__()
-        self.hidden_act = hidden_act
-        self.gate_proj = nn.Linear(width, intermediate)
-        self.up_proj = nn.Linear(width, intermediate)
-        self.down_proj = nn.Linear(intermediate, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, width) to (…, width)."""
-        return self.down_proj(ACTIVATIONS[self.hidden_act](self.gate_proj(x)) * self.up_proj(x))
-
-
-class DeepRepresentation(nn.Module):
-    """A learned mixture of the stack's input and every block's output: γ Σ_i softmax(s)_i h_i (as in ELMo)."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.scores = nn.Parameter(torch.zeros(inputs))
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def draw_weights(self) -> None:
-        """The mean of all."""
-        nn.init.zeros_(self.scores)
-        nn.init.ones_(self.scale)
-
-    def forward(self, states: list[Tensor]) -> Tensor:
-        """A list of (b, n, width) to one (b, n, width)."""
-        weights = self.scale * self.scores.softmax(0)
-        return torch.stack(states, dim=-1) @ weights
-
-
-# --------------------------------------------------------------------------- fresh weights
-
-# A module of the family that starts in a way of its own has a method `draw_weights()`, which draws its own parameters
-# and not those of modules inside it. It calls `torch.nn.init`, which transformers makes leave alone what was loaded.
-
-INITIAL_SCALE = "initial_scale"
-
-
-def end_branch(*linears: nn.Linear, scale: float) -> None:
-    """Have the last projections of a residual branch start at so much of their usual size."""
-    for linear in linears:
-        setattr(linear, INITIAL_SCALE, scale)
-
-
-def draw_projection(linear: nn.Linear) -> None:
-    """Variance 1/fan-in, so that what comes out is about as large as what went in; no bias."""
-    nn.init.normal_(linear.weight, std=getattr(linear, INITIAL_SCALE, 1.0) * linear.in_features**-0.5)
-    if linear.bias is not None:
-        nn.init.zeros_(linear.bias)
-
-
-def draw_weights(module: nn.Module, embedding_scale: float) -> None:
-    """Draw a module's own parameters: as it does it itself, or else as torch's own modules start in this family.
-
-    Args:
-        module: any; the modules inside it are left alone.
-        embedding_scale: standard deviation of embeddings.
-    """
-    if (draw := getattr(module, "draw_weights", None)) is not None:
-        draw()
-    elif isinstance(module, nn.Linear):
-        draw_projection(module)
-    elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=embedding_scale)
-    elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
-        nn.init.ones_(module.weight)

@@ -9,11 +9,12 @@ layout              rows as given                   steps as read               
 :class:`Layout`     (b, n), every step real         the same                            None, None
 :class:`Padded`     (b, n), some steps masked       (b, n'), real steps first           (b,), None
 :class:`Packed`     (b, n), several sequences each  (1, b·n), end to end                None, its sequences
-:class:`Spread`     a rank's part of either of the  as that part's own layout           the part's, None
+``Spread``          a rank's part of either of the  as that part's own layout           the part's, None
                     first two
 ==================  ==============================  ==================================  ============================
 
-A :class:`Reading` is a layout and what is wanted of it. It goes down to the memory whole.
+A :class:`Reading` is a layout and what is wanted of it. It goes down to the memory whole. Layouts over ranks are
+those of :mod:`~lmu_hf.distributed`, which a model in one process does not need.
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,25 @@ import torch
 from torch import Tensor
 
 from .chunks import Sequences, Take
-from .distributed import Ranks, enter_part
 from .statespace import LegendreSystem
+
+# Who shares the sequences at hand, the innermost last, as distributed.py enters them.
+SHARING: list[Any] = []  # a plain list, so that torch.compile can look into it
+
+
+def current_ranks() -> Any:
+    """Who shares the sequence at hand; None outside :func:`~lmu_hf.distributed.sequence_parallel`."""
+    return SHARING[-1] if SHARING else None
+
+
+def refuse_ranks(what: str) -> None:
+    """Complain within :func:`~lmu_hf.distributed.sequence_parallel`.
+
+    Raises:
+        ValueError: this is within it; ``what`` says what cannot be.
+    """
+    if SHARING:
+        raise ValueError(f"{what} cannot be spread over ranks: call it outside sequence_parallel")
 
 
 class Layout:
@@ -39,7 +57,7 @@ class Layout:
     mask: Tensor | None = None  # (b, n) bool, true where a step is real; None if all are
     lengths: Tensor | None = None  # (b,): where rows, as read, end; None if all steps are real
     sequences: Sequences | None = None  # what is packed in the one row that is read
-    ranks: Ranks | None = None  # who shares the sequences
+    ranks: Any = None  # who shares the sequences
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -87,6 +105,22 @@ class Layout:
     def labels(self, labels: Tensor) -> Tensor:
         """Next-token labels (b, n), −100 where a step's next one is of another sequence."""
         return labels
+
+    def enter(
+        self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The memory that these steps go on from, and the one that the whole sequence leaves behind.
+
+        Args:
+            end: (b, d_u, d), what these steps alone would leave in an empty memory.
+            system: whose dynamics.
+            initial: (b, d_u, d), before the whole sequence; None for zero.
+            backwards: the sequence is read from its end.
+
+        Raises:
+            NotImplementedError: the sequence is not spread over ranks, so that all of it is here.
+        """
+        raise NotImplementedError("only of a sequence over ranks is a part entered")
 
 
 class Padded(Layout):
@@ -292,54 +326,6 @@ class Packed(Layout):
         return Packed(tuple(counts))  # in one row, however many they came in
 
 
-class Spread(Layout):
-    """A rank's part of a batch of sequences, beside those of the other ranks.
-
-    Args:
-        rows: how this part's rows hold it, dense or padded.
-        ranks: who shares the sequences.
-        part_lengths: of every rank's part: one count for all rows, or (b,).
-        columns: of all parts together, whether steps are real or not.
-    """
-
-    ranks: Ranks
-
-    def __init__(self, rows: Layout, ranks: Ranks, part_lengths: tuple[int | Tensor, ...], columns: int) -> None:
-        super().__init__(columns)
-        self.rows, self.ranks, self.part_lengths = rows, ranks, part_lengths
-        self.mask, self.lengths = rows.mask, rows.lengths
-        # Steps are packed within the part; only what looks across parts (a memory, a pool, a label) asks the ranks.
-        self.pack, self.unpack, self.reverse = rows.pack, rows.unpack, rows.reverse  # type: ignore[method-assign]
-        self.last, self.mean = rows.last, rows.mean  # type: ignore[method-assign]
-
-    @classmethod
-    def over(cls, ranks: Ranks, rows: Layout, b: int, device: torch.device) -> "Spread":
-        """Over these ranks, each of which calls it with its own rows of a batch of b."""
-        mine = torch.full((b + 1,), rows.columns, device=device)  # the last is not a row's: it counts columns
-        if rows.lengths is not None:
-            mine[:b] = rows.lengths
-        every = ranks.gather(mine)
-        # One count for all rows needs one product to pass; a count per row needs as many as it has bits.
-        counts = [row[:b] for row in every.tolist()]
-        part_lengths = tuple(row[0] if len(set(row)) == 1 else every[j, :b] for j, row in enumerate(counts))
-        return cls(rows, ranks, part_lengths, int(every[:, b].sum()))
-
-    def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:
-        """What each rank pooled of its part, pooled over ranks: the same on every rank."""
-        if isinstance(self.rows, Padded):
-            part, steps = self.rows.pool_by(word, x, is_reduced, is_part=True), self.rows.lengths
-        else:
-            part = self.rows.pool_by(word, x, is_reduced)
-            steps = torch.full((len(x),), self.rows.columns, device=x.device)
-        return self.ranks.pool(part, steps, word)
-
-    def enter(
-        self, end: Tensor, system: LegendreSystem, initial: Tensor | None = None, backwards: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """The memory that this part goes on from, and the last one, as :func:`enter_part` finds them."""
-        return enter_part(self.ranks, self.part_lengths, end, system, initial, backwards)
-
-
 @dataclass(frozen=True)
 class Reading:
     """How a layer reads a batch.
@@ -353,6 +339,17 @@ class Reading:
     layout: Layout
     wanted: Literal["all", "last", "mean"] = "all"
     source: Any = None
+
+
+def refuse_packing(given: dict[str, object]) -> None:
+    """Complain about packed sequences given to a model that reads one sequence a row.
+
+    Raises:
+        ValueError: arguments of that kind are given.
+    """
+    for name in ("position_ids", "cu_seq_lens_q", "seq_idx"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name} describes sequences packed in a row; this model reads one sequence a row")
 
 
 def _of_steps(name: str, ids: Tensor, b: int, n: int) -> Tensor:

@@ -78,7 +78,8 @@ def check_labels(labels: Tensor, rows: int, config: LMUConfig) -> None:
         ValueError: they have a wrong shape or lie outside the classes, or are not finite.
         TypeError: they are no tensor, or those of a choice of one class not int64.
     """
-    check_tensors(labels=labels)
+    if not isinstance(labels, Tensor):
+        check_tensors(labels=labels)
     problem, num_labels = problem_type(labels, config), config.num_labels or 1
     if labels.ndim == 0 or labels.shape[0] != rows:
         raise ValueError(f"labels hold {labels.shape[0] if labels.ndim else 'no'} rows for a batch of {rows}")

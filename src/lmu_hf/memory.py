@@ -33,9 +33,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .chunks import LONGEST_IMPULSE, Sequences, entry_memories
+from .chunks import LONGEST_IMPULSE, Sequences, check_signal, chunk_length, entry_memories
 from .constants import constant, impulse_tail
-from .cost import chunk_length
 from .statespace import LegendreSystem
 
 MANY = 2**14  # steps that a graph for any length chooses its chunks for, since it has one L for all lengths
@@ -335,26 +334,6 @@ def move_to_end(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, place.clamp(min=0)[..., None].expand_as(x)).masked_fill((place < 0)[..., None], 0)
 
 
-def check_signal(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> None:
-    """What every form asks of its inputs.
-
-    Raises:
-        ValueError: a shape does not fit.
-        TypeError: u is not float32 or float64, or the initial memory is of another dtype.
-    """
-    shape, dtype = u.shape, u.dtype  # read once: under a recorder each look is a call
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"u must be (batch ≥ 1, time ≥ 1, channels ≥ 1), got {tuple(shape)}")
-    if dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"u must be float32 or float64, since a memory in half precision drifts; got {dtype}")
-    if initial is not None:
-        expected = (shape[0], shape[2], system.order)
-        if initial.shape != expected:
-            raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
-        if initial.dtype != dtype:
-            raise TypeError(f"initial must have u's dtype {dtype}, got {initial.dtype}")
-
-
 MEMORY_FORMS: dict[str, MemoryForm] = {
     "recurrent": memory_recurrent,
     "step": memory_step,
@@ -365,3 +344,5 @@ MEMORY_FORMS: dict[str, MemoryForm] = {
     "chunked": memory_chunked,
     "scanned": memory_scanned,
 }
+# What a layer may be asked for by name; the last state and the mean follow from what is wanted of it.
+SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")

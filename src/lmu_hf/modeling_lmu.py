@@ -9,19 +9,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
-from .blocks_lmu import BLOCKS, Source, norm
-from .cache_lmu import LMUCacheLayer, is_memory
-from .cache_names import BOTH_NAMES, CACHE_NAME, one_cache
-from .checking import STEPS, check_class_ids, check_finite, check_steps, check_tensors
+from .blocks_lmu import BLOCKS, DeepRepresentation, Dropout, Highway, Source, draw_weights, norm
+from .cache_lmu import BOTH_NAMES, CACHE_NAME, LMUCacheLayer, is_memory, one_cache
+from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .distributed import current_ranks, refuse_ranks
-from .generation_lmu import LMUCausalGenerationMixin
-from .inherited_lmu import check_unsmoothed
-from .layers import DeepRepresentation, Dropout, Highway, draw_weights
-from .layout import Layout, Packed, Padded, Reading, Spread
-from .loading_lmu import CheckedModel
+from .decoding_lmu import LMUCausalGenerationMixin
+from .fields_lmu import check_unsmoothed
+from .layers import computing_dtype
+from .layout import Layout, Packed, Padded, Reading, current_ranks, refuse_ranks
 from .ngrams import NGramEmbedding, NGrams
-from .plain import computing_dtype
 
 logger = logging.get_logger(__name__)
 
@@ -82,7 +78,7 @@ class LMUPreTrainedModel(CheckedModel):
         if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
             mask = None
         rows = Layout(n) if mask is None else Padded.from_mask(mask)
-        return rows if ranks is None else Spread.over(ranks, rows, b, given.device)
+        return rows if ranks is None else ranks.spread(rows, b, given.device)
 
 
 class LMUModel(LMUPreTrainedModel):

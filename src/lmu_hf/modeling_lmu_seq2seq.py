@@ -16,14 +16,12 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
-from .blocks_lmu import BLOCKS, Source, norm
-from .cache_lmu import is_memory
-from .cache_names import CACHE_NAME, one_cache
-from .checking import STEPS, check_class_ids, check_steps, check_tensors, refuse_packing
+from .blocks_lmu import BLOCKS, Dropout, Source, end_branch, norm
+from .cache_lmu import CACHE_NAME, is_memory, one_cache
+from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .generation_lmu import LMUGenerationMixin
-from .layers import Dropout, end_branch
-from .layout import Layout, Padded, Reading
+from .decoding_lmu import LMUGenerationMixin
+from .layout import Layout, Padded, Reading, refuse_packing
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
 
@@ -308,17 +306,8 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
         wants_weights = config.output_attentions if output_attentions is None else output_attentions
         if use_cache is None and not config.use_cache:
             use_cache = False
-        read: Any = encoder_outputs
-        if read is None:
-            read = self.encoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                inputs_embeds=inputs_embeds,
-                output_hidden_states=wants_states,
-                return_dict=True,
-            )
-        elif isinstance(read, (tuple, list)):  # of an encoder called with return_dict=False
-            read = BaseModelOutput(*read)
+        source = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+        read = self._read_source(encoder_outputs, output_hidden_states=wants_states, **source)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
@@ -339,6 +328,13 @@ class LMUEncoderDecoderModel(LMUTwoStacks):
             encoder_last_hidden_state=read[0],
             encoder_hidden_states=read.hidden_states,
         )
+
+    def _read_source(self, read: Any, **source) -> Any:
+        """The encoder's outputs: those that were given, or else of the source."""
+        if read is None:
+            return self.encoder(**source, return_dict=True)
+        # A tuple is of an encoder called with return_dict=False.
+        return BaseModelOutput(*read) if isinstance(read, (tuple, list)) else read
 
 
 class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):

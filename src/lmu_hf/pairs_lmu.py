@@ -9,12 +9,11 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .alignment import Alignment, AlignmentOption
-from .cache_names import refuse_caches
+from .cache_lmu import refuse_caches
 from .checking import check_steps, check_tensors
 from .configuration_lmu import POOLINGS, LMUConfig
-from .distributed import refuse_ranks
 from .heads_lmu import LMUPooledModel, given_input
-from .layout import Layout, Packed, Padded
+from .layout import Layout, Packed, Padded, refuse_ranks
 from .losses import Items
 
 

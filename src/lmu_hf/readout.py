@@ -11,7 +11,7 @@ lead there, which save nothing for the backward pass but the signal and W_m:
 Where m is so small that it costs next to nothing to keep, it is **kept** between the two products of the second way.
 
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
-chunk length, and picks.
+chunk length, and picks. :func:`run_form` and :func:`run_to_end` are where a layer's word for a form is obeyed.
 """
 
 from typing import Any
@@ -20,10 +20,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .chunks import Sequences, entry_memories, times
+from .chunks import Plan, Sequences, Shape, check_signal, entry_memories, plan_readout, times
 from .constants import constant, impulse_tail
-from .cost import Plan, Shape, plan_readout
-from .memory import check_signal
+from .layout import Layout
+from .memory import (
+    MEMORY_FORMS,
+    advance,
+    memory_final,
+    memory_packed,
+    memory_packed_final,
+    memory_scanned,
+    move_to_end,
+)
 from .statespace import LegendreSystem
 
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
@@ -31,6 +39,62 @@ ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be lai
 FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
 LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of chunks joined with their entry memories, all at once
+
+
+def run_form(
+    form: str,
+    u: Tensor,
+    system: LegendreSystem,
+    initial: Tensor | None,
+    weight: Tensor | None,
+    sequences: Sequences | None,
+) -> tuple[Tensor, Tensor]:
+    """Every state, or W_m times every state where a ``weight`` is given, and the last memory, in a form by its name."""
+    if sequences is not None:
+        return _packed_states(form, u, system, weight, sequences)
+    if weight is not None:
+        return read_states(u, system, weight, initial)
+    return MEMORY_FORMS[_serving(form, u.shape[1])](u, system, initial)
+
+
+def _serving(form: str, n: int) -> str:
+    """The form that serves n steps.
+
+    Raises:
+        ValueError: n is free in a graph to be exported, and the form that was asked for unrolls it.
+    """
+    if isinstance(n, torch.SymInt) and torch.compiler.is_exporting():
+        if form not in ("auto", "scanned"):
+            raise ValueError(f"memory_form={form!r} has a graph for one length alone: 'auto' or 'scanned' serve any")
+        return "scanned"
+    return "step" if n == 1 else "chunked" if form == "auto" else form
+
+
+@torch.compiler.disable  # where sequences start is data: a graph would serve one batch
+def _packed_states(
+    form: str, u: Tensor, system: LegendreSystem, weight: Tensor | None, sequences: Sequences
+) -> tuple[Tensor, Tensor]:
+    if weight is not None:
+        return read_states(u, system, weight, sequences=sequences)
+    if form in ("auto", "chunked"):
+        return memory_packed(u, system, sequences)
+    # Any other form was asked for by name: it reads one sequence after another.
+    runs = [MEMORY_FORMS[form](part, system) for part in u.split(sequences.lengths, dim=1)]
+    return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
+
+
+def run_to_end(form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None, layout: Layout) -> Tensor:
+    """The last state alone of each sequence, in a form by its name."""
+    if layout.sequences is not None:
+        return memory_packed_final(u, system, layout.sequences)[1]
+    serving = _serving(form, u.shape[1])
+    if layout.lengths is None:
+        # The other forms compute every state to find the last; chunked has eq. (25) in its place.
+        return (memory_final if serving == "chunked" else MEMORY_FORMS[serving])(u, system, initial)[1]
+    # Zeros before a row's first step leave an empty memory empty: then all rows end together.
+    to_end = memory_scanned if serving == "scanned" else memory_final
+    final = to_end(move_to_end(u, layout.lengths), system)[1]
+    return final if initial is None else final + advance(initial, system, layout.lengths)
 
 
 def read_states(

@@ -31,8 +31,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from lmu_hf.cache_lmu import LMUCacheLayer
-from lmu_hf.cache_names import cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
 from lmu_hf.forecasts_lmu import LMUForTimeSeriesPrediction
 from lmu_hf.images_lmu import LMUForImageClassification
 from lmu_hf.layers import LMULayer

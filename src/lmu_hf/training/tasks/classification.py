@@ -16,8 +16,8 @@ from transformers import (
 
 from ...data.labels import LabelledText
 from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
-from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ...votes import NGramVotes
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 
