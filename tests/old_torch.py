@@ -1,4 +1,4 @@
-"""What torch 2.7, the oldest release that is supported, cannot do; docs/versions.md says it to users."""
+"""What some builds of torch, above all 2.7, the oldest, cannot do; docs/versions.md says it to users."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ IS_2_7 = torch.__version__.startswith("2.7.")
 has_no_driver = torch.version.cuda is not None and not torch.cuda.is_available()
 
 # torch.Stream() of a CUDA build looks for a driver; transformers' offloaded caches make one.
-offloads = pytest.mark.skipif(IS_2_7 and has_no_driver, reason="this build of torch 2.7 needs a CUDA driver to offload")
+offloads = pytest.mark.skipif(has_no_driver, reason="a CUDA build of torch needs a driver to offload a cache")
 # A compiled function is tied to the very tensors that were marked as static, so to one cache.
 reuses_compiled = pytest.mark.skipif(IS_2_7, reason="torch 2.7 compiles a step anew for each new cache")
 # A guard of a compiled function compares what the mode, which notes calls, had noted when it was compiled.
