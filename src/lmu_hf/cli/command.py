@@ -3,13 +3,15 @@
 import os
 import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from importlib import import_module
 from typing import Any
 
 from ..version import __version__
 from .failures import script
 from .flags import COMMAND
+
+LIKE = 0.7  # words of this ratio of equal letters are taken for each other
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,11 @@ def find_verb(words: list[str]) -> tuple[str, list[str]]:
     for length in (2, 1):
         if (verb := " ".join(words[:length])) in VERBS:
             return verb, words[length:]
-    named = [word for word in words[:2] if not word.startswith("-")]
+    named = []
+    for word in words[:2]:
+        if word.startswith("-"):
+            break
+        named.append(word)
     group = [verb for verb in VERBS if named and verb.startswith(f"{named[0]} ")]
     if not named or (group and len(named) == 1):
         if "--version" in words[:1]:
@@ -92,10 +98,18 @@ def find_verb(words: list[str]) -> tuple[str, list[str]]:
             print(overview(group or list(VERBS)))
         # A verb that lacks its second word is a mistake, unless help was asked for.
         raise SystemExit(0 if not words or words[-1] in ("-h", "--help", "--version") else 2)
-    said = " ".join(named)
-    near = [*get_close_matches(said, VERBS, n=1), *get_close_matches(named[0], VERBS, n=1)]
-    meant = f"did you mean {near[0]!r}?" if near else f"`{COMMAND} --help` lists the verbs"
-    raise SystemExit(f"{COMMAND}: error: there is no verb {said if group else named[0]!r}; {meant}")
+    # The first word may be a verb, and the second its argument; or both are one verb: what fits best was meant.
+    pairs = [
+        (SequenceMatcher(None, said, verb).ratio(), said, verb)
+        for said in (" ".join(named), named[0])
+        for verb in VERBS
+    ]
+    ratio, said, verb = max(pairs)
+    if ratio < LIKE:
+        said, meant = " ".join(named) if group else named[0], f"`{COMMAND} --help` lists the verbs"
+    else:
+        meant = f"did you mean {verb!r}?"
+    raise SystemExit(f"{COMMAND}: error: there is no verb {said!r}; {meant}")
 
 
 def overview(verbs: list[str]) -> str:
@@ -119,6 +133,8 @@ def prepare() -> None:
     change.
     """
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read as `datasets` is imported, which not every verb does
+    if "datasets" in sys.modules:  # imported already
+        import_module("datasets").disable_progress_bars()
     from transformers.utils import logging
 
     from .. import auto_lmu  # noqa: F401  # introduces the family
