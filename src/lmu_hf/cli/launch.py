@@ -35,10 +35,8 @@ def typed_command(**flags: str) -> str:
 
     ``--overwrite_output_dir``, which would lose what there is to go on from, is left out.
     """
-    if Path(sys.argv[0]).stem == COMMAND:
-        words = [COMMAND, *sys.argv[1:]]
-    else:
-        words = list(sys.orig_argv)  # with python and its options, which sys.argv lacks
+    # `orig_argv` has python and its options, which sys.argv lacks.
+    words = [COMMAND, *sys.argv[1:]] if Path(sys.argv[0]).stem == COMMAND else list(sys.orig_argv)
     for parent in psutil.Process().parents():
         try:
             command = parent.cmdline()
