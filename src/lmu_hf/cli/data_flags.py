@@ -27,7 +27,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
     "extra_train_file": {
         "type": Path,
-        "help": "file of more training rows, as label.py writes them; none is held out (default: none)",
+        "help": "file of more training rows, as `lmu-hf label` writes them; none is held out (default: none)",
     },
     "text_column": {"help": "column that holds the text (default: text)"},
     "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},

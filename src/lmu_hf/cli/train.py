@@ -32,7 +32,7 @@ from .launch import check_processes, typed_command
 from .origin import write_origin
 from .training_flags import RECIPE_FLAGS
 
-# Entries of a recipe's data that flags of pretrain_lm.py replace.
+# Entries of a recipe's data that flags of `pretrain` replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
 
 
