@@ -8,7 +8,7 @@ NEWEST := cache generation decoding modeling seq2seq heads pipelines hub version
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all suites newest matrix lint bench reproduce space table card push docs clean
+.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint bench reproduce space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ newest: install  ## test generation, heads, caches, pipelines and the Hub with t
 
 matrix: install  ## run the tests, the README's code and the demo with the oldest, the pinned and the newest releases
 	$(RUN) tests/matrix.py --output records/matrix.json
+
+wheel: install  ## build wheel and sdist, install them into an empty environment, and train, score and export there
+	$(RUN) tests/installed.py
 
 lint: install  ## check style and types
 	$(RUN) -m ruff check .

@@ -31,7 +31,7 @@ from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, ScriptParser, number, output_file
 from lmu_hf.common.record import publish
 from lmu_hf.decoding_lmu import TokenStep
-from peers import FAMILIES, VOCABULARY, body_size, build, reason_against
+from peers import FAMILIES, VOCABULARY, add_sizes, body_size, build, reason_against
 
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")
 WINDOW = 500  # tokens whose median time stands for a position
@@ -40,13 +40,7 @@ WINDOW = 500  # tokens whose median time stands for a position
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--sizes",
-        type=POSITIVE,
-        nargs="+",
-        default=[2e6, 20e6],
-        help="parameters of each model outside its embeddings and its head (default: %(default)s)",
-    )
+    add_sizes(parser)
     parser.add_argument(
         "--batch_sizes", type=COUNT, nargs="+", default=[1, 32], help="prompts at once (default: %(default)s)"
     )

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import publish
-from peers import VOCABULARY, body_size, build, reason_against
+from peers import VOCABULARY, add_sizes, body_size, build, reason_against
 
 FAMILIES = ("LMU", "LSTM", "GPT-2", "Mamba")
 
@@ -33,13 +33,7 @@ FAMILIES = ("LMU", "LSTM", "GPT-2", "Mamba")
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """What is measured, and how often."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--sizes",
-        type=POSITIVE,
-        nargs="+",
-        default=[2e6, 20e6],
-        help="parameters of each model outside its embeddings and its head (default: %(default)s)",
-    )
+    add_sizes(parser)
     parser.add_argument(
         "--lengths",
         type=COUNT,

@@ -10,8 +10,20 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
 
 from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf.cli.flags import POSITIVE, ScriptParser
 
 VOCABULARY = 256
+
+
+def add_sizes(parser: ScriptParser) -> None:
+    """Add the flag that says how large the models are."""
+    parser.add_argument(
+        "--sizes",
+        type=POSITIVE,
+        nargs="+",
+        default=[2e6, 20e6],
+        help="parameters of each model outside its embeddings and its head (default: %(default)s)",
+    )
 
 
 class LSTMLanguageModel(nn.Module):

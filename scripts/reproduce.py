@@ -14,6 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lmu_hf_cli  # noqa: F401  # first: flags are read before torch is imported
+
+# isort: split
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, ScriptParser
 from lmu_hf.training.reproduction import SCRIPTS, steps, tasks

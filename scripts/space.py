@@ -15,6 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lmu_hf_cli  # noqa: F401  # first: flags are read before torch is imported
+
+# isort: split
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
 
@@ -93,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)
     try:
+        from lmu_hf import auto_lmu  # noqa: F401  # introduces the family to transformers
         from lmu_hf.hub.space.app import build
     except ImportError as error:
         raise SystemExit(f"space.py: error: {error}; install the extra: pip install -e '.[train,demo]'") from error

@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-IMPORTED = ["lmu_hf.cli.train", "lmu_hf.hub.push", "datasets", "evaluate"]
+IMPORTED = ["lmu_hf", "lmu_hf.cli.loading", "lmu_hf.cli.train", "lmu_hf.hub.push", "datasets", "evaluate"]
 
 
 def run_script(script: Path, *words: object, cwd: Path, **variables: str) -> CompletedProcess[str]:

@@ -1,13 +1,12 @@
 """What the training scripts share: flags, overrides, resuming, trackers and precision."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from lmu_hf.cli import loading
 from lmu_hf.cli import train as cli
 from lmu_hf.cli.train import asked_recipe, asked_running
 from lmu_hf.cli.training_flags import RECIPE_FLAGS, training_parser
@@ -17,24 +16,24 @@ from lmu_hf.training import loop
 from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.tasks.series import MackeyGlassTask
+from lmu_hf_cli import run
 
 SHORT = ["--max_train_steps", "4", "--eval_steps", "2", "--quiet", "--per_device_train_batch_size", "8"]
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class Series:
+    """The verb `train series`, run in this process as its script runs it."""
+
+    def main(self, words: list[str]):
+        return run("train series", argv=words)
 
 
 @pytest.fixture
-def series(monkeypatch):
-    """The Mackey-Glass script on series short enough for a test."""
-    module = script("train_mackey_glass")
+def series(monkeypatch) -> Series:
+    """The Mackey-Glass verb on series short enough for a test."""
     monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
-    monkeypatch.setattr(module, "load_task", lambda args, recipe: MackeyGlassTask(args.horizon, 200, window=50))
-    return module
+    monkeypatch.setattr(loading, "load_task", lambda args, recipe: MackeyGlassTask(args.horizon, 200, window=50))
+    return Series()
 
 
 def parsed(*words: str):

@@ -3,14 +3,16 @@
 import importlib.util
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lmu_hf.cli.command import VERBS
 from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
 from lmu_hf.cli.loading import PLANS, load_task
-from lmu_hf.cli.train import asked_recipe, asked_running, check_contradictions
+from lmu_hf.cli.train import asked_recipe, asked_running
 from lmu_hf.training.recipes import get_recipe
 
 PROJECT = Path(__file__).parents[1]
@@ -58,51 +60,54 @@ TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 # Per script and source of rows: the flags that name the source, and the data flags that say something to it.
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
-    "digits": ("train_psmnist", ["--recipe", "digits"], {"permutation_seed"}),
-    "mnist": ("train_psmnist", [], {"permutation_seed", "dataset_name", "data_dir"}),
-    "series": ("train_mackey_glass", [], {"horizon", "series_seed"}),
-    "dates": ("train_translation", [], {"source_lang", "target_lang", "rows", "dataset_name"}),
+    "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
+    "mnist": ("train image", [], {"permutation_seed", "dataset_name", "data_dir"}),
+    "series": ("train series", [], {"horizon", "series_seed"}),
+    "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name"}),
     "parallel": (
-        *("train_translation", ["--recipe", "multi30k"]),
+        *("train translation", ["--recipe", "multi30k"]),
         {"source_lang", "target_lang", "dataset_name", "data_dir"},
     ),
-    "sources": ("train_char_lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
-    "text file": ("train_char_lm", ["--train_file", "a.txt"], {"preprocessing_num_workers", "validation_file"}),
+    "sources": ("train lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
+    "text file": ("train lm", ["--train_file", "a.txt"], {"preprocessing_num_workers", "validation_file"}),
     "table of text": (
-        *("train_char_lm", ["--train_file", "a.csv"]),
+        *("train lm", ["--train_file", "a.csv"]),
         {"preprocessing_num_workers", "validation_file", "text_column", "validation_split_percentage"},
     ),
     "text": (
-        *("pretrain_lm", []),
+        *("pretrain", []),
         {
             *("preprocessing_num_workers", "dataset_name", "data_dir", "dataset_config_name", "text_column"),
             *("train_split", "validation_split", "validation_split_percentage", "train_file", "tokenizer_name"),
             *("tokenizer", "vocab_size", "block_size"),
         },
     ),
-    "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
-    "labelled file": ("train_glue", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file"}),
+    "made-up sentences": ("train text", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
+    "labelled file": ("train text", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file"}),
     "labelled data set": (
-        *("train_glue", ["--recipe", "imdb"]),
+        *("train text", ["--recipe", "imdb"]),
         {*WORDS, *OWN, "dataset_name", "dataset_config_name", "data_dir", "train_file", "task_name"},
     ),
     "made-up names": (
-        *("train_token", []),
+        *("train tokens", []),
         {*TAGGERS, "rows", "dataset_name", "train_file"},
     ),
     "tagged file": (
-        *("train_token", ["--train_file", "a.jsonl"]),
+        *("train tokens", ["--train_file", "a.jsonl"]),
         {*TAGGERS, *OF_TAGS, "validation_file", "test_file"},
     ),
     "tagged data set": (
-        *("train_token", ["--dataset_name", "org/tagged"]),
+        *("train tokens", ["--dataset_name", "org/tagged"]),
         {*TAGGERS, *OF_TAGS, "dataset_config_name", "data_dir"},
     ),
-    "GLUE": ("train_glue", ["--task_name", "sst2"], {*WORDS, "validation_block", "data_dir", "task_name"}),
+    "GLUE": ("train text", ["--task_name", "sst2"], {*WORDS, "validation_block", "data_dir", "task_name"}),
 }
 
 
 def module_of(name: str) -> Any:
+    """The module of a verb, or of a script that is none."""
+    if name in VERBS:
+        return import_module(f"lmu_hf.cli.verbs.{VERBS[name].module}")
     spec = importlib.util.spec_from_file_location(name, RUNNABLE[name])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -125,7 +130,6 @@ def decided(script: str, words: list[str]) -> tuple:
     """All that a training script would do, before it reads any data; refused if a flag would say nothing."""
     args = MODULES[script].parse_args(words)
     flags = Flags(args)
-    check_contradictions(args)
     recipe, running = asked_recipe(flags), asked_running(flags)
     run = flags.seed, flags.output_dir
     plan = PLANS[recipe.kind](flags, recipe)
@@ -145,11 +149,12 @@ def parsers() -> dict[str, ScriptParser]:
 
     ScriptParser.parse_args = catch
     try:
-        for name in RUNNABLE:
+        for name in [*VERBS, *RUNNABLE]:
             module = module_of(name)
-            if "ScriptParser" in vars(module) or hasattr(module, "training_parser"):
+            reads = getattr(module, "parse_args", None) or getattr(module, "main", None)
+            if reads is not None and ("ScriptParser" in vars(module) or hasattr(module, "training_parser")):
                 with pytest.raises(SystemExit):
-                    getattr(module, "parse_args", module.main)([])
+                    reads([])
     finally:
         ScriptParser.parse_args = parse
     return caught
@@ -165,7 +170,9 @@ def test_every_flag_says_what_it_sets_and_its_default(parsers):
 
 
 def flags_of(parser: ScriptParser) -> set[str]:
-    return {action.dest for action in parser._actions if action.option_strings and action.dest != "help"}
+    return {
+        action.dest for action in parser._actions if action.option_strings and action.dest not in ("help", "help_all")
+    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -191,24 +198,24 @@ def test_every_flag_of_training_says_something_or_is_refused_by_name(case, parse
 def test_a_flag_that_is_refused_is_named_with_what_is_read():
     for script, words, message in (
         (
-            "train_psmnist",
+            "train image",
             "--recipe digits --dataset_name mine",
             "--dataset_name has no effect on digits, which reads",
         ),
         (
-            "train_mackey_glass",
+            "train series",
             "--data_dir nowhere",
             "--data_dir has no effect on mackey-glass, which reads",
         ),
-        ("train_translation", "--data_dir nowhere", "--data_dir has no effect on dates, which reads dates and"),
+        ("train translation", "--data_dir nowhere", "--data_dir has no effect on dates, which reads dates and"),
         (
-            "train_translation",
+            "train translation",
             "--recipe multi30k --rows 99",
             "--rows has no effect on multi30k, which reads the",
         ),
-        ("train_char_lm", "--text_column a", "--text_column has no effect on python-sources, which reads the standard"),
+        ("train lm", "--text_column a", "--text_column has no effect on python-sources, which reads the standard"),
         (
-            "train_glue",
+            "train text",
             "--task_name rte --text_column a",
             "--text_column has no effect on qqp, which reads the",
         ),
@@ -228,19 +235,19 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
 @pytest.mark.parametrize(
     "script, words, message",
     [
-        ("train_glue", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
-        ("train_glue", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
-        ("train_glue", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
-        ("train_glue", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
+        ("train text", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
+        ("train text", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
+        ("train text", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
+        ("train text", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),
         (
-            "train_glue",
+            "train text",
             "--model_name_or_path m --config_overrides order=7",
             "order has no effect on the body that",
         ),
-        ("train_glue", "--word_vectors v --config_overrides embedding_size=7", "embedding_size has no effect beside"),
-        ("train_glue", "--config_overrides nosuch=5", "--config_overrides: LMUConfig has no field 'nosuch'"),
-        ("pretrain_lm", "--validation_split a --validation_split_percentage 5", "--validation_split has no effect on"),
-        ("train_glue", "--train_file a.csv --dataset_name b", "one of --train_file and --dataset_name"),
+        ("train text", "--word_vectors v --config_overrides embedding_size=7", "embedding_size has no effect beside"),
+        ("train text", "--config_overrides nosuch=5", "--config_overrides: LMUConfig has no field 'nosuch'"),
+        ("pretrain", "--validation_split a --validation_split_percentage 5", "--validation_split has no effect on"),
+        ("train text", "--train_file a.csv --dataset_name b", "one of --train_file and --dataset_name"),
     ],
 )
 def test_flags_of_which_one_silences_another_are_refused(script, words, message):
@@ -251,15 +258,15 @@ def test_flags_of_which_one_silences_another_are_refused(script, words, message)
 
 def test_epochs_count_where_the_recipe_counts_steps():
     assert get_recipe("python-sources").max_steps
-    recipe = decided("train_char_lm", ["--num_train_epochs", "3"])[0]
+    recipe = decided("train lm", ["--num_train_epochs", "3"])[0]
     assert (recipe.max_steps, recipe.epochs) == (None, 3)
 
 
 def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train_glue", ["--task_name", "sst2"])[0].name == "sst2"
-    assert decided("train_glue", ["--task_name", "rte"])[0].name == "qqp"
-    assert decided("train_glue", ["--task_name", "mnli-mm"])[0].name == "qqp"
-    assert decided("train_glue", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
+    assert decided("train text", ["--task_name", "sst2"])[0].name == "sst2"
+    assert decided("train text", ["--task_name", "rte"])[0].name == "qqp"
+    assert decided("train text", ["--task_name", "mnli-mm"])[0].name == "qqp"
+    assert decided("train text", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 
 REFUSED = [
@@ -268,13 +275,13 @@ REFUSED = [
     ("label", ["m", "--train_file", "a.csv"], ["--dataset_config_name", "c"]),
     ("generate", ["--temperature", "0"], ["--top_k", "5"]),
     ("generate", ["--temperature", "0"], ["--seed", "5"]),
-    ("export_onnx", ["m", "f", "--format", "pt2"], ["--tolerance", "0.1"]),
-    ("train_word_vectors", ["--train_file", "a.txt"], ["--data_dir", "d"]),
-    ("train_word_vectors", ["--train_file", "a.txt"], ["--train_split", "s"]),
-    ("train_word_vectors", ["--train_file", "a.txt"], ["--text_column", "c"]),
-    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--window", "3"]),
-    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--negative", "3"]),
-    ("train_word_vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--num_train_epochs", "3"]),
+    ("export", ["m", "f", "--format", "pt2"], ["--tolerance", "0.1"]),
+    ("train vectors", ["--train_file", "a.txt"], ["--data_dir", "d"]),
+    ("train vectors", ["--train_file", "a.txt"], ["--train_split", "s"]),
+    ("train vectors", ["--train_file", "a.txt"], ["--text_column", "c"]),
+    ("train vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--window", "3"]),
+    ("train vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--negative", "3"]),
+    ("train vectors", ["--train_file", "a.txt", "--algorithm", "lsa"], ["--num_train_epochs", "3"]),
     ("benchmark_memory", [], ["--order", "3"]),
     ("benchmark_memory", ["--length", "9"], ["--shapes", "psmnist"]),
     ("benchmark_memory", ["--length", "9"], ["--seed", "3"]),

@@ -1,6 +1,5 @@
 """The Hub, with the real clients over HTTP against a Hub on loopback: push, load both ways, and every kind of fault."""
 
-import importlib.util
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.hub.card import show
 from lmu_hf.hub.folder import HEADS, build, files_of
 from lmu_hf.hub.push import PushError, push
+from lmu_hf_cli import run as run_verb
 from loopback import Fault, LoopbackHub
 from tiny_runs import KINDS, make_run
 
@@ -124,27 +124,24 @@ def test_what_is_never_pushed_is_named(tmp_path):
 
 
 def test_the_script_is_dry_unless_it_is_told(runs, hub, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("push_to_hub", PROJECT / "scripts" / "push_to_hub.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     run, before = str(runs["text-generation"]), len(hub.requests())
-    script.main([run])
+    run_verb("push", argv=[run])
     listed = capsys.readouterr().out
     assert len(hub.requests()) == before
     for name, path in files_of(runs["text-generation"] / "hub").items():
         assert re.search(rf"^ *{path.stat().st_size:,}  {re.escape(name)}$", listed, re.MULTILINE), name
-    script.main([run, "--push", "--repo_id", "org/by-script"])
+    run_verb("push", argv=[run, "--push", "--repo_id", "org/by-script"])
     told = capsys.readouterr()
     oid = hub.repository("org/by-script")["refs"]["main"]["oid"]
     assert told.out.strip() == f"{hub.url}/org/by-script/commit/{oid}"
     assert hub.token not in told.out + told.err
     for words in ([run, "--push"], [run, "--private"], [], [run, "--cards", "a", "b"]):
         with pytest.raises(SystemExit, match="2"):
-            script.main(words)
+            run_verb("push", argv=words)
     with pytest.raises(SystemExit, match=r"error: .* the run has not finished"):
-        script.main([str(PROJECT / "tests")])
+        run_verb("push", argv=[str(PROJECT / "tests")])
 
 
 # --------------------------------------------------------------------------- pushing

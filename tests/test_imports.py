@@ -9,11 +9,12 @@ from setuptools import find_packages
 
 PACKAGE = Path(__file__).parents[1] / "src" / "lmu_hf"
 CORE = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
-EVERYTHING = sorted(PACKAGE.parent.rglob("*.py"))
+EVERYTHING = sorted(PACKAGE.rglob("*.py"))
+DOOR = PACKAGE.parent / "lmu_hf_cli.py"
 WINGS = sorted(
     path for path in EVERYTHING if path.relative_to(PACKAGE).parts[0] in ("common", "data", "training", "hub", "cli")
 )
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in EVERYTHING}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*EVERYTHING, DOOR]}
 
 # The siblings that a module may import. A module that is not listed is held only to the rules for all.
 LADDER = {
@@ -159,15 +160,20 @@ def test_nothing_in_the_package_imports_what_lies_beside_it(path):
     assert not {name.split(".")[0] for name in absolute_imports(path)} & (OUTSIDE - {"evaluate"})
 
 
+def test_the_door_of_the_command_imports_the_command_alone():
+    assert set(absolute_imports(DOOR)) == {"typing", "lmu_hf.cli.command"}
+
+
 @pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))
 def test_only_the_command_line_knows_argparse(path):
     if path.relative_to(PACKAGE).parts[0] != "cli":
         assert "argparse" not in set(absolute_imports(path))
 
 
-def test_the_wheel_holds_the_package_and_nothing_beside_it():
+def test_the_wheel_holds_the_package_and_its_door_and_nothing_beside_them():
     found = find_packages(str(PACKAGE.parent))
     assert {name.split(".")[0] for name in found} == {"lmu_hf"}
+    assert sorted(PACKAGE.parent.glob("*.py")) == [DOOR]
     assert {f"lmu_hf.{wing}" for wing in FLOORS} <= set(found)
 
 

@@ -7,7 +7,9 @@ import datasets
 import pytest
 from datasets import Dataset, Value
 
-from lmu_hf.cli.loading import add_data_flags, labelled_rows
+from lmu_hf.cli.data_flags import add_data_flags
+from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.cli.loading import labelled_rows
 from lmu_hf.data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from lmu_hf.data.labels import Columns
 from lmu_hf.data.sentences import opinions, paraphrases
@@ -139,7 +141,7 @@ def test_neighbouring_rows_are_held_out_together(tmp_path):
 def test_how_a_recipe_holds_out_is_for_its_own_data_and_a_flag_for_any(words, together, tmp_path):
     for name in ("own", "other"):
         write(tmp_path / "org" / name, "train", sentences(40, name="text"))
-    parser = argparse.ArgumentParser()
+    parser = ScriptParser("manual")
     add_data_flags(parser, "classification")
     args = argparse.Namespace(**vars(parser.parse_args(words)), data_dir=tmp_path)
     named = {"task_name": None, "dataset_name": "org/own", "made_up": None, "validation_block": 2}

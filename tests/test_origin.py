@@ -1,6 +1,5 @@
 """A run's model is scored on the run's own rows: its folder says which, and they are known by every character."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -13,21 +12,19 @@ from transformers import AutoConfig
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.labelled import labelled_files
 from lmu_hf.data.labels import Columns
+from lmu_hf_cli import run as run_verb
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+VERBS = {"train_glue": "train text", "train_char_lm": "train lm", "evaluate": "evaluate"}  # by the names of scripts
 SHORT = ["--max_train_steps", "2", "--eval_steps", "1", "--quiet", "--report_to", "none", "--output_dir", "run"]
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
 def call(name: str, *words: str) -> Any:
-    """A script's ``main``, in this process."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """What a script does, in this process."""
     before, sys.argv = sys.argv, [f"{name}.py", *words]
     try:
-        return module.main(list(words))
+        return run_verb(VERBS[name], argv=list(words))
     finally:
         sys.argv = before
 

@@ -11,21 +11,84 @@ from typing import Any, NoReturn
 
 from .failures import DEBUG
 
+COMMAND = "lmu-hf"
+GROUPS = ("data", "model", "training", "output")
+VALUES = {"int": "N", "_seed_or_none": "N", "float": "X", "Path": "PATH", "output_file": "PATH"}
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help that calls a flag's value by what it is, a number or a path, and not by the flag's own name once more."""
+
+    def __init__(self, prog: str, **how: Any) -> None:
+        super().__init__(prog, **{"max_help_position": 36, **how})
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return VALUES.get(getattr(action.type, "__name__", ""), "NAME")
+
+
+class _HelpAll(argparse.Action):
+    """Show every flag, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *parsed: Any) -> None:
+        assert isinstance(parser, ScriptParser)
+        print(parser.format_all_help(), end="")
+        parser.exit()
+
 
 class ScriptParser(argparse.ArgumentParser):
-    """The parser of a script whose docstring is its manual; what it parses says in ``given`` which flags were given.
+    """The parser of a script or a verb, with its manual; what it parses says in ``given`` which flags were given.
 
     Args:
-        manual: the script's docstring.
+        manual: what ``--help`` begins with.
+        verb: of the command ``lmu-hf``, if it is one.
     """
 
-    def __init__(self, manual: str | None) -> None:
+    def __init__(self, manual: str | None, verb: str = "") -> None:
         super().__init__(
+            prog=f"{COMMAND} {verb}" if verb and Path(sys.argv[0]).stem == COMMAND else None,
             description=manual,
             epilog=f"{DEBUG}=1 in the environment shows where an error arose.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,  # an abbreviation in a script may mean two flags tomorrow
         )
+        self._positionals.title, self._optionals.title = "arguments", "other"
+        self._titled = {title: self.add_argument_group(title) for title in GROUPS}
+        self._action_groups.append(self._action_groups.pop(1))  # argparse would show --help before all others
+        self._seldom: frozenset[str] = frozenset()
+
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """The flags that ``--help`` shows under one of ``GROUPS``."""
+        return self._titled[title]
+
+    def set_seldom(self, *names: str) -> None:
+        """Let ``--help`` leave these flags to ``--help_all``, which is added."""
+        self._seldom = frozenset(names)
+        self.add_argument("--help_all", action=_HelpAll, nargs=0, help="show every flag, also those seldom needed")
+
+    def format_all_help(self) -> str:
+        """The help with every flag."""
+        seldom, self._seldom = self._seldom, frozenset()
+        try:
+            return self.format_help()
+        finally:
+            self._seldom = seldom
+
+    def format_help(self) -> str:
+        """The help, whose first line names the arguments and leaves the flags to their groups."""
+        hidden = {action: action.help for action in self._actions if action.dest in self._seldom}
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        try:
+            return self._format_shown()
+        finally:
+            for action, text in hidden.items():
+                action.help = text
+
+    def _format_shown(self) -> str:
+        places = [action for action in self._actions if not action.option_strings]
+        words = [f"[{place.dest}]" if place.nargs == "?" else place.dest for place in places]
+        self.usage = " ".join(["%(prog)s", *words, "[flags]"])
+        return super().format_help()
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """The flags, and in ``given`` the names of those that were not left out."""
@@ -49,16 +112,30 @@ class ScriptParser(argparse.ArgumentParser):
             near = []
         self.exit(2, f"{self.prog}: error: {message}{f'; did you mean {near[0]}?' if near else ''}\n")
 
-    def add_values(self, flags: Mapping[str, tuple[Callable[[str], Any], Any, str]]) -> None:
+    def add_values(self, flags: Mapping[str, tuple[Callable[[str], Any], Any, str]], group: str = "training") -> None:
         """Add flags that take one value each: by name their type, their default and what they set."""
         for name, (kind, default, text) in flags.items():
-            self.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)")
+            self.group(group).add_argument(
+                f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)"
+            )
 
     def refuse(self, args: argparse.Namespace, *names: str, because: str) -> None:
         """End with one line if one of these flags was given, which then would be ignored."""
         for name in names:
             if name in args.given:
                 self.error(f"--{name} has no effect here: {because}")
+
+
+def manual_of(own: str | None, script: str | None) -> str | None:
+    """The manual of a verb; run as a script, the script's purpose and examples stand in the place of its own.
+
+    Args:
+        own: the docstring of the verb's module: purpose, examples, and paragraphs on what it reads and writes.
+        script: that of the script, if one is run.
+    """
+    if own is None or script is None:
+        return own
+    return "\n\n".join([script.strip(), *own.strip().split("\n\n")[2:]])
 
 
 class Flags:

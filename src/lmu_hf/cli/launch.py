@@ -9,6 +9,8 @@ import psutil
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from .flags import COMMAND
+
 # accelerate's --num_processes and torchrun's --nproc_per_node; both take hyphens too.
 FLAGS = re.compile(r"--(?:num[_-]processes|nproc[_-]per[_-]node)(?:=(\d+))?$")
 
@@ -33,7 +35,8 @@ def typed_command(**flags: str) -> str:
 
     ``--overwrite_output_dir``, which would lose what there is to go on from, is left out.
     """
-    words = list(sys.orig_argv)  # with python and its options, which sys.argv lacks
+    # `orig_argv` has python and its options, which sys.argv lacks.
+    words = [COMMAND, *sys.argv[1:]] if Path(sys.argv[0]).stem == COMMAND else list(sys.orig_argv)
     for parent in psutil.Process().parents():
         try:
             command = parent.cmdline()

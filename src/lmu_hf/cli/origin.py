@@ -15,8 +15,8 @@ from ..common.staging import write_text
 from ..data.tokenised import LONGEST, load_tokenizer, saved_labels
 from ..training.recipes import Recipe
 from ..training.tasks.base import Task
+from .data_flags import FILES, FLAGS, SOURCES
 from .flags import Flags
-from .loading import FILES, FLAGS, SOURCES
 
 NAME = "data.json"
 OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows

@@ -1,4 +1,4 @@
-"""What the training scripts share: flags named as in transformers' example scripts, and what a run ends with."""
+"""What the training verbs share: flags named as in transformers' example scripts, and what a run ends with."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ from .launch import check_processes, typed_command
 from .origin import write_origin
 from .training_flags import RECIPE_FLAGS
 
-# Entries of a recipe's data that flags of pretrain_lm.py replace.
+# Entries of a recipe's data that flags of `pretrain` replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
 
 
@@ -58,7 +58,6 @@ def run(
     """
     check_processes()
     flags = Flags(args)
-    check_contradictions(args)
     recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
     folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
@@ -103,8 +102,6 @@ def _interruptions_told() -> Iterator[None]:
 
 def _task(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Task]) -> Task:
     """The data to train on, which the flags do not contradict."""
-    if flags.quiet:
-        _hide_progress_of_datasets()
     with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
         task = load_task(flags, recipe)
     _check_overrides(flags.config_overrides, task)
@@ -128,24 +125,6 @@ def _model(
 def _say(text: str) -> None:
     if PartialState().is_main_process:
         print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
-
-
-def _hide_progress_of_datasets() -> None:
-    from datasets import disable_progress_bars  # a second's import, which not every task needs
-
-    disable_progress_bars()
-
-
-def check_contradictions(args: argparse.Namespace) -> None:
-    """Refuse flags of which one would keep another from being heard.
-
-    Raises:
-        ValueError: there are such flags; the message names both.
-    """
-    if args.num_train_epochs is not None and args.max_train_steps is not None:
-        raise ValueError("give only one of --num_train_epochs and --max_train_steps")
-    if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
-        raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 
 
 def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:

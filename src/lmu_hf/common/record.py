@@ -144,7 +144,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 
 def command_line() -> str:
     """The command that is running, as one would type it from the project's folder: without places and tokens."""
-    return plain_command(["python", *sys.argv])
+    # The installed command starts itself; a script is started by Python.
+    return plain_command(["lmu-hf", *sys.argv[1:]] if Path(sys.argv[0]).stem == "lmu-hf" else ["python", *sys.argv])
 
 
 def current_commit() -> str | None:

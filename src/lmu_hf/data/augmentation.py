@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
+if TYPE_CHECKING:  # recipes hold augmentations, and a command reads its recipe before it imports torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Augmentation:
     elastic: float = 0.7
     knots: int = 5
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: "Tensor", generator: "torch.Generator") -> "Tensor":
         """(b, c, side, side) to the same, zero outside; ``generator`` lives on the CPU."""
+        import torch
+        from torch.nn.functional import grid_sample
+
         b, _, side, _ = images.shape
 
-        def uniform(largest: float) -> Tensor:
+        def uniform(largest: float) -> "Tensor":
             # On the CPU, so that a seed deforms the images alike on every device.
             return (torch.rand(b, generator=generator) * 2 - 1) * largest
 
@@ -58,8 +62,11 @@ class Augmentation:
         grid = grid.view(b, 2, side, side).permute(0, 2, 3, 1).to(images)
         return grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
-    def _fields(self, side: int) -> Tensor:
+    def _fields(self, side: int) -> "Tensor":
         """(3 + knots², side²): x, y, 1, and one smooth bump per knot, at every pixel."""
+        import torch
+        from torch.nn.functional import interpolate
+
         # Pixel centres, as align_corners=False in grid_sample counts them.
         line = (2 * torch.arange(side) + 1) / side - 1
         y, x = torch.meshgrid(line, line, indexing="ij")

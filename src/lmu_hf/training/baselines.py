@@ -7,8 +7,6 @@ from transformers import AutoConfig, PreTrainedConfig
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES, LSTMConfig
 
-BASELINES = ("lstm",)
-
 
 def lstm_baseline(architecture: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The architecture with an LSTM in every memory's place, everything else being equal.

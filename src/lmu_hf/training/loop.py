@@ -157,7 +157,7 @@ class _Run:
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
         quiet = self.running.quiet or not self.accelerator.is_main_process
-        bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.recipe)
+        bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.folder.name)
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():

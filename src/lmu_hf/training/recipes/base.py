@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...data.augmentation import Augmentation
-from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
 POSITIVE += ("learning_rate", "max_grad_norm")  # these need not be whole
 FRACTIONS = ("warmup", "label_smoothing", "averaging")  # in [0, 1)
 OPTIMIZERS = ("adamw", "muon")
+BASELINES = ("lstm",)
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ class Recipe:
         """
         if name not in BASELINES:
             raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
+        from ..baselines import lstm_baseline  # it needs transformers, which reading a recipe does not
+
         architecture = lstm_baseline(self.architecture, **self.lstm)
         called = f"{self.name}-{name}"
         return replace(self, name=called, architecture=architecture, baseline_kind=name, baseline_of=self.name)

@@ -124,5 +124,26 @@ class Task(ABC):
         return {}
 
 
+def text_description(task: Any) -> dict:
+    """What a record says of labelled texts, whatever their labels are: all but what a kind of task has of its own.
+
+    Args:
+        task: one with ``rows``, a ``tokenizer``, a ``max_length``, the ``lengths`` of its splits' rows and the model
+            that it fine-tunes.
+    """
+    kind = type(task.tokenizer.backend_tokenizer.model).__name__
+    return {
+        "name": task.name,
+        "rows": {split: len(part) for split, part in task.splits.items()},
+        "splits": task.rows.origin,
+        "labels": task.rows.labels,
+        "tokenizer": f"{kind} of {len(task.tokenizer)}",
+        "max_length": task.max_length,
+        "stack": task.model_name_or_path,
+        "longest": {split: int(lengths.max()) for split, lengths in task.lengths.items()},
+        "fingerprint": task.rows.fingerprint(),
+    }
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch

@@ -19,7 +19,7 @@ from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ...votes import NGramVotes
 from ..transfer import classifier_from_pretrained
-from .base import Gather, Task
+from .base import Gather, Task, text_description
 
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
@@ -122,20 +122,10 @@ class ClassificationTask(Task):
     @cached_property
     def description(self) -> dict:
         """What :meth:`describe` says, found once."""
-        kind = type(self.tokenizer.backend_tokenizer.model).__name__
-        return {
-            "name": self.name,
-            "rows": {split: len(part) for split, part in self.splits.items()},
-            "splits": self.rows.origin,
-            "labels": self.rows.labels,
+        return text_description(self) | {
             "pairs": self.rows.pairs,
-            "tokenizer": f"{kind} of {len(self.tokenizer)}",
-            "max_length": self.max_length,
-            "stack": self.model_name_or_path,
             "word_vectors": None if self.word_vectors is None else _digest(self.word_vectors),
             "frozen": self.freeze_word_vectors,
-            "longest": {split: int(lengths.max()) for split, lengths in self.lengths.items()},
-            "fingerprint": self.rows.fingerprint(),
         }
 
     @property

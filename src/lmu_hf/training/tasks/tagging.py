@@ -17,7 +17,7 @@ from ...data.tagging import IGNORED, TaggedText, tagged_tokens
 from ...data.tokenised import by_length, lengths_of
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ..transfer import classifier_from_pretrained
-from .base import Gather, Task
+from .base import Gather, Task, text_description
 from .classification import HEAD_FIELDS
 
 logger = get_logger(__name__)
@@ -98,19 +98,7 @@ class TaggingTask(Task):
     @cached_property
     def description(self) -> dict:
         """What :meth:`describe` says, found once."""
-        kind = type(self.tokenizer.backend_tokenizer.model).__name__
-        return {
-            "name": self.name,
-            "rows": {split: len(part) for split, part in self.splits.items()},
-            "splits": self.rows.origin,
-            "labels": self.rows.labels,
-            "tokenizer": f"{kind} of {len(self.tokenizer)}",
-            "max_length": self.max_length,
-            "stack": self.model_name_or_path,
-            "longest": {split: int(lengths.max()) for split, lengths in self.lengths.items()},
-            "unread_words": self.unread,
-            "fingerprint": self.rows.fingerprint(),
-        }
+        return text_description(self) | {"unread_words": self.unread}
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, tags, tokenizer, words left out, and a fingerprint of all rows."""

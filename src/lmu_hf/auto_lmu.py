@@ -1,0 +1,103 @@
+"""The family, introduced to transformers' Auto classes and pipelines: importing this module does it.
+
+What it holds is what ``lmu_hf`` offers.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTimeSeriesPrediction,
+    AutoModelForTokenClassification,
+)
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .cache_lmu import LMUCacheLayer
+from .configuration_lmu import LMUConfig
+from .configuration_lstm import LSTMConfig
+from .distributed import sequence_parallel
+from .forecasts_lmu import LMUForTimeSeriesPrediction
+from .heads_lmu import LMUForSequenceClassification
+from .images_lmu import LMUForImageClassification
+from .layers import LMULayer
+from .memories_lmu import load_memories, save_memories
+from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
+from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
+from .modeling_lstm import (
+    LSTMEncoderDecoderModel,
+    LSTMForCausalLM,
+    LSTMForConditionalGeneration,
+    LSTMForImageClassification,
+    LSTMForSequenceClassification,
+    LSTMForSequencePairClassification,
+    LSTMForTimeSeriesPrediction,
+    LSTMForTokenClassification,
+    LSTMModel,
+)
+from .pairs_lmu import LMUForSequencePairClassification
+from .pipeline_lmu import LMUTranslationPipeline
+from .statespace import LegendreSystem, decode_past
+from .tokenization_lmu import bpe_dropout, train_tokenizer
+from .tokens_lmu import LMUForTokenClassification
+
+AutoConfig.register("lmu", LMUConfig)
+# Where two classes answer for one Auto class, `config.architectures` says which of them a checkpoint is.
+AutoModel.register(LMUConfig, (LMUModel, LMUEncoderDecoderModel))
+AutoModelForCausalLM.register(LMUConfig, LMUForCausalLM)
+AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
+AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
+AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
+AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LMUConfig, LMUForTokenClassification)
+# The LSTM baseline is a family of its own.
+AutoConfig.register("lmu_lstm", LSTMConfig)
+AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
+AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
+AutoModelForSeq2SeqLM.register(LSTMConfig, LSTMForConditionalGeneration)
+AutoModelForSequenceClassification.register(
+    LSTMConfig, (LSTMForSequenceClassification, LSTMForSequencePairClassification)
+)
+AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
+AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
+AutoModelForTokenClassification.register(LSTMConfig, LSTMForTokenClassification)
+# A task name of the family's own: transformers has no translation pipeline any more.
+PIPELINE_REGISTRY.register_pipeline(
+    "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
+)
+
+__all__ = [
+    "LMUCacheLayer",
+    "LMUConfig",
+    "LMUEncoderDecoderModel",
+    "LMUForCausalLM",
+    "LMUForConditionalGeneration",
+    "LMUForImageClassification",
+    "LMUForSequenceClassification",
+    "LMUForSequencePairClassification",
+    "LMUForTimeSeriesPrediction",
+    "LMUForTokenClassification",
+    "LMULayer",
+    "LMUModel",
+    "LMUPreTrainedModel",
+    "LMUTranslationPipeline",
+    "LSTMConfig",
+    "LSTMEncoderDecoderModel",
+    "LSTMForCausalLM",
+    "LSTMForConditionalGeneration",
+    "LSTMForImageClassification",
+    "LSTMForSequenceClassification",
+    "LSTMForSequencePairClassification",
+    "LSTMForTimeSeriesPrediction",
+    "LSTMForTokenClassification",
+    "LSTMModel",
+    "LegendreSystem",
+    "bpe_dropout",
+    "decode_past",
+    "load_memories",
+    "save_memories",
+    "sequence_parallel",
+    "train_tokenizer",
+]

@@ -1,0 +1,150 @@
+"""The flags that say which data a command reads: what each sets, and which kind of data has it.
+
+Nothing is imported here that takes time: `--help` shows these flags, and a wrong one is refused, in a moment.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .flags import COUNT, SEED, Flags, ScriptParser, number
+
+SPLITS = ("train", "validation", "test")
+# The keys of lmu_hf.data.labelled.GLUE_COLUMNS, which a test compares, and the second test split of one of them.
+GLUE_TASKS = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli", "mnli-mm")
+
+
+def _seed_or_none(text: str) -> int | None:
+    return None if text.lower() == "none" else SEED(text)
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "task_name": {"choices": GLUE_TASKS, "help": "task of GLUE to train on (default: none)"},
+    "dataset_name": {"help": "data set, by its name on the Hub or below --data_dir (default: the recipe's)"},
+    "dataset_config_name": {"help": "configuration of the data set (default: its only one)"},
+    "train_file": {"type": Path, "help": "file of training rows, in place of a data set (default: none)"},
+    "validation_file": {"type": Path, "help": "file of validation rows (default: held out of the training file)"},
+    "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
+    "extra_train_file": {
+        "type": Path,
+        "help": "file of more training rows, as `lmu-hf label` writes them; none is held out (default: none)",
+    },
+    "text_column": {"help": "column that holds the text (default: text)"},
+    "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
+    "label_column": {"help": "column that holds the label (default: label)"},
+    "tokens_column": {"help": "column that holds the list of words (default: tokens)"},
+    "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
+    "max_length": {
+        "type": COUNT,
+        "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
+    },
+    "train_split": {"help": "split of the data set to train on; several joined by + (default: the recipe's, or train)"},
+    "validation_split": {"help": "split of the data set to choose weights by (default: the recipe's, or validation)"},
+    "validation_split_percentage": {
+        "type": number(float, above=0, below=100),
+        "help": "per cent of the training rows, drawn at random, to choose weights by (default: the validation split)",
+    },
+    "tokenizer_name": {
+        "help": "tokenizer, by its name on the Hub or its folder (default: one is trained on the training rows)"
+    },
+    "model_name_or_path": {
+        "help": "pre-trained model to fine-tune, with its tokenizer: its name on the Hub or its folder (default: none)"
+    },
+    "word_vectors": {
+        "type": Path,
+        "help": "file of word vectors that the embeddings start from (default: random embeddings)",
+    },
+    "freeze_word_vectors": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "leave the word vectors as they are in training (default: the recipe's)",
+    },
+    "preprocessing_num_workers": {"type": COUNT, "help": "processes that tokenise the rows (default: this one alone)"},
+    "validation_block": {
+        "type": COUNT,
+        "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
+    },
+    "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
+    "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
+    "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
+    "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
+    "series_seed": {"type": SEED, "default": 0, "help": "random seed of the made-up series (default: %(default)s)"},
+    "permutation_seed": {
+        "type": _seed_or_none,
+        "default": 0,
+        "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s)",
+    },
+}
+FILES = ("train_file", "validation_file", "test_file")  # in order: the first that is given names the data
+SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
+TEXT_FLAGS = (
+    *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
+    *("validation_split_percentage", "preprocessing_num_workers"),
+)
+# By kind of data, the flags that its plan may ask for.
+KIND_FLAGS: dict[str, tuple[str, ...]] = {
+    "images": ("dataset_name", "permutation_seed"),
+    "characters": (*TEXT_FLAGS, *FILES),
+    "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
+    "series": ("horizon", "series_seed"),
+    "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
+    "tagging": (
+        *("dataset_name", "dataset_config_name", *FILES, "tokens_column", "tags_column", "max_length"),
+        *("tokenizer_name", "model_name_or_path", "validation_block", "preprocessing_num_workers", "rows"),
+    ),
+    "classification": (
+        *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
+        *(
+            "text_column",
+            "text_pair_column",
+            "label_column",
+            "max_length",
+            "tokenizer_name",
+            "model_name_or_path",
+            "word_vectors",
+        ),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
+    ),
+}
+# Flags that name no rows, but what a model begins with.
+OF_THE_MODEL = ("tokenizer_name", "model_name_or_path", "word_vectors", "freeze_word_vectors")
+
+
+def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] = ()) -> None:
+    """Flags that say which data of those kinds is read, each of them once."""
+    for flag in dict.fromkeys(flag for kind in kinds for flag in KIND_FLAGS[kind]):
+        if flag not in without:
+            group = parser.group("model" if flag in OF_THE_MODEL else "data")
+            group.add_argument(f"--{flag}", **FLAGS[flag])
+
+
+def check_sources(args: argparse.Namespace) -> None:
+    """One source of rows at most, and no file for validation or test without one to train on.
+
+    Raises:
+        ValueError: the flags contradict each other; the message says which.
+    """
+    check_one_source(args)
+    if args.train_file is None and (args.validation_file or args.test_file):
+        raise ValueError("--validation_file and --test_file need a --train_file")
+
+
+def check_tested_text(args: argparse.Namespace) -> None:
+    """A test file of running text needs a file to choose weights by, too.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if args.validation_file is None and args.test_file is not None:
+        raise ValueError("--test_file needs a --validation_file")
+
+
+def check_one_source(args: argparse.Namespace | Flags) -> None:
+    """Files, a data set, or a task of GLUE.
+
+    Raises:
+        ValueError: more than one of them is named.
+    """
+    given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
+    named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
+    if len(named) > 1:
+        raise ValueError(f"give only one of {' and '.join(f'--{flag}' for flag in named)}")

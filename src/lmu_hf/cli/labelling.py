@@ -1,0 +1,38 @@
+"""Labelling rows that have no labels with a saved classifier."""
+
+import argparse
+from collections import Counter
+
+from accelerate import PartialState
+from transformers import AutoModelForSequenceClassification
+
+from ..common.errors import loading
+from ..common.record import publish
+from ..common.staging import written_whole
+from ..data.labelled import unlabelled_dataset, unlabelled_file
+from ..data.labelling import label_rows
+from ..data.labels import Columns
+from ..data.tokenised import load_tokenizer
+
+
+def label(args: argparse.Namespace) -> dict[str, int]:
+    """Read, label and write; how many texts each class has."""
+    columns = Columns(args.text_column or "text", args.text_pair_column)
+    if args.train_file is not None:
+        rows = unlabelled_file(args.train_file, columns)
+    else:
+        rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
+    tokenizer = load_tokenizer(args.model)
+    with loading("model", args.model):
+        model = AutoModelForSequenceClassification.from_pretrained(args.model)
+    labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
+    given = Counter(labelled["label"][:])
+    counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
+    if PartialState().is_main_process:
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(args.output_file) as staged:
+            labelled.to_parquet(staged)
+        print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
+        made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
+        publish(made, args.output_file.with_suffix(".json"))
+    return counts

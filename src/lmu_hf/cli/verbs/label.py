@@ -1,0 +1,61 @@
+"""Label texts that have no labels with a trained classifier, as a file of rows that another can learn from.
+
+    lmu-hf label runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
+    lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
+    lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
+    lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
+
+Written are the texts, the class of each and how probable the model holds it to be (--output_file, default
+labels.parquet), and beside it a .json with what was done, where, and how many texts each class has.
+"""
+
+import argparse
+from pathlib import Path
+
+from ..data_flags import FLAGS
+from ..flags import COUNT, ScriptParser, manual_of
+
+
+def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
+    """The verb's flags."""
+    parser = ScriptParser(manual_of(__doc__, manual), "label")
+    parser.add_argument("model", help="a saved classifier's folder, or its name on the Hub")
+    data = parser.group("data")
+    source = data.add_mutually_exclusive_group()
+    source.add_argument("--train_file", type=Path, help="file of rows to label (default: none, a data set)")
+    source.add_argument("--dataset_name", help="data set, by its name on the Hub or below --data_dir (default: none)")
+    for flag in ("dataset_config_name", "text_column", "text_pair_column"):
+        data.add_argument(f"--{flag}", **FLAGS[flag])
+    parser.group("data").add_argument(
+        "--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)"
+    )
+    text = "split of the data set to label (default: %(default)s)"
+    data.add_argument("--split", default="unsupervised", help=text)
+    parser.group("model").add_argument(
+        "--per_device_eval_batch_size",
+        type=COUNT,
+        default=128,
+        help="rows in a batch, for each process (default: %(default)s)",
+    )
+    parser.group("model").add_argument(
+        "--mixed_precision",
+        choices=("no", "bf16"),
+        help="precision of products; the memory stays float32 (default: accelerate's)",
+    )
+    text = "parquet file to write (default: %(default)s)"
+    parser.group("output").add_argument("--output_file", type=Path, default=Path("labels.parquet"), help=text)
+    args = parser.parse_args(argv)
+    if args.dataset_name is None and args.train_file is None:
+        parser.error("one of --dataset_name and --train_file says what to read")
+    if args.train_file is not None:
+        parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
+    if args.output_file.suffix != ".parquet":
+        parser.error(f"--output_file must end in .parquet, got {args.output_file}")
+    return args
+
+
+def start(args: argparse.Namespace) -> dict[str, int]:
+    """Read, label and write; how many texts each class has."""
+    from ..labelling import label
+
+    return label(args)

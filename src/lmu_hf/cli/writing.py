@@ -1,0 +1,59 @@
+"""Writing text with a saved language model, as it is made."""
+
+import argparse
+import sys
+import time
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, TextStreamer
+
+from ..common.errors import TOKENIZER, explained, loading
+from ..memories_lmu import load_memories, save_memories
+from ..modeling_lmu import LMUForCausalLM
+
+
+def write(args: argparse.Namespace) -> None:
+    """Read the prompt, stream, and say what was carried and how fast."""
+    name = args.model_name_or_path
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    with loading("model", name):
+        kinds = AutoConfig.from_pretrained(name).architectures
+    if kinds and kinds != [LMUForCausalLM.__name__]:  # its head would be drawn at random
+        raise ValueError(f"{name} is a {kinds[0]}, not an LMUForCausalLM")
+    with loading("model", name):
+        model = AutoModelForCausalLM.from_pretrained(name).eval()
+    if not isinstance(model, LMUForCausalLM):
+        raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
+    memories = DynamicCache(config=model.config)
+    if args.load_memory is not None:
+        with explained(f"--load_memory {args.load_memory} cannot be read"):
+            memories = load_memories(args.load_memory, model.config)
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    ids = torch.tensor(tokenizer(prompt)["input_ids"], dtype=torch.int64)
+    if not len(ids):
+        raise ValueError("--prompt holds no token: give at least one character of text")
+    streamer = TextStreamer(tokenizer, skip_special_tokens=True)
+    made, seconds = stream_text(model, ids, streamer, args, memories)
+    if args.save_memory is not None:
+        save_memories(memories, args.save_memory, model.config)
+    speed = f"{made} tokens, {made / seconds:,.0f} a second"
+    print(f"{speed}; carrying {model.config.state_size:,} numbers, whatever the length", file=sys.stderr)
+
+
+@torch.inference_mode()
+def stream_text(
+    model: LMUForCausalLM, ids: torch.Tensor, streamer: TextStreamer, args: argparse.Namespace, memories: DynamicCache
+) -> tuple[int, float]:
+    """Write the prompt and what the model makes of it; how many tokens it made, and in how many seconds."""
+    streamer.put(ids)
+    generator = torch.Generator().manual_seed(args.seed)
+    start, made, token = time.perf_counter(), 0, 0
+    for token in model.stream(ids, args.max_new_tokens, args.temperature, args.top_k, generator, memories):
+        streamer.put(torch.tensor([token]))
+        made += 1
+    seconds = time.perf_counter() - start
+    streamer.end()
+    if made:
+        model(torch.tensor([[token]]), past_key_values=memories)  # the last token has not been read yet
+    return made, seconds
