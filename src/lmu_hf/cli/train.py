@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from ..common.errors import InputError, check_folder, is_expected, one_line
 from ..common.figures import learning_curve
+from ..common.lines import verdict
 from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
@@ -25,6 +26,7 @@ from ..training.finished import is_complete
 from ..training.loop import train
 from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
+from ..training.recipes.own import explain
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -65,6 +67,9 @@ def run(
     # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
     task = _task(flags, recipe, load_task)
+    if task.made is not None:
+        recipe = asked_recipe(flags, task.made)
+        on_main(lambda: print(explain(recipe, task.reasons)))
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
@@ -148,15 +153,22 @@ def check_contradictions(args: argparse.Namespace) -> None:
         raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 
 
-def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
+def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -> Recipe:
     """The recipe that the flags name, with what other flags change of it.
+
+    Args:
+        args: the flags.
+        made: one that the rows have made in its place.
 
     Raises:
         ValueError: a flag would change nothing, or an override is not of the form FIELD=VALUE or no such field.
     """
     flags = Flags.of(args)
     changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
-    recipe = get_recipe(flags.recipe, **changes)
+    if made is None:
+        recipe = get_recipe(flags.recipe, **changes)
+    else:
+        recipe = replace(made, **{name: value for name, value in changes.items() if value is not None})
     if flags.baseline is not None:
         # After the changes, which are to hold for the baseline too.
         recipe = recipe.baseline(flags.baseline)
@@ -227,7 +239,11 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
     if PartialState().is_main_process:
         size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        for name, scores in {**record.lines, **record.parts}.items():
+            print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
+        if told := verdict(record):
+            print(told)
     return record
 
 

@@ -38,7 +38,8 @@ class RunRecord:
     Hub's word for what that does; ``problem_type``, as a config has it; and of a baseline, ``baseline``, what was
     trained in the Legendre memory's place (``"lstm"``), and ``baseline_of``, the recipe that it is compared with. Of an
     LMU both are None. ``data`` holds, where there is one, the ``dataset`` of the Hub, its ``dataset_config``, and an
-    ``example``, an input to try the model on.
+    ``example``, an input to try the model on. ``lines`` holds the scores that the model must beat, by name and split,
+    and ``parts`` those of its parts alone; ``reasons``, why a recipe that the rows made has the values that it has.
     """
 
     recipe: str
@@ -60,6 +61,9 @@ class RunRecord:
     inputs: str | None = None
     initial_model: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict, metadata=OUTCOME)
+    lines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, metadata=OUTCOME)
+    parts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, metadata=OUTCOME)
+    reasons: dict[str, str] = field(default_factory=dict, metadata=OUTCOME)
     best_step: int = field(default=0, metadata=OUTCOME)
     best_epoch: float = field(default=0, metadata=OUTCOME)
     steps: int = field(default=0, metadata=OUTCOME)

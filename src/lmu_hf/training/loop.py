@@ -387,6 +387,8 @@ class _Run:
         for tied in model.all_tied_weights_keys:  # saved once, under their source's name
             weights.pop(tied, None)
         self.record.data |= self.task.extras() if "test" in splits else {}
+        self.record.lines, self.record.parts = self.task.lines(splits), self.task.parts(splits)
+        self.record.reasons = self.task.reasons
         with folder_written_whole(self.folder / "model") as staged:
             model.save_pretrained(staged, state_dict=weights)
             if (processor := self.task.processor()) is not None:

@@ -1,6 +1,6 @@
 """Sentences and pairs of sentences to classify or to grade: GLUE, IMDB, SNLI, any labelled rows, and made-up ones."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, cast
@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -18,6 +19,8 @@ from ...data.labels import LabelledText
 from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..baselines import Lines, classical_lines
+from ..linear_votes import choose_balance, fit_votes
 from ..transfer import classifier_from_pretrained
 from .base import Gather, Task
 
@@ -90,6 +93,8 @@ class ClassificationTask(Task):
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.model_name_or_path = model_name_or_path
+        self._finds_votes = False
+        self._parts: Lines = {}
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {
             split: tokenised(f"the {split} split of {self.name}", part, self.tokenizer, max_length, num_proc)
@@ -194,8 +199,12 @@ class ClassificationTask(Task):
         embeddings.requires_grad_(not self.freeze_word_vectors)
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
             rows = self.splits["train"].with_format("torch")
-            # Counted once, from the training rows alone; training then weighs the counts.
-            votes.count(rows["input_ids"], rows["label"])
+            # From the training rows alone. Counts are weighed anew in training, a linear model's votes are not.
+            if votes.balance is None:
+                votes.count(rows["input_ids"], rows["label"])
+            else:
+                fit_votes(votes, rows["input_ids"], np.asarray(self.splits["train"]["label"][:]))
+                self._finds_votes = True
         return model
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
@@ -239,15 +248,68 @@ class ClassificationTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The scores that the data is judged by, over a whole split at once."""
+        found: list[Tensor] = []
+        voted: list[Tensor] = []
+        references: list[Tensor] = []
+        votes = self._votes(model)
+        if votes is not None and split == "validation":
+            votes.set_balance(1.0, 1.0)
+        for batch in batches:
+            said = [_outputs(model, batch).logits.float(), batch["labels"]]
+            if votes is not None:
+                layout = model.find_layout(batch["input_ids"], batch["attention_mask"])
+                said.append(model.voted(batch["input_ids"], layout).float())
+            logits, labels, *of_votes = gather(tuple(said))
+            found.append(logits.cpu())
+            references.append(labels.cpu())
+            voted += [each.cpu() for each in of_votes]
+        logits, labels = torch.cat(found), torch.cat(references)
+        if votes is not None:
+            logits = self._balance(votes, split, logits, torch.cat(voted), labels)
+        return self._judge(logits, labels)
+
+    def _judge(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         from ..metrics import judge
 
-        predictions: list[float] = []
-        references: list[float] = []
-        for batch in batches:
-            decided, labels = gather((self.decide(_outputs(model, batch).logits.float()), batch["labels"]))
-            predictions += decided.tolist()
-            references += labels.tolist()
-        return judge(self.metrics, predictions, references)
+        return judge(self.metrics, self.decide(logits).tolist(), labels.tolist())
+
+    def _votes(self, model: PreTrainedModel) -> NGramVotes | None:
+        """A model's votes, if this task has found them; of a saved model the balance is not chosen again."""
+        votes = getattr(model, "votes", None)
+        return votes if self._finds_votes and isinstance(votes, NGramVotes) and votes.balance is not None else None
+
+    def _balance(self, votes: NGramVotes, split: str, logits: Tensor, voted: Tensor, labels: Tensor) -> Tensor:
+        """Logits as the balance has them, which validation chooses; each part alone is scored beside."""
+        if split == "validation":
+            # Both counted in full when the logits were made, so that the rest is the stack's.
+            stack = logits - voted
+            logits = choose_balance(votes, stack, voted, partial(_loss, labels))
+        of_stack, of_votes = votes.read_balance()
+        parts = {"n-grams alone": voted}
+        if of_stack:  # else the votes are all that there is
+            parts["memory alone"] = (logits - of_votes * voted) / of_stack
+        for name, alone in parts.items():
+            self._parts.setdefault(name, {})[split] = self._judge(alone, labels)
+        return logits
+
+    def lines(self, splits: Sequence[str]) -> Lines:
+        """The majority class, and tf-idf with a linear model."""
+        texts: dict[str, list[list[str]]] = {}
+        labels = {}
+        for split in dict.fromkeys(["train", *splits]):
+            rows = self.rows.splits[split]
+            texts[split] = [list(rows[name][:]) for name in ("text", "text_pair") if name in rows.column_names]
+            labels[split] = np.asarray(rows["label"][:])
+        return classical_lines(texts, labels, self._judge_decided, self.lower_is_better)
+
+    def parts(self, splits: Sequence[str]) -> Lines:
+        """Of a model with votes, these alone and the memory alone."""
+        return {name: {split: by[split] for split in splits if split in by} for name, by in self._parts.items()}
+
+    def _judge_decided(self, decided: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        from ..metrics import judge
+
+        return judge(self.metrics, decided.tolist(), labels.tolist())
 
     def decide(self, logits: Tensor) -> Tensor:
         """The class of each row, or its grade."""
@@ -263,6 +325,13 @@ def _texts(rows: LabelledText) -> Iterable[str]:
     for batch in rows.splits["train"].iter(1000):
         yield from batch["text"]
         yield from batch.get("text_pair", ())
+
+
+def _loss(labels: Tensor, logits: Tensor) -> Tensor:
+    """What a balance is chosen by: the mean over rows, each row's as training has it."""
+    if labels.is_floating_point():
+        return F.mse_loss(logits[:, 0], labels)
+    return F.cross_entropy(logits, labels)
 
 
 def _digest(values: Tensor) -> str:
