@@ -58,6 +58,9 @@ class Asked:
     classes: tuple[str, ...] = ()
 
 
+UNASKED = Asked()
+
+
 class Column:
     """The cells of a column of labels.
 
@@ -98,7 +101,7 @@ def shown(cell: Cell) -> str:
 # --------------------------------------------------------------------------- what a column is
 
 
-def decide(column: Column, asked: Asked = Asked()) -> Job:
+def decide(column: Column, asked: Asked = UNASKED) -> Job:
     """What the labels of the training rows say is to be found.
 
     Raises:
@@ -130,8 +133,8 @@ def _several(column: Column, asked: Asked) -> Job:
         raise InputError(f"{column.where} has only the label {shown(classes[0])}: there is nothing to tell apart")
     if not asked.classes and len(counts) > max(20, len(rows)):
         raise InputError(
-            f"{column.where} has {len(counts):,} different labels in {len(rows):,} rows, as {shown(classes[0])}: is that "
-            "the right --label_column?"
+            f"{column.where} has {len(counts):,} different labels in {len(rows):,} rows, as {shown(classes[0])}: "
+            "give another --label_column"
         )
     absent = [name for name in classes if not counts[name]]
     notes = [f"no row has {', '.join(absent[:3])}"] if absent else []
@@ -168,8 +171,8 @@ def _are_numbers(column: Column, counts: Counter[str]) -> bool:
         row = _first(column, kinds, "dressed")
         raise column.refuse(
             row,
-            f", a number with a sign or a comma: write plain numbers, or say --problem_type {REGRESSION} (if all have the "
-            f"sign %) or --problem_type {SINGLE} (each value is a class)",
+            f", a number with a sign or a comma: write plain numbers, or say --problem_type {REGRESSION} (if all have "
+            f"the sign %) or --problem_type {SINGLE} (each value is a class)",
         )
     numbers = {"whole", "decimal"} & there
     if numbers and there <= {"whole", "decimal", "none"} and "none" in there:
@@ -189,8 +192,8 @@ def _are_numbers(column: Column, counts: Counter[str]) -> bool:
     if len(counts) == 2 and all(float(word).is_integer() for word in counts):
         first, second = in_order(counts)
         raise InputError(
-            f"{column.where} has no labels but {first!r} and {second!r}: say --problem_type {SINGLE} if they are classes, "
-            f"{REGRESSION} if they are numbers to predict"
+            f"{column.where} has no labels but {first!r} and {second!r}: say --problem_type {SINGLE} if they are "
+            f"classes, {REGRESSION} if they are numbers to predict"
         )
     return True
 
@@ -322,9 +325,9 @@ def class_lists(column: Column, asked: Asked) -> list[tuple[str, ...]]:
     rows = [_names(column, row, asked) for row in range(len(column.cells))]
     widths = {len(words) for words in rows}
     # No list names a class twice: these are zeros and ones, a place for each class.
-    if len(widths) == 1 and any(len(set(words)) < len(words) for words in rows):
-        if all(word in ("0", "1", "0.0", "1.0") for words in rows for word in words):
-            return [tuple(str(at) for at, word in enumerate(words) if float(word)) for words in rows]
+    twice = len(widths) == 1 and any(len(set(words)) < len(words) for words in rows)
+    if twice and all(word in ("0", "1", "0.0", "1.0") for words in rows for word in words):
+        return [tuple(str(at) for at, word in enumerate(words) if float(word)) for words in rows]
     return rows
 
 

@@ -4,15 +4,14 @@ Whatever the source, a split is a memory-mapped `datasets.Dataset` with the colu
 and ``label``.
 """
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .label_rules import Asked, Job
+from .label_rules import UNASKED, Asked, Job
 from .labels import Columns, LabelledText, assemble, number_labels, rename_columns
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, hub_name, load_file, load_rows
+from .sources import SPLITS, hub_name, load_file, load_rows, stem
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -36,7 +35,6 @@ GLUE_METRICS = {
     "qqp": ("accuracy", "f1"),
     "stsb": ("pearson", "spearmanr"),
 }
-ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|gz|bz2|xz|zip|zst)"
 # Data sets whose columns have other names than text and label, so that no flag must name them.
 KNOWN_COLUMNS = {"stanfordnlp/snli": Columns("premise", "hypothesis")}
 
@@ -76,7 +74,7 @@ def labelled_dataset(
     config: str | None = None,
     validation_block: int = 1,
     known: Job | None = None,
-    asked: Asked = Asked(),
+    asked: Asked = UNASKED,
 ) -> LabelledText:
     """Any data set of labelled text, by Hub name or from a folder of data sets.
 
@@ -108,7 +106,7 @@ def labelled_files(
     columns: Columns | None = None,
     validation_block: int = 1,
     known: Job | None = None,
-    asked: Asked = Asked(),
+    asked: Asked = UNASKED,
 ) -> LabelledText:
     """Files of rows, one per split: CSV, TSV, JSON lines or parquet; with ``known``, one to train on can be missing.
 
@@ -126,17 +124,6 @@ def labelled_files(
     how: dict[str, Any] = {"validation_block": validation_block, "asked": asked, "by_class": True}
     labelled = assemble(name, rows, columns, origin, known, promote=False, **how)
     return replace(labelled, title=stem(next(iter(files.values()))))
-
-
-def stem(path: Path) -> str:
-    """What is called after a file: its name without its endings, of letters, digits, dots and hyphens."""
-    name = path.name
-    while (ending := Path(name).suffix) and re.fullmatch(ENDINGS, ending, re.IGNORECASE):
-        name = name.removesuffix(ending)
-    # A name that is a bare "train" says less than its folder: reviews/train.csv is of the reviews.
-    folder = path.absolute().parent.name
-    name = f"{folder}-{name}" if name.lower() in {*SPLITS, "dev", "data", "valid"} and folder else name
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "rows"
 
 
 def with_more(rows: LabelledText, path: Path) -> LabelledText:

@@ -14,6 +14,7 @@ from .label_rules import (
     MULTI,
     REGRESSION,
     SINGLE,
+    UNASKED,
     Asked,
     Column,
     Job,
@@ -28,6 +29,7 @@ from .sources import SPLITS, list_columns
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
+Classes = Sequence[str] | None  # the tags of a saved model; or None: still to be found
 PLACE = "_place"  # the column of a reader that says where in its file a row stands
 METRICS = {
     SINGLE: ("accuracy", "macro_f1"),
@@ -100,7 +102,7 @@ class LabelledText:
     @property
     def job(self) -> Job:
         """What is to be found for a row."""
-        return Job(self.problem_type, tuple(self.labels or ()))
+        return Job(REGRESSION) if self.labels is None else Job(self.problem_type, tuple(self.labels))
 
     def fingerprint(self) -> str:
         """Of every text and label, read a thousand rows at a time."""
@@ -121,7 +123,7 @@ def assemble(
     metrics: tuple[str, ...] | None = None,
     promote: bool = True,
     validation_block: int = 1,
-    asked: Asked = Asked(),
+    asked: Asked = UNASKED,
     by_class: bool = False,
 ) -> LabelledText:
     """Rows of any source under one form: named columns, checked labels, three splits.
@@ -233,7 +235,7 @@ def _named(feature: Any, value: int) -> str:
     return feature.names[value] if 0 <= value < len(feature.names) else str(value)
 
 
-def find_job(name: str, train: "Dataset", asked: Asked = Asked()) -> Job:
+def find_job(name: str, train: "Dataset", asked: Asked = UNASKED) -> Job:
     """What the training rows say is to be found for a row.
 
     Raises:
@@ -252,7 +254,7 @@ def find_job(name: str, train: "Dataset", asked: Asked = Asked()) -> Job:
     return decide(label_column(name, "train", train), asked)
 
 
-def number_labels(name: str, split: str, rows: "Dataset", job: Job, asked: Asked = Asked()) -> "Dataset | None":
+def number_labels(name: str, split: str, rows: "Dataset", job: Job, asked: Asked = UNASKED) -> "Dataset | None":
     """A split's labelled rows, with labels as a model takes them; None if it has none.
 
     Raises:
@@ -289,8 +291,8 @@ def three_splits(
     """Train, validation, and perhaps test.
 
     Where there is no labelled test, the official validation split becomes the test (if ``promote``), so that what is
-    reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run; ``by_class``, a tenth of the rows of
-    every class, one at least, so that weights can be chosen by a rare class.
+    reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run.
+    With ``by_class`` it is a tenth of each class, so that weights can be chosen by a rare one.
 
     Raises:
         ValueError: a block is below 1, the training rows do not make ten, or a split validates already.
@@ -328,10 +330,14 @@ def three_splits(
 
 
 def _tenth_of_classes(labels: np.ndarray) -> torch.Tensor:
-    """Which rows to hold out: of each class a tenth, but one where it has two, and none where it has one."""
+    """Which rows to hold out: every tenth of the rows at random, class by class."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).numpy()
+    order = order[np.argsort(labels[order], kind="stable")]
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        held[rows[: max(round(len(rows) / 10), min(1, len(rows) - 1))]] = True
+    held[order[5::10]] = True
+    classes, counts = np.unique(labels, return_counts=True)
+    for label, count in zip(classes, counts, strict=True):
+        # Where classes are few, a row of each costs little. Where nearly all are rare, it would cost half of the rows.
+        if count > 1 and 20 * len(classes) <= len(labels) and not held[labels == label].any():
+            held[order[labels[order] == label][0]] = True
     return held
