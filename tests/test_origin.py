@@ -114,7 +114,7 @@ def test_a_saved_order_of_classes_is_kept(tmp_path):
     numbers = tmp_path / "numbers.csv"
     numbers.write_text("text,label\n" + "".join(f"row {i},{i}\n" for i in range(12)))
     assert labelled_files({"test": numbers}, known=Job("regression")).splits["test"]["label"][:3] == [0.0, 1.0, 2.0]
-    with pytest.raises(ValueError, match="has the label 'negative' .*is no finite number"):
+    with pytest.raises(ValueError, match=r"has the label 'negative' .*is no finite number"):
         labelled_files({"test": tmp_path / "rows.csv"}, columns, known=Job("regression"))
 
 

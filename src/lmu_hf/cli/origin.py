@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import explained
+from ..common.errors import InputError, explained
 from ..common.record import RunRecord
 from ..common.staging import write_text
 from ..data.tokenised import LONGEST, load_tokenizer, saved_job, saved_labels
@@ -87,6 +87,19 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         args.labels = saved_labels(name)
     else:
         args.job = saved_job(name)
+
+
+def check_named(args: argparse.Namespace, name: str) -> None:
+    """Refuse to score a model that lies in no run folder on rows that no flag names.
+
+    Raises:
+        InputError: none does.
+    """
+    if args.given.isdisjoint(SOURCES):
+        raise InputError(
+            f"{name} does not lie in a run folder that would say which rows it is for: name them by --test_file or "
+            "--dataset_name, or give --recipe"
+        )
 
 
 def check_rows(record: RunRecord, folder: Path, task: Task) -> None:
