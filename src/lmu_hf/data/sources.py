@@ -1,6 +1,7 @@
 """Where rows come from: a data set's name on the Hub, a folder laid out like one, or a file."""
 
 import codecs
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from ..common.errors import explained
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
+ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|gz|bz2|xz|zip|zst)"
 SPLITS = ("train", "validation", "test")
 FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
@@ -97,6 +99,17 @@ def load_file(split: str, path: Path) -> "Dataset":
     with explained(f"{path} cannot be read as {form}"):
         # A file alone is always "train" to `datasets`, whichever split it is here.
         return load_dataset(form, data_files=str(path.resolve()), split="train", **how)
+
+
+def stem(path: Path) -> str:
+    """What is called after a file: its name without its endings, of letters, digits, dots and hyphens."""
+    name = path.name
+    while (ending := Path(name).suffix) and re.fullmatch(ENDINGS, ending, re.IGNORECASE):
+        name = name.removesuffix(ending)
+    # A name that is a bare "train" says less than its folder: reviews/train.csv is of the reviews.
+    folder = path.absolute().parent.name
+    name = f"{folder}-{name}" if name.lower() in {*SPLITS, "dev", "data", "valid"} and folder else name
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "rows"
 
 
 def list_columns(names: list[str]) -> str:
