@@ -288,7 +288,8 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     """
     options = dict(recipe.data)
     options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
-    minutes = flags.minutes or MINUTES if options.pop("made_by_rows", False) else None
+    made = options.pop("made_by_rows", False)
+    minutes = flags.take(minutes="minutes").get("minutes", MINUTES) if made else None
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")

@@ -21,8 +21,8 @@ MINUTES = 5.0  # of two cores; what a plain command may take
 MEASURED = 20_000  # rows that are measured at most: more change no percentile
 LONGEST_ROW, SHORTEST_ROW = 1024, 8  # tokens
 MOST_WORDS = 30_000
-# Multiply-adds a second that training gets out of one core, forwards and backwards, measured on short rows.
-SPEED = 4e9
+# Operations a second, forwards and backwards, that training gets out of one core: measured on short rows, with room.
+SPEED = 1.5e10
 PIECES = 1.5  # tokens of a tokenizer of subwords for each word
 FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
@@ -159,6 +159,7 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         reasons["votes"] = "n-grams that a linear model weighs are strong where rows are few"
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
+    made = replace(made, minutes=say("minutes", (1 - PREPARED) * minutes, f"of {minutes:g}, the rest is preparation"))
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
     reasons["token_dropout"] = "unknown words are trained, too"
     if of.classes:
@@ -183,7 +184,7 @@ def _epochs(rows: int, cost: float, minutes: float) -> tuple[int, str]:
 
     Args:
         rows: how many there are.
-        cost: multiply-adds of one epoch.
+        cost: operations of one epoch.
         minutes: the budget.
     """
     wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if rows <= most), 2)
