@@ -17,11 +17,12 @@ from ..training.recipes import Recipe
 from ..training.tasks.base import Task
 from .flags import Flags
 from .loading import FILES, FLAGS, SOURCES
+from .reading import PAIR_FLAGS
 
 NAME = "data.json"
 OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
-PATHS = (*FILES, "extra_train_file", "data_dir")
+PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
 def write_origin(folder: Path, flags: Flags) -> None:
@@ -54,7 +55,7 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
     others = not args.given.isdisjoint(SOURCES)
     for name, value in said.items():
         # A script that scores lacks some flags of training. Of other rows, the columns are most likely called the same.
-        if name in vars(args) and name not in args.given and (not others or name.endswith("_column")):
+        if name in vars(args) and name not in args.given and (not others or name.endswith(("_column", "_lang"))):
             setattr(args, name, Path(value) if name in PATHS and value is not None else value)
     return not others
 
@@ -67,8 +68,8 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         recipe: of the data's kind.
         name: the saved model's folder, or its name on the Hub.
     """
-    if recipe.kind in ("characters", "pretraining"):
-        args.saved = name  # no flag: `plan_text` reads it from here
+    if recipe.kind in ("characters", "pretraining", "translation"):
+        args.saved = name  # no flag: the plan reads it from here
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:

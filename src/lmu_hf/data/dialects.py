@@ -1,7 +1,7 @@
 """Delimited text: which character parts its cells, whether quotes enclose some of them, and its records one by one.
 
-`csv.Sniffer` judges by the first kilobyte and takes any letter for a delimiter. Here each way of reading is tried on the
-file, and the one is taken by which every record has as many cells as the header.
+`csv.Sniffer` judges by the first kilobyte and takes any letter for a delimiter. Here each way of reading is tried on
+the whole file, and the one is taken by which every record has as many cells as the header.
 """
 
 import csv
@@ -23,12 +23,12 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file parts its cells.
+    r"""How a file parts its cells.
 
     Args:
         delimiter: between two cells.
         quoted: whether a cell that begins with ``"`` ends with the next single one.
-        escaped: whether ``\\"`` within such a cell is a quote; otherwise ``""`` is.
+        escaped: whether ``\"`` within such a cell is a quote; otherwise ``""`` is.
     """
 
     delimiter: str
@@ -42,10 +42,15 @@ class Dialect:
             csv.Error: a quoted cell does not end, or goes on behind its last quote.
         """
         # strict: or `"a" b` loses its quotes in silence, and a quote that never closes swallows the rest of the file.
-        how = {"quoting": csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE, "strict": True}
-        if self.escaped:
-            how |= {"escapechar": "\\", "doublequote": False}
-        reader, line = csv.reader(lines, delimiter=self.delimiter, **how), 1  # type: ignore[arg-type]
+        reader = csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            escapechar="\\" if self.escaped else None,
+            doublequote=not self.escaped,
+            strict=True,
+        )
+        line = 1
         for record in reader:
             # A line of nothing, or of nothing but delimiters as spreadsheets leave behind the last row, is no record.
             if any(cell.strip() for cell in record):
@@ -69,9 +74,9 @@ class _Counted:
 
 
 def find_dialect(path: Path, encoding: str | None, delimiter: str | None, width: int | None = None) -> Dialect:
-    """The way of reading by which every record of a file has as many cells as its first.
+    r"""The way of reading by which every record of a file has as many cells as its first.
 
-    A file is read through by each way in turn until one fits: quotes enclose cells; ``\\"`` is a quote within them;
+    A file is read through by each way in turn until one fits: quotes enclose cells; ``\"`` is a quote within them;
     quotes are characters like any other. Where a quoted cell would hold line breaks although every line by itself has
     all of its cells, as where nothing is quoted and two cells begin with ``"``, quotes are characters, too.
 
@@ -86,7 +91,7 @@ def find_dialect(path: Path, encoding: str | None, delimiter: str | None, width:
     """
     if delimiter is None:
         with open_text(path, encoding, newline="") as file:
-            delimiter = find_delimiter(list(islice(file, SAMPLE)), kind_default(path), width)
+            delimiter = find_delimiter(list(islice(file, SAMPLE)), _usual_delimiter(path), width)
     elif len(delimiter) != 1 or delimiter in '\r\n"':
         raise InputError(f"--delimiter must be one character and no quote or line break, got {delimiter!r}")
     quoted = Dialect(delimiter)
@@ -100,7 +105,7 @@ def find_dialect(path: Path, encoding: str | None, delimiter: str | None, width:
     raise InputError(f"{path}, {complaints[0]}")
 
 
-def kind_default(path: Path) -> str:
+def _usual_delimiter(path: Path) -> str:
     """The delimiter that a file's name promises."""
     return "\t" if ".tsv" in path.name.lower() else ","
 
@@ -115,7 +120,9 @@ def _misfit(path: Path, encoding: str | None, dialect: Dialect, width: int | Non
                 width = len(record) if width is None else width
                 if len(record) != width:
                     wanted = f"--column_names gives {width}" if given else f"the first line has {width}"
-                    return f"line {line}: {len(record)} cells, {wanted}; quote cells that hold " + _named(dialect), False
+                    return f"line {line}: {len(record)} cells, {wanted}; quote cells that hold " + _named(
+                        dialect
+                    ), False
                 spans = spans or any("\n" in cell for cell in record)
         except csv.Error as error:
             return f"line {line + 1} or below: a quote is not closed or not doubled ({error})", False

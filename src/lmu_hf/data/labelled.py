@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from .labels import Classes, Columns, LabelledText, assemble, find_classes, number_labels, rename_columns
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, hub_name, load_file, load_rows
+from .sources import SPLITS, hub_name, load_files, load_rows
+from .tables import ReadOptions, complete_rows, join_tokens
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -95,25 +96,43 @@ def labelled_dataset(
 
 
 def labelled_files(
-    files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1, labels: Classes = None
+    files: dict[str, Path],
+    columns: Columns | None = None,
+    validation_block: int = 1,
+    labels: Classes = None,
+    options: ReadOptions | None = None,
 ) -> LabelledText:
-    """Files of rows, one per split: CSV, TSV, JSON lines or parquet; with ``labels``, one to train on can be missing.
+    """Files of rows, one per split, as `read_table` reads them; with ``labels``, one to train on can be missing.
 
     Without a file for validation, a tenth of the training rows is held out, in runs of ``validation_block``. A split is
-    only ever what its file holds: validation does not become the test.
+    only ever what its file holds: validation does not become the test. A text of a list of words is these words. A text
+    may be empty; a row whose text is missing, or whose label is missing or empty, is refused or dropped (``options``).
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is empty, not UTF-8 or of an unknown kind, lacks a column, or its labels will not do.
+        ValueError: a file cannot be read, lacks a column or a value, or its labels will not do.
     """
-    rows = {split: load_file(split, path) for split, path in files.items()}
+    columns = columns or Columns()
+    rows = _file_rows(files, columns, options)
     origin = {split: path.name for split, path in files.items()}
-    name, columns = next(iter(files.values())).name, columns or Columns()
     # A file for validation was named to choose weights by, so it is never promoted to the test.
+    name = next(iter(files.values())).name
     return assemble(name, rows, columns, origin, labels, promote=False, validation_block=validation_block)
 
 
-def with_more(rows: LabelledText, path: Path) -> LabelledText:
+def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | None) -> dict[str, "Dataset"]:
+    """The rows of files that have their text and their label; other columns are left as they are."""
+    options, rows = options or ReadOptions(), {}
+    texts = tuple(column for column in (columns.text, columns.text_pair) if column is not None)
+    for split, part in load_files(files, options).items():
+        for column in texts:
+            part = join_tokens(part, column) if column in part.column_names else part
+        filled = () if columns.label is None else (columns.label,)
+        rows[split] = complete_rows(str(files[split]), part, texts, options.drop_incomplete_rows, filled)
+    return rows
+
+
+def with_more(rows: LabelledText, path: Path, options: ReadOptions | None = None) -> LabelledText:
     """The same splits with a file's rows, as ``label.py`` writes them, behind those to train on; none is held out.
 
     Raises:
@@ -123,8 +142,9 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     from datasets import concatenate_datasets
 
     train = rows.splits["train"]
+    columns = Columns(text_pair="text_pair" if rows.pairs else None)
     more = rename_columns(
-        path.name, "train", load_file("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
+        path.name, "train", _file_rows({"extra_train": path}, columns, options)["extra_train"], columns
     )
     labels, values = find_classes(path.name, more)
     # Names and their order: a class must have the same number in both parts.
@@ -141,7 +161,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     return replace(rows, splits=rows.splits | {"train": train}, origin=origin)
 
 
-def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
+def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = None) -> "Dataset":
     """Texts of a file, labelled or not, as ``text`` and perhaps ``text_pair``.
 
     Raises:
@@ -149,7 +169,8 @@ def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
     # The name "train" is for messages alone: label.py reads the file from --train_file.
-    return rename_columns(path.name, "train", load_file("train", path), replace(columns, label=None))
+    columns = replace(columns, label=None)
+    return rename_columns(path.name, "train", _file_rows({"train": path}, columns, options)["train"], columns)
 
 
 def unlabelled_dataset(

@@ -38,8 +38,7 @@ def label_rows(
         In the order of ``rows`` their texts, ``label`` and that label's ``probability``.
 
     Raises:
-        ValueError: the model does not choose one of several classes, or reads pairs where the rows have single texts,
-            or a text has no token.
+        ValueError: the model does not choose one of several classes, or reads pairs where the rows have single texts.
     """
     from datasets import ClassLabel
 

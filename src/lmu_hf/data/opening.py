@@ -7,10 +7,10 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, cast
+from typing import IO, Any
 
 from ..common.errors import InputError
 
@@ -100,19 +100,19 @@ def _unpacked(path: Path, packed: str | None) -> Iterator[IO[bytes]]:
         with pyarrow.input_stream(str(path), compression="zstd") as stream:
             yield io.BufferedReader(stream)
     else:
-        openers = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, None: open}
-        with cast(IO[bytes], openers[packed](path, "rb")) as file:
+        openers: dict[str | None, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+        with openers.get(packed, open)(path, "rb") as file:
             yield file
 
 
 @contextmanager
 def open_text(path: Path, encoding: str | None = None, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
-    """A file's text, unpacked and decoded as it is read, without its byte order mark.
+    r"""A file's text, unpacked and decoded as it is read, without its byte order mark.
 
     Args:
         path: the file.
         encoding: of its text; None for what a byte order mark says, or else UTF-8.
-        newline: as `open` takes it: None turns every kind of line break into ``\\n``, ``""`` leaves them.
+        newline: as `open` takes it: None turns every kind of line break into ``\n``, ``""`` leaves them.
 
     Raises:
         InputError: there is no such encoding, or the text is not in it; the message names the line.
@@ -145,7 +145,9 @@ def _known(encoding: str) -> str:
     try:
         found = codecs.lookup(encoding).name
     except LookupError as error:
-        raise InputError(f"--encoding {encoding} is none that Python knows: utf-8, cp1252 and utf-16 are some") from error
+        raise InputError(
+            f"--encoding {encoding} is none that Python knows: utf-8, cp1252 and utf-16 are some"
+        ) from error
     # A mark is none of the text's characters, whoever names the encoding.
     return "utf-8-sig" if found == "utf-8" else found
 

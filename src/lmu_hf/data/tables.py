@@ -1,13 +1,13 @@
 """A file of rows, of any kind that people have, as columns of text exactly as written.
 
-What a cell says is never decided here: ``007``, ``1.0``, ``NA`` and ``true`` are the words that the file holds, whatever
-stands in the other rows. One rule over the whole column says later what it is (`labels`), so that a row 10,000 lines
+What a cell says is never decided here: ``007``, ``1.0``, ``NA`` and ``true`` are the words that the file holds,
+whatever stands in the other rows. One rule over the whole column says later what it is, so that a row 10,000 lines
 below cannot change how another is read.
 
 Delimited text is parsed by Python's `csv`, JSON by Python's `json`, workbooks by openpyxl, parquet by `datasets`. The
 readers of pandas, pyarrow and `datasets` were weighed: their fast parsers guess types a chunk at a time, or turn off
-only part of that; they lose the line on which a row stands; and none of them says that a quote within a cell swallowed
-the next forty rows. `csv` with ``strict`` does, and knows the line. What it lacks, finding the dialect, is in `dialects`.
+only part of that; they lose the line on which a row stands; and none of them says that a quote within a cell has
+swallowed the next forty rows. `csv` with ``strict`` does, and knows the line. Finding the dialect is in `dialects`.
 
 Rows go to disk as they are read and are mapped into memory from there, so a file may be larger than memory.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.utils.logging import get_logger
 
 from ..common.errors import InputError, explained
-from .dialects import NOTHING, Dialect, find_dialect
+from .dialects import Dialect, find_dialect
 from .json_records import as_written, json_records
 from .opening import COMPRESSED, check_file, kind_of, open_text
 from .workbooks import workbook_rows
@@ -62,7 +62,7 @@ def is_table(path: Path) -> bool:
 
 def read_table(
     path: Path,
-    options: ReadOptions = ReadOptions(),  # noqa: B008 — frozen
+    options: ReadOptions = ReadOptions(),
     flag: str = "train_file",
     columns: tuple[str, ...] | None = None,
 ) -> "Dataset":
@@ -81,7 +81,7 @@ def read_table(
 
     Raises:
         FileNotFoundError: it does not exist.
-        InputError: it is a folder, empty, of an unknown kind, or cannot be read; the message names file, place and flag.
+        InputError: it is a folder, empty, of an unknown kind, or cannot be read; the message names the place.
     """
     check_file(path, flag)
     kind = kind_of(path)
@@ -90,7 +90,6 @@ def read_table(
             f"{path} must end in one of {', '.join(KINDS)}, perhaps with one of {', '.join(COMPRESSED)} behind it: "
             "that says how it is read"
         )
-    _check_options(path, kind, options)
     if kind == ".parquet":
         rows = _parquet_rows(path, columns)
     else:
@@ -102,17 +101,17 @@ def read_table(
     return rows
 
 
-def _check_options(path: Path, kind: str, options: ReadOptions) -> None:
-    """Refuse what a kind of file cannot follow, so that no flag is ignored."""
-    misplaced = {
-        "delimiter": options.delimiter is not None and kind not in DELIMITED,
-        "encoding": options.encoding is not None and kind in (".parquet", ".xlsx"),
-        "field": options.field is not None and kind not in (*JSON, ".xlsx"),
-        "column_names": options.column_names is not None and kind not in (*DELIMITED, ".xlsx"),
+def find_misplaced(kinds: set[str], options: ReadOptions) -> str | None:
+    """An option that none of some kinds of file can follow; None if there is no such."""
+    able = {
+        "delimiter": DELIMITED,
+        "encoding": (*DELIMITED, *JSON),
+        "field": (*JSON, ".xlsx"),
+        "column_names": (*DELIMITED, ".xlsx"),
     }
-    for name, wrong in misplaced.items():
-        if wrong:
-            raise InputError(f"--{name} has no effect on {path}, which is read as {kind[1:]}")
+    given = [name for name in able if getattr(options, name) is not None]
+    # A kind that cannot be read at all is complained of by the reader.
+    return next((name for name in given if kinds <= set(KINDS) and kinds.isdisjoint(able[name])), None)
 
 
 @dataclass(frozen=True)
@@ -194,11 +193,11 @@ def _rows(path: str, layout: _Layout, options: ReadOptions, version: tuple[int, 
                 padded = [*cells, *[None] * len(names)][: len(names)]
                 yield {**dict(zip(names, padded, strict=True)), PLACE: f"row {row}"}
     else:
-        for place, record in json_records(file, options.encoding, options.field):
-            cells = {name: record.get(name) for name in names}
+        for place, written in json_records(file, options.encoding, options.field):
+            found = {name: written.get(name) for name in names}
             # A column that holds a list somewhere holds lists: a single value is a list of one.
-            single = {name: [cells[name]] for name in layout.lists if isinstance(cells[name], str)}
-            yield {**cells, **single, PLACE: place}
+            single = {name: [found[name]] for name in layout.lists if isinstance(found[name], str)}
+            yield {**found, **single, PLACE: place}
 
 
 def _parquet_rows(path: Path, columns: tuple[str, ...] | None) -> "Dataset":
@@ -217,7 +216,11 @@ def _parquet_rows(path: Path, columns: tuple[str, ...] | None) -> "Dataset":
     ]
     text = {name: Value("string") for name in (*typed, PLACE)}
     return rows.map(
-        _as_text, with_indices=True, batched=True, features=Features({**rows.features, **text}), fn_kwargs={"typed": typed}
+        _as_text,
+        with_indices=True,
+        batched=True,
+        features=Features({**rows.features, **text}),
+        fn_kwargs={"typed": typed},
     )
 
 
