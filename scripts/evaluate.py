@@ -22,11 +22,12 @@ from transformers import PreTrainedModel
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, Flags, ScriptParser, output_file
 from lmu_hf.cli.loading import KIND_FLAGS, add_data_flags, load_task
-from lmu_hf.cli.origin import check_rows, follow_the_model, follow_the_run
+from lmu_hf.cli.origin import check_named, check_rows, follow_the_model, follow_the_run
 from lmu_hf.common.errors import check_model
 from lmu_hf.common.record import publish
 from lmu_hf.data.sources import SPLITS
 from lmu_hf.training.evaluation import evaluate, evaluate_by_length, find_recipe, find_record, load_model, report
+from lmu_hf.training.judging import plain_table
 from lmu_hf.training.recipes import RECIPES
 from lmu_hf.training.tasks.base import Task
 
@@ -35,6 +36,7 @@ OF_TRAINING = {
     "word_vectors": None,
     "freeze_word_vectors": False,
     "extra_train_file": None,
+    "metric_for_best_model": None,
 }
 
 
@@ -75,6 +77,8 @@ def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
     if record is not None and args.recipe not in (None, record.recipe):
         record = None  # the data of another recipe is asked for
     recipe = find_recipe(None if record is not None else args.recipe, name)
+    if record is None and args.recipe is None:
+        check_named(args, name)
     rows_of_the_run = follow_the_run(args, record, folder)
     follow_the_model(args, recipe, name)
     flags = Flags(args)
@@ -98,6 +102,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     scores = evaluate(model, task, split, batch_size)
     if PartialState().is_main_process:
         print(f"{name}, {split} of {task.name}: {_words(scores)}")
+        if classes := task.details(split).get("classes"):
+            print(plain_table(classes))
         for group in groups:
             lengths = "{} to {}".format(*group["length"])
             print(f"{lengths} {task.length_unit}, {group['rows']} rows: {_words(group['scores'])}")

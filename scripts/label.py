@@ -1,16 +1,16 @@
-"""Let a trained classifier label texts that have none, as a file of rows that another can learn from.
+"""Let a trained model label texts that have none, as a file of rows that another can learn from.
 
     python scripts/label.py runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     python scripts/label.py runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
     python scripts/label.py ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
     python scripts/train_glue.py --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
-Writes the texts, the class of each and how probable the model holds it to be (--output_file, default labels.parquet),
-and beside it a .json with what was done, where, and how many texts each class has.
+Writes the texts, the class of each, how probable the model holds it to be and a score for every class (--output_file,
+default labels.parquet), and beside it a .json with what was done, where, and how many texts each class has. Of several
+classes a text, label lists those that hold; of a number to predict, label and score are that number.
 """
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 from accelerate import PartialState
@@ -23,7 +23,7 @@ from lmu_hf.common.errors import check_folder, loading
 from lmu_hf.common.record import publish
 from lmu_hf.common.staging import written_whole
 from lmu_hf.data.labelled import unlabelled_dataset, unlabelled_file
-from lmu_hf.data.labelling import label_rows
+from lmu_hf.data.labelling import count_labels, label_rows
 from lmu_hf.data.labels import Columns
 from lmu_hf.data.tokenised import load_tokenizer
 
@@ -77,13 +77,13 @@ def main(argv: list[str] | None = None) -> dict[str, int]:
     with loading("model", args.model):
         model = AutoModelForSequenceClassification.from_pretrained(args.model)
     labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
-    given = Counter(labelled["label"][:])
-    counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
+    counts = count_labels(labelled)
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             labelled.to_parquet(staged)
-        print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"{args.output_file}: {len(labelled):,} texts; {told}".removesuffix("; "))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
         publish(made, args.output_file.with_suffix(".json"))
     return counts

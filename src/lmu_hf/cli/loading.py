@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..data.label_rules import PROBLEMS, Asked
 from ..data.labelled import GLUE_COLUMNS, glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
 from ..data.tables import ReadOptions, is_table
@@ -33,6 +34,18 @@ def _seed_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else SEED(text)
 
 
+def _problem_type(text: str) -> str:
+    word = text.removesuffix("_label_classification")
+    if word not in PROBLEMS:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(PROBLEMS.values())} (or {', '.join(PROBLEMS)})")
+    return PROBLEMS[word]
+
+
+# By which a classifier can be chosen; lmu_hf.training.judging says which of them apply to which labels.
+METRICS = (
+    *("accuracy", "f1", "macro_f1", "micro_f1", "subset_accuracy", "matthews_correlation"),
+    *("r2", "mae", "rmse", "pearson", "spearmanr", "loss"),
+)
 FLAGS: dict[str, dict[str, Any]] = {
     **READING,
     "task_name": {"choices": [*GLUE_COLUMNS, "mnli-mm"], "help": "task of GLUE to train on (default: none)"},
@@ -50,7 +63,21 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "text_column": {"help": "column that holds the text (default: text)"},
     "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
-    "label_column": {"help": "column that holds the label (default: label)"},
+    "label_column": {
+        "help": "column that holds the label; a,b,c where classes a, b and c have columns of 0 and 1 (default: label)"
+    },
+    "problem_type": {
+        "type": _problem_type,
+        "metavar": "{single,multi,regression}",
+        "help": "what labels are: one class a row, several, or a number to predict (default: found in the labels)",
+    },
+    "label_separator": {
+        "help": "what parts the classes within a label, which are then several a row (default: a label is one class)"
+    },
+    "metric_for_best_model": {
+        "choices": METRICS,
+        "help": "validation score that chooses the weights; f1 is the mean over classes (default: the data's first)",
+    },
     "tokens_column": {"help": "column that holds the list of words (default: tokens)"},
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
@@ -126,6 +153,9 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
             "text_column",
             "text_pair_column",
             "label_column",
+            "problem_type",
+            "label_separator",
+            "metric_for_best_model",
             "max_length",
             "tokenizer_name",
             "model_name_or_path",
@@ -282,6 +312,7 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
+    options |= flags.take(metric="metric_for_best_model")
     vectors = flags.word_vectors
     _check_overrides(flags)
     if options.get("freeze_word_vectors") and vectors is None:
@@ -340,25 +371,26 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     """The rows that the flags ask for; where they name none, those of the recipe.
 
     Args:
-        flags: the flags. If they have ``labels``, a saved model's, these are the classes, whatever the rows hold.
+        flags: the flags. If they have a ``job``, a saved model's, it is that, whatever the rows hold.
         named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
             ``dataset_name`` are held out (``validation_block``).
     """
     check_one_source(flags)
-    labels = flags.take(labels="labels")  # from `follow_the_model`
+    known = flags.take(known="job")  # from `follow_the_model`
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
-        how = {**labels, "options": reading(flags)}
-        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **how))
+        where = files, _columns(flags), flags.validation_block or 1
+        how = {**known, "asked": _asked(flags), "options": reading(flags)}
+        return Plan(source, partial(labelled_files, *where, **how))
     # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
-        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **labels)
+        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **known)
         return Plan(f"the task {task_name} of GLUE", make)
     if (name := flags.dataset_name or named["dataset_name"]) is not None:
         # Neighbours are about one thing in the recipe's data set, not in any.
         own = named["validation_block"] if name == named["dataset_name"] else None
         where = name, flags.data_dir, _columns(flags), flags.dataset_config_name
-        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, **labels)
+        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, asked=_asked(flags), **known)
         return Plan(f"the data set {name}", make)
     make = partial(made_up, named["made_up"] or "opinions", **flags.take(rows="rows"))
     return Plan("made-up sentences", make)
@@ -399,6 +431,10 @@ def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **
     if tokenizer_name is not None:
         options["tokenizer"] = load_tokenizer(tokenizer_name)
     return TaggingTask(rows(), **options)
+
+
+def _asked(flags: Flags) -> Asked:
+    return Asked(**flags.take(problem_type="problem_type", separator="label_separator"))
 
 
 def _columns(flags: Flags) -> Columns | None:

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import explained
+from ..common.errors import InputError, explained
 from ..common.record import RunRecord
 from ..common.staging import write_text
-from ..data.tokenised import LONGEST, load_tokenizer, saved_labels
+from ..data.tokenised import LONGEST, load_tokenizer, saved_job, saved_labels
 from ..training.recipes import Recipe
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -20,8 +20,14 @@ from .loading import FILES, FLAGS, SOURCES
 from .reading import PAIR_FLAGS
 
 NAME = "data.json"
-OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows
+OF_TRAINING = (
+    "model_name_or_path",
+    "word_vectors",
+    "freeze_word_vectors",
+    "metric_for_best_model",
+)  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
+OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share
 PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
@@ -55,7 +61,7 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
     others = not args.given.isdisjoint(SOURCES)
     for name, value in said.items():
         # A script that scores lacks some flags of training. Of other rows, the columns are most likely called the same.
-        if name in vars(args) and name not in args.given and (not others or name.endswith(("_column", "_lang"))):
+        if name in vars(args) and name not in args.given and (not others or name.endswith(OF_ANY_ROWS)):
             setattr(args, name, Path(value) if name in PATHS and value is not None else value)
     return not others
 
@@ -78,7 +84,23 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
     # From LONGEST on the tokenizer cuts nothing, and the recipe's own length holds.
     if "max_length" not in args.given and longest < LONGEST:
         args.max_length = longest
-    args.labels = saved_labels(name)
+    if recipe.kind == "tagging":
+        args.labels = saved_labels(name)
+    else:
+        args.job = saved_job(name)
+
+
+def check_named(args: argparse.Namespace, name: str) -> None:
+    """Refuse to score a model that lies in no run folder on rows that no flag names.
+
+    Raises:
+        InputError: none does.
+    """
+    if args.given.isdisjoint(SOURCES):
+        raise InputError(
+            f"{name} does not lie in a run folder that would say which rows it is for: name them by --test_file or "
+            "--dataset_name, or give --recipe"
+        )
 
 
 def check_rows(record: RunRecord, folder: Path, task: Task) -> None:

@@ -16,15 +16,18 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError, check_folder, is_expected, one_line
-from ..common.figures import learning_curve
+from ..common.figures import confusion_matrix, learning_curve
 from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES
+from ..data.sources import stem
 from ..training.finished import is_complete
+from ..training.judging import plain_table
 from ..training.loop import train
 from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
+from ..training.run_folder import folder_of_its_own
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -32,6 +35,7 @@ from .launch import check_processes, typed_command
 from .origin import write_origin
 from .training_flags import RECIPE_FLAGS
 
+TABLE = 30  # classes that the console shows one by one; the record holds them all
 # Entries of a recipe's data that flags of pretrain_lm.py replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
 
@@ -61,10 +65,12 @@ def run(
     check_contradictions(args)
     recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
-    folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    folder = _folder(flags, recipe, run_name, seed)
     # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
     task = _task(flags, recipe, load_task)
+    if PartialState().is_main_process and (said := task.announce()):
+        print(said)
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
@@ -73,9 +79,10 @@ def run(
 
     def leave_pictures() -> None:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
+        confusion_matrix(folder, folder / "figures" / "confusion_matrix.png")
         write_origin(folder, flags)
 
-    with _interruptions_told(), ExitStack() as held:
+    with _interruptions_told(folder), ExitStack() as held:
         if not complete:
             # `train` lets go of the folder at its end; the pictures come later. The main process alone writes.
             on_main(lambda: held.enter_context(owned(folder)))
@@ -88,13 +95,34 @@ def run(
     return record
 
 
+def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
+    """The run folder: the one that is named, or else one below ``runs`` called after the data, or after the recipe."""
+    if flags.output_dir is not None:
+        return flags.output_dir
+    title = own_title(flags)
+    if title is None:
+        return Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    # A recipe that somebody has named tells runs on the same rows apart, as a baseline does.
+    named = recipe.name if flags.chose("recipe") else recipe.baseline_kind
+    folder = Path("runs") / "-".join(filter(None, [title, named, f"seed{seed}"]))
+    goes_on = flags.resume_from_checkpoint is not None or flags.overwrite_output_dir
+    return on_main(lambda: folder_of_its_own(folder, goes_on))
+
+
+def own_title(flags: Flags) -> str | None:
+    """What a run on somebody's own files is called; None where no file is named."""
+    path: Path | None = getattr(flags, "train_file", None)
+    return None if path is None else stem(path)
+
+
 @contextmanager
-def _interruptions_told() -> Iterator[None]:
+def _interruptions_told(folder: Path) -> Iterator[None]:
     """Say what a run that is interrupted has saved, and how it goes on."""
     try:
         yield
     except Interrupted as interruption:
-        _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
+        command = typed_command(resume_from_checkpoint="auto", output_dir=str(folder))
+        _say(f"{interruption}; this goes on from there: {command}")
         raise
     except KeyboardInterrupt:  # before the first step, or for the second time
         _say("interrupted at once: nothing was saved but the checkpoints that are there")
@@ -107,6 +135,7 @@ def _task(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Tas
         _hide_progress_of_datasets()
     with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
         task = load_task(flags, recipe)
+    task.title = own_title(flags) or task.title
     _check_overrides(flags.config_overrides, task)
     if flags.label_smoothing_factor and not task.smooths_labels:
         raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
@@ -228,6 +257,10 @@ def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
     if PartialState().is_main_process:
         size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
         print(f"{folder}: {more}{summary(record)}; {size}")
+        split = "test" if "test" in record.details else "validation"
+        classes = record.details.get(split, {}).get("classes", {})
+        if 0 < len(classes) <= TABLE:
+            print(f"{split}, class by class:\n{plain_table(classes)}")
     return record
 
 

@@ -6,11 +6,12 @@ and ``label``.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .labels import Classes, Columns, LabelledText, assemble, find_classes, number_labels, rename_columns
+from .label_rules import UNASKED, Asked, Job
+from .labels import Columns, LabelledText, assemble, number_labels, rename_columns
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, hub_name, load_files, load_rows
+from .sources import SPLITS, hub_name, load_files, load_rows, stem
 from .tables import ReadOptions, complete_rows, join_tokens
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
@@ -29,19 +30,24 @@ GLUE_COLUMNS: dict[str, tuple[str, str | None]] = {
     "wnli": ("sentence1", "sentence2"),
 }
 # GLUE's own measures (Wang et al. 2018), the first of which decides. Other tasks get the defaults of `assemble`.
-GLUE_METRICS = {"cola": ("matthews_correlation",), "mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1")}
+GLUE_METRICS = {
+    "cola": ("matthews_correlation",),
+    "mrpc": ("accuracy", "f1"),
+    "qqp": ("accuracy", "f1"),
+    "stsb": ("pearson", "spearmanr"),
+}
 # Data sets whose columns have other names than text and label, so that no flag must name them.
 KNOWN_COLUMNS = {"stanfordnlp/snli": Columns("premise", "hypothesis")}
 
 
 def glue(
-    task_name: str, data_dir: Path | None = None, validation_block: int = 1, labels: Classes = None
+    task_name: str, data_dir: Path | None = None, validation_block: int = 1, known: Job | None = None
 ) -> LabelledText:
     """A task of GLUE; ``"mnli-mm"`` is MNLI with its mismatched validation split in the matched one's place.
 
     Args:
         task_name: which one.
-        data_dir, validation_block, labels: as for :func:`labelled_dataset`.
+        data_dir, validation_block, known: as for :func:`labelled_dataset`.
 
     Raises:
         ValueError: GLUE has no such task, or what is there will not do.
@@ -58,7 +64,7 @@ def glue(
     there = {split: rows[name] for split, name in names.items() if name in rows}
     columns, metrics = Columns(*GLUE_COLUMNS[config]), GLUE_METRICS.get(config)
     name = f"{GLUE} {task_name}"
-    labelled = assemble(name, there, columns, names, labels, metrics, validation_block=validation_block)
+    labelled = assemble(name, there, columns, names, known, metrics, validation_block=validation_block)
     return replace(labelled, dataset=GLUE, dataset_config=config)
 
 
@@ -68,7 +74,8 @@ def labelled_dataset(
     columns: Columns | None = None,
     config: str | None = None,
     validation_block: int = 1,
-    labels: Classes = None,
+    known: Job | None = None,
+    asked: Asked = UNASKED,
 ) -> LabelledText:
     """Any data set of labelled text, by Hub name or from a folder of data sets.
 
@@ -79,8 +86,8 @@ def labelled_dataset(
         config: which of its configurations.
         validation_block: without a validation split, training rows are held out in runs of so many neighbours. Where
             neighbours are about one thing, as IMDB's are about one film, single rows would be known to the rest.
-        labels: the classes of a model that is there, in its order, whatever the rows hold; None to find them in the
-            training rows.
+        known: what a model that is there finds, whatever the rows hold; None to decide it by the training rows.
+        asked: what the flags say of the labels.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -91,7 +98,7 @@ def labelled_dataset(
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
     named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
-    labelled = assemble(named, there, columns, origin, labels, validation_block=validation_block)
+    labelled = assemble(named, there, columns, origin, known, validation_block=validation_block, asked=asked)
     return replace(labelled, dataset=hub_name(name, data_dir), dataset_config=config)
 
 
@@ -99,14 +106,16 @@ def labelled_files(
     files: dict[str, Path],
     columns: Columns | None = None,
     validation_block: int = 1,
-    labels: Classes = None,
+    known: Job | None = None,
+    asked: Asked = UNASKED,
     options: ReadOptions | None = None,
 ) -> LabelledText:
-    """Files of rows, one per split, as `read_table` reads them; with ``labels``, one to train on can be missing.
+    """Files of rows, one per split, as `read_table` reads them; with ``known``, one to train on can be missing.
 
-    Without a file for validation, a tenth of the training rows is held out, in runs of ``validation_block``. A split is
-    only ever what its file holds: validation does not become the test. A text of a list of words is these words. A text
-    may be empty; a row whose text is missing, or whose label is missing or empty, is refused or dropped (``options``).
+    Without a file for validation, a tenth of the training rows is held out, of each class or in runs of
+    ``validation_block``. A split is only ever what its file holds: validation does not become the test. A text of a
+    list of words is these words. A text may be empty; a row whose text is missing, or whose label is missing or empty,
+    is refused or dropped (``options``).
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -116,8 +125,10 @@ def labelled_files(
     rows = _file_rows(files, columns, options)
     origin = {split: path.name for split, path in files.items()}
     # A file for validation was named to choose weights by, so it is never promoted to the test.
+    how: dict[str, Any] = {"validation_block": validation_block, "asked": asked, "by_class": True}
     name = next(iter(files.values())).name
-    return assemble(name, rows, columns, origin, labels, promote=False, validation_block=validation_block)
+    labelled = assemble(name, rows, columns, origin, known, promote=False, **how)
+    return replace(labelled, title=stem(next(iter(files.values()))))
 
 
 def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | None) -> dict[str, "Dataset"]:
@@ -127,8 +138,8 @@ def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | 
     for split, part in load_files(files, options).items():
         for column in texts:
             part = join_tokens(part, column) if column in part.column_names else part
-        filled = () if columns.label is None else (columns.label,)
-        rows[split] = complete_rows(str(files[split]), part, texts, options.drop_incomplete_rows, filled)
+        labels = () if columns.label is None else columns.hot(part.column_names) or (columns.label,)
+        rows[split] = complete_rows(str(files[split]), part, texts, options.drop_incomplete_rows, labels)
     return rows
 
 
@@ -146,13 +157,8 @@ def with_more(rows: LabelledText, path: Path, options: ReadOptions | None = None
     more = rename_columns(
         path.name, "train", _file_rows({"extra_train": path}, columns, options)["extra_train"], columns
     )
-    labels, values = find_classes(path.name, more)
-    # Names and their order: a class must have the same number in both parts.
-    if labels != rows.labels:
-        raise ValueError(
-            f"{path} has labels {labels or 'that are numbers'}; {rows.name} has {rows.labels or 'numbers'}"
-        )
-    labelled = number_labels(path.name, "train", more, values)
+    # The same classes in the same order: a class must have the same number in both parts.
+    labelled = number_labels(path.name, "train", more, rows.job)
     if labelled is None:
         raise ValueError(f"{path} has no labelled row")
     # Both parts must have the same columns of the same types, or `concatenate_datasets` refuses.

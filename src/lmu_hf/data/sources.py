@@ -1,5 +1,6 @@
 """Where rows come from: a data set's name on the Hub, a folder laid out like one, or files."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from .tables import DELIMITED, JSON, PLACE, ReadOptions, find_misplaced, read_ta
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
+ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|gz|bz2|xz|zip|zst)"
 SPLITS = ("train", "validation", "test")
 WRITTEN = (*DELIMITED, *JSON)  # kinds of file whose cells have no types of their own
 
@@ -102,6 +104,17 @@ def load_files(
         path, kind = next(iter(kinds.items()))
         raise InputError(f"--{misplaced} has no effect on {path}, which is read as {kind.removeprefix('.')}")
     return {split: read_table(path, options, f"{split}_file", columns) for split, path in files.items()}
+
+
+def stem(path: Path) -> str:
+    """What is called after a file: its name without its endings, of letters, digits, dots and hyphens."""
+    name = path.name
+    while (ending := Path(name).suffix) and re.fullmatch(ENDINGS, ending, re.IGNORECASE):
+        name = name.removesuffix(ending)
+    # A name that is a bare "train" says less than its folder: reviews/train.csv is of the reviews.
+    folder = path.absolute().parent.name
+    name = f"{folder}-{name}" if name.lower() in {*SPLITS, "dev", "data", "valid"} and folder else name
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "rows"
 
 
 def list_columns(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from ..common.errors import TOKENIZER, loading
+from .label_rules import REGRESSION, SINGLE, Job
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -27,6 +28,18 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     if tokenizer.pad_token_id is None:
         raise ValueError(f"the tokenizer of {name!r} has no padding token: rows of unequal length need one")
     return tokenizer
+
+
+def saved_job(name: str) -> Job:
+    """What a saved classifier finds for a row.
+
+    Raises:
+        InputError: its config cannot be read.
+    """
+    with loading("model", name):
+        config = AutoConfig.from_pretrained(name)
+    problem = config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE)
+    return Job(problem, () if problem == REGRESSION else saved_labels(name))
 
 
 def saved_labels(name: str) -> tuple[str, ...]:
@@ -67,6 +80,32 @@ def tokenised(
         num_proc=num_proc,
         desc=f"Tokenising {what}",
     )
+
+
+def count_cut(rows: "Dataset", encoded: "Dataset", tokenizer: PreTrainedTokenizerFast, max_length: int) -> int:
+    """How many rows are longer than ``max_length``, of which :func:`tokenised` has cut the rest.
+
+    Args:
+        rows: the texts.
+        encoded: what :func:`tokenised` made of them, in the same order.
+        tokenizer, max_length: as it took them.
+    """
+    lengths = lengths_of(encoded)
+    if "pair_input_ids" in encoded.column_names:  # both texts count
+        sides = (encoded.select_columns(side).iter(1000) for side in ("input_ids", "pair_input_ids"))
+        lengths = np.array(
+            [len(a) + len(b) for one, other in zip(*sides, strict=True) for a, b in zip(*_ids(one, other), strict=True)]
+        )
+    full = np.flatnonzero(lengths >= max_length)  # few: only these may have been longer
+    cut = 0
+    for batch in rows.select(full).iter(1000):
+        texts = [batch[name] for name in ("text", "text_pair") if name in batch]
+        cut += sum(len(ids) > max_length for ids in tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
+    return cut
+
+
+def _ids(one: dict, other: dict) -> tuple[list, list]:
+    return one["input_ids"], other["pair_input_ids"]
 
 
 def by_length(rows: "Dataset") -> "Dataset":

@@ -157,7 +157,7 @@ class _Run:
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
         quiet = self.running.quiet or not self.accelerator.is_main_process
-        bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.recipe)
+        bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with Interruption() as interruption:
             while progress.step < self.steps and not self._patience_is_over():
@@ -191,7 +191,7 @@ class _Run:
             config = {  # trackers take plain values only
                 name: v if isinstance(v, int | float | str) else str(v) for name, v in identity(self.record).items()
             }
-            self.accelerator.init_trackers(self.record.recipe, config=config)
+            self.accelerator.init_trackers(self.record.title, config=config)
         on_main(lambda: self._take_folder(earlier))
 
     def _take_folder(self, earlier: list[Path]) -> None:
@@ -383,6 +383,8 @@ class _Run:
         splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
         for split in splits:
             scores = record.metrics[split] = self.scores(split, final=True)
+            if details := self.task.details(split):
+                record.details[split] = details
             self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", _first_not_finite(scores))
         self._measure_memory()
         record.peak_memory_bytes = progress.memory_bytes

@@ -23,7 +23,8 @@ class Task(ABC):
         task: the Hub's word for what the models do that it trains.
         problem_type: what their head predicts, as a config has it; None where the head leaves no choice.
         dataset, dataset_config: the data set's name on the Hub and its configuration; None if it is not there.
-        example: an input to try a model on; None where any of its kind will do.
+        example: an input to try a model on, a text or two; None where any of its kind will do.
+        title: what runs on this data are called; None for the name of their recipe.
         splits: rows for each of ``SPLITS``.
         metric: the score that weights are chosen by, on validation.
         lower_is_better: whether a smaller score is a better one.
@@ -38,7 +39,8 @@ class Task(ABC):
     problem_type: str | None = None
     dataset: str | None = None
     dataset_config: str | None = None
-    example: str | None = None
+    example: str | list[str] | None = None
+    title: str | None = None
     auto_class: Any
     splits: dict[str, Any]
     metric: str
@@ -56,10 +58,15 @@ class Task(ABC):
     def describe(self) -> dict:
         """What a run record says of the data: name, rows per split, and a fingerprint of them all."""
 
-    def source(self) -> dict[str, str]:
-        """What a run record says beside :meth:`describe`: the Hub's data set and its configuration, and an example."""
+    def source(self) -> dict[str, Any]:
+        """What a run record says beside :meth:`describe`: data set and configuration on the Hub, example and title."""
         # What is None is left out, not written as null: a record without it says the same.
-        said = {"dataset": self.dataset, "dataset_config": self.dataset_config, "example": self.example}
+        said = {
+            "dataset": self.dataset,
+            "dataset_config": self.dataset_config,
+            "example": self.example,
+            "title": self.title,
+        }
         return {name: value for name, value in said.items() if value is not None}
 
     @abstractmethod
@@ -70,6 +77,14 @@ class Task(ABC):
         """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
         # The architecture comes last: a recipe may differ from what the data suggests.
         return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
+
+    def announce(self) -> str:
+        """One line for the console, before training: what is to be found, in which rows; empty if there is no more."""
+        return ""
+
+    def details(self, split: str) -> dict[str, Any]:
+        """What the last final scoring of a split found beside its scores, as JSON has it: a table of classes, say."""
+        return {}
 
     @abstractmethod
     def processor(self) -> Any:
