@@ -269,7 +269,7 @@ class _Run:
             self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1  # set back below if this is the best
-            if progress.best is None or goodness > progress.best:  # of equal scores the first is kept
+            if self._is_best(goodness, scores):
                 progress.best, progress.best_step, progress.worse = goodness, progress.step, 0
                 self.best_weights = self.learner.weights()
         row = {"step": progress.step, "epoch": self.epoch, "train_loss": loss}
@@ -279,6 +279,18 @@ class _Run:
         progress.rows.append({**row, "seconds": time.perf_counter() - start})
         if self.log is not None:
             self.log.add(progress.rows[-1])
+
+    def _is_best(self, goodness: float, scores: dict[str, float]) -> bool:
+        """Whether a validation is better than the best so far: by its metric, or of equal ones by the lower loss.
+
+        Metrics that count, as BLEU of a model that has hardly begun, are often equal. Where a task gives no loss, or
+        that is equal, too, the first is kept.
+        """
+        best = self.progress.best
+        if best is None or goodness != best:
+            return best is None or goodness > best
+        row = next(row for row in self.progress.rows if row["step"] == self.progress.best_step)
+        return scores.get("loss", math.inf) < row.get("validation_loss", math.inf)
 
     def _mean_loss(self) -> float:
         """The mean training loss of the steps since the last evaluation."""
