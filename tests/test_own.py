@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
-from lmu_hf.common.lines import better_line, lines_table, verdict
+from lmu_hf.common.lines import better_line, verdict
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.labels import LabelledText
+from lmu_hf.hub.card import beside_table
 from lmu_hf.ngrams import NGramVotes, Votes
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
@@ -241,12 +242,13 @@ def test_a_line_that_is_better_is_said_with_what_to_try():
     loses = record(metrics={"test": {"accuracy": 0.8}}, lines=lines)
     assert better_line(loses) == "tf-idf and linear SVM"
     assert verdict(loses).startswith("tf-idf and linear SVM is better on test")
-    assert "| tf-idf and linear SVM | 90.0 % |" in lines_table(loses)
+    assert "| tf-idf and linear SVM | 90.00 |" in beside_table(loses)
+    assert "is better on test" in beside_table(loses)
     assert verdict(record(metrics={"test": {"accuracy": 0.9}}, lines=lines)) == ""
     errors = {"mean": {"test": {"mae": 2.0}}}
     assert verdict(record(metric="mae", metrics={"test": {"mae": 1.0}}, lines=errors)) == ""
     assert verdict(record(metric="mae", metrics={"test": {"mae": 3.0}}, lines=errors))
-    assert lines_table(record()) == ""
+    assert beside_table(record()) == ""
 
 
 # --------------------------------------------------------------------------- a run

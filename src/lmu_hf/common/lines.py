@@ -1,4 +1,4 @@
-"""What a result stands beside: lines that take seconds, and the model's own parts alone; for console and card."""
+"""Whether a run beats the lines that take seconds: for the console and the card."""
 
 from .record import RunRecord
 
@@ -29,27 +29,3 @@ def verdict(record: RunRecord) -> str:
     """One sentence where a line beats the model, and what to try; empty where none does."""
     best = better_line(record)
     return "" if best is None else f"{best} is better on {compared_split(record)}: {WHAT_TO_TRY}"
-
-
-def lines_table(record: RunRecord) -> str:
-    """The model, its parts and its lines as a Markdown table, by the score that chooses weights; empty without lines.
-
-    For the card and for documents: what the model's parts do alone says what of a result is the memory's.
-    """
-    if not record.lines:
-        return ""
-    metric, splits = record.metric, list(record.metrics)
-    rows = [
-        f"| {record.metric.replace('_', ' ')} | {' | '.join(splits)} |",
-        f"| --- |{' ---: |' * len(splits)}",
-    ]
-    for name, scores in {"this model": record.metrics, **record.parts, **record.lines}.items():
-        cells = (_cell(metric, scores.get(split, {}).get(metric)) for split in splits)
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", *([verdict(record)] if better_line(record) else [])]).rstrip() + "\n"
-
-
-def _cell(metric: str, score: float | None) -> str:
-    if score is None:
-        return ""
-    return f"{100 * score:.1f} %" if metric == "accuracy" else f"{score:.3g}"
