@@ -12,6 +12,10 @@
 Files are CSV, TSV, JSON lines or parquet, UTF-8, one row per text or pair. Labels that are words or whole numbers are
 classes; labels with a decimal point are grades to predict. --text_pair_column makes a row a pair.
 
+Rows of your own make the recipe: length, vocabulary, width, windows and epochs, printed with the reasons, within five
+minutes of two cores (--minutes). Beside the result stand the majority, tf-idf with a linear model, and what the model's
+n-grams and its memory do alone. --recipe takes a named recipe instead.
+
 Weights are chosen on validation, and the test split is read once, at the end. Where a data set has no labelled test
 split, as most of GLUE, its official validation split is the test and a fixed tenth of the training rows validates; of
 files, a tenth validates if there is no --validation_file, and there is no test without a --test_file. Where rows that

@@ -40,6 +40,8 @@ def labelled(rows: int = 120, numbers: bool = False) -> LabelledText:
     splits = {}
     for seed, split in enumerate(("train", "validation", "test")):
         texts, labels = opinions(rows, seed)
+        if split == "validation":  # some labels are wrong, so that neither part is to be quite sure
+            labels = np.where(np.arange(rows) % 5, labels, 1 - labels)
         told = [1000.0 * label + 5 for label in labels] if numbers else labels.tolist()
         splits[split] = Dataset.from_dict({"text": texts, "label": told})
         if numbers:
@@ -291,6 +293,5 @@ def test_the_test_split_is_read_later_by_the_saved_balance(tmp_path):
     assert all("test" not in scores for scores in first.lines.values())
     second, model = run(resume=True)
     assert model.votes.read_balance() != (1.0, 1.0)
-    assert "test" in second.metrics and all(
-        "test" in scores for scores in (*second.lines.values(), *second.parts.values())
-    )
+    assert second.metrics["test"]["accuracy"] > 0.9
+    assert all("test" in scores for scores in (*second.lines.values(), *second.parts.values()))

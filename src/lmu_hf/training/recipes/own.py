@@ -4,17 +4,17 @@ The rule is what experiments on validation folds gave (docs/log.md). A recipe ma
 for a file.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...data.labels import LabelledText
-from ...tokenization_lmu import WORD_PATTERN
 from .base import Recipe, recipe
+
+if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
+    from ...data.labels import LabelledText
 
 KIND = "classification"
 MINUTES = 5.0  # of two cores; what a plain command may take
@@ -23,6 +23,8 @@ LONGEST_ROW, SHORTEST_ROW = 1024, 8  # tokens
 MOST_WORDS = 30_000
 # Operations a second, forwards and backwards, that training gets out of one core: measured on short rows, with room.
 SPEED = 1.5e10
+MOST_FITTED = 10_000_000  # tokens to which a linear model is fitted
+FEW = 1000  # rows of which a tenth is too few to choose among epochs
 PIECES = 1.5  # tokens of a tokenizer of subwords for each word
 FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
@@ -98,6 +100,10 @@ def measure(texts: Sequence[Iterable[str]], classes: int) -> Measured:
         texts: those of all rows, or, of pairs, the first and the second ones.
         classes: how many classes there are.
     """
+    import numpy as np
+
+    from ...tokenization_lmu import WORD_PATTERN
+
     counts: Counter[str] = Counter()
     columns, rows = [], 0
     for column in texts:
@@ -135,7 +141,7 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
 
     length = say("max_length", *_length(of))
     words = say("vocab_size", min(MOST_WORDS, of.words + 4), f"{of.words:,} different words in the training rows")
-    small = of.rows < 1000
+    small = of.rows < FEW
     width = say("embedding_size", 64 if small else 128, f"{of.rows:,} rows: {'few' if small else 'enough'} for words")
     window = say("theta", 3, "a few words decide more than their order over a whole text, in folds of four data sets")
     hidden = say("hidden_size", 2 * width, "twice the embeddings")
@@ -154,11 +160,16 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
     if of.pairs:
         reasons["pooling"] = "each text of a pair is read by itself, and both are compared"
     else:
-        buckets = 2 ** int(np.clip(np.ceil(np.log2(4 * of.rows * of.median)), 12, 18))
-        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": False}
-        reasons["votes"] = "n-grams that a linear model weighs are strong where rows are few"
+        # Four buckets for each token's n-gram: few share one.
+        buckets = 2 ** min(18, max(12, math.ceil(math.log2(4 * of.rows * of.median))))
+        few = of.rows * of.median <= MOST_FITTED
+        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few}
+        reasons["votes"] = "a linear model weighs them in seconds" if few else "counted, and weighed anew in training"
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
+    if of.rows < FEW:
+        steps = epochs * -(-of.rows // batch)
+        made = replace(made, eval_steps=say("eval_steps", steps, "few validation rows choose badly among epochs"))
     made = replace(made, minutes=say("minutes", (1 - PREPARED) * minutes, f"of {minutes:g}, the rest is preparation"))
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
     reasons["token_dropout"] = "unknown words are trained, too"
@@ -171,7 +182,7 @@ def _length(of: Measured) -> tuple[int, str]:
     """Tokens of a row, and why."""
     if of.longest <= max(SHORTEST_ROW, min(LONGEST_ROW, 1.25 * of.percentile)):
         return max(SHORTEST_ROW, of.longest), f"the longest row has {of.longest} tokens: nothing is cut"
-    length = int(np.clip(of.percentile, SHORTEST_ROW, LONGEST_ROW))
+    length = min(LONGEST_ROW, max(SHORTEST_ROW, of.percentile))
     return length, f"99 of 100 rows have at most {of.percentile} tokens, the longest has {of.longest}"
 
 
@@ -194,7 +205,7 @@ def _epochs(rows: int, cost: float, minutes: float) -> tuple[int, str]:
     return wanted, f"{rows:,} rows; well within {minutes:g} minutes"
 
 
-def recipe_for(rows: LabelledText, minutes: float = MINUTES, **given: Any) -> Made:
+def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
     """The recipe that labelled rows make.
 
     Args:
