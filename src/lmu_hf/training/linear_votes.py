@@ -1,7 +1,6 @@
 """Votes of n-grams found by a linear model before training, in the model's own table: exact, in seconds."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,11 @@ from torch import Tensor
 
 from ..ngrams import NGramVotes
 
-# How much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for features of unit length. Few rows
-# choose among these; of more rows than TRIED the last one is taken, which won on all data sets of some thousand rows.
-WAYS = ((0.0, 10.0), (0.0, 100.0), (1.0, 10.0), (1.0, 100.0))
-RIDGES = (0.01, 0.1, 1.0, 10.0)
-TRIED = 2500
+# How much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for features of unit length: where
+# there are few n-grams to count, and where there are more.
+FEW_NGRAMS = 80_000  # different ones of a row, over all rows
+WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
+RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
 ITERATIONS, TOLERANCE = 200, 1e-3  # of the solver: beyond it no fold changed
 BALANCES = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0)  # of the stack, and of the votes
@@ -37,8 +36,13 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
     """
     shares = _shares(votes, sequences)
-    fit = _chosen(shares, labels, votes.odds.weight.shape[1])
-    found, constants = fit(shares, labels)
+    way = WAY_OF_FEW if shares.nnz < FEW_NGRAMS else WAY_OF_MANY
+    if labels.ndim == 2:
+        found, constants = _several(shares, labels, way)
+    elif np.issubdtype(labels.dtype, np.integer):
+        found, constants = _single(shares, labels, way, votes.odds.weight.shape[1])
+    else:
+        found, constants = _number(shares, labels, _strength(shares, labels))
     votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
 
 
@@ -60,29 +64,18 @@ def choose_balance(votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callab
     return chosen[0] * stack + chosen[1] * voted
 
 
-def _chosen(shares: Any, labels: np.ndarray, classes: int) -> Callable[[Any, np.ndarray], Fitted]:
-    """The way to fit that decides most held-out rows rightly, of rows that are few."""
-    if labels.ndim == 2:
-        return partial(_several, way=WAYS[-1])
-    single = np.issubdtype(labels.dtype, np.integer)
-    ways: list[Callable[[Any, np.ndarray], Fitted]] = (
-        [partial(_single, way=way, classes=classes) for way in WAYS]
-        if single
-        else [partial(_number, strength=strength) for strength in RIDGES]
-    )
-    if single and len(labels) > TRIED:
-        return ways[-1]
+def _strength(shares: Any, labels: np.ndarray) -> float:
+    """The strength of ridge regression that errs least on rows held out in turn."""
     folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
-    return max(ways, key=lambda fit: sum(_goodness(fit, shares, labels, folds == fold) for fold in range(FOLDS)))
 
+    def error(strength: float) -> float:
+        total = 0.0
+        for held in (folds == fold for fold in range(min(FOLDS, len(labels)))):
+            found, constants = _number(shares[~held], labels[~held], strength)
+            total += float(((shares[held] @ found[0] + constants[0] - labels[held]) ** 2).sum())
+        return total
 
-def _goodness(fit: Callable[[Any, np.ndarray], Fitted], shares: Any, labels: np.ndarray, held: np.ndarray) -> float:
-    """How many held-out rows are decided rightly, or, of numbers, the squared error with its sign turned."""
-    found, constants = fit(shares[~held], labels[~held])
-    said = shares[held] @ found.T + constants
-    if np.issubdtype(labels.dtype, np.integer):
-        return float((said.argmax(1) == labels[held]).sum())
-    return -float(((said[:, 0] - labels[held]) ** 2).sum())
+    return min(RIDGES, key=error)
 
 
 def _single(shares: Any, labels: np.ndarray, way: tuple[float, float], classes: int) -> Fitted:

@@ -20,6 +20,7 @@ KIND = "classification"
 MINUTES = 5.0  # of two cores; what a plain command may take
 MEASURED = 20_000  # rows that are measured at most: more change no percentile
 LONGEST_ROW, SHORTEST_ROW = 1024, 8  # tokens
+LONG_ROW = 100
 MOST_WORDS = 30_000
 # Operations a second, forwards and backwards, that training gets out of one core: measured on short rows, with room.
 SPEED = 1.5e10
@@ -148,7 +149,7 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
     dropout = say("embedding_dropout", 0.3, "few rows are soon overfitted; 0.5 was worse on short texts")
     batch = say("batch_size", _batch(of.rows), "small batches for few rows, so that there are steps enough")
     cost = 3 * 2 * of.rows * min(of.median * 1.2, length) * (width * window) * hidden
-    epochs = say("epochs", *_epochs(of.rows, cost, minutes))
+    epochs = say("epochs", *_epochs(of, cost, minutes))
     architecture = {
         "embedding_size": width,
         "hidden_size": hidden,
@@ -190,19 +191,21 @@ def _batch(rows: int) -> int:
     return next((batch for most, batch in ((2000, 16), (20_000, 32), (100_000, 64)) if rows <= most), 128)
 
 
-def _epochs(rows: int, cost: float, minutes: float) -> tuple[int, str]:
+def _epochs(of: Measured, cost: float, minutes: float) -> tuple[int, str]:
     """Passes over the rows, and why.
 
     Args:
-        rows: how many there are.
+        of: the rows.
         cost: operations of one epoch.
         minutes: the budget.
     """
-    wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if rows <= most), 2)
+    wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if of.rows <= most), 2)
+    if long := of.median > LONG_ROW:
+        wanted = min(wanted, 5)  # a long row has many windows in each pass
     most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / cost))
     if most < wanted:
-        return most, f"{wanted} would be better for {rows:,} rows; {minutes:g} minutes allow {most} (--minutes)"
-    return wanted, f"{rows:,} rows; well within {minutes:g} minutes"
+        return most, f"{wanted} would be better for {of.rows:,} rows; {minutes:g} minutes allow {most} (--minutes)"
+    return wanted, f"{of.rows:,}{' long' if long else ''} rows; well within {minutes:g} minutes"
 
 
 def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
