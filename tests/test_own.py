@@ -169,6 +169,12 @@ def test_a_balance_is_chosen_by_loss_and_of_few_rows_not_at_all():
     assert votes.read_balance() == CAUTIOUS
 
 
+def test_of_numbers_the_balance_is_a_mean():
+    votes, labels = NGramVotes(Votes([1], 8, trained=False), 1), torch.linspace(-1, 1, 9)
+    said = choose_balance(votes, labels[:, None], labels[:, None], lambda some: mean_loss(some, labels), numbers=True)
+    assert sum(votes.read_balance()) == 1 and torch.allclose(said[:, 0], labels)
+
+
 def test_the_stack_trains_alone_and_both_are_joined_by_the_balance():
     votes = {"sizes": [1], "buckets": 64, "trained": False}
     shape = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 3, "num_labels": 2}

@@ -16,8 +16,10 @@ WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
 ITERATIONS, TOLERANCE = 200, 1e-3  # of the solver: beyond it no fold changed
-BALANCES = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0)  # of the stack, and of the votes
-FEW = 100  # validation rows below which a balance is not chosen but CAUTIOUS
+COUNTS = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0)
+BALANCES = [(stack, votes) for stack in COUNTS for votes in COUNTS if stack or votes]
+SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of numbers: a mean of both
+FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
 CAUTIOUS = (0.25, 1.0)
 
 Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
@@ -46,7 +48,9 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
     votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
 
 
-def choose_balance(votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+def choose_balance(
+    votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callable[[Tensor], Tensor], numbers: bool = False
+) -> Tensor:
     """Choose by loss what the stack and the votes count, note it in the model, and give the logits that follow.
 
     A loss and not a count of errors: few rows tell many balances apart by it, and probabilities are then honest, too.
@@ -55,11 +59,12 @@ def choose_balance(votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callab
         votes: whose balance is chosen.
         stack, voted: the logits of the validation rows, of the stack alone and of the votes alone.
         loss: what it is chosen by: of logits, the mean over the rows.
+        numbers: they are predictions themselves, and not evidence that adds up.
     """
     chosen = CAUTIOUS
-    if len(stack) >= FEW:
-        grid = [(a, b) for a in BALANCES for b in BALANCES if a or b]
-        chosen = min(grid, key=lambda pair: float(loss(pair[0] * stack + pair[1] * voted)))
+    if numbers or len(stack) >= FEW:
+        balances = SHARED if numbers else BALANCES
+        chosen = min(balances, key=lambda pair: float(loss(pair[0] * stack + pair[1] * voted)))
     votes.set_balance(*chosen)
     return chosen[0] * stack + chosen[1] * voted
 

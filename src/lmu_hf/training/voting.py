@@ -52,7 +52,8 @@ class Voting:
         if split == "validation":
             truth = labels if targets is None else targets.standardise(labels)
             stack = logits - voted  # see `begin`
-            logits = choose_balance(model.votes, stack, voted, lambda some: mean_loss(some, truth))
+            numbers = targets is not None
+            logits = choose_balance(model.votes, stack, voted, lambda some: mean_loss(some, truth), numbers)
         of_stack, of_votes = model.votes.read_balance()
         parts = {"n-grams alone": voted}
         if of_stack:  # else the votes are all that there is
