@@ -58,7 +58,7 @@ def run(tmp_path, monkeypatch) -> RunRecord:
 def test_a_model_of_own_rows_is_scored_on_them(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # files are remembered by their whole paths
-    for words in ([], ["--recipe", "opinions"]):
+    for words in ([], ["--recipe", "own-text"]):
         assert call("evaluate", str(tmp_path / "run" / "model"), *words) == run.metrics["test"]
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert result["task"] == "train.csv" and result["data"]["fingerprint"] == run.data["fingerprint"]

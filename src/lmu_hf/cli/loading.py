@@ -362,7 +362,7 @@ def _classification_task(
     # After the split, so that none of these rows is held out.
     if extra_train_file is not None:
         labelled = with_more(labelled, extra_train_file, how_read)
-    if minutes is None:
+    if minutes is None or "train" not in labelled.splits:  # rows that are only scored make no recipe
         task = ClassificationTask(labelled, **options)
     else:
         made = recipe_for(labelled, minutes, **options)
