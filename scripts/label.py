@@ -1,4 +1,4 @@
-"""Let a trained classifier label texts that have none: `lmu-hf label`, for `accelerate launch`.
+"""Let a trained model label texts that have none: `lmu-hf label`, for `accelerate launch`.
 
     python scripts/label.py runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     python scripts/label.py runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet

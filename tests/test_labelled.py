@@ -200,10 +200,14 @@ GOOD = "text,label\n" + "it goes on,a\nso it does,b\n" * 10
             "no column 'text' in validation: --text_column must be one of line, label",
         ),
         (GOOD.replace(",", ";"), GOOD, "'text;label', which is one column: separate columns by commas in .csv"),
-        (GOOD, "text,label\nit,c\n", "validation split of train.csv has the label 'c', .*its classes: 'a', 'b'"),
+        (
+            GOOD,
+            "text,label\nit,c\n",
+            "validation split of train.csv has the label 'c' \\(row 1\\), .*its classes: 'a', 'b'",
+        ),
         ("text,label\nit,a\nit,a\n", GOOD, "only the label 'a': there is nothing to tell apart"),
-        ("text,label\nit,a\nit,\n", GOOD, "rows with an empty label"),
-        ("text,label\nit,0.5\nit,inf\n", GOOD, "not a finite number"),
+        ("text,label\nit,a\nit,\n", GOOD, "an empty label \\(row 2\\): fill or drop"),
+        ("text,label\nit,0.5\nit,inf\n", GOOD, "has the label 'inf' \\(row 2\\) among numbers: fill it"),
         ("text,label\nit,a\nso,b\n", None, "2 training rows are too few"),
     ],
 )
@@ -226,7 +230,9 @@ def test_more_rows_are_trained_on_and_none_of_them_held_out(tmp_path):
     assert more.splits["validation"].to_list() == rows.splits["validation"].to_list()
     assert more.origin["train"] == f"{rows.origin['train']}, and more.csv"
     assert more.fingerprint() != rows.fingerprint()
-    with pytest.raises(ValueError, match=r"other.csv has labels \['b', 'c'\]; rows.csv has \['a', 'b'\]"):
+    with pytest.raises(
+        ValueError, match=r"other.csv has the label 'c' \(row 2\), which is none of its classes: 'a', 'b'"
+    ):
         with_more(rows, write_file(tmp_path / "other.csv", "text,label\nso,b\nso,c\n"))
     with pytest.raises(ValueError, match=r"more\.csv has no column 'text_pair' in train"):
         with_more(made_up("paraphrases", 12), tmp_path / "more.csv")
@@ -247,7 +253,9 @@ def test_data_sets_that_will_not_do_are_refused_by_name(tmp_path):
     table = datasets.load_dataset(str(tmp_path / "org/wide"))["train"].data.table
     Dataset(table, info=datasets.DatasetInfo(features=features)).to_parquet(tmp_path / "org/wide/train.parquet")
     (tmp_path / "org/wide/train-00000-of-00001.parquet").unlink()
-    with pytest.raises(ValueError, match="the train split of org/wide has the label 7, which is none of its classes"):
+    with pytest.raises(
+        ValueError, match=r"the train split of org/wide has the label '7' \(row 2\), which is none of its classes"
+    ):
         labelled_dataset("org/wide", tmp_path)
     with pytest.raises(ValueError, match=r"must end in one of \.csv"):
         labelled_files({"train": write_file(tmp_path / "rows.xml", "<a/>")})

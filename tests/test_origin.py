@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoConfig
 
 from lmu_hf.common.record import RunRecord
+from lmu_hf.data.label_rules import Job
 from lmu_hf.data.labelled import labelled_files
 from lmu_hf.data.labels import Columns
 from lmu_hf_cli import run as run_verb
@@ -54,7 +55,7 @@ def run(tmp_path, monkeypatch) -> RunRecord:
 def test_a_model_of_own_rows_is_scored_on_them(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # files are remembered by their whole paths
-    for words in ([], ["--recipe", "opinions"]):
+    for words in ([], ["--recipe", "own-text"]):
         assert call("evaluate", str(tmp_path / "run" / "model"), *words) == run.metrics["test"]
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert result["task"] == "train.csv" and result["data"]["fingerprint"] == run.data["fingerprint"]
@@ -91,22 +92,27 @@ def test_the_classes_are_the_models_by_their_names(run):
     assert {good, bad} == {0.0, 1.0}
     write_rows(Path("stars.csv"), 12, labels=("1", "5"))
     told = refused("evaluate", "run/model", "--test_file", "stars.csv")
-    assert told == "evaluate.py: error: stars.csv has the label '1': the model tells apart negative, positive"
+    assert told == (
+        "evaluate.py: error: the test split of stars.csv has the label '1' (row 1), which is none of its classes: "
+        "'negative', 'positive'"
+    )
 
 
 def test_a_saved_order_of_classes_is_kept(tmp_path):
     write_rows(tmp_path / "rows.csv", 12)
     columns = Columns("review", None, "verdict")
     for order in (["negative", "positive"], ["positive", "negative"], ["neutral", "positive", "negative"]):
-        rows = labelled_files({"test": tmp_path / "rows.csv"}, columns, labels=order)
+        rows = labelled_files(
+            {"test": tmp_path / "rows.csv"}, columns, known=Job("single_label_classification", tuple(order))
+        )
         assert rows.labels == order
         words = [order[number] for number in rows.splits["test"]["label"]]
         assert words == ["negative", "positive"] * 6
     numbers = tmp_path / "numbers.csv"
     numbers.write_text("text,label\n" + "".join(f"row {i},{i}\n" for i in range(12)))
-    assert labelled_files({"test": numbers}, labels=()).splits["test"]["label"][:3] == [0.0, 1.0, 2.0]
-    with pytest.raises(ValueError, match="has the label 'negative': the model predicts numbers"):
-        labelled_files({"test": tmp_path / "rows.csv"}, columns, labels=())
+    assert labelled_files({"test": numbers}, known=Job("regression")).splits["test"]["label"][:3] == [0.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match=r"has the label 'negative' .*is no finite number"):
+        labelled_files({"test": tmp_path / "rows.csv"}, columns, known=Job("regression"))
 
 
 @pytest.mark.parametrize("ending, words", [("txt", []), ("csv", ["--text_column", "line"])])

@@ -29,7 +29,15 @@ STEPS = ("row", "step", "channel")  # axes of a signal
 IMAGES = ("image", "channel", "row", "column")
 MISSING = "mask the step (attention_mask 0) or fill the gap first, as a memory would spread it over every later step"
 UNKNOWN = f"give {IGNORED} where there is nothing to learn"
-HEADS = ("lm_head", "classifier", "head", "votes", "alignment", "permutation")  # of every class, beside its body
+HEADS = (
+    "lm_head",
+    "classifier",
+    "head",
+    "votes",
+    "alignment",
+    "permutation",
+    "targets",
+)  # of every class, beside its body
 WHERE = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
 NAMED = 5  # tensors in one message
 # Whether the caller reads what is missing, `output_loading_info=True`, so that it need not be an error.
@@ -323,6 +331,7 @@ def _value_faults(
     """What is wrong with a checkpoint's numbers, rounded to ``dtype``; quantised weights may be integers."""
     # The family's only integers are permutations, such as the order of pixels.
     indices = {name for name, held in model.state_dict().items() if not held.is_floating_point()}
+    kept = set(model._keep_in_fp32_modules_strict or ())
     faults = []
     for name, tensor in tensors:
         if tensor.is_meta or (is_quantized and not tensor.is_floating_point()):
@@ -332,8 +341,10 @@ def _value_faults(
                 faults.append(f"{name} must hold each of 0 … {tensor.numel() - 1} once, as integers")
         elif not tensor.is_floating_point():
             faults.append(f"{name} is {tensor.dtype}, not floating point")
-        elif not tensor.to(dtype or torch.float32).isfinite().all():  # 1e5 is finite, but not in float16
-            faults.append(f"{name} is not finite in {dtype}")
+        else:
+            read = torch.float32 if kept & {*name.split(".")} else dtype or torch.float32
+            if not tensor.to(read).isfinite().all():  # 1e5 is finite, but not in float16
+                faults.append(f"{name} is not finite in {read}")
     return faults
 
 

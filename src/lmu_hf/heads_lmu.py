@@ -13,6 +13,7 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple
 
 from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
+from .checking import IGNORED
 from .configuration_lmu import POOLINGS, LMUConfig
 from .layers import ACTIVATIONS
 from .layout import Layout
@@ -50,10 +51,66 @@ class LMUHead(nn.Module):
         return pad(x, (1, 0)) if self.against_zero else x  # z to (0, z)
 
 
+class TargetScale(nn.Module):
+    """The unit of numbers to predict: a head learns them less their mean, over their deviation, and answers in theirs.
+
+    Both are float32 whatever the model's dtype: in bfloat16 a mean of 243,750 would be off by 400. At first they change
+    nothing.
+
+    Args:
+        outputs: how many numbers a head predicts.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(outputs))
+        self.register_buffer("scale", torch.ones(outputs))
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """Change nothing."""
+        nn.init.zeros_(self.mean)
+        nn.init.ones_(self.scale)
+
+    @torch.no_grad()
+    def fit(self, targets: Tensor) -> None:
+        """Take mean and deviation from targets (rows,) or (rows, outputs); constant ones keep their unit."""
+        targets = targets.double().view(len(targets), -1)
+        deviation = targets.std(0, correction=0)
+        self.mean.copy_(targets.mean(0))
+        self.scale.copy_(torch.where(deviation > 0, deviation, 1))
+
+    def standardise(self, labels: Tensor) -> Tensor:
+        """Labels in their own unit to those that are learnt; −100 stays what it is."""
+        shape, labels = labels.shape, labels.to(self.mean.device).view(len(labels), -1)
+        standard = (labels.double() - self.mean.double()) / self.scale.double()
+        return (
+            standard.to(torch.promote_types(labels.dtype, torch.float32))
+            .masked_fill(labels == IGNORED, IGNORED)
+            .view(shape)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What was learnt (…, outputs), in the labels' own unit."""
+        return x.to(torch.promote_types(x.dtype, torch.float32)) * self.scale + self.mean
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "TargetScale":
+        before = {name: buffer for name, buffer in self.named_buffers()}
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype != torch.float32:  # the device changes, the dtype does not
+                setattr(self, name, before[name].to(buffer.device) if not buffer.is_meta else buffer.float())
+        return self
+
+
 class LMUPooledModel(LMUPreTrainedModel):
     """A stack and a head that reads one vector per sequence. What the classifiers share."""
 
     loss_function = staticmethod(sequence_loss)  # in place of a property; it, too, may be set
+    _keep_in_fp32_modules_strict = ["targets"]
 
     def __init__(self, config: LMUConfig, width: int | None = None) -> None:
         super().__init__(config)
@@ -68,6 +125,8 @@ class LMUPooledModel(LMUPreTrainedModel):
                 "label (output_size=None), or output_size=1 for a choice of one of two classes"
             )
         self.classifier = LMUHead(config, width or config.pooled_size, outputs, against_zero=one_for_two)
+        numbers = config.problem_type == "regression" or (config.problem_type is None and self.num_labels == 1)
+        self.targets = TargetScale(self.num_labels) if numbers else None
 
     def pool(
         self, attention_mask: Tensor | None = None, layout: Layout | None = None, **inputs
@@ -117,12 +176,18 @@ class LMUPooledModel(LMUPreTrainedModel):
         if labels is None:
             return None
         check_labels(labels, len(logits[0]), self.config)
+        if self.targets is not None:
+            labels = self.targets.standardise(labels)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
         # Passed on only where it is on: a loss function that a user has set need not know it.
         if self.training and self.config.label_smoothing:
             given["label_smoothing"] = self.config.label_smoothing
         # Under both names: transformers' own losses of sequences read pooled_logits, others read logits.
         return torch.stack([self.loss_function(pooled_logits=each, logits=each, **given) for each in logits]).mean()
+
+    def in_units(self, logits: Tensor) -> Tensor:
+        """Logits as a caller sees them: of numbers to predict, in the unit of the labels."""
+        return logits if self.targets is None else self.targets(logits)
 
 
 def given_input(**inputs) -> Tensor | None:
@@ -139,6 +204,17 @@ class LMUForSequenceClassification(LMUPooledModel):
         if (option := Votes.of(config)) is not None:
             self.votes = NGramVotes(option, self.num_labels)
         self.post_init()
+
+    def voted(self, input_ids: Tensor, layout: Layout) -> Tensor:
+        """The logits (b, num_labels) of the votes alone.
+
+        Raises:
+            ValueError: the model has none.
+        """
+        if self.votes is None:
+            raise ValueError("this model has no votes: config.votes is None")
+        # A mean over steps, so that logits do not grow with the length of a sequence.
+        return layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
 
     @can_return_tuple
     def forward(
@@ -184,14 +260,12 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            layout = cast(Layout, layout)
-            # A mean over steps, so that logits do not grow with the length of a sequence.
-            votes = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
-            learners = (logits, votes) if self.training else None  # see LMUClassifierOutput
-            logits = logits + votes
+            votes = self.voted(input_ids, cast(Layout, layout))
+            learners = self.votes.learners(logits, votes) if self.training else None  # see LMUClassifierOutput
+            logits = self.votes.join(logits, votes)
         return LMUClassifierOutput(
             loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
-            logits=logits,
+            logits=self.in_units(logits),
             learners=learners,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
@@ -204,9 +278,9 @@ class LMUClassifierOutput(SequenceClassifierOutput):
 
     Args:
         cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` in transformers before 5.24).
-        learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
-            add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
-            trained on, and would leave a stack that learns to add to them little to learn.
+        learners: in training beside votes, the logits (b, num_labels) of the stack alone and, where they are trained,
+            of the votes alone, which are joined to ``logits``. The loss is their losses' mean: votes are counted in the
+            very rows that they are trained on, and would leave a stack that learns to add to them little to learn.
     """
 
     cache: Cache | None = None

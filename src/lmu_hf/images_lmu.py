@@ -107,4 +107,4 @@ class LMUForImageClassification(LMUPooledModel):
         pooled, outputs = self.pool(input_values=sequence, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)
         loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
-        return ImageClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return ImageClassifierOutput(loss=loss, logits=self.in_units(logits), hidden_states=outputs.hidden_states)

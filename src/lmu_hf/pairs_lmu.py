@@ -98,7 +98,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
         logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
         loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+        return SequenceClassifierOutput(loss=loss, logits=self.in_units(logits), hidden_states=outputs.hidden_states)
 
     def _pool_aligned(
         self, alignment: Alignment, first: dict, second: dict

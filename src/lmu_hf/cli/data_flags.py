@@ -7,7 +7,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .flags import COUNT, SEED, Flags, ScriptParser, number
+from ..data.label_rules import PROBLEMS
+from ..training.recipes.own import MINUTES
+from .flags import COUNT, POSITIVE, SEED, Flags, ScriptParser, number
 
 SPLITS = ("train", "validation", "test")
 # The keys of lmu_hf.data.labelled.GLUE_COLUMNS, which a test compares, and the second test split of one of them.
@@ -18,11 +20,61 @@ def _seed_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else SEED(text)
 
 
+def _delimiter(text: str) -> str:
+    """A tab is hard to type, so that its name and its escape stand for it."""
+    return "\t" if text.lower() in ("tab", r"\t") else text
+
+
+def _problem_type(text: str) -> str:
+    word = text.removesuffix("_label_classification")
+    if word not in PROBLEMS:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(PROBLEMS.values())} (or {', '.join(PROBLEMS)})")
+    return PROBLEMS[word]
+
+
+# By which a classifier can be chosen; lmu_hf.training.judging says which of them apply to which labels.
+METRICS = (
+    *("accuracy", "f1", "macro_f1", "micro_f1", "subset_accuracy", "matthews_correlation"),
+    *("r2", "mae", "rmse", "pearson", "spearmanr", "loss"),
+)
+# How files are read: fields of `ReadOptions`, each a flag of its own.
+READING: dict[str, dict[str, Any]] = {
+    "delimiter": {"type": _delimiter, "help": "character between two cells of a file, or 'tab' (default: found)"},
+    "encoding": {"help": "encoding of text files, as cp1252 (default: a byte order mark's, or UTF-8)"},
+    "field": {"help": "key of a JSON file under which the rows are, or sheet of a workbook (default: none)"},
+    "column_names": {
+        "nargs": "+",
+        "metavar": "NAME",
+        "help": "names of the columns of a file whose first row is a row (default: the first row's)",
+    },
+    "drop_incomplete_rows": {
+        "action": "store_true",
+        "default": None,
+        "help": "leave out rows without a text or a label (default: they are refused)",
+    },
+}
+# In pairs, per split: the two sides of a translation as two texts.
+TEXT_PAIRS = {
+    split: (f"{prefix}source_file", f"{prefix}target_file")
+    for split, prefix in (("train", ""), ("validation", "validation_"), ("test", "test_"))
+}
+PAIR_FLAGS: dict[str, dict[str, Any]] = {
+    f"{prefix}{side}_file": {
+        "type": Path,
+        "help": f"text file of {what}{side} sentences, one a line, beside --{prefix}{other}_file (default: none)",
+    }
+    for prefix, what in (("", "training "), ("validation_", "validation "), ("test_", "test "))
+    for side, other in (("source", "target"), ("target", "source"))
+}
 FLAGS: dict[str, dict[str, Any]] = {
+    **READING,
     "task_name": {"choices": GLUE_TASKS, "help": "task of GLUE to train on (default: none)"},
     "dataset_name": {"help": "data set, by its name on the Hub or below --data_dir (default: the recipe's)"},
     "dataset_config_name": {"help": "configuration of the data set (default: its only one)"},
-    "train_file": {"type": Path, "help": "file of training rows, in place of a data set (default: none)"},
+    "train_file": {
+        "type": Path,
+        "help": "file of training rows, or of text a folder of files, in place of a data set (default: none)",
+    },
     "validation_file": {"type": Path, "help": "file of validation rows (default: held out of the training file)"},
     "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
     "extra_train_file": {
@@ -31,7 +83,21 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "text_column": {"help": "column that holds the text (default: text)"},
     "text_pair_column": {"help": "column that holds the second text of a pair (default: none, single texts)"},
-    "label_column": {"help": "column that holds the label (default: label)"},
+    "label_column": {
+        "help": "column that holds the label; a,b,c where classes a, b and c have columns of 0 and 1 (default: label)"
+    },
+    "problem_type": {
+        "type": _problem_type,
+        "metavar": "{single,multi,regression}",
+        "help": "what labels are: one class a row, several, or a number to predict (default: found in the labels)",
+    },
+    "label_separator": {
+        "help": "what parts the classes within a label, which are then several a row (default: a label is one class)"
+    },
+    "metric_for_best_model": {
+        "choices": METRICS,
+        "help": "validation score that chooses the weights; f1 is the mean over classes (default: the data's first)",
+    },
     "tokens_column": {"help": "column that holds the list of words (default: tokens)"},
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
@@ -63,6 +129,13 @@ FLAGS: dict[str, dict[str, Any]] = {
         "type": COUNT,
         "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
     },
+    "minutes": {
+        "type": POSITIVE,
+        "help": f"time of two cores that the recipe made for rows of your own keeps to (default: {MINUTES:g})",
+    },
+    "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
+    "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
+    **PAIR_FLAGS,
     "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
     "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
@@ -75,7 +148,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
 }
 FILES = ("train_file", "validation_file", "test_file")  # in order: the first that is given names the data
-SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
+SOURCES = ("task_name", "dataset_name", *FILES, *PAIR_FLAGS)  # what says where rows come from
 TEXT_FLAGS = (
     *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
     *("validation_split_percentage", "preprocessing_num_workers"),
@@ -83,26 +156,34 @@ TEXT_FLAGS = (
 # By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed"),
-    "characters": (*TEXT_FLAGS, *FILES),
-    "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
+    "characters": (*TEXT_FLAGS, *FILES, *READING),
+    "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
     "series": ("horizon", "series_seed"),
-    "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
+    "translation": (
+        *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),
+        *FILES,
+        *PAIR_FLAGS,
+        *READING,
+    ),
     "tagging": (
-        *("dataset_name", "dataset_config_name", *FILES, "tokens_column", "tags_column", "max_length"),
+        *("dataset_name", "dataset_config_name", *FILES, *READING, "tokens_column", "tags_column", "max_length"),
         *("tokenizer_name", "model_name_or_path", "validation_block", "preprocessing_num_workers", "rows"),
     ),
     "classification": (
-        *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
+        *("task_name", "dataset_name", "dataset_config_name", *FILES, *READING, "extra_train_file"),
         *(
             "text_column",
             "text_pair_column",
             "label_column",
+            "problem_type",
+            "label_separator",
+            "metric_for_best_model",
             "max_length",
             "tokenizer_name",
             "model_name_or_path",
             "word_vectors",
         ),
-        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows", "minutes"),
     ),
 }
 # Flags that name no rows, but what a model begins with.
@@ -144,7 +225,8 @@ def check_one_source(args: argparse.Namespace | Flags) -> None:
     Raises:
         ValueError: more than one of them is named.
     """
-    given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
-    named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
+    files = (*FILES, *PAIR_FLAGS)
+    given = [flag for flag in (*files, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
+    named = [flag for flag in given if flag not in files or flag == given[0]]  # files are one source
     if len(named) > 1:
         raise ValueError(f"give only one of {' and '.join(f'--{flag}' for flag in named)}")

@@ -160,6 +160,10 @@ class Flags:
         self.read.add(name)
         return value
 
+    def chose(self, name: str) -> bool:
+        """Whether a flag was given, though perhaps with its default."""
+        return name in self._given
+
     def take(self, **names: str) -> dict[str, Any]:
         """Values that are not None, by other names: ``take(config="dataset_config_name")``."""
         found = {name: getattr(self, flag, None) for name, flag in names.items()}

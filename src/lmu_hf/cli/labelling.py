@@ -1,7 +1,6 @@
-"""Labelling rows that have no labels with a saved classifier."""
+"""Labelling rows that have no labels with a saved model."""
 
 import argparse
-from collections import Counter
 
 from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification
@@ -10,7 +9,7 @@ from ..common.errors import loading
 from ..common.record import publish
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
-from ..data.labelling import label_rows
+from ..data.labelling import count_labels, label_rows
 from ..data.labels import Columns
 from ..data.tokenised import load_tokenizer
 
@@ -26,13 +25,13 @@ def label(args: argparse.Namespace) -> dict[str, int]:
     with loading("model", args.model):
         model = AutoModelForSequenceClassification.from_pretrained(args.model)
     labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
-    given = Counter(labelled["label"][:])
-    counts = {name: given[number] for number, name in enumerate(labelled.features["label"].names)}
+    counts = count_labels(labelled)
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             labelled.to_parquet(staged)
-        print(f"{args.output_file}: {len(labelled):,} texts; " + ", ".join(f"{n} {c:,}" for n, c in counts.items()))
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"{args.output_file}: {len(labelled):,} texts; {told}".removesuffix("; "))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
         publish(made, args.output_file.with_suffix(".json"))
     return counts

@@ -11,22 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
-from ..data.sources import FORMATS
+from ..data.opening import is_table
+from ..data.tables import ReadOptions
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
+from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.series import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
-from ..training.tasks.translation import dates_and_quantities, parallel_dataset
+from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
 from .data_flags import check_one_source
 from .flags import Flags
+from .reading import reading, translation_files
 
 COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
 SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
@@ -97,12 +101,17 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
 
 def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
     source = "the files " + ", ".join(map(str, files.values()))
-    if next(iter(files.values())).suffix.lower() in FORMATS:  # tables; other files are plain text
+    first = next(iter(files.values()))
+    # Of plain text, columns and rows stay unread, and so are refused. What a folder holds is seen as it is read.
+    if first.is_dir() or is_table(first):
         options |= flags.take(text_column="text_column")
-        # Beside a file for validation the percentage stays unread, and so is refused.
-        if "validation" not in files and flags.validation_split_percentage is not None:
-            options["hold_out"] = flags.validation_split_percentage / 100
-    return Plan(source, partial(text_files, files, **options))
+        how = reading(flags)
+    else:
+        how = ReadOptions(**flags.take(encoding="encoding"))
+    # Beside a file for validation the percentage stays unread, and so is refused.
+    if "validation" not in files and flags.validation_split_percentage is not None:
+        options["hold_out"] = flags.validation_split_percentage / 100
+    return Plan(source, partial(text_files, files, options=how, **options))
 
 
 def plan_series(flags: Flags, recipe: Recipe) -> Plan:
@@ -115,12 +124,19 @@ def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
     """Pairs of sentences to translate."""
     options = dict(recipe.data)
     recipes_own = options.pop("dataset_name", None)
-    options |= flags.take(source_lang="source_lang", target_lang="target_lang")
+    options |= flags.take(source_lang="source_lang", target_lang="target_lang", saved="saved")
     if flags.dataset_name not in (None, recipes_own):
         options.pop("test_dataset", None)  # of the recipe's own data set
+    if files := translation_files(flags, _files(flags)):
+        check_one_source(flags)
+        options.pop("test_dataset", None)
+        options |= flags.take(source_column="source_column", target_column="target_column")
+        said = (str(path) for both in files.values() for path in (both if isinstance(both, tuple) else (both,)))
+        return Plan(f"the files {', '.join(said)}", partial(parallel_files, files, options=reading(flags), **options))
     if (name := flags.dataset_name or recipes_own) is None:
         options |= flags.take(rows="rows")
         return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
+    options |= flags.take(drop_incomplete_rows="drop_incomplete_rows")
     return Plan(f"the data set {name}", partial(parallel_dataset, name, flags.data_dir, **options))
 
 
@@ -132,16 +148,21 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     """
     options = dict(recipe.data)
     options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
+    made = options.pop("made_by_rows", False)
+    minutes = flags.take(minutes="minutes").get("minutes", MINUTES) if made else None
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
+    options |= flags.take(metric="metric_for_best_model")
     vectors = flags.word_vectors
     _check_overrides(flags)
     if options.get("freeze_word_vectors") and vectors is None:
         raise ValueError(NO_VECTORS)
     tokenizer = flags.tokenizer_name or flags.model_name_or_path  # a model brings its own
     rows = plan_rows(flags, named)
-    make = partial(_classification_task, rows.make, flags.extra_train_file, vectors, tokenizer, **options)
+    more = flags.extra_train_file
+    options_of_more = reading(flags) if more is not None else None  # unread without a file, and so refused
+    make = partial(_classification_task, rows.make, more, options_of_more, vectors, tokenizer, minutes, **options)
     return Plan(rows.source, make)
 
 
@@ -162,8 +183,10 @@ def _check_overrides(flags: Flags) -> None:
 def _classification_task(
     rows: Callable[[], LabelledText],
     extra_train_file: Path | None,
+    how_read: ReadOptions | None,
     vectors: Path | None,
     tokenizer_name: str | None,
+    minutes: float | None,
     **options: Any,
 ) -> ClassificationTask:
     if tokenizer_name is not None:
@@ -172,8 +195,13 @@ def _classification_task(
     labelled = rows()
     # After the split, so that none of these rows is held out.
     if extra_train_file is not None:
-        labelled = with_more(labelled, extra_train_file)
-    task = ClassificationTask(labelled, **options)
+        labelled = with_more(labelled, extra_train_file, how_read)
+    if minutes is None or "train" not in labelled.splits:  # rows that are only scored make no recipe
+        task = ClassificationTask(labelled, **options)
+    else:
+        made = recipe_for(labelled, minutes, **options)
+        task = ClassificationTask(labelled, **made.options)
+        task.made, task.reasons = made.recipe, made.reasons
     if vectors is not None:
         # A word that the file lacks adds nothing to a sum of frozen vectors.
         missing: Missing = "zero" if task.freeze_word_vectors else "random"
@@ -190,24 +218,25 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     """The rows that the flags ask for; where they name none, those of the recipe.
 
     Args:
-        flags: the flags. If they have ``labels``, a saved model's, these are the classes, whatever the rows hold.
+        flags: the flags. If they have a ``job``, a saved model's, it is that, whatever the rows hold.
         named: the recipe's own ``task_name``, ``dataset_name`` or ``made_up`` rows, one of them, and how rows of that
             ``dataset_name`` are held out (``validation_block``).
     """
     check_one_source(flags)
-    labels = flags.take(labels="labels")  # from `follow_the_model`
+    known = flags.take(known="job")  # from `follow_the_model`
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
-        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **labels))
+        how = {**known, "asked": _asked(flags), "options": reading(flags)}
+        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **how))
     # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
-        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **labels)
+        make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **known)
         return Plan(f"the task {task_name} of GLUE", make)
     if (name := flags.dataset_name or named["dataset_name"]) is not None:
         # Neighbours are about one thing in the recipe's data set, not in any.
         own = named["validation_block"] if name == named["dataset_name"] else None
         where = name, flags.data_dir, _columns(flags), flags.dataset_config_name
-        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, **labels)
+        make = partial(labelled_dataset, *where, flags.validation_block or own or 1, asked=_asked(flags), **known)
         return Plan(f"the data set {name}", make)
     make = partial(made_up, named["made_up"] or "opinions", **flags.take(rows="rows"))
     return Plan("made-up sentences", make)
@@ -239,7 +268,7 @@ def _plan_tagged_rows(flags: Flags) -> Plan:
     block = flags.validation_block or 1
     if files:
         source = "the files " + ", ".join(map(str, files.values()))
-        return Plan(source, partial(tagged_files, files, columns, block, **labels))
+        return Plan(source, partial(tagged_files, files, columns, block, **labels, options=reading(flags)))
     where = name, flags.data_dir, columns, flags.dataset_config_name
     return Plan(f"the data set {name}", partial(tagged_dataset, *where, block, **labels))
 
@@ -248,6 +277,10 @@ def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **
     if tokenizer_name is not None:
         options["tokenizer"] = load_tokenizer(tokenizer_name)
     return TaggingTask(rows(), **options)
+
+
+def _asked(flags: Flags) -> Asked:
+    return Asked(**flags.take(problem_type="problem_type", separator="label_separator"))
 
 
 def _columns(flags: Flags) -> Columns | None:

@@ -9,19 +9,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import explained
+from ..common.errors import InputError, explained
 from ..common.record import RunRecord
 from ..common.staging import write_text
-from ..data.tokenised import LONGEST, load_tokenizer, saved_labels
+from ..data.tokenised import LONGEST, load_tokenizer, saved_job, saved_labels
 from ..training.recipes import Recipe
 from ..training.tasks.base import Task
-from .data_flags import FILES, FLAGS, SOURCES
+from .data_flags import FILES, FLAGS, PAIR_FLAGS, SOURCES
 from .flags import Flags
 
 NAME = "data.json"
-OF_TRAINING = ("model_name_or_path", "word_vectors", "freeze_word_vectors")  # they say nothing of the rows
+OF_TRAINING = (
+    "model_name_or_path",
+    "word_vectors",
+    "freeze_word_vectors",
+    "metric_for_best_model",
+    "minutes",
+)  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
-PATHS = (*FILES, "extra_train_file", "data_dir")
+OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share
+PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
 def write_origin(folder: Path, flags: Flags) -> None:
@@ -54,7 +61,7 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
     others = not args.given.isdisjoint(SOURCES)
     for name, value in said.items():
         # A script that scores lacks some flags of training. Of other rows, the columns are most likely called the same.
-        if name in vars(args) and name not in args.given and (not others or name.endswith("_column")):
+        if name in vars(args) and name not in args.given and (not others or name.endswith(OF_ANY_ROWS)):
             setattr(args, name, Path(value) if name in PATHS and value is not None else value)
     return not others
 
@@ -67,8 +74,8 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         recipe: of the data's kind.
         name: the saved model's folder, or its name on the Hub.
     """
-    if recipe.kind in ("characters", "pretraining"):
-        args.saved = name  # no flag: `plan_text` reads it from here
+    if recipe.kind in ("characters", "pretraining", "translation"):
+        args.saved = name  # no flag: the plan reads it from here
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:
@@ -77,7 +84,23 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
     # From LONGEST on the tokenizer cuts nothing, and the recipe's own length holds.
     if "max_length" not in args.given and longest < LONGEST:
         args.max_length = longest
-    args.labels = saved_labels(name)
+    if recipe.kind == "tagging":
+        args.labels = saved_labels(name)
+    else:
+        args.job = saved_job(name)
+
+
+def check_named(args: argparse.Namespace, name: str) -> None:
+    """Refuse to score a model that lies in no run folder on rows that no flag names.
+
+    Raises:
+        InputError: none does.
+    """
+    if args.given.isdisjoint(SOURCES):
+        raise InputError(
+            f"{name} does not lie in a run folder that would say which rows it is for: name them by --test_file or "
+            "--dataset_name, or give --recipe"
+        )
 
 
 def check_rows(record: RunRecord, folder: Path, task: Task) -> None:

@@ -9,10 +9,11 @@ from transformers import PreTrainedModel
 from ..common.errors import check_model
 from ..common.record import publish
 from ..training.evaluation import evaluate, evaluate_by_length, find_recipe, find_record, load_model, report
+from ..training.judging import plain_table
 from ..training.tasks.base import Task
 from .flags import Flags
 from .loading import load_task
-from .origin import check_rows, follow_the_model, follow_the_run
+from .origin import check_named, check_rows, follow_the_model, follow_the_run
 
 
 def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
@@ -23,6 +24,8 @@ def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
     if record is not None and args.recipe not in (None, record.recipe):
         record = None  # the data of another recipe is asked for
     recipe = find_recipe(None if record is not None else args.recipe, name)
+    if record is None and args.recipe is None:
+        check_named(args, name)
     rows_of_the_run = follow_the_run(args, record, folder)
     follow_the_model(args, recipe, name)
     flags = Flags(args)
@@ -44,6 +47,8 @@ def score(args: argparse.Namespace) -> dict[str, float]:
     scores = evaluate(model, task, split, batch_size)
     if PartialState().is_main_process:
         print(f"{name}, {split} of {task.name}: {_words(scores)}")
+        if classes := task.details(split).get("classes"):
+            print(plain_table(classes))
         for group in groups:
             lengths = "{} to {}".format(*group["length"])
             print(f"{lengths} {task.length_unit}, {group['rows']} rows: {_words(group['scores'])}")

@@ -16,15 +16,20 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError, check_folder, is_expected, one_line
-from ..common.figures import learning_curve
+from ..common.figures import confusion_matrix, learning_curve
+from ..common.lines import verdict
 from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES
+from ..data.sources import stem
 from ..training.finished import is_complete
+from ..training.judging import plain_table
 from ..training.loop import train
 from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
+from ..training.recipes.own import explain
+from ..training.run_folder import folder_of_its_own
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -32,6 +37,7 @@ from .launch import check_processes, typed_command
 from .origin import write_origin
 from .training_flags import RECIPE_FLAGS
 
+TABLE = 30  # classes that the console shows one by one; the record holds them all
 # Entries of a recipe's data that flags of `pretrain` replace.
 DATA_FLAGS = {"tokenizer": "tokenizer", "vocab_size": "vocab_size", "sequence_length": "block_size"}
 
@@ -60,10 +66,15 @@ def run(
     flags = Flags(args)
     recipe, how = asked_recipe(flags), asked_running(flags)
     seed: int = flags.seed
-    folder: Path = flags.output_dir or Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    folder = _folder(flags, recipe, run_name, seed)
     # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
     task = _task(flags, recipe, load_task)
+    if PartialState().is_main_process and (said := task.announce()):
+        print(said)
+    if task.made is not None:
+        recipe = asked_recipe(flags, task.made)
+        on_main(lambda: print(explain(recipe, task.reasons)))
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
@@ -72,9 +83,10 @@ def run(
 
     def leave_pictures() -> None:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
+        confusion_matrix(folder, folder / "figures" / "confusion_matrix.png")
         write_origin(folder, flags)
 
-    with _interruptions_told(), ExitStack() as held:
+    with _interruptions_told(folder), ExitStack() as held:
         if not complete:
             # `train` lets go of the folder at its end; the pictures come later. The main process alone writes.
             on_main(lambda: held.enter_context(owned(folder)))
@@ -87,13 +99,34 @@ def run(
     return record
 
 
+def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
+    """The run folder: the one that is named, or else one below ``runs`` called after the data, or after the recipe."""
+    if flags.output_dir is not None:
+        return flags.output_dir
+    title = own_title(flags)
+    if title is None:
+        return Path("runs") / "-".join(filter(None, [recipe.name, run_name, f"seed{seed}"]))
+    # A recipe that somebody has named tells runs on the same rows apart, as a baseline does.
+    named = recipe.name if flags.chose("recipe") else recipe.baseline_kind
+    folder = Path("runs") / "-".join(filter(None, [title, named, f"seed{seed}"]))
+    goes_on = flags.resume_from_checkpoint is not None or flags.overwrite_output_dir
+    return on_main(lambda: folder_of_its_own(folder, goes_on))
+
+
+def own_title(flags: Flags) -> str | None:
+    """What a run on somebody's own files is called; None where no file is named."""
+    path: Path | None = getattr(flags, "train_file", None)
+    return None if path is None else stem(path)
+
+
 @contextmanager
-def _interruptions_told() -> Iterator[None]:
+def _interruptions_told(folder: Path) -> Iterator[None]:
     """Say what a run that is interrupted has saved, and how it goes on."""
     try:
         yield
     except Interrupted as interruption:
-        _say(f"{interruption}; this goes on from there: {typed_command(resume_from_checkpoint='auto')}")
+        command = typed_command(resume_from_checkpoint="auto", output_dir=str(folder))
+        _say(f"{interruption}; this goes on from there: {command}")
         raise
     except KeyboardInterrupt:  # before the first step, or for the second time
         _say("interrupted at once: nothing was saved but the checkpoints that are there")
@@ -104,6 +137,7 @@ def _task(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Tas
     """The data to train on, which the flags do not contradict."""
     with PartialState().main_process_first():  # it prepares the data, and the others read what it has left
         task = load_task(flags, recipe)
+    task.title = own_title(flags) or task.title
     _check_overrides(flags.config_overrides, task)
     if flags.label_smoothing_factor and not task.smooths_labels:
         raise ValueError(f"--label_smoothing_factor has no effect on {task.name}, whose labels are not classes")
@@ -127,15 +161,22 @@ def _say(text: str) -> None:
         print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
 
 
-def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
+def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -> Recipe:
     """The recipe that the flags name, with what other flags change of it.
+
+    Args:
+        args: the flags.
+        made: one that the rows have made in its place.
 
     Raises:
         ValueError: a flag would change nothing, or an override is not of the form FIELD=VALUE or no such field.
     """
     flags = Flags.of(args)
     changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
-    recipe = get_recipe(flags.recipe, **changes)
+    if made is None:
+        recipe = get_recipe(flags.recipe, **changes)
+    else:
+        recipe = replace(made, **{name: value for name, value in changes.items() if value is not None})
     if flags.baseline is not None:
         # After the changes, which are to hold for the baseline too.
         recipe = recipe.baseline(flags.baseline)
@@ -206,7 +247,15 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
     if PartialState().is_main_process:
         size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        for name, scores in {**record.lines, **record.parts}.items():
+            print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
+        if told := verdict(record):
+            print(told)
+        split = "test" if "test" in record.details else "validation"
+        classes = record.details.get(split, {}).get("classes", {})
+        if 0 < len(classes) <= TABLE:
+            print(f"{split}, class by class:\n{plain_table(classes)}")
     return record
 
 

@@ -7,7 +7,7 @@ from datasets import concatenate_datasets
 
 from ..common.record import publish
 from ..data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
-from ..data.sources import FORMATS
+from ..data.opening import is_table
 from ..data.word_vector_training import Sentences, train_word_vectors
 from ..tokenization_lmu import train_tokenizer
 
@@ -23,7 +23,7 @@ def load_corpus(args: argparse.Namespace) -> Corpus:
             for column in columns.split("+")
         ]
         return Corpus(concatenate_datasets(rows))
-    if args.train_file.suffix.lower() in FORMATS:
+    if is_table(args.train_file):
         columns = args.text_column[0].split("+")
         return Corpus(concatenate_datasets([table_rows({"train": args.train_file}, name)["train"] for name in columns]))
     if not count_characters(args.train_file):

@@ -46,8 +46,34 @@ def learning_curve(run: Path, path: Path) -> Path:
         score_axis.spines["right"].set_visible(True)  # STYLE hides it
         # The kept weights are those of the best evaluation, not of the last.
         score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
-        model = f"{record.recipe}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
+        model = f"{record.title}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
         loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10, parse_math=False)
+        return save(figure, path)
+
+
+def confusion_matrix(run: Path, path: Path) -> Path | None:
+    """Which classes were taken for which, on the test split or else on validation; None where a record has no such."""
+    record = RunRecord.read(run)
+    split = "test" if "test" in record.details else "validation"
+    details = record.details.get(split, {})
+    if (matrix := details.get("confusion")) is None:
+        return None
+    counts, names = torch.tensor(matrix, dtype=torch.float64), list(details["classes"])
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)  # of a class's rows: a rare one is seen as well
+    size = min(14.0, 3 + 0.45 * len(names))
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(size + 1, size))
+        axis.imshow(shares, cmap="Reds", vmin=0, vmax=1)
+        if len(names) <= 40:  # more could not be read
+            shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+            axis.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)
+            axis.set_yticks(range(len(names)), shown, parse_math=False)
+        for row, column in counts.nonzero().tolist() if len(names) <= 20 else ():
+            ink = "white" if shares[row, column] > 0.6 else INK
+            axis.text(column, row, f"{counts[row, column]:,.0f}", ha="center", va="center", color=ink, fontsize=8)
+        axis.set(xlabel="taken for", ylabel="class")
+        title = f"{record.title}, seed {record.seed}: {split}, {int(counts.sum()):,} rows"
+        axis.set_title(title, loc="left", fontsize=10, parse_math=False)
         return save(figure, path)
 
 
@@ -56,7 +82,8 @@ def _score_words(record: RunRecord) -> tuple[str, str]:
     score = record.metrics["validation"][record.metric]
     if record.metric == "accuracy":
         return "validation error, %", f"validation accuracy {100 * score:.2f} %"
-    name = {"bleu": "BLEU"}.get(record.metric, record.metric.replace("_", " "))
+    names = {"bleu": "BLEU", "r2": "R²", "mae": "mean absolute error", "rmse": "root mean squared error"}
+    name = names.get(record.metric, record.metric.replace("_", " ").replace("f1", "F1"))
     return f"validation {name}", f"validation {name} {score:.3g}"
 
 

@@ -6,11 +6,13 @@ and ``label``.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .labels import Classes, Columns, LabelledText, assemble, find_classes, number_labels, rename_columns
+from .label_rules import UNASKED, Asked, Job
+from .labels import Columns, LabelledText, assemble, number_labels, rename_columns
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, hub_name, load_file, load_rows
+from .sources import SPLITS, hub_name, load_files, load_rows, stem
+from .tables import ReadOptions, complete_rows, join_tokens
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -28,19 +30,24 @@ GLUE_COLUMNS: dict[str, tuple[str, str | None]] = {
     "wnli": ("sentence1", "sentence2"),
 }
 # GLUE's own measures (Wang et al. 2018), the first of which decides. Other tasks get the defaults of `assemble`.
-GLUE_METRICS = {"cola": ("matthews_correlation",), "mrpc": ("accuracy", "f1"), "qqp": ("accuracy", "f1")}
+GLUE_METRICS = {
+    "cola": ("matthews_correlation",),
+    "mrpc": ("accuracy", "f1"),
+    "qqp": ("accuracy", "f1"),
+    "stsb": ("pearson", "spearmanr"),
+}
 # Data sets whose columns have other names than text and label, so that no flag must name them.
 KNOWN_COLUMNS = {"stanfordnlp/snli": Columns("premise", "hypothesis")}
 
 
 def glue(
-    task_name: str, data_dir: Path | None = None, validation_block: int = 1, labels: Classes = None
+    task_name: str, data_dir: Path | None = None, validation_block: int = 1, known: Job | None = None
 ) -> LabelledText:
     """A task of GLUE; ``"mnli-mm"`` is MNLI with its mismatched validation split in the matched one's place.
 
     Args:
         task_name: which one.
-        data_dir, validation_block, labels: as for :func:`labelled_dataset`.
+        data_dir, validation_block, known: as for :func:`labelled_dataset`.
 
     Raises:
         ValueError: GLUE has no such task, or what is there will not do.
@@ -57,7 +64,7 @@ def glue(
     there = {split: rows[name] for split, name in names.items() if name in rows}
     columns, metrics = Columns(*GLUE_COLUMNS[config]), GLUE_METRICS.get(config)
     name = f"{GLUE} {task_name}"
-    labelled = assemble(name, there, columns, names, labels, metrics, validation_block=validation_block)
+    labelled = assemble(name, there, columns, names, known, metrics, validation_block=validation_block)
     return replace(labelled, dataset=GLUE, dataset_config=config)
 
 
@@ -67,7 +74,8 @@ def labelled_dataset(
     columns: Columns | None = None,
     config: str | None = None,
     validation_block: int = 1,
-    labels: Classes = None,
+    known: Job | None = None,
+    asked: Asked = UNASKED,
 ) -> LabelledText:
     """Any data set of labelled text, by Hub name or from a folder of data sets.
 
@@ -78,8 +86,8 @@ def labelled_dataset(
         config: which of its configurations.
         validation_block: without a validation split, training rows are held out in runs of so many neighbours. Where
             neighbours are about one thing, as IMDB's are about one film, single rows would be known to the rest.
-        labels: the classes of a model that is there, in its order, whatever the rows hold; None to find them in the
-            training rows.
+        known: what a model that is there finds, whatever the rows hold; None to decide it by the training rows.
+        asked: what the flags say of the labels.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
@@ -90,30 +98,52 @@ def labelled_dataset(
     there = {split: rows[split] for split in SPLITS if split in rows}
     columns = columns or KNOWN_COLUMNS.get(name, Columns())
     named, origin = name if config is None else f"{name} {config}", {split: split for split in SPLITS}
-    labelled = assemble(named, there, columns, origin, labels, validation_block=validation_block)
+    labelled = assemble(named, there, columns, origin, known, validation_block=validation_block, asked=asked)
     return replace(labelled, dataset=hub_name(name, data_dir), dataset_config=config)
 
 
 def labelled_files(
-    files: dict[str, Path], columns: Columns | None = None, validation_block: int = 1, labels: Classes = None
+    files: dict[str, Path],
+    columns: Columns | None = None,
+    validation_block: int = 1,
+    known: Job | None = None,
+    asked: Asked = UNASKED,
+    options: ReadOptions | None = None,
 ) -> LabelledText:
-    """Files of rows, one per split: CSV, TSV, JSON lines or parquet; with ``labels``, one to train on can be missing.
+    """Files of rows, one per split, as `read_table` reads them; with ``known``, one to train on can be missing.
 
-    Without a file for validation, a tenth of the training rows is held out, in runs of ``validation_block``. A split is
-    only ever what its file holds: validation does not become the test.
+    Without a file for validation, a tenth of the training rows is held out, of each class or in runs of
+    ``validation_block``. A split is only ever what its file holds: validation does not become the test. A text of a
+    list of words is these words. A text may be empty; a row whose text is missing, or whose label is missing or empty,
+    is refused or dropped (``options``).
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is empty, not UTF-8 or of an unknown kind, lacks a column, or its labels will not do.
+        ValueError: a file cannot be read, lacks a column or a value, or its labels will not do.
     """
-    rows = {split: load_file(split, path) for split, path in files.items()}
+    columns = columns or Columns()
+    rows = _file_rows(files, columns, options)
     origin = {split: path.name for split, path in files.items()}
-    name, columns = next(iter(files.values())).name, columns or Columns()
     # A file for validation was named to choose weights by, so it is never promoted to the test.
-    return assemble(name, rows, columns, origin, labels, promote=False, validation_block=validation_block)
+    how: dict[str, Any] = {"validation_block": validation_block, "asked": asked, "by_class": True}
+    name = next(iter(files.values())).name
+    labelled = assemble(name, rows, columns, origin, known, promote=False, **how)
+    return replace(labelled, title=stem(next(iter(files.values()))))
 
 
-def with_more(rows: LabelledText, path: Path) -> LabelledText:
+def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | None) -> dict[str, "Dataset"]:
+    """The rows of files that have their text and their label; other columns are left as they are."""
+    options, rows = options or ReadOptions(), {}
+    texts = tuple(column for column in (columns.text, columns.text_pair) if column is not None)
+    for split, part in load_files(files, options).items():
+        for column in texts:
+            part = join_tokens(part, column) if column in part.column_names else part
+        labels = () if columns.label is None else columns.hot(part.column_names) or (columns.label,)
+        rows[split] = complete_rows(str(files[split]), part, texts, options.drop_incomplete_rows, labels)
+    return rows
+
+
+def with_more(rows: LabelledText, path: Path, options: ReadOptions | None = None) -> LabelledText:
     """The same splits with a file's rows, as ``label.py`` writes them, behind those to train on; none is held out.
 
     Raises:
@@ -123,16 +153,12 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     from datasets import concatenate_datasets
 
     train = rows.splits["train"]
+    columns = Columns(text_pair="text_pair" if rows.pairs else None)
     more = rename_columns(
-        path.name, "train", load_file("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
+        path.name, "train", _file_rows({"extra_train": path}, columns, options)["extra_train"], columns
     )
-    labels, values = find_classes(path.name, more)
-    # Names and their order: a class must have the same number in both parts.
-    if labels != rows.labels:
-        raise ValueError(
-            f"{path} has labels {labels or 'that are numbers'}; {rows.name} has {rows.labels or 'numbers'}"
-        )
-    labelled = number_labels(path.name, "train", more, values)
+    # The same classes in the same order: a class must have the same number in both parts.
+    labelled = number_labels(path.name, "train", more, rows.job)
     if labelled is None:
         raise ValueError(f"{path} has no labelled row")
     # Both parts must have the same columns of the same types, or `concatenate_datasets` refuses.
@@ -141,7 +167,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     return replace(rows, splits=rows.splits | {"train": train}, origin=origin)
 
 
-def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
+def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = None) -> "Dataset":
     """Texts of a file, labelled or not, as ``text`` and perhaps ``text_pair``.
 
     Raises:
@@ -149,7 +175,8 @@ def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
     # The name "train" is for messages alone: label.py reads the file from --train_file.
-    return rename_columns(path.name, "train", load_file("train", path), replace(columns, label=None))
+    columns = replace(columns, label=None)
+    return rename_columns(path.name, "train", _file_rows({"train": path}, columns, options)["train"], columns)
 
 
 def unlabelled_dataset(

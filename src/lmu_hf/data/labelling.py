@@ -1,16 +1,18 @@
-"""Labels that a trained classifier gives to texts that have none, so that another may learn from them."""
+"""Labels and scores that a trained model gives to texts that have none, so that another may learn from them."""
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import tqdm
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .heap import Heap
+from .label_rules import MULTI, REGRESSION
 from .tokenised import LONGEST, by_length, pad_rows, tokenised
 
 if TYPE_CHECKING:
@@ -25,33 +27,67 @@ def label_rows(
     batch_size: int = 128,
     mixed_precision: str | None = None,
 ) -> "Dataset":
-    """Texts with the class that a model gives each.
+    """Texts with what a model says of each: its class, several, or a number.
 
     Args:
-        model: a classifier of two or more classes.
+        model: a classifier, or a model that predicts a number.
         tokenizer: its own; texts are cut at its ``model_max_length``.
         rows: with ``text``, and ``text_pair`` if the model reads pairs.
         batch_size: rows read at once by each process.
         mixed_precision: ``"no"`` or ``"bf16"``; None for what accelerate was launched with.
 
     Returns:
-        In the order of ``rows`` their texts, ``label`` and that label's ``probability``.
+        In the order of ``rows`` their texts and ``label``. Of one class a row, that class, its ``probability``, and for
+        every class a column ``score_<class>`` with its own. Of several, a list of those that hold, and the scores. Of a
+        number, that number, as ``score`` too.
 
     Raises:
-        ValueError: the model does not choose one of several classes, or reads pairs where the rows have single texts,
-            or a text has no token.
+        ValueError: the model reads pairs where the rows have single texts or the reverse.
     """
-    from datasets import ClassLabel
-
     config: Any = model.config
-    if config.problem_type != "single_label_classification":
-        raise ValueError(f"labels come from a choice of one class, not from {config.problem_type}")
     pairs = "text_pair" in rows.column_names
     # A saved config names the class of its head; the classes that read two texts have Pair in their name.
     if pairs is not any("Pair" in name for name in config.architectures):
         raise ValueError(f"{config.architectures[0]} does not read rows of {', '.join(rows.column_names)}")
     texts = rows.select_columns(["text", "text_pair"] if pairs else ["text"])
-    numbered = texts.add_column("label", list(range(len(rows))))  # which row it is: a batch's labels say that here
+    logits = _read(model, tokenizer, texts, batch_size, mixed_precision)
+    if config.problem_type == REGRESSION:
+        numbers = logits[:, 0].tolist()
+        return texts.add_column("label", numbers).add_column("score", numbers)
+    names = [config.id2label[number] for number in range(len(config.id2label))]
+    several = config.problem_type == MULTI
+    scores = logits.sigmoid() if several else logits.softmax(-1)
+    labelled = _with_sets(texts, scores, config, names) if several else _with_classes(texts, scores, names)
+    for name, column in zip(names, scores.T.tolist(), strict=True):
+        labelled = labelled.add_column(f"score_{name}", column)
+    return labelled
+
+
+def _with_classes(texts: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
+    from datasets import ClassLabel
+
+    best = scores.max(-1)
+    labelled = texts.add_column("label", best.indices.tolist()).cast_column("label", ClassLabel(names=names))
+    return labelled.add_column("probability", best.values.tolist())
+
+
+def _with_sets(texts: "Dataset", scores: Tensor, config: Any, names: list[str]) -> "Dataset":
+    from datasets import Sequence, Value
+
+    thresholds = torch.tensor(getattr(config, "thresholds", [0.5] * len(names)))
+    held = [[names[at] for at in row.nonzero()[:, 0].tolist()] for row in scores >= thresholds]
+    return texts.add_column("label", held).cast_column("label", Sequence(Value("string")))
+
+
+def _read(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: "Dataset",
+    batch_size: int,
+    mixed_precision: str | None,
+) -> Tensor:
+    """The logits (rows, outputs) of texts, in float32, on every process."""
+    numbered = texts.add_column("label", list(range(len(texts))))  # which row it is: a batch's labels say that here
     longest = min(tokenizer.model_max_length, LONGEST)
     # Rows of like length stand together, which keeps padding short. The numbers above undo this order.
     encoded = by_length(tokenised("the texts", numbered, tokenizer, longest))
@@ -59,14 +95,27 @@ def label_rows(
     padded = partial(pad_rows, pad_token_id=cast(int, tokenizer.pad_token_id), dtype=torch.int64)
     loader: Any = accelerator.prepare_data_loader(DataLoader(cast(Any, encoded), batch_size, collate_fn=padded))
     model = model.eval().to(accelerator.device)
-    labels, probabilities = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
+    logits: Tensor | None = None
     for batch in tqdm(Heap().tidied(loader), total=len(loader), desc="Labelling", unit="batch"):
         read = batch.pop("labels")
         with accelerator.autocast():
-            logits = model(**batch).logits
-        # Drops the rows that the loader repeats to give every process as many. Softmax in float32: bf16 has 8 bits.
-        best, read = accelerator.gather_for_metrics((logits.float().softmax(-1).max(-1), read))
-        labels[read.cpu()], probabilities[read.cpu()] = best.indices.cpu(), best.values.cpu()
-    names = [config.id2label[number] for number in range(len(config.id2label))]
-    labelled = texts.add_column("label", labels.tolist()).cast_column("label", ClassLabel(names=names))
-    return labelled.add_column("probability", probabilities.tolist())
+            found = model(**batch).logits
+        # Drops the rows that the loader repeats to give every process as many. Float32: bf16 has 8 bits.
+        found, read = accelerator.gather_for_metrics((found.float(), read))
+        if logits is None:
+            logits = torch.zeros(len(texts), found.shape[1])
+        logits[read.cpu()] = found.cpu()
+    return cast(Tensor, logits)
+
+
+def count_labels(labelled: "Dataset") -> dict[str, int]:
+    """How many texts each class has; of numbers to predict, nothing."""
+    feature = labelled.features["label"]
+    if hasattr(feature, "names"):
+        given = Counter(labelled["label"][:])
+        return {name: given[number] for number, name in enumerate(feature.names)}
+    if not isinstance(labelled[0]["label"], list):
+        return {}
+    names = [name.removeprefix("score_") for name in labelled.column_names if name.startswith("score_")]
+    given = Counter(name for names_of_row in labelled["label"][:] for name in names_of_row)
+    return {name: given[name] for name in names}

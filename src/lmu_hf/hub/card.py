@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..common.lines import verdict
 from ..common.record import RunRecord
 from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
@@ -22,12 +23,21 @@ TEMPLATES = Path(__file__).parent / "templates"
 METRIC_NAMES = {
     "accuracy": "accuracy, %",
     "f1": "F1, %",
+    "macro_f1": "macro F1, %",
+    "micro_f1": "micro F1, %",
+    "subset_accuracy": "rows without a mistake, %",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "pearson": "Pearson's correlation",
+    "spearmanr": "Spearman's correlation",
     "matthews_correlation": "Matthews correlation",
     "bleu": "BLEU",
     "bits_per_character": "bits per character",
     "nrmse": "NRMSE",
     "loss": "loss per token, nats",
 }
+MOST_CLASSES = 40  # that a card lists
 SHOWN_OF_THE_SETTING = ("data", "augmentation")  # these are dictionaries, and in run.json
 
 
@@ -113,12 +123,16 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         name=text(name),
         is_baseline=record.baseline is not None,
         remembers_nothing=remembers_nothing(record),
-        recipe=code(record.recipe),
+        recipe=f"recipe {code(record.recipe)}" + (f" on {text(record.data['name'])}" if _is_own(record) else ""),
         command=block(one_line(record.command)),
         reads=kind.reads(record),
         parameters=_total(record),
         usage=_usage(record, repo_id),
         results=results_table(shown),
+        beside=beside_table(record),
+        parts=bool(record.parts),
+        classes=classes_table(record),
+        confused=_split_of_details(record, "confusion") is not None,
         how_scored=_how_scored(shown),
         caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
@@ -169,7 +183,7 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
             dataset_split=_split_of(record, split),
             metric_type=metric,
             # Values stay fractions, as they are recorded, so their name must not say per cent.
-            metric_name=METRIC_NAMES.get(metric, metric.replace("_", " ")).removesuffix(", %"),
+            metric_name=_name(record, metric).removesuffix(", %"),
             metric_value=value,
             metric_config=record.scorer or None,
         )
@@ -215,11 +229,60 @@ def results_table(shown: Shown) -> str:
     rows = []
     for split, scores in record.metrics.items():
         for metric, value in scores.items():
-            row = [text(split), text(METRIC_NAMES.get(metric, metric.replace("_", " "))), show(metric, value)]
+            row = [text(split), text(_name(record, metric)), show(metric, value)]
             row += [_spread(shown.group, split, metric)] if shown.seeds else []
             row += [_spread(group, split, metric) for group in baselines.values()]
             rows.append(row)
     return table(header, rows)
+
+
+def _is_own(record: RunRecord) -> bool:
+    """Whether the rows were somebody's own file, after which the run is called."""
+    return "title" in record.data
+
+
+def _split_of_details(record: RunRecord, what: str) -> str | None:
+    """The split whose details a card shows: the test, or else validation; None where a record has no such details."""
+    return next((split for split in ("test", "validation") if what in record.details.get(split, {})), None)
+
+
+def classes_table(record: RunRecord) -> str:
+    """Precision, recall and F1 of every class, the commonest first where there are many; empty for older records."""
+    if (split := _split_of_details(record, "classes")) is None:
+        return ""
+    classes, thresholds = record.details[split]["classes"], record.details[split].get("thresholds")
+    cuts = dict(zip(classes, thresholds, strict=True)) if thresholds else {}
+    shown = sorted(classes, key=lambda name: -classes[name]["support"])[:MOST_CLASSES]
+    names = list(classes) if len(classes) <= MOST_CLASSES else shown
+    header = ["class", "precision, %", "recall, %", "F1, %", f"{text(split)} rows", *(["from"] if cuts else [])]
+    rows = [
+        [
+            text(name),
+            *(f"{100 * classes[name][score]:.1f}" for score in ("precision", "recall", "f1")),
+            f"{classes[name]['support']:,}",
+            *([f"{cuts[name]:g}"] if cuts else []),
+        ]
+        for name in names
+    ]
+    left = f"\n\nThe {len(names)} commonest of {len(classes):,} classes." if len(names) < len(classes) else ""
+    return table(header, rows) + left
+
+
+def beside_table(record: RunRecord) -> str:
+    """The model, its parts alone and the lines to beat, by the score that chooses weights; empty for older records."""
+    if not record.lines:
+        return ""
+    splits, metric = list(record.metrics), record.metric
+    rows = [
+        [
+            text(name),
+            *(show(metric, scores[split][metric]) if metric in scores.get(split, {}) else "" for split in splits),
+        ]
+        for name, scores in {"this model": record.metrics, **record.parts, **record.lines}.items()
+    ]
+    told = table(["", *(text(f"{split} {_name(record, metric)}") for split in splits)], rows)
+    # What the memory adds shows beside the n-grams alone, and so must be on the card.
+    return "\n\n".join(filter(None, [told, text(verdict(record))]))
 
 
 def _total(record: RunRecord) -> str:
@@ -230,7 +293,7 @@ def history_table(history: Sequence[RunRecord]) -> str:
     """The scores of earlier pushes, the oldest first."""
     rows = []
     for record in history:
-        metric = METRIC_NAMES.get(record.metric, record.metric.replace("_", " "))
+        metric = _name(record, record.metric)
         scores = [
             f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
             for split, values in record.metrics.items()
@@ -240,10 +303,19 @@ def history_table(history: Sequence[RunRecord]) -> str:
     return table(["recipe", "seed", "data", "parameters", "scores"], rows)
 
 
+def _name(record: RunRecord, metric: str) -> str:
+    """A score in words, with its unit."""
+    if metric == "loss" and kind_of(record).name.endswith("classification"):
+        return "loss"
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
 def show(metric: str, value: float) -> str:
     """A score as a reader expects it."""
     if METRIC_NAMES.get(metric, "").endswith("%"):
         return f"{100 * value:.2f}"
+    if abs(value) >= 1000:  # an error in dollars or in grams: three places would be noise
+        return f"{value:,.0f}"
     # Below 0.1 three significant digits: three places would hide a forecast's small errors.
     return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
@@ -264,7 +336,7 @@ def _split_of(record: RunRecord, split: str) -> str:
 
 def _how_scored(shown: Shown) -> str:
     record = shown.record
-    name = METRIC_NAMES.get(record.metric, record.metric.replace("_", " ")).removesuffix(", %")
+    name = _name(record, record.metric).removesuffix(", %")
     parts = [f"Weights are those with the best validation {text(name)} on the way."]
     if "test" in record.metrics:
         parts.append("The test split was read once, at the end.")
@@ -320,8 +392,13 @@ def _usage(record: RunRecord, repo_id: str) -> str:
     # A string in JSON is a string in Python too, whatever quotation marks it holds.
     quoted = json.dumps(example) if isinstance(example, str) else [json.dumps(text) for text in example]
     # The text is Markdown and Python, not HTML: nothing is to be escaped.
+    several = record.problem_type == "multi_label_classification"
     environment = Environment(loader=FileSystemLoader(TEMPLATES / "usage"), undefined=StrictUndefined, autoescape=False)
-    return environment.get_template(f"{kind_of(record).name}.md").render(repo_id=repo_id, example=quoted).strip()
+    return (
+        environment.get_template(f"{kind_of(record).name}.md")
+        .render(repo_id=repo_id, example=quoted, how=", top_k=None" if several else "")
+        .strip()
+    )
 
 
 def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:

@@ -46,6 +46,16 @@ def _reads_languages(record: RunRecord) -> str:
     return f"translates from {code(source)} into {code(target)}"
 
 
+def _reads_text(record: RunRecord, what: str) -> str:
+    if record.problem_type == "regression" and "title" in record.data:
+        return "predicts a number, in the unit of its labels"
+    if record.problem_type != "multi_label_classification":
+        return f"finds {what}"
+    names = [code(name) for name in record.data["labels"]]
+    left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return f"finds which of {', '.join(names[:10])}{left} hold"
+
+
 def _reads_tags(record: RunRecord) -> str:
     tags = [code(tag) for tag in record.data["labels"]]
     return f"finds the tag of every word of a text, one of {', '.join(tags)}"
@@ -96,7 +106,7 @@ KINDS = {
             "LMUForSequenceClassification",
             "AutoModelForSequenceClassification",
             "text-classification",
-            lambda record: "finds the class of a text",
+            lambda record: _reads_text(record, "the class of a text"),
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example="a charming film with a slow start",
         ),
@@ -105,7 +115,9 @@ KINDS = {
             "LMUForSequencePairClassification",
             "AutoModelForSequenceClassification",
             "text-classification",  # the Hub has no task for pairs
-            lambda record: "reads two texts with the same weights and finds how they stand to each other",
+            lambda record: (
+                "reads two texts with the same weights and " + _reads_text(record, "how they stand to each other")
+            ),
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example=("a man is playing a guitar", "somebody makes music"),
         ),
@@ -161,4 +173,5 @@ def dataset_of(record: RunRecord) -> tuple[str | None, str, str | None]:
 
 def example_of(record: RunRecord) -> str | tuple[str, str]:
     """An input to try the model on: a text, or two; nothing where a model does not read texts."""
-    return record.data.get("example", kind_of(record).example)
+    example = record.data.get("example", kind_of(record).example)
+    return example if isinstance(example, str) else (example[0], example[1])

@@ -22,7 +22,7 @@ SCORES = dict[str, dict[str, float]]
 WIDER: dict[Any, Any] = {float: float | int, SCORES: dict[str, dict[str, float | int]]}
 # Fields of `data` that only some kinds of runs have, and the types that they then have.
 OPTIONAL: dict[str, Any] = {"rows": dict[str, int], "splits": dict[str, str], "languages": list[str], "tokenizer": str}
-OPTIONAL |= {"dataset": str, "dataset_config": str, "example": str}
+OPTIONAL |= {"dataset": str, "dataset_config": str, "example": str | list[str], "title": str}
 # Keys that a card reads of every run.
 NEEDED: dict[str, dict[str, Any]] = {
     "data": {"name": str},
@@ -89,6 +89,7 @@ def checked(record: RunRecord, name: str) -> RunRecord:
         for key, kind in OPTIONAL.items():
             if key in record.data:
                 type_validator(f"data[{key!r}]", record.data[key], kind)
+        _check_details(record)
         # Called for what it raises: it reads the fields that only this kind has.
         kind_of(record).reads(record)
     except KeyError as error:
@@ -105,6 +106,22 @@ def checked(record: RunRecord, name: str) -> RunRecord:
         if wrong := [metric for metric, score in scores.items() if not math.isfinite(score)]:
             raise ValueError(f"{name}: the {split} {wrong[0]} is {scores[wrong[0]]}; such a run is not published")
     return _public(record)
+
+
+def _check_details(record: RunRecord) -> None:
+    """What cards read of a split's details, where there are such."""
+    for split, details in record.details.items():
+        where = f"details[{split!r}]"
+        type_validator(where, details, dict[str, Any])
+        classes = details.get("classes", {})
+        type_validator(f"{where}['classes']", classes, dict[str, dict[str, float | int]])
+        for name, row in classes.items():
+            if lacking := {"precision", "recall", "f1", "support"} - row.keys():
+                raise ValueError(f"{where}['classes'][{name!r}] lacks {sorted(lacking)[0]}")
+        if "thresholds" in details:
+            type_validator(f"{where}['thresholds']", details["thresholds"], list[float | int])
+            if len(details["thresholds"]) != len(classes):
+                raise ValueError(f"{where} has {len(details['thresholds'])} thresholds for {len(classes)} classes")
 
 
 def _public(record: RunRecord) -> RunRecord:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common.errors import TOKENIZER, loading
 from ..common.record import RunRecord, count_parameters
@@ -15,6 +15,12 @@ from ..data.heap import Heap
 from .recipes import Recipe, get_recipe
 from .tasks.base import Task
 
+# What kind of rows a head reads that needs no more than a file of them.
+KINDS_OF_HEADS = {
+    "ForSequenceClassification": "classification",
+    "ForSequencePairClassification": "classification",
+    "ForTokenClassification": "tagging",
+}
 FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
 
@@ -27,18 +33,30 @@ def find_record(model_name_or_path: str) -> RunRecord | None:
 def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     """The recipe of that name; if none is given, what the model's run folder tells of its own, its data included.
 
+    A classifier of texts that lies in no run folder is of the kind that its config says; its data is for flags to name.
+
     Raises:
-        ValueError: there is no such recipe, or the model does not lie in a run folder.
+        ValueError: there is no such recipe, or nothing says which it is.
     """
     if name is not None:
         return get_recipe(name)
     if (record := find_record(model_name_or_path)) is None:
+        if (kind := _kind_of_saved(model_name_or_path)) is not None:
+            return Recipe(name="own", kind=kind, architecture={})
         gone = "" if Path(model_name_or_path).exists() else " (and there is no such folder here)"
         raise ValueError(
             f"{model_name_or_path} does not lie in a run folder that would say what it is for: give --recipe{gone}"
         )
     # The record's data options, not the recipe's: flags may have changed them.
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
+
+
+def _kind_of_saved(name: str) -> str | None:
+    if not (Path(name) / "config.json").is_file():
+        return None
+    with loading("model", name):
+        heads = AutoConfig.from_pretrained(name).architectures or [""]
+    return KINDS_OF_HEADS.get(heads[0].removeprefix("LMU").removeprefix("LSTM"))
 
 
 def load_model(name: str, task: Task) -> PreTrainedModel:
@@ -135,6 +153,7 @@ def report(name: str, model: PreTrainedModel, task: Task, split: str, scores: di
         "task": task.name,
         "split": split,
         "scores": scores,
+        "details": task.details(split),
         "scorer": task.scorer,
         "data": task.describe(),
         "parameters": count_parameters(model),

@@ -39,10 +39,15 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
     if not (folder / "model" / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds a run.json and no model: begin anew with --overwrite_output_dir")
     # The caller's model object is the one that it goes on with, so that takes the weights on.
-    model.load_state_dict(load_model(str(folder / "model"), task).state_dict())
+    saved = load_model(str(folder / "model"), task)
+    model.load_state_dict(saved.state_dict())
+    if (thresholds := getattr(saved.config, "thresholds", None)) is not None:
+        model.config.thresholds = thresholds
     if read_test and "test" in task.splits and "test" not in record.metrics:
         # On every process: rows are shared out. Only the write is the main one's.
         record.metrics["test"] = evaluate(model, task, "test")
+        if details := task.details("test"):
+            record.details["test"] = details
         # Typed again, the command shall lead to this record, test and all.
         record.command = shlex.join(word for word in shlex.split(record.command) if word != "--skip_test")
         on_main(lambda: _write(folder, record, task))
@@ -52,4 +57,7 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
 def _write(folder: Path, record: RunRecord, task: Task) -> None:
     with owned(folder):
         record.data |= task.extras()
+        record.lines = task.lines(tuple(record.metrics))
+        for name, scores in task.parts(("test",)).items():
+            record.parts.setdefault(name, {}).update(scores)
         record.write(folder)

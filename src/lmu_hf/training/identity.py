@@ -21,7 +21,16 @@ from .tasks.base import Task
 ROWS = 16  # of the training and the validation split, whose inputs are compared
 SHOWN = 3  # fields that an error names
 LONGEST = 60  # characters of a value that an error shows
-SAID_ALREADY = ("name", "metric", "scorer", "dataset", "dataset_config", "example")  # of a task, by other names
+SAID_ALREADY = (
+    "name",
+    "metric",
+    "scorer",
+    "dataset",
+    "dataset_config",
+    "example",
+    "title",
+)  # of a task, by other names
+SHOWN_ALONE = ("data.title", "data.example")  # they decide no number
 DIGESTS = ("data.fingerprint", "inputs", "initial_model")  # named last: what changed them says more
 
 logger = logging.getLogger(__name__)
@@ -88,6 +97,7 @@ def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
         and name.partition(".")[0] not in unsaid
         # A finished run's record says more of the data: what was found out once the test split had been read.
         and not (name.startswith("data.") and name not in here)
+        and name not in SHOWN_ALONE
     ]
     moved = _differing_environment(theirs, ours)
     if moved and differing == ["initial_model"]:

@@ -208,13 +208,64 @@ class ChrF(_OfText):
     key, scorer_name = "chrf", "CHRF"
 
 
+class MacroF1(F1):
+    """The mean of every class's F1, in which a rare class counts like a common one.
+
+    Its mean is over the classes that rows have or predictions name; of a class with neither there is no F1.
+    """
+
+    description = "The mean of every class's harmonic mean of precision and recall."
+
+    def _compute(  # type: ignore[override]
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, float]:
+        return {"macro_f1": super()._compute(predictions, references, average="macro")["f1"]}
+
+
+class R2(_Numbers):
+    """The share of the references' variance that predictions explain; 0 where it is undefined: they do not vary."""
+
+    description = "Coefficient of determination: 1 less the squared error over the references' variance."
+
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        from sklearn.metrics import r2_score
+
+        return {"r2": 0.0 if _is_constant(references) else float(r2_score(references, predictions))}
+
+
+class MeanAbsoluteError(_Numbers):
+    """The mean distance of a prediction from its reference, in the references' unit."""
+
+    description = "Mean absolute error, in the references' unit."
+
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        from sklearn.metrics import mean_absolute_error
+
+        return {"mae": float(mean_absolute_error(references, predictions))}
+
+
+class RootMeanSquaredError(_Numbers):
+    """The root of the mean squared distance of a prediction from its reference, in the references' unit."""
+
+    description = "Root mean squared error, in the references' unit."
+
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        from sklearn.metrics import root_mean_squared_error
+
+        return {"rmse": float(root_mean_squared_error(references, predictions))}
+
+
 # By the names that `evaluate`'s metrics on the Hub give their scores.
 CLASSIFICATION_METRICS: dict[str, type[OfflineMetric]] = {
     "accuracy": Accuracy,
     "f1": F1,
+    "macro_f1": MacroF1,
     "matthews_correlation": Matthews,
     "pearson": Pearson,
     "spearmanr": Spearman,
+    "r2": R2,
+    "mae": MeanAbsoluteError,
+    "rmse": RootMeanSquaredError,
 }
 
 

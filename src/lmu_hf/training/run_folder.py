@@ -45,6 +45,24 @@ def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None
         )
 
 
+def folder_of_its_own(folder: Path, goes_on: bool) -> Path:
+    """A folder that no run has, by counting on from its name: reviews, reviews-2, reviews-3.
+
+    Args:
+        folder: the first to be tried.
+        goes_on: the run goes on with an earlier one, or takes its place: it gets the last folder that a run has.
+    """
+    number, last = 1, folder
+    while _is_taken(here := folder if number == 1 else folder.with_name(f"{folder.name}-{number}")):
+        number, last = number + 1, here
+    return last if goes_on else here
+
+
+def _is_taken(folder: Path) -> bool:
+    # What only held its lock never began.
+    return folder.exists() and (not folder.is_dir() or any(path.name not in (LOCK, OWNER) for path in folder.iterdir()))
+
+
 def earlier_files(folder: Path) -> list[Path]:
     """What an earlier run wrote, if there was one; of its trackers, which write beside each other, the single files."""
     if not _holds_a_run(folder):

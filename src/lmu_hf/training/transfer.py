@@ -22,8 +22,8 @@ FREE_FIELDS = frozenset(
         *("initializer_range", "residual_initializer_scale"),
     )
 )
-OF_THE_LABELS = ("id2label", "label2id", "problem_type", "output_size")
-MADE_ANEW = ("classifier.", "alignment.", "votes.", "model.mixture.", "model.mixture_highways.")
+OF_THE_LABELS = ("id2label", "label2id", "problem_type", "output_size", "thresholds")
+MADE_ANEW = ("classifier.", "targets.", "alignment.", "votes.", "model.mixture.", "model.mixture_highways.")
 
 
 @dataclass(frozen=True)

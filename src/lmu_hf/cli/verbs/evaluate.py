@@ -23,6 +23,8 @@ OF_TRAINING = {
     "word_vectors": None,
     "freeze_word_vectors": False,
     "extra_train_file": None,
+    "metric_for_best_model": None,
+    "minutes": None,
 }
 
 

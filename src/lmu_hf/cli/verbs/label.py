@@ -1,12 +1,13 @@
-"""Label texts that have no labels with a trained classifier, as a file of rows that another can learn from.
+"""Label texts that have no labels with a trained model, as a file of rows that another can learn from.
 
     lmu-hf label runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
     lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
     lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
-Written are the texts, the class of each and how probable the model holds it to be (--output_file, default
-labels.parquet), and beside it a .json with what was done, where, and how many texts each class has.
+Written are the texts, the class of each, how probable the model holds it to be and a score for every class
+(--output_file, default labels.parquet), and beside it a .json with what was done, where, and how many texts each class
+has. Of several classes a text, label lists those that hold; of a number to predict, label and score are that number.
 """
 
 import argparse

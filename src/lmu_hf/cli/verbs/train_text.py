@@ -6,10 +6,14 @@
     lmu-hf train text --task_name rte --data_dir data                  # GLUE, from data/nyu-mll/glue/rte
     lmu-hf train text --recipe imdb --baseline lstm                    # an LSTM in the same blocks, to compare with
 
-A file has one row per text or pair; --text_pair_column makes a row a pair. Labels that are words or whole numbers are
-classes; labels with a decimal point are grades to predict. A tenth of the rows validates if there is no
---validation_file, and there is no test without a --test_file. Rows that stand side by side and are about one thing, as
-IMDB's about one film, are held out together by --validation_block 100.
+A file has one row per text or pair; --text_pair_column makes a row a pair. Rows of your own make the recipe: length,
+vocabulary, width, windows and epochs, printed with the reasons, within five minutes of two cores (--minutes). Beside
+the result stand the majority, tf-idf with a linear model, and what the model's n-grams and its memory do alone.
+--recipe takes a named recipe instead.
+
+Labels that are words or whole numbers are classes; labels with a decimal point are numbers to predict. A tenth of the
+rows validates if there is no --validation_file, and there is no test without a --test_file. Rows that stand side by
+side and are about one thing, as IMDB's about one film, are held out together by --validation_block 100.
 
 Weights are chosen on validation, and the test split is read once, at the end. Of a data set without a labelled test
 split, as most of GLUE, the validation split is the test, and a fixed tenth of the training rows validates.
@@ -38,6 +42,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     parser = training_parser(manual_of(__doc__, manual), kind="classification", default="opinions", verb="train text")
     add_data_flags(parser, "classification")
     args = parse_training(parser, argv, check_sources)
+    if "recipe" not in args.given and (args.train_file or args.dataset_name):
+        args.recipe = "own-text"
     if "recipe" not in args.given and args.task_name is not None:  # a task of GLUE brings its own
         task = args.task_name.removesuffix("-mm")
         args.recipe = GLUE_RECIPES.get(task, task)

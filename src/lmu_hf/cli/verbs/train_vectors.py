@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...data.sources import FORMATS
+from ...data.opening import is_table
 from ..flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser, manual_of
 
 ALGORITHMS = ("word2vec", "fasttext", "lsa")  # those of lmu_hf.data.word_vector_training, which a test compares
@@ -79,7 +79,7 @@ def _check(parser: ScriptParser, args: argparse.Namespace) -> None:
         parser.error("one of --dataset_name and --train_file says what to read")
     if args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "train_split", because="a --train_file is read as it is")
-        if args.train_file.suffix.lower() not in FORMATS:
+        if not is_table(args.train_file):
             parser.refuse(args, "text_column", because=f"{args.train_file} is read as plain text")
     if set(args.algorithm) == {"lsa"}:
         of_words = ("window", "negative", "num_train_epochs", "workers")

@@ -23,7 +23,8 @@ class Task(ABC):
         task: the Hub's word for what the models do that it trains.
         problem_type: what their head predicts, as a config has it; None where the head leaves no choice.
         dataset, dataset_config: the data set's name on the Hub and its configuration; None if it is not there.
-        example: an input to try a model on; None where any of its kind will do.
+        example: an input to try a model on, a text or two; None where any of its kind will do.
+        title: what runs on this data are called; None for the name of their recipe.
         splits: rows for each of ``SPLITS``.
         metric: the score that weights are chosen by, on validation.
         lower_is_better: whether a smaller score is a better one.
@@ -31,6 +32,8 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
+        made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
+        reasons: why that has the values that it has.
     """
 
     name: str
@@ -38,7 +41,8 @@ class Task(ABC):
     problem_type: str | None = None
     dataset: str | None = None
     dataset_config: str | None = None
-    example: str | None = None
+    example: str | list[str] | None = None
+    title: str | None = None
     auto_class: Any
     splits: dict[str, Any]
     metric: str
@@ -46,6 +50,8 @@ class Task(ABC):
     scorer: str = ""
     evaluation_batch: int = 1000
     length_unit: str = ""
+    made: Any = None
+    reasons: dict[str, str] = {}
 
     @property
     def smooths_labels(self) -> bool:
@@ -56,10 +62,15 @@ class Task(ABC):
     def describe(self) -> dict:
         """What a run record says of the data: name, rows per split, and a fingerprint of them all."""
 
-    def source(self) -> dict[str, str]:
-        """What a run record says beside :meth:`describe`: the Hub's data set and its configuration, and an example."""
+    def source(self) -> dict[str, Any]:
+        """What a run record says beside :meth:`describe`: data set and configuration on the Hub, example and title."""
         # What is None is left out, not written as null: a record without it says the same.
-        said = {"dataset": self.dataset, "dataset_config": self.dataset_config, "example": self.example}
+        said = {
+            "dataset": self.dataset,
+            "dataset_config": self.dataset_config,
+            "example": self.example,
+            "title": self.title,
+        }
         return {name: value for name, value in said.items() if value is not None}
 
     @abstractmethod
@@ -70,6 +81,14 @@ class Task(ABC):
         """A fresh model of an architecture: fields of :class:`LMUConfig`, beside those that the data decides."""
         # The architecture comes last: a recipe may differ from what the data suggests.
         return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
+
+    def announce(self) -> str:
+        """One line for the console, before training: what is to be found, in which rows; empty if there is no more."""
+        return ""
+
+    def details(self, split: str) -> dict[str, Any]:
+        """What the last final scoring of a split found beside its scores, as JSON has it: a table of classes, say."""
+        return {}
 
     @abstractmethod
     def processor(self) -> Any:
@@ -118,6 +137,14 @@ class Task(ABC):
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
         """How many terms the model's loss is the mean of: what a batch weighs beside others of its step."""
         return (inputs["labels"] != -100).sum()  # -100: torch's ignore_index
+
+    def lines(self, splits: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """The scores that a model must beat on splits that have been read, by name and split, on one process."""
+        return {}
+
+    def parts(self, splits: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """The scores of a model's parts alone on splits that have been scored, by name and split."""
+        return {}
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

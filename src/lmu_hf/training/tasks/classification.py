@@ -1,6 +1,6 @@
-"""Sentences and pairs of sentences to classify or to grade: GLUE, IMDB, SNLI, any labelled rows, and made-up ones."""
+"""Texts and pairs of texts: to find a class, several at once or a number for each, from any labelled rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, cast
@@ -14,13 +14,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
-from ...data.tokenised import by_length, lengths_of, pad_rows, tokenised
+from ...data.telling import example_of, say_labels, say_lengths
+from ...data.tokenised import by_length, count_cut, lengths_of, pad_rows, tokenised
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ...votes import NGramVotes
+from ..baselines import Lines, Texts, classical_lines
+from ..linear_votes import fit_votes
 from ..transfer import classifier_from_pretrained
+from ..voting import Voting
 from .base import Gather, Task, text_description
 
+MOST_LINED = 100_000  # rows of a split that the lines beside are fitted to, or scored on: more take minutes
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     "deep_representations",
@@ -41,7 +47,7 @@ NO_VECTORS = (
 
 
 class ClassificationTask(Task):
-    """Find the class of a sentence or of a pair, or grade it with a number.
+    """Find the class of a text or of a pair, several classes at once, or grade it with a number.
 
     Args:
         rows: the labelled text.
@@ -55,6 +61,7 @@ class ClassificationTask(Task):
         freeze_word_vectors: and stay at.
         model_name_or_path: a model of the family whose stack the new model takes over, by Hub name or folder.
         num_proc: processes that tokenise.
+        metric: the score that weights are chosen by; None for the first of the data's own.
 
     Raises:
         ValueError: the options do not fit each other or the data.
@@ -78,18 +85,26 @@ class ClassificationTask(Task):
         freeze_word_vectors: bool = False,
         model_name_or_path: str | None = None,
         num_proc: int | None = None,
+        metric: str | None = None,
     ) -> None:
+        from ..judging import LOWER_IS_BETTER, choose_metric
+
         if single_output and (rows.labels is None or len(rows.labels) != 2):
             raise ValueError(f"single_output tells two classes apart; {rows.name} has {rows.labels or 'no classes'}")
         if not 0 <= token_dropout < 1:
             raise ValueError(f"token_dropout must be a fraction in [0, 1), got {token_dropout}")
         self.rows, self.name = rows, rows.name
         self.dataset, self.dataset_config = rows.dataset, rows.dataset_config
-        self.problem_type = "regression" if rows.labels is None else "single_label_classification"
-        self.metrics, self.metric = rows.metrics, rows.metrics[0]  # the first one chooses weights
+        self.problem_type: str = rows.job.problem_type
+        self.metric = choose_metric(metric, self.problem_type, rows.metrics, self.name)
+        self.metrics, self.lower_is_better = rows.metrics, self.metric in LOWER_IS_BETTER
+        self._details: dict[str, dict[str, Any]] = {}
+        if rows.title is not None:  # somebody's own: the card is to try the model on what it is for
+            self.title, self.example = rows.title, example_of(rows)
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.model_name_or_path = model_name_or_path
+        self._voting: Voting | None = None
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {
             split: tokenised(f"the {split} split of {self.name}", part, self.tokenizer, max_length, num_proc)
@@ -130,8 +145,22 @@ class ClassificationTask(Task):
 
     @property
     def smooths_labels(self) -> bool:
-        """Where labels are classes; a number to predict is never smoothed."""
-        return self.rows.labels is not None
+        """Where a row has one class; a number to predict is never smoothed."""
+        return self.problem_type == SINGLE
+
+    def announce(self) -> str:
+        """What is to be found, in how many rows of which length, and what of them is cut."""
+        rows, train = self.rows, self.rows.splits["train"]
+        labels = np.asarray(train["label"][:])
+        told = [
+            f"{rows.label_name}: {say_labels(labels, rows)}",
+            f"{len(train):,} training rows, {say_lengths(train)}",
+        ]
+        cut = count_cut(train, self.splits["train"], self.tokenizer, self.max_length)
+        others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
+        told += [others] if others else []
+        told += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
+        return "; ".join(told)
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
@@ -182,10 +211,20 @@ class ClassificationTask(Task):
                 embeddings.copy_(vectors)
         # Before the optimiser is made: it takes what asks for a gradient.
         embeddings.requires_grad_(not self.freeze_word_vectors)
+        if self.problem_type == REGRESSION:  # the model learns on a scale of its own, and answers in the labels'
+            cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
             rows = self.splits["train"].with_format("torch")
-            # Counted once, from the training rows alone; training then weighs the counts.
-            votes.count(rows["input_ids"], rows["label"])
+            labels = np.asarray(self.splits["train"]["label"][:])
+            if votes.balance is not None:  # a linear model's, from the training rows alone, on the scale of the head
+                numbers = cast(Any, model).targets
+                told = labels if numbers is None else numbers.standardise(torch.as_tensor(labels)).numpy()
+                fit_votes(votes, rows["input_ids"], told)
+                self._voting = Voting(self._judge_parts)
+            elif self.problem_type != SINGLE:
+                raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")
+            else:  # counted once, from the training rows alone; training then weighs the counts
+                votes.count(rows["input_ids"], rows["label"])
         return model
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
@@ -208,10 +247,9 @@ class ClassificationTask(Task):
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
-        whole = self.rows.labels is not None  # classes are indices, grades are floats
-        return partial(
-            pad_rows, pad_token_id=self.tokenizer.pad_token_id, dtype=torch.int64 if whole else torch.float32
-        )
+        # One class is an index; numbers, and whether each of several classes holds, are floats.
+        dtype = torch.int64 if self.problem_type == SINGLE else torch.float32
+        return partial(pad_rows, pad_token_id=self.tokenizer.pad_token_id, dtype=dtype)
 
     def inputs(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """A batch as it is; in training with some of its tokens replaced."""
@@ -229,15 +267,102 @@ class ClassificationTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The scores that the data is judged by, over a whole split at once."""
+        found: list[Tensor] = []
+        labels: list[Tensor] = []
+        voted: list[Tensor] = []
+        if self._voting is not None:
+            self._voting.begin(model, split)
+        for batch in batches:
+            said = [_outputs(model, batch).logits.float(), batch["labels"]]
+            said += [] if self._voting is None else [self._voting.vote(model, batch)]
+            given = [each.detach().cpu() for each in gather(tuple(said))]
+            for column, part in zip((found, labels, voted), given, strict=False):  # no votes: two columns
+                column.append(part)
+        logits, truth = torch.cat(found), torch.cat(labels)
+        if self._voting is not None:
+            logits = self._voting.weigh(model, split, logits, torch.cat(voted), truth)
+        return self._judge(model, split, logits, truth, final)
+
+    def _judge(
+        self, model: PreTrainedModel, split: str, logits: Tensor, labels: Tensor, final: bool
+    ) -> dict[str, float]:
+        from ..judging import class_table, confusion, mean_loss, several_scores
         from ..metrics import judge
 
-        predictions: list[float] = []
-        references: list[float] = []
-        for batch in batches:
-            decided, labels = gather((self.decide(_outputs(model, batch).logits.float()), batch["labels"]))
-            predictions += decided.tolist()
-            references += labels.tolist()
-        return judge(self.metrics, predictions, references)
+        names = [name for name in dict.fromkeys([*self.metrics, self.metric]) if name != "loss"]
+        classes, truth = self.rows.labels or [], labels.numpy()
+        details: dict[str, Any] = {}
+        if self.problem_type == MULTI:
+            thresholds = self._thresholds(model, split, logits, truth, final)
+            decided = (logits.sigmoid().numpy() >= np.array(thresholds)).astype(int)
+            scores = {name: score for name, score in several_scores(decided, truth).items() if name in names}
+            details = {"classes": class_table(decided, truth, classes), "thresholds": thresholds} if final else {}
+        else:
+            decided = self.decide(logits).numpy()
+            scores = judge(names, decided.tolist(), truth.tolist())
+            if self.problem_type == SINGLE and final:
+                details = {"classes": class_table(decided, truth, classes)}
+                details |= {"confusion": matrix} if (matrix := confusion(decided, truth, classes)) else {}
+        if self.metric == "loss":
+            targets = getattr(model, "targets", None)
+            scores["loss"] = mean_loss(logits, labels, self.problem_type, None if targets is None else targets.scale)
+        if final:
+            self._details[split] = details
+        return scores
+
+    def _thresholds(
+        self, model: PreTrainedModel, split: str, logits: Tensor, truth: np.ndarray, final: bool
+    ) -> list[float]:
+        """The probability from which on each class is said to hold: the saved model's, or found on validation."""
+        from ..judging import choose_thresholds
+
+        config: Any = model.config
+        if (saved := getattr(config, "thresholds", None)) is not None:
+            return saved
+        if split != "validation":
+            return [0.5] * logits.shape[1]
+        found = choose_thresholds(logits.sigmoid().numpy(), truth)
+        if final:
+            config.thresholds = found  # saved with the model: other splits and other rows are decided by these
+        return found
+
+    def _judge_parts(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Scores of a part of the model alone; of several classes each is said to hold from one half on."""
+        decided = (logits > 0).int() if self.problem_type == MULTI else self.decide(logits)
+        return self._score(decided.numpy(), labels.numpy())
+
+    def _score(self, decided: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Decisions as they are, by whatever the data is judged by."""
+        from ..judging import several_scores
+        from ..metrics import judge
+
+        # A loss needs probabilities, which a decision has not: the data's own first score stands for it.
+        names = dict.fromkeys([name for name in (self.metric, *self.metrics) if name != "loss"])
+        if self.problem_type == MULTI:
+            scores = several_scores(decided, labels)
+            return {name: scores[name] for name in names}
+        return judge(list(names), decided.tolist(), labels.tolist())
+
+    def lines(self, splits: Sequence[str]) -> Lines:
+        """The majority class (of numbers their mean), and tf-idf with a linear model, from 100,000 rows at most."""
+        texts: dict[str, Texts] = {}
+        labels: dict[str, np.ndarray] = {}
+        for split in dict.fromkeys(["train", *splits]):
+            rows = self.rows.splits[split]
+            if len(rows) > MOST_LINED:  # evenly spaced, whatever order they stand in
+                rows = rows.select(np.linspace(0, len(rows) - 1, MOST_LINED).astype(int))
+            texts[split] = [list(rows[name][:]) for name in ("text", "text_pair") if name in rows.column_names]
+            labels[split] = np.asarray(rows["label"][:])
+        return classical_lines(texts, labels, self._score, self.lower_is_better and self.metric != "loss")
+
+    def parts(self, splits: Sequence[str]) -> Lines:
+        """Of a model whose votes a linear model has found, these alone and the memory alone."""
+        parts = {} if self._voting is None else self._voting.parts
+        return {name: {split: by[split] for split in splits if split in by} for name, by in parts.items()}
+
+    def details(self, split: str) -> dict[str, Any]:
+        """Precision, recall, F1 and rows of every class; of one class a row the confusions, of several thresholds."""
+        return self._details.get(split, {})
 
     def decide(self, logits: Tensor) -> Tensor:
         """The class of each row, or its grade."""

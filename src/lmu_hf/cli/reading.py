@@ -1,0 +1,36 @@
+"""How the flags say that files are read, and which files are the two sides of a translation."""
+
+from pathlib import Path
+from typing import Any
+
+from ..data.tables import ReadOptions
+from .data_flags import READING, TEXT_PAIRS
+from .flags import Flags
+
+
+def reading(flags: Flags) -> ReadOptions:
+    """How the flags say that files are read."""
+    given = flags.take(**{name: name for name in READING})
+    if "column_names" in given:
+        given["column_names"] = tuple(given["column_names"])
+    return ReadOptions(**given)
+
+
+def translation_files(flags: Flags, tables: dict[str, Path]) -> dict[str, Path | tuple[Path, Path]]:
+    """The file of each split that has one, or the two texts.
+
+    Raises:
+        ValueError: a text has no other side, or a split has a table and texts.
+    """
+    files: dict[str, Any] = dict(tables)
+    for split, names in TEXT_PAIRS.items():
+        both = tuple(getattr(flags, name) for name in names)
+        if both == (None, None):
+            continue
+        if None in both:
+            given, missing = (names[number] for number in (both[0] is None, both[0] is not None))
+            raise ValueError(f"--{given} needs --{missing}: the same lines in the other language")
+        if split in files:
+            raise ValueError(f"give only one of --{split}_file and --{names[0]}")
+        files[split] = both
+    return files

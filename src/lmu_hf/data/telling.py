@@ -1,0 +1,58 @@
+"""Labelled rows in a few words: what is to be found, how long the texts are, and one of them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .label_rules import MULTI, REGRESSION, SINGLE
+from .labels import LabelledText
+
+if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
+    from datasets import Dataset
+
+EXAMPLE = 200  # characters of a row that a card shows
+SHOWN = 6  # classes that are counted one by one
+
+
+def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
+    """What is to be found, and how often."""
+    problem, classes = rows.job.problem_type, rows.labels or []
+    if problem == REGRESSION:
+        low, middle, high = (f"{value:,.6g}" for value in (labels.min(), labels.mean(), labels.max()))
+        return f"a number to predict, {low} to {high}, mean {middle}"
+    counts = labels.sum(0) if problem == MULTI else np.bincount(labels, minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    shown = range(len(classes)) if len(classes) <= SHOWN else [order[0], order[1], order[-1]]
+    each = [f"{classes[at]} {counts[at]:,}" for at in shown]
+    if len(classes) > SHOWN:
+        each = [*each[:2], "…", each[2]]
+    kind = "classes, several a row" if problem == MULTI else "classes"
+    share = counts.max() / len(labels)
+    # A majority that is well above an equal share is what a result stands beside.
+    majority = f" (majority {share:.1%})" if problem == SINGLE and share > 1.2 / len(classes) else ""
+    return f"{len(classes)} {kind}, {', '.join(each)}{majority}"
+
+
+def say_lengths(rows: "Dataset") -> str:
+    """How long texts are: in words, or in characters where nothing stands between words."""
+    words: list[int] = []
+    characters: list[int] = []
+    for batch in rows.iter(1000):
+        for texts in zip(*(batch[name] for name in ("text", "text_pair") if name in batch), strict=True):
+            words.append(sum(len(text.split()) for text in texts))
+            characters.append(sum(map(len, texts)))
+    unit, lengths = ("words", words)
+    if np.median(words) <= 2 and np.median(characters) > 16 * np.median(words):
+        unit, lengths = "characters", characters
+    return f"median {np.median(lengths):g} {unit}, longest {max(lengths):,}"
+
+
+def example_of(rows: LabelledText) -> str | list[str]:
+    """A row to try the model on: the first one that is not empty, of a bearable length."""
+    names = [name for name in ("text", "text_pair") if rows.pairs or name == "text"]
+    some = next(iter(rows.splits.values()))[:100]
+    texts = [list(row) for row in zip(*(some[name] for name in names), strict=True)]
+    texts = [row for row in texts if all(text.strip() for text in row)] or [["a text"] * len(names)]
+    row = next((row for row in texts if max(map(len, row)) <= EXAMPLE), texts[0])
+    row = [" ".join(text.split())[:EXAMPLE] for text in row]
+    return row if rows.pairs else row[0]

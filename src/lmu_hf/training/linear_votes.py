@@ -1,0 +1,157 @@
+"""Votes of n-grams found by a linear model before training, in the model's own table: exact, in seconds."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..votes import NGramVotes
+
+# How much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for features of unit length: where
+# there are few n-grams to count, and where there are more.
+FEW_NGRAMS = 80_000  # different ones of a row, over all rows
+WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
+RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
+FOLDS = 5
+ITERATIONS, TOLERANCE = 200, 1e-3  # of the solver: beyond it no fold changed
+COUNTS = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0)
+BALANCES = [(stack, votes) for stack in COUNTS for votes in COUNTS if stack or votes]
+SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of numbers: a mean of both
+FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
+CAUTIOUS = (0.25, 1.0)
+
+Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
+
+
+def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray) -> None:
+    """Find what every n-gram votes for by a linear model, and write it into the model's table.
+
+    Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and perhaps by how unevenly
+    classes hold it (as naive Bayes counts; Wang and Manning, "Baselines and Bigrams", ACL 2012, call the like NBSVM).
+    Both weights are folded into the votes, so that the saved model needs neither.
+
+    Args:
+        votes: whose table is written.
+        sequences: (n,) token ids of each row.
+        labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
+    """
+    shares = _shares(votes, sequences)
+    way = WAY_OF_FEW if shares.nnz < FEW_NGRAMS else WAY_OF_MANY
+    if labels.ndim == 2:
+        found, constants = _several(shares, labels, way)
+    elif np.issubdtype(labels.dtype, np.integer):
+        found, constants = _single(shares, labels, way, votes.odds.weight.shape[1])
+    else:
+        found, constants = _number(shares, labels, _strength(shares, labels))
+    votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
+
+
+def choose_balance(
+    votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callable[[Tensor], Tensor], numbers: bool = False
+) -> Tensor:
+    """Choose by loss what the stack and the votes count, note it in the model, and give the logits that follow.
+
+    A loss and not a count of errors: few rows tell many balances apart by it, and probabilities are then honest, too.
+
+    Args:
+        votes: whose balance is chosen.
+        stack, voted: the logits of the validation rows, of the stack alone and of the votes alone.
+        loss: what it is chosen by: of logits, the mean over the rows.
+        numbers: they are predictions themselves, and not evidence that adds up.
+    """
+    chosen = CAUTIOUS
+    if numbers or len(stack) >= FEW:
+        balances = SHARED if numbers else BALANCES
+        chosen = min(balances, key=lambda pair: float(loss(pair[0] * stack + pair[1] * voted)))
+    votes.set_balance(*chosen)
+    return chosen[0] * stack + chosen[1] * voted
+
+
+def _strength(shares: Any, labels: np.ndarray) -> float:
+    """The strength of ridge regression that errs least on rows held out in turn."""
+    if len(labels) < 2 * FOLDS:
+        return RIDGES[-1]  # the most careful one
+    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+
+    def error(strength: float) -> float:
+        total = 0.0
+        for held in (folds == fold for fold in range(FOLDS)):
+            found, constants = _number(shares[~held], labels[~held], strength)
+            total += float(((shares[held] @ found[0] + constants[0] - labels[held]) ** 2).sum())
+        return total
+
+    return min(RIDGES, key=error)
+
+
+def _single(shares: Any, labels: np.ndarray, way: tuple[float, float], classes: int) -> Fitted:
+    """Logistic regression on one class a row."""
+    from sklearn.linear_model import LogisticRegression
+
+    seen, counts = np.unique(labels, return_counts=True)
+    found = np.zeros((classes, shares.shape[1]))
+    # A class that no training row has is as seldom as half a row; where there is but one, there is nothing to find.
+    constants = np.log(np.maximum(np.bincount(labels, minlength=classes), 0.5)) - np.log(counts).mean()
+    if len(seen) == 1:
+        return found, constants
+    features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way[0])
+    model = LogisticRegression(C=way[1], max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
+    weights, beside = model.coef_ * scale, model.intercept_
+    if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
+        weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
+    found[seen], constants[seen] = weights, beside
+    return found, constants
+
+
+def _several(shares: Any, labels: np.ndarray, way: tuple[float, float]) -> Fitted:
+    """Logistic regression on each of several classes by itself, as the logarithm of its odds."""
+    fitted = [_single(shares, column.astype(int), way, 2) for column in labels.T]
+    return np.stack([found[1] - found[0] for found, _ in fitted]), np.array([two[1] - two[0] for _, two in fitted])
+
+
+def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
+    """Ridge regression."""
+    from sklearn.linear_model import Ridge
+
+    features, scale = _scaled(shares, _rarity(shares))
+    model = Ridge(alpha=strength).fit(features, labels)
+    return (model.coef_ * scale)[None], np.array([model.intercept_])
+
+
+def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
+    """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table)."""
+    from scipy.sparse import csr_matrix
+
+    columns, values, ends = [], [], [0]
+    for ids in sequences:
+        rows, shares = votes.shares(ids)
+        columns.append(rows.numpy())
+        values.append(shares.numpy())
+        ends.append(ends[-1] + len(rows))
+    shape = len(ends) - 1, len(votes.odds.weight)
+    return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)
+
+
+def _scaled(shares: Any, scale: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Shares times a number for each n-gram, so that rows are of unit length in the mean of squares; those numbers."""
+    features = shares.multiply(scale).tocsr()
+    length = np.sqrt(features.multiply(features).sum() / features.shape[0]) or 1.0
+    return features / length, scale / length
+
+
+def _rarity(shares: Any) -> np.ndarray:
+    """(n-grams,) the inverse document frequency of each, smoothed as scikit-learn does."""
+    held = np.bincount(shares.indices, minlength=shares.shape[1])
+    return np.log((1 + shares.shape[0]) / (1 + held)) + 1
+
+
+def _unevenness(shares: Any, labels: np.ndarray) -> np.ndarray:
+    """(n-grams,) how much more often one class holds an n-gram than another: the spread of their log counts."""
+    _, numbers = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(numbers)
+    of_row = np.repeat(numbers, np.diff(shares.indptr))
+    held = np.stack(
+        [np.bincount(shares.indices[of_row == number], minlength=shares.shape[1]) for number in range(len(sizes))]
+    )
+    return np.log1p(held * (sizes.mean() / sizes)[:, None]).std(0)
