@@ -230,8 +230,8 @@ def test_a_table_is_one_whatever_the_case_of_its_ending(tmp_path):
     [
         (b"", r"rows\.csv is empty: --train_file must hold rows"),
         (b"text,stars\n", r"rows\.csv holds no row: --train_file must hold rows"),
-        (b"text\n\xff\n", r"rows\.csv is not UTF-8 near byte 5: save it as UTF-8 text"),
-        (b"text;stars\nso;1\n", "it has 'text;stars', which is one column: separate columns by commas in .csv"),
+        (b"text\n\xff\n", r"rows\.csv, line 2, is not UTF-8: --encoding must name the file's encoding"),
+        (b"text#stars\nso#1\n", "it has 'text#stars', which is one column: --delimiter says what parts columns"),
     ],
 )
 def test_tables_that_will_not_do_are_refused_by_name(content, message, tmp_path):
@@ -251,14 +251,14 @@ def test_tables_are_read_by_their_column(suffix, tmp_path):
     assert task.describe()["rows"]["validation"] == 1
     with pytest.raises(ValueError, match=r"must have a column 'text'; it has body, stars"):
         text_files({"train": path})
-    with pytest.raises(ValueError, match=r"the column 'stars' must hold text, it holds int64"):
-        text_files({"train": path}, "stars")
+    numbers = text_files({"train": path}, "stars")  # a number is a word like any other
+    assert set(numbers.texts["train"].texts()) == {"1"}
 
 
 def test_a_broken_table_is_refused_by_name(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": ')
-    with pytest.raises(ValueError, match=r"rows\.jsonl cannot be read as json: "):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2, is not JSON: "):
         text_files({"train": tmp_path / "rows.jsonl"})
     datasets.Dataset.from_dict({"text": ["a", None]}).to_parquet(tmp_path / "holes.parquet")
-    with pytest.raises(ValueError, match="1 of its rows hold nothing"):
+    with pytest.raises(ValueError, match=r"holes\.parquet, row 2 has no 'text': fill it"):
         text_files({"train": tmp_path / "holes.parquet"})

@@ -379,9 +379,8 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     known = flags.take(known="job")  # from `follow_the_model`
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
-        where = files, _columns(flags), flags.validation_block or 1
         how = {**known, "asked": _asked(flags), "options": reading(flags)}
-        return Plan(source, partial(labelled_files, *where, **how))
+        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **how))
     # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
         make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **known)

@@ -93,7 +93,10 @@ def read_table(
     if kind == ".parquet":
         rows = _parquet_rows(path, columns)
     else:
-        rows = _written_rows(path, _find_layout(path, kind, options), options)
+        layout = _find_layout(path, kind, options)
+        if next(_rows(str(path), layout, options, (0, 0)), None) is None:
+            raise InputError(f"{path} holds no row: --{flag} must hold rows")
+        rows = _written_rows(path, layout, options)
         if columns is not None:
             rows = rows.select_columns([name for name in rows.column_names if name in (*columns, PLACE)])
     if len(rows) == 0:
