@@ -90,6 +90,19 @@ def test_quotes_escaped_by_a_backslash_are_quotes(tmp_path):
     assert rows_of(tmp_path / "rows.csv", text)[0] == {"text": 'he said "so, or" not', "label": "0"}
 
 
+def test_words_in_quotes_are_not_quoted_cells(tmp_path):
+    text = 'text,label\n"great" movie,0\nfine,1\n'
+    assert rows_of(tmp_path / "rows.csv", text)[0] == {"text": '"great" movie', "label": "0"}
+    assert rows_of(tmp_path / "inch.csv", 'text,label\n5" pipe,0\n')[0]["text"] == '5" pipe'
+    (tmp_path / "both.csv").write_text(text + '"a, b",0\n')
+    with pytest.raises(ValueError, match=r"both\.csv, line 2 or below: a quote is not closed or not doubled"):
+        read_table(tmp_path / "both.csv")
+
+
+def test_a_first_line_for_excel_says_the_delimiter(tmp_path):
+    assert rows_of(tmp_path / "rows.csv", "sep=;\na;b;c\n1,5;2;3\n") == [{"a": "1,5", "b": "2", "c": "3"}]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     cells=st.lists(
@@ -235,6 +248,7 @@ def test_json_values_are_the_words_of_the_file(tmp_path):
         [{"text": "a", "label": 1}, {"text": "b", "label": 0}],
         {"text": ["a", "b"], "label": [1, 0]},
         {"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}},
+        {"columns": ["text", "label"], "index": [0, 1], "data": [["a", 1], ["b", 0]]},
     ],
 )
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.NDJSON"])
@@ -244,6 +258,10 @@ def test_json_is_read_in_every_layout(value, name, indent, tmp_path):
         pytest.skip("an object spread over lines is a document, which .json says")
     expected = [{"text": "a", "label": "1"}, {"text": "b", "label": "0"}]
     assert rows_of(tmp_path / name, json.dumps(value, indent=indent)) == expected
+
+
+def test_half_an_emoji_is_a_character_that_stands_for_what_is_lost(tmp_path):
+    assert rows_of(tmp_path / "rows.jsonl", '{"text": "so \\ud83d\\ude00 \\ud83d"}\n') == [{"text": "so 😀 \ufffd"}]
 
 
 def test_records_under_a_key_are_found_by_the_flag(tmp_path):
@@ -258,8 +276,8 @@ def test_records_under_a_key_are_found_by_the_flag(tmp_path):
 
 def test_nested_records_have_dotted_columns(tmp_path):
     value = {"review": {"text": "a", "by": {"name": "Bo"}}, "turns": [{"said": "x"}], "label": 0}
-    read = rows_of(tmp_path / "rows.jsonl", json.dumps(value))
-    assert read == [{"review.text": "a", "review.by.name": "Bo", "label": "0"}]
+    read = rows_of(tmp_path / "rows.jsonl", f"{json.dumps(value)}\n" * 2)
+    assert read == [{"review.text": "a", "review.by.name": "Bo", "label": "0"}] * 2
 
 
 @pytest.mark.parametrize(
