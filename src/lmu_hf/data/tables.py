@@ -251,11 +251,13 @@ def complete_rows(
     lacking: dict[int, str] = {}  # by row, a column that it lacks
     for column in checked:
         start = 0
-        for batch in rows.select_columns([column]).iter(10_000):
-            for offset, value in enumerate(batch[column]):
-                if value is None or (column in filled and isinstance(value, str) and not value.strip()):
-                    lacking.setdefault(start + offset, column)
-            start += len(batch[column])
+        for batch in rows.select_columns([column]).with_format("arrow").iter(10_000):
+            cells = batch[column]
+            if cells.null_count or column in filled:  # else there is nothing to look for, and nothing to copy
+                for offset, value in enumerate(cells.to_pylist()):
+                    if value is None or (column in filled and isinstance(value, str) and not value.strip()):
+                        lacking.setdefault(start + offset, column)
+            start += len(cells)
     if not lacking:
         return rows
     index, column = min(lacking.items())
