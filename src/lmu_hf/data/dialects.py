@@ -44,10 +44,15 @@ class Dialect:
             csv.Error: a quoted cell does not end, or goes on behind its last quote.
         """
         # strict: or `"a" b` loses its quotes in silence, and a quote that never closes swallows the rest of the file.
-        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         if self.escaped:  # csv's own escapechar turns `strict` off and takes every other backslash away
             lines = (line.replace('\\"', '""') for line in lines)
-        reader, line = csv.reader(lines, delimiter=self.delimiter, quoting=quoting, strict=True), 1
+        reader = csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
+        line = 1
         for record in reader:
             # A line of nothing, or of nothing but delimiters as spreadsheets leave behind the last row, is no record.
             # Nor is the first line by which a program tells Excel the delimiter.
