@@ -17,9 +17,9 @@ Weights are chosen on validation, and the test split is read once, at the end. W
 split, as most of GLUE, its official validation split is the test and a fixed tenth of the training rows validates; of
 files, a tenth validates if there is no --validation_file, and there is no test without a --test_file. Where rows that
 stand side by side are about one thing, as IMDB's are about one film, --validation_block 100 holds them out together.
-run.json says what each split was. Writes a run folder (--output_dir, default runs/RECIPE-seed<k>): model/,
-metrics.jsonl, run.json (only when the run is complete) and figures/; of a file of yours it is called after that file. The folder's model/ then classifies in
-`pipeline("text-classification", model=...)`.
+run.json says what each split was. Writes a run folder (--output_dir, default runs/RECIPE-seed<k>, or runs/FILE-seed<k>
+for a file of yours): model/, metrics.jsonl, run.json (only when the run is complete) and figures/. The folder's model/
+then classifies in `pipeline("text-classification", model=...)`.
 """
 
 import argparse
