@@ -44,6 +44,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         check_sources(args)
     except ValueError as error:
         parser.error(str(error))
+    if "recipe" not in args.given and (args.train_file or args.dataset_name):
+        args.recipe = "own-text"
     if "recipe" not in args.given and args.task_name is not None:
         task = args.task_name.removesuffix("-mm")
         args.recipe = GLUE_RECIPES.get(task, task)

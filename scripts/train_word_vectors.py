@@ -29,7 +29,7 @@ from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, SEED, ScriptParser
 from lmu_hf.common.errors import check_folder
 from lmu_hf.common.record import publish
 from lmu_hf.data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
-from lmu_hf.data.sources import FORMATS
+from lmu_hf.data.tables import is_table
 from lmu_hf.data.word_vector_training import ALGORITHMS, Sentences, train_word_vectors
 from lmu_hf.tokenization_lmu import train_tokenizer
 
@@ -86,7 +86,7 @@ def _check(parser: ScriptParser, args: argparse.Namespace) -> None:
         parser.error("one of --dataset_name and --train_file says what to read")
     if args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "train_split", because="a --train_file is read as it is")
-        if args.train_file.suffix.lower() not in FORMATS:
+        if not is_table(args.train_file):
             parser.refuse(args, "text_column", because=f"{args.train_file} is read as plain text")
     if set(args.algorithm) == {"lsa"}:
         of_words = ("window", "negative", "num_train_epochs", "workers")
@@ -109,7 +109,7 @@ def load_corpus(args: argparse.Namespace) -> Corpus:
             for column in columns.split("+")
         ]
         return Corpus(concatenate_datasets(rows))
-    if args.train_file.suffix.lower() in FORMATS:
+    if is_table(args.train_file):
         columns = args.text_column[0].split("+")
         return Corpus(concatenate_datasets([table_rows({"train": args.train_file}, name)["train"] for name in columns]))
     if not count_characters(args.train_file):

@@ -14,19 +14,21 @@ from typing import Any
 from ..data.label_rules import PROBLEMS, Asked
 from ..data.labelled import GLUE_COLUMNS, glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
-from ..data.sources import FORMATS
+from ..data.tables import ReadOptions, is_table
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
+from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.series import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
-from ..training.tasks.translation import dates_and_quantities, parallel_dataset
-from .flags import COUNT, SEED, Flags, number
+from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
+from .flags import COUNT, POSITIVE, SEED, Flags, number
+from .reading import PAIR_FLAGS, READING, reading, translation_files
 
 
 def _seed_or_none(text: str) -> int | None:
@@ -46,10 +48,14 @@ METRICS = (
     *("r2", "mae", "rmse", "pearson", "spearmanr", "loss"),
 )
 FLAGS: dict[str, dict[str, Any]] = {
+    **READING,
     "task_name": {"choices": [*GLUE_COLUMNS, "mnli-mm"], "help": "task of GLUE to train on (default: none)"},
     "dataset_name": {"help": "data set, by its name on the Hub or below --data_dir (default: the recipe's)"},
     "dataset_config_name": {"help": "configuration of the data set (default: its only one)"},
-    "train_file": {"type": Path, "help": "file of training rows, in place of a data set (default: none)"},
+    "train_file": {
+        "type": Path,
+        "help": "file of training rows, or of text a folder of files, in place of a data set (default: none)",
+    },
     "validation_file": {"type": Path, "help": "file of validation rows (default: held out of the training file)"},
     "test_file": {"type": Path, "help": "file of test rows (default: as the manual above says)"},
     "extra_train_file": {
@@ -104,6 +110,13 @@ FLAGS: dict[str, dict[str, Any]] = {
         "type": COUNT,
         "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
     },
+    "minutes": {
+        "type": POSITIVE,
+        "help": f"time of two cores that the recipe made for rows of your own keeps to (default: {MINUTES:g})",
+    },
+    "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
+    "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
+    **PAIR_FLAGS,
     "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
     "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
@@ -116,7 +129,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
 }
 FILES = ("train_file", "validation_file", "test_file")  # in order: the first that is given names the data
-SOURCES = ("task_name", "dataset_name", *FILES)  # what says where rows come from
+SOURCES = ("task_name", "dataset_name", *FILES, *PAIR_FLAGS)  # what says where rows come from
 COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
 TEXT_FLAGS = (
     *("dataset_name", "dataset_config_name", "text_column", "train_split", "validation_split"),
@@ -126,16 +139,21 @@ SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "ho
 # By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed"),
-    "characters": (*TEXT_FLAGS, *FILES),
-    "pretraining": (*TEXT_FLAGS, *FILES, "tokenizer_name"),
+    "characters": (*TEXT_FLAGS, *FILES, *READING),
+    "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
     "series": ("horizon", "series_seed"),
-    "translation": ("dataset_name", "rows", "source_lang", "target_lang"),
+    "translation": (
+        *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),
+        *FILES,
+        *PAIR_FLAGS,
+        *READING,
+    ),
     "tagging": (
-        *("dataset_name", "dataset_config_name", *FILES, "tokens_column", "tags_column", "max_length"),
+        *("dataset_name", "dataset_config_name", *FILES, *READING, "tokens_column", "tags_column", "max_length"),
         *("tokenizer_name", "model_name_or_path", "validation_block", "preprocessing_num_workers", "rows"),
     ),
     "classification": (
-        *("task_name", "dataset_name", "dataset_config_name", *FILES, "extra_train_file"),
+        *("task_name", "dataset_name", "dataset_config_name", *FILES, *READING, "extra_train_file"),
         *(
             "text_column",
             "text_pair_column",
@@ -148,7 +166,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
             "model_name_or_path",
             "word_vectors",
         ),
-        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows", "minutes"),
     ),
 }
 
@@ -190,8 +208,9 @@ def check_one_source(args: argparse.Namespace | Flags) -> None:
     Raises:
         ValueError: more than one of them is named.
     """
-    given = [flag for flag in (*FILES, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
-    named = [flag for flag in given if flag not in FILES[1:] or flag == given[0]]  # files are one source
+    files = (*FILES, *PAIR_FLAGS)
+    given = [flag for flag in (*files, "dataset_name", "task_name") if getattr(args, flag, None) is not None]
+    named = [flag for flag in given if flag not in files or flag == given[0]]  # files are one source
     if len(named) > 1:
         raise ValueError(f"give only one of {' and '.join(f'--{flag}' for flag in named)}")
 
@@ -248,12 +267,17 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
 
 def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
     source = "the files " + ", ".join(map(str, files.values()))
-    if next(iter(files.values())).suffix.lower() in FORMATS:  # tables; other files are plain text
+    first = next(iter(files.values()))
+    # Of plain text, columns and rows stay unread, and so are refused. What a folder holds is seen as it is read.
+    if first.is_dir() or is_table(first):
         options |= flags.take(text_column="text_column")
-        # Beside a file for validation the percentage stays unread, and so is refused.
-        if "validation" not in files and flags.validation_split_percentage is not None:
-            options["hold_out"] = flags.validation_split_percentage / 100
-    return Plan(source, partial(text_files, files, **options))
+        how = reading(flags)
+    else:
+        how = ReadOptions(**flags.take(encoding="encoding"))
+    # Beside a file for validation the percentage stays unread, and so is refused.
+    if "validation" not in files and flags.validation_split_percentage is not None:
+        options["hold_out"] = flags.validation_split_percentage / 100
+    return Plan(source, partial(text_files, files, options=how, **options))
 
 
 def plan_series(flags: Flags, recipe: Recipe) -> Plan:
@@ -266,12 +290,19 @@ def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
     """Pairs of sentences to translate."""
     options = dict(recipe.data)
     recipes_own = options.pop("dataset_name", None)
-    options |= flags.take(source_lang="source_lang", target_lang="target_lang")
+    options |= flags.take(source_lang="source_lang", target_lang="target_lang", saved="saved")
     if flags.dataset_name not in (None, recipes_own):
         options.pop("test_dataset", None)  # of the recipe's own data set
+    if files := translation_files(flags, _files(flags)):
+        check_one_source(flags)
+        options.pop("test_dataset", None)
+        options |= flags.take(source_column="source_column", target_column="target_column")
+        said = (str(path) for both in files.values() for path in (both if isinstance(both, tuple) else (both,)))
+        return Plan(f"the files {', '.join(said)}", partial(parallel_files, files, options=reading(flags), **options))
     if (name := flags.dataset_name or recipes_own) is None:
         options |= flags.take(rows="rows")
         return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
+    options |= flags.take(drop_incomplete_rows="drop_incomplete_rows")
     return Plan(f"the data set {name}", partial(parallel_dataset, name, flags.data_dir, **options))
 
 
@@ -283,6 +314,8 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     """
     options = dict(recipe.data)
     options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
+    made = options.pop("made_by_rows", False)
+    minutes = flags.take(minutes="minutes").get("minutes", MINUTES) if made else None
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
@@ -293,7 +326,9 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
         raise ValueError(NO_VECTORS)
     tokenizer = flags.tokenizer_name or flags.model_name_or_path  # a model brings its own
     rows = plan_rows(flags, named)
-    make = partial(_classification_task, rows.make, flags.extra_train_file, vectors, tokenizer, **options)
+    more = flags.extra_train_file
+    options_of_more = reading(flags) if more is not None else None  # unread without a file, and so refused
+    make = partial(_classification_task, rows.make, more, options_of_more, vectors, tokenizer, minutes, **options)
     return Plan(rows.source, make)
 
 
@@ -314,8 +349,10 @@ def _check_overrides(flags: Flags) -> None:
 def _classification_task(
     rows: Callable[[], LabelledText],
     extra_train_file: Path | None,
+    how_read: ReadOptions | None,
     vectors: Path | None,
     tokenizer_name: str | None,
+    minutes: float | None,
     **options: Any,
 ) -> ClassificationTask:
     if tokenizer_name is not None:
@@ -324,8 +361,13 @@ def _classification_task(
     labelled = rows()
     # After the split, so that none of these rows is held out.
     if extra_train_file is not None:
-        labelled = with_more(labelled, extra_train_file)
-    task = ClassificationTask(labelled, **options)
+        labelled = with_more(labelled, extra_train_file, how_read)
+    if minutes is None:
+        task = ClassificationTask(labelled, **options)
+    else:
+        made = recipe_for(labelled, minutes, **options)
+        task = ClassificationTask(labelled, **made.options)
+        task.made, task.reasons = made.recipe, made.reasons
     if vectors is not None:
         # A word that the file lacks adds nothing to a sum of frozen vectors.
         missing: Missing = "zero" if task.freeze_word_vectors else "random"
@@ -351,7 +393,8 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
         where = files, _columns(flags), flags.validation_block or 1
-        return Plan(source, partial(labelled_files, *where, asked=_asked(flags), **known))
+        how = {**known, "asked": _asked(flags), "options": reading(flags)}
+        return Plan(source, partial(labelled_files, *where, **how))
     # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
         make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **known)
@@ -392,7 +435,7 @@ def _plan_tagged_rows(flags: Flags) -> Plan:
     block = flags.validation_block or 1
     if files:
         source = "the files " + ", ".join(map(str, files.values()))
-        return Plan(source, partial(tagged_files, files, columns, block, **labels))
+        return Plan(source, partial(tagged_files, files, columns, block, **labels, options=reading(flags)))
     where = name, flags.data_dir, columns, flags.dataset_config_name
     return Plan(f"the data set {name}", partial(tagged_dataset, *where, block, **labels))
 

@@ -17,6 +17,7 @@ from ..training.recipes import Recipe
 from ..training.tasks.base import Task
 from .flags import Flags
 from .loading import FILES, FLAGS, SOURCES
+from .reading import PAIR_FLAGS
 
 NAME = "data.json"
 OF_TRAINING = (
@@ -24,10 +25,11 @@ OF_TRAINING = (
     "word_vectors",
     "freeze_word_vectors",
     "metric_for_best_model",
+    "minutes",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
-OF_ANY_ROWS = ("_column", "label_separator")  # what other rows of the same kind most likely share
-PATHS = (*FILES, "extra_train_file", "data_dir")
+OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share
+PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
 def write_origin(folder: Path, flags: Flags) -> None:
@@ -73,8 +75,8 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         recipe: of the data's kind.
         name: the saved model's folder, or its name on the Hub.
     """
-    if recipe.kind in ("characters", "pretraining"):
-        args.saved = name  # no flag: `plan_text` reads it from here
+    if recipe.kind in ("characters", "pretraining", "translation"):
+        args.saved = name  # no flag: the plan reads it from here
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:

@@ -14,7 +14,10 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from .sources import list_columns, load_file, load_rows
+from ..common.errors import InputError
+from .opening import open_text
+from .sources import list_columns, load_files, load_rows
+from .tables import ReadOptions, complete_rows, is_table, join_tokens
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -246,19 +249,55 @@ def held_out(rows: "Dataset", share: float) -> dict[str, "Dataset"]:
     return {"train": parts["train"], "validation": parts["test"]}
 
 
-def table_rows(files: dict[str, Path], text_column: str = "text") -> dict[str, "Dataset"]:
-    """A column of text of CSV, TSV, JSON lines or parquet files, one file per split.
+def find_files(path: Path, flag: str = "train_file") -> list[Path]:
+    """A file alone, or every file of a folder and of those in it, by name; what begins with a dot is left out.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        InputError: the folder holds no file, or tables and plain texts side by side.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {path}: --{flag} must name one")
+    found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
+    if not found:
+        raise InputError(f"the folder {path} holds no file: --{flag} must hold text")
+    tables = [file for file in found if is_table(file)]
+    if tables and len(tables) < len(found):
+        other = next(file for file in found if file not in tables)
+        raise InputError(f"{path} holds tables ({tables[0].name}) and texts ({other.name}): put them into two folders")
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def table_rows(
+    files: dict[str, Path], text_column: str = "text", options: ReadOptions | None = None
+) -> dict[str, "Dataset"]:
+    """A column of text of files with rows, or of folders of them, one per split, as `read_table` reads them.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file cannot be read, or lacks the column.
+        ValueError: a file cannot be read, lacks the column, or a row has nothing in it that is not to be dropped.
     """
-    rows = {}
+    from datasets import concatenate_datasets
+
+    options, rows = options or ReadOptions(), {}
     for split, path in files.items():
-        found = load_file(split, path)
-        if text_column not in found.column_names:
-            raise ValueError(f"{path} must have a column {text_column!r}; it has {list_columns(found.column_names)}")
-        rows[split] = _column(found, text_column)
+        parts = []
+        for file in find_files(path, f"{split}_file"):
+            found = load_files({split: file}, options)[split]
+            if text_column not in found.column_names:
+                raise ValueError(
+                    f"{file} must have a column {text_column!r}; it has {list_columns(found.column_names)}"
+                )
+            found = join_tokens(found, text_column)
+            found = complete_rows(str(file), found, (text_column,), options.drop_incomplete_rows)
+            parts.append(_column(found, text_column))
+        rows[split] = concatenate_datasets(parts)
     return rows
 
 
@@ -277,44 +316,66 @@ def _column(rows: "Dataset", name: str) -> "Dataset":
     return rows if name == "text" else rows.rename_column(name, "text")
 
 
-def text_rows(path: Path, begin: int = 0, end: int | None = None) -> "Dataset":
-    """The characters of a UTF-8 text file from ``begin`` to ``end``, as rows of up to a million."""
+def text_rows(
+    path: Path | list[Path], begin: int = 0, end: int | None = None, encoding: str | None = None
+) -> "Dataset":
+    """The characters of text files, one behind the other, from ``begin`` to ``end``, as rows of up to a million.
+
+    Where there are several files, each ends with a line break, of its own or another.
+    """
     from datasets import Dataset, Features, Value
 
-    status = path.stat()
+    paths = path if isinstance(path, list) else [path]
+    stats = [file.stat() for file in paths]
     return Dataset.from_generator(
         _file_pieces,
         features=Features({"text": Value("string")}),
         writer_batch_size=BATCH // PIECE,  # rows; the default of 1000 would hold a billion characters
         gen_kwargs={
-            "path": str(path.resolve()),
+            # A tuple: of a list `datasets` would give each process a part.
+            "paths": tuple(str(file.resolve()) for file in paths),
             "begin": begin,
             "end": end,
-            "version": (status.st_size, status.st_mtime_ns),  # `datasets` remembers rows by these arguments
+            "encoding": encoding,
+            # `datasets` remembers rows by these arguments.
+            "version": tuple((status.st_size, status.st_mtime_ns) for status in stats),
         },
     )
 
 
-def _file_pieces(path: str, begin: int, end: int | None, version: tuple[int, int]) -> Iterator[dict[str, str]]:
+def _file_pieces(
+    paths: tuple[str, ...], begin: int, end: int | None, encoding: str | None, version: tuple
+) -> Iterator[dict[str, str]]:
     place = 0
-    with Path(path).open(encoding="utf-8") as file:
-        # At `end` this asks for 0 characters, gets an empty piece and stops.
-        while piece := file.read(PIECE if end is None else min(PIECE, end - place)):
-            if place + len(piece) > begin:
-                yield {"text": piece[max(begin - place, 0) :]}
-            place += len(piece)
+    for piece in _pieces(paths, encoding):
+        if end is not None and place >= end:
+            return
+        part = piece[max(begin - place, 0) : None if end is None else end - place]
+        if part:
+            yield {"text": part}
+        place += len(piece)
 
 
-def count_characters(path: Path) -> int:
-    """The characters of a UTF-8 text file.
+def _pieces(paths: tuple[str, ...], encoding: str | None) -> Iterator[str]:
+    for path in paths:
+        last = "\n"
+        with open_text(Path(path), encoding) as file:
+            while piece := file.read(PIECE):
+                yield piece
+                last = piece[-1]
+        if len(paths) > 1 and last != "\n":
+            yield "\n"
+
+
+def count_characters(path: Path | list[Path], encoding: str | None = None) -> int:
+    """The characters of text files, as :func:`text_rows` puts them together.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        ValueError: it is not UTF-8.
+        FileNotFoundError: a file does not exist.
+        InputError: a file is not in the encoding; the message names the line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is a folder" if path.is_dir() else f"there is no text file {path}")
-    try:
-        return sum(len(row["text"]) for row in _file_pieces(str(path), 0, None, (0, 0)))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    paths = path if isinstance(path, list) else [path]
+    for file in paths:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is a folder" if file.is_dir() else f"there is no text file {file}")
+    return sum(len(piece) for piece in _pieces(tuple(map(str, paths)), encoding))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .label_rules import UNASKED, Asked, Job
 from .labels import Columns, LabelledText, assemble, number_labels, rename_columns
 from .sentences import opinions, paraphrases
-from .sources import SPLITS, hub_name, load_file, load_rows, stem
+from .sources import SPLITS, hub_name, load_files, load_rows, stem
+from .tables import ReadOptions, complete_rows, join_tokens
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -107,26 +108,42 @@ def labelled_files(
     validation_block: int = 1,
     known: Job | None = None,
     asked: Asked = UNASKED,
+    options: ReadOptions | None = None,
 ) -> LabelledText:
-    """Files of rows, one per split: CSV, TSV, JSON lines or parquet; with ``known``, one to train on can be missing.
+    """Files of rows, one per split, as `read_table` reads them; with ``known``, one to train on can be missing.
 
     Without a file for validation, a tenth of the training rows is held out, of each class or in runs of
-    ``validation_block``. A split is only ever what its file holds: validation does not become the test.
+    ``validation_block``. A split is only ever what its file holds: validation does not become the test. A text of a
+    list of words is these words. A text may be empty; a row whose text is missing, or whose label is missing or empty,
+    is refused or dropped (``options``).
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is empty, not UTF-8 or of an unknown kind, lacks a column, or its labels will not do.
+        ValueError: a file cannot be read, lacks a column or a value, or its labels will not do.
     """
-    rows = {split: load_file(split, path) for split, path in files.items()}
+    columns = columns or Columns()
+    rows = _file_rows(files, columns, options)
     origin = {split: path.name for split, path in files.items()}
-    name, columns = next(iter(files.values())).name, columns or Columns()
     # A file for validation was named to choose weights by, so it is never promoted to the test.
     how: dict[str, Any] = {"validation_block": validation_block, "asked": asked, "by_class": True}
+    name = next(iter(files.values())).name
     labelled = assemble(name, rows, columns, origin, known, promote=False, **how)
     return replace(labelled, title=stem(next(iter(files.values()))))
 
 
-def with_more(rows: LabelledText, path: Path) -> LabelledText:
+def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | None) -> dict[str, "Dataset"]:
+    """The rows of files that have their text and their label; other columns are left as they are."""
+    options, rows = options or ReadOptions(), {}
+    texts = tuple(column for column in (columns.text, columns.text_pair) if column is not None)
+    for split, part in load_files(files, options).items():
+        for column in texts:
+            part = join_tokens(part, column) if column in part.column_names else part
+        labels = () if columns.label is None else columns.hot(part.column_names) or (columns.label,)
+        rows[split] = complete_rows(str(files[split]), part, texts, options.drop_incomplete_rows, labels)
+    return rows
+
+
+def with_more(rows: LabelledText, path: Path, options: ReadOptions | None = None) -> LabelledText:
     """The same splits with a file's rows, as ``label.py`` writes them, behind those to train on; none is held out.
 
     Raises:
@@ -136,8 +153,9 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     from datasets import concatenate_datasets
 
     train = rows.splits["train"]
+    columns = Columns(text_pair="text_pair" if rows.pairs else None)
     more = rename_columns(
-        path.name, "train", load_file("extra_train", path), Columns(text_pair="text_pair" if rows.pairs else None)
+        path.name, "train", _file_rows({"extra_train": path}, columns, options)["extra_train"], columns
     )
     # The same classes in the same order: a class must have the same number in both parts.
     labelled = number_labels(path.name, "train", more, rows.job)
@@ -149,7 +167,7 @@ def with_more(rows: LabelledText, path: Path) -> LabelledText:
     return replace(rows, splits=rows.splits | {"train": train}, origin=origin)
 
 
-def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
+def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = None) -> "Dataset":
     """Texts of a file, labelled or not, as ``text`` and perhaps ``text_pair``.
 
     Raises:
@@ -157,7 +175,8 @@ def unlabelled_file(path: Path, columns: Columns) -> "Dataset":
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
     # The name "train" is for messages alone: label.py reads the file from --train_file.
-    return rename_columns(path.name, "train", load_file("train", path), replace(columns, label=None))
+    columns = replace(columns, label=None)
+    return rename_columns(path.name, "train", _file_rows({"train": path}, columns, options)["train"], columns)
 
 
 def unlabelled_dataset(

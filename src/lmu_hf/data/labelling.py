@@ -42,7 +42,7 @@ def label_rows(
         number, that number, as ``score`` too.
 
     Raises:
-        ValueError: the model reads pairs where the rows have single texts or the reverse, or a text has no token.
+        ValueError: the model reads pairs where the rows have single texts or the reverse.
     """
     config: Any = model.config
     pairs = "text_pair" in rows.column_names

@@ -1,18 +1,19 @@
-"""Where rows come from: a data set's name on the Hub, a folder laid out like one, or a file."""
+"""Where rows come from: a data set's name on the Hub, a folder laid out like one, or files."""
 
-import codecs
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.errors import explained
+from ..common.errors import InputError, explained
+from .opening import kind_of
+from .tables import DELIMITED, JSON, PLACE, ReadOptions, find_misplaced, read_table
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|gz|bz2|xz|zip|zst)"
 SPLITS = ("train", "validation", "test")
-FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+WRITTEN = (*DELIMITED, *JSON)  # kinds of file whose cells have no types of their own
 
 
 def load_rows(
@@ -49,8 +50,11 @@ def load_rows(
         else:
             config = None
         source = str(folder)
-    with explained(f"{source} cannot be read"):  # nothing there, no way to the Hub, no such files, or damaged ones
-        rows = load_dataset(source, config)
+    if data_dir is not None and config is None and (files := _written_splits(Path(source))):
+        rows = {split: read_table(path, flag="data_dir") for split, path in files.items()}
+    else:
+        with explained(f"{source} cannot be read"):  # nothing there, no way to the Hub, no such files, or damaged ones
+            rows = load_dataset(source, config)
     for split in needed:
         if split not in rows:
             raise ValueError(f"{name} must have a split {split!r}; it has {', '.join(rows)}")
@@ -58,6 +62,18 @@ def load_rows(
             there = ", ".join(rows[split].column_names)
             raise ValueError(f"{name} must have a column {sorted(missing)[0]!r} in {split!r}; it has {there}")
     return rows
+
+
+def _written_splits(folder: Path) -> dict[str, Path]:
+    """The file of each split in a folder that holds nothing but ``train.csv``, ``validation.jsonl`` and the like.
+
+    `datasets` would take the cell ``NA`` for nothing, and guess the types of columns. What a README.md describes, or
+    is laid out in another way, is left to it.
+    """
+    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    splits = {path.name.partition(".")[0]: path for path in files}
+    alike = len(splits) == len(files) and splits.keys() <= set(SPLITS)
+    return splits if alike and all(path.is_file() and kind_of(path) in WRITTEN for path in files) else {}
 
 
 def hub_name(name: str, data_dir: Path | None) -> str | None:
@@ -68,37 +84,26 @@ def hub_name(name: str, data_dir: Path | None) -> str | None:
     return name if data_dir is None or "/" in name else None
 
 
-def load_file(split: str, path: Path) -> "Dataset":
-    """The rows of a file: CSV, TSV, JSON lines or parquet.
+def load_files(
+    files: dict[str, Path], options: ReadOptions | None = None, columns: tuple[str, ...] | None = None
+) -> dict[str, "Dataset"]:
+    """The rows of each split's file, as `read_table` reads them.
 
     Args:
-        split: what they are for; ``--{split}_file`` is the flag that names the file.
-        path: the file; its ending says how it is read.
+        files: by split; ``--{split}_file`` is the flag that names each.
+        options: how they are read; one that only some of them can follow is for these.
+        columns: of these alone, as far as they are there; None for all.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        ValueError: it is a folder, empty, not UTF-8, of an unknown kind, or cannot be read.
+        FileNotFoundError: a file does not exist.
+        InputError: a file cannot be read, or no file can follow an option.
     """
-    from datasets import load_dataset
-
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: --{split}_file must name a file")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: --{split}_file must name one")
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path} must end in one of {', '.join(FORMATS)}: that says how it is read")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: --{split}_file must hold rows")
-    form, how = FORMATS[path.suffix.lower()], {}
-    if form != "parquet":
-        _check_utf8(path)  # checked here, to name the place in the message
-    if form == "csv" and not _has_second_line(path):
-        raise ValueError(f"{path} holds no row: --{split}_file must hold rows")
-    if form == "csv":  # a cell that reads "NA" or "null" is a word like any other
-        how = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
-    with explained(f"{path} cannot be read as {form}"):
-        # A file alone is always "train" to `datasets`, whichever split it is here.
-        return load_dataset(form, data_files=str(path.resolve()), split="train", **how)
+    options = options or ReadOptions()
+    kinds = {path: kind_of(path) for path in files.values()}
+    if misplaced := find_misplaced(set(kinds.values()), options):
+        path, kind = next(iter(kinds.items()))
+        raise InputError(f"--{misplaced} has no effect on {path}, which is read as {kind.removeprefix('.')}")
+    return {split: read_table(path, options, f"{split}_file", columns) for split, path in files.items()}
 
 
 def stem(path: Path) -> str:
@@ -113,31 +118,12 @@ def stem(path: Path) -> str:
 
 
 def list_columns(names: list[str]) -> str:
-    """The columns that rows have, for a message; and what to do if they look like several that were read as one."""
-    there = ", ".join(names)
-    if len(names) == 1 and any(mark in there for mark in ";\t|,"):
-        return f"{there!r}, which is one column: separate columns by commas in .csv and by tabs in .tsv"
+    """The columns that rows have, for a message."""
+    shown = [name for name in names if name != PLACE]
+    there = ", ".join(shown)
+    if len(shown) == 1 and any(mark in there for mark in ";\t|, "):
+        return f"{there!r}, which is one column: --delimiter says what parts columns, --column_names what they are"
+    # A first row that is no header reads like one: its cells are sentences or numbers.
+    if any(" " in name.strip() or name.isdigit() for name in shown):
+        return f"{there}; if the first row is no header, --column_names gives the columns their names"
     return there
-
-
-def _check_utf8(path: Path) -> None:
-    # An incremental decoder keeps the first bytes of a character that the border of two pieces cuts.
-    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while True:
-            piece = file.read(2**20)
-            try:
-                decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path} is not UTF-8 near byte {place + error.start}: save it as UTF-8 text"
-                ) from error
-            place += len(piece)
-            if not piece:
-                return
-
-
-def _has_second_line(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        file.readline()  # the names of the columns
-        return bool(file.readline().strip())

@@ -4,6 +4,7 @@ Whatever the source, a split is a memory-mapped `datasets.Dataset` with the colu
 ``tags``, a number for each.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from .labels import Classes, three_splits
 from .sentences import names
-from .sources import SPLITS, hub_name, list_columns, load_file, load_rows
+from .sources import SPLITS, hub_name, list_columns, load_files, load_rows
+from .tables import ReadOptions, complete_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -168,7 +170,11 @@ def _align_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_
 
 
 def tagged_files(
-    files: dict[str, Path], columns: TagColumns | None = None, validation_block: int = 1, labels: Classes = None
+    files: dict[str, Path],
+    columns: TagColumns | None = None,
+    validation_block: int = 1,
+    labels: Classes = None,
+    options: ReadOptions | None = None,
 ) -> TaggedText:
     """Files of tagged rows, one per split: JSON lines or parquet; with ``labels``, one to train on can be missing.
 
@@ -179,15 +185,22 @@ def tagged_files(
         columns: the columns of words and tags.
         validation_block: how many neighbours are held out together.
         labels: the tags of a model that is there, in its order; None to find them in the training rows.
+        options: how the files are read.
 
     Raises:
         FileNotFoundError: a file does not exist.
         ValueError: a file cannot be read, lacks a column, or a row is not words with a tag each.
     """
-    rows = {split: load_file(split, path) for split, path in files.items()}
+    options, columns = options or ReadOptions(), columns or TagColumns()
+    rows = {
+        split: complete_rows(
+            str(files[split]), part, (columns.tokens, _tags_of(part, columns)), options.drop_incomplete_rows
+        )
+        for split, part in load_files(files, options).items()
+    }
     origin = {split: path.name for split, path in files.items()}
     name = next(iter(files.values())).name
-    return _assemble(name, rows, columns or TagColumns(), origin, labels, False, validation_block)
+    return _assemble(name, rows, columns, origin, labels, False, validation_block)
 
 
 def tagged_dataset(
@@ -253,7 +266,7 @@ def _rename_columns(name: str, split: str, rows: "Dataset", columns: TagColumns)
     """Rows whose columns are ``tokens``, lists of words, and ``tags``, lists of anything, without any other."""
     if len(rows) == 0:
         raise ValueError(f"the {split} split of {name} holds no row")
-    tags = columns.tags or next((column for column in TAGS if column in rows.column_names), TAGS[0])
+    tags = _tags_of(rows, columns)
     for flag, column in (("tokens_column", columns.tokens), ("tags_column", tags)):
         if column not in rows.column_names:
             there = list_columns(rows.column_names)
@@ -272,6 +285,11 @@ def _rename_columns(name: str, split: str, rows: "Dataset", columns: TagColumns)
     return rows.select_columns([columns.tokens, tags]).rename_columns({columns.tokens: "tokens", tags: "tags"})
 
 
+def _tags_of(rows: "Dataset", columns: TagColumns) -> str:
+    """What the column of tags is called."""
+    return columns.tags or next((column for column in TAGS if column in rows.column_names), TAGS[0])
+
+
 def _of_list(feature: Any) -> Any:
     """What a list of the column holds; None if it holds no lists."""
     # Older releases of `datasets` write a list as [feature], newer ones as List or LargeList with a `feature`.
@@ -285,7 +303,9 @@ def _find_tags(name: str, rows: "Dataset") -> list[str]:
     if known is not None:
         return list(known)
     # A null is refused later, where its row can be named.
-    seen = sorted({tag for batch in rows.iter(1000) for row in batch["tags"] for tag in row if tag is not None})
+    found = {tag for batch in rows.iter(1000) for row in batch["tags"] for tag in row if tag is not None}
+    # Whole numbers in their own order, whether parquet holds them as numbers or JSON as words.
+    seen = sorted(found, key=int if all(re.fullmatch(r"-?\d+", str(tag)) for tag in found) else None)
     if len(seen) < 2:
         raise ValueError(f"the train split of {name} has only the tags {seen}: there is nothing to tell apart")
     # O first: False sorts before True, and the stable sort leaves the rest in order. Numbers stay sorted as numbers.

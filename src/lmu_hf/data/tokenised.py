@@ -65,17 +65,14 @@ def tokenised(
         what: what to call them in a complaint.
         rows: with ``text``, perhaps ``text_pair``, and ``label``.
         tokenizer: of the model that reads them.
-        max_length: tokens of a row beyond which its longer text is cut.
+        max_length: tokens of a row beyond which its longer text is cut. A text without a token is the unknown one.
         num_proc: processes that tokenise.
-
-    Raises:
-        ValueError: a text has no token.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()  # set anew at every call; left as the last call set them, they would change the
     backend.no_padding()  # fingerprint by which `datasets` finds what it has kept
     how = {"tokenizer": tokenizer, "max_length": max_length, "pairs": "text_pair" in rows.column_names}
-    encoded = rows.map(
+    return rows.map(
         encode_rows,
         batched=True,
         fn_kwargs=how,
@@ -83,14 +80,6 @@ def tokenised(
         num_proc=num_proc,
         desc=f"Tokenising {what}",
     )
-    # A model has nothing to pool in a text without a token; both texts of a pair need one.
-    shortest = np.asarray(encoded.with_format("numpy")["shortest"][:])
-    if not shortest.all():
-        row = int((shortest == 0).argmax())
-        raise ValueError(
-            f"row {row} of {what} has a text without a token: drop such rows, or use a tokenizer that adds <bos>"
-        )
-    return encoded.remove_columns("shortest")
 
 
 def count_cut(rows: "Dataset", encoded: "Dataset", tokenizer: PreTrainedTokenizerFast, max_length: int) -> int:
@@ -135,24 +124,26 @@ def encode_rows(batch: dict[str, list], tokenizer: PreTrainedTokenizerFast, max_
     # Pairs are encoded in one row, so that special tokens frame each as in a joint row and the longer text is cut.
     # The token types then part the two.
     encoding = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=pairs)
-    ids = encoding["input_ids"]
+    # A model has nothing to pool in a row without a token.
+    nothing = [_token_of_nothing(tokenizer)]
     if not pairs:
-        lengths = [len(row) for row in ids]
-        return {"input_ids": ids, "length": lengths, "shortest": lengths}
+        ids = [row or nothing for row in encoding["input_ids"]]
+        return {"input_ids": ids, "length": [len(row) for row in ids]}
     first, second = (
         [
-            [token for token, side in zip(*row, strict=True) if side == wanted]
-            for row in zip(ids, encoding["token_type_ids"], strict=True)
+            [token for token, side in zip(*row, strict=True) if side == wanted] or nothing
+            for row in zip(encoding["input_ids"], encoding["token_type_ids"], strict=True)
         ]
         for wanted in (0, 1)
     )
-    sizes = [(len(one), len(other)) for one, other in zip(first, second, strict=True)]
-    return {
-        "input_ids": first,
-        "pair_input_ids": second,
-        "length": [max(size) for size in sizes],
-        "shortest": [min(size) for size in sizes],
-    }
+    lengths = [max(len(one), len(other)) for one, other in zip(first, second, strict=True)]
+    return {"input_ids": first, "pair_input_ids": second, "length": lengths}
+
+
+def _token_of_nothing(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The one token of an empty text, where the tokenizer adds none by itself: the unknown one, or else the end."""
+    ids = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return next(number for number in ids if number is not None)  # `load_tokenizer` asks for the last of them
 
 
 def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -16,12 +16,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from ...common.errors import TOKENIZER, loading
 from ...data.compressors import compressed_bits
-from ...data.corpus import Corpus, Tokens, count_characters, dataset_rows, encode, held_out, table_rows, text_rows
-from ...data.sources import FORMATS, SPLITS, hub_name
+from ...data.corpus import (
+    Corpus,
+    Tokens,
+    count_characters,
+    dataset_rows,
+    encode,
+    find_files,
+    held_out,
+    table_rows,
+    text_rows,
+)
+from ...data.sources import SPLITS, hub_name
+from ...data.tables import ReadOptions, is_table
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from .base import Gather, Task
 
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
+CHARACTERS = 0x110000  # code points that Unicode has room for
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}
 
 
@@ -94,7 +106,7 @@ class TextTask(Task):
         num_proc: processes that encode the text.
 
     Raises:
-        ValueError: a split is empty, or holds characters that the training split, and so the vocabulary, lacks.
+        ValueError: a split is empty.
     """
 
     task = "text-generation"
@@ -129,8 +141,7 @@ class TextTask(Task):
             else _ready_tokenizer(ready)
         )
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
-        self._refuse_hidden_characters()  # before any score can be too good
-        # An unknown token is cheap to predict and may stand for many characters.
+        # An unknown token is cheap to predict and may stand for many characters; a character's is charged for that.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
         # Longer windows than in training: the memory's state does not grow with them, and less context is read twice.
         length, context = (2048, 512) if self._is_spelt else (512, 256)
@@ -151,15 +162,7 @@ class TextTask(Task):
     @property
     def _has_unknown_words(self) -> bool:
         """Whether a token may stand for any text at all, so that bits per character would be too few."""
-        return any(encoded.unknown for encoded in self.encoded.values())
-
-    def _refuse_hidden_characters(self) -> None:
-        for split, encoded in self.encoded.items():
-            if self.kind == "char" and encoded.unknown:
-                raise ValueError(
-                    f"the {split} split of {self.name} holds {encoded.unknown} characters that its training split "
-                    "lacks, so its bits per character would be too few; use the 'byte' tokenizer"
-                )
+        return self.kind != "char" and any(encoded.unknown for encoded in self.encoded.values())
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
         """Windows at random; if they are shifted, all by as many tokens, and in every epoch by another number."""
@@ -183,7 +186,7 @@ class TextTask(Task):
             "tokenizer": self.kind,
             "fingerprint": digest.hexdigest()[:16],
         }
-        if self._has_unknown_words:
+        if any(encoded.unknown for encoded in self.encoded.values()):
             described["unknown"] = {split: encoded.unknown for split, encoded in self.encoded.items()}
         return described
 
@@ -209,7 +212,8 @@ class TextTask(Task):
         """The code length of the split under the model: bits per character, and for longer tokens per token too.
 
         Every token but the first is predicted from the ones before it, at least 512 of them (256 longer ones) where
-        there are as many. Where words are unknown, no bits per character are given: they would be too few.
+        there are as many. Where words are unknown, no bits per character are given: they would be too few. A character
+        that the training split lacks costs 20 bits beside those of its unknown token.
         """
         nats, tokens = 0.0, 0
         for batch in batches:
@@ -219,8 +223,11 @@ class TextTask(Task):
             rows = cross_entropy(logits[:, :-1].transpose(1, 2).float(), labels, reduction="none").double().sum(1)
             rows, counts = gather((rows, (labels != -100).sum(1)))
             nats, tokens = nats + rows.sum().item(), tokens + int(counts.sum())
-        bits = nats / math.log(2) / tokens  # per judged token
         encoded = self.encoded[split]
+        if self.kind == "char":
+            # <unk> says that a character is new, not which one: to name one of all costs a fixed code for each.
+            nats += encoded.unknown * math.log(CHARACTERS)
+        bits = nats / math.log(2) / tokens  # per judged token
         scores = {} if self._is_spelt else {"perplexity": 2**bits, "bits_per_token": bits}
         if not self._has_unknown_words:
             # The text's first token is not judged and is charged the mean, so that the code is one of the whole text.
@@ -260,37 +267,64 @@ def python_sources(**how) -> TextTask:
     return task
 
 
-def text_files(files: dict[str, Path], text_column: str = "text", hold_out: float | None = None, **how) -> TextTask:
-    """Files, one per split: of text, or CSV, JSON lines or parquet with a column of it.
+def text_files(
+    files: dict[str, Path],
+    text_column: str = "text",
+    hold_out: float | None = None,
+    options: ReadOptions | None = None,
+    **how,
+) -> TextTask:
+    """Files or folders of them, one per split: of text, or with rows that have a column of it, compressed or not.
 
-    From a training file of text alone the last tenth is held out, half of it for the test; from any other a twentieth
-    of its rows, or ``hold_out``, drawn at random, validates.
+    Without a file for validation, ``hold_out`` of the training text validates: its end, or of a table rows drawn at
+    random. Where that is None either, it is a twentieth of a table; of a text it is the last tenth, the second half of
+    which is the test if there is no file for that.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is empty or cannot be read.
+        ValueError: a file is empty or cannot be read, or the share leaves nothing on one side.
     """
-    first = next(iter(files.values()))
-    name = first.name
-    if first.suffix.lower() in FORMATS:  # a table: split by rows
-        rows = table_rows(files, text_column)
+    options = options or ReadOptions()
+    found = {split: find_files(path, f"{split}_file") for split, path in files.items()}
+    name = next(iter(files.values())).name
+    tables = {split: is_table(paths[0]) for split, paths in found.items()}
+    if len(set(tables.values())) > 1:
+        raise ValueError(f"the files of {name} must all be tables or all be texts: {_said(tables)}")
+    if all(tables.values()):  # split by rows
+        rows = table_rows(files, text_column, options)
         if "train" in rows and "validation" not in rows:
             rows |= held_out(rows["train"], hold_out or 0.05)
         return TextTask(name, {split: Corpus(rows[split]) for split in SPLITS if split in rows}, **how)
-    # Characters, not bytes, or a cut could fall within one.
-    sizes = {split: count_characters(path) for split, path in files.items()}
-    places = {split: (files[split], 0, size) for split, size in sizes.items()}
-    if "train" in files and "validation" not in files:
-        # In one stretch each, from the end: random pieces of one text would be known from their neighbours.
-        cuts = [round(sizes["train"] * share) for share in (0, 0.9, 0.95, 1)]
-        places = {
-            split: (files["train"], begin, end) for split, begin, end in zip(SPLITS, cuts[:-1], cuts[1:], strict=True)
-        } | {split: place for split, place in places.items() if split != "train"}
+    places = _text_places(found, hold_out, options.encoding)
     for split, (_, begin, end) in places.items():
         if begin == end:
             raise ValueError(f"the {split} split of {name} holds no text")
     # No separator: pieces of a file hold their own line breaks.
-    return TextTask(name, {split: Corpus(text_rows(*place), "") for split, place in places.items()}, **how)
+    texts: dict[str, Corpus | list[str]] = {
+        split: Corpus(text_rows(*place, encoding=options.encoding), "") for split, place in places.items()
+    }
+    return TextTask(name, texts, **how)
+
+
+def _said(tables: dict[str, bool]) -> str:
+    return ", ".join(f"--{split}_file is {'a table' if table else 'a text'}" for split, table in tables.items())
+
+
+def _text_places(
+    found: dict[str, list[Path]], hold_out: float | None, encoding: str | None
+) -> dict[str, tuple[list[Path], int, int]]:
+    """The files of each split, and the characters of them from which to which it goes."""
+    # Characters, not bytes, or a cut could fall within one.
+    sizes = {split: count_characters(paths, encoding) for split, paths in found.items()}
+    places = {split: (found[split], 0, size) for split, size in sizes.items()}
+    if "train" in found and "validation" not in found:
+        # In one stretch each, from the end: random pieces of one text would be known from their neighbours.
+        validates = 1 - (hold_out or 0.1)
+        shares = [0, validates, 1] if hold_out or "test" in found else [0, 0.9, 0.95, 1]
+        cuts = [round(sizes["train"] * share) for share in shares]
+        stretches = zip(SPLITS, cuts[:-1], cuts[1:], strict=False)  # of two stretches, none is the test
+        places |= {split: (found["train"], begin, end) for split, begin, end in stretches}
+    return {split: places[split] for split in SPLITS if split in places}
 
 
 def text_dataset(

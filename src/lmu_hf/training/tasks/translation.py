@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from ...data.labels import three_splits
+from ...data.parallel import line_pairs, table_pairs
 from ...data.sources import SPLITS, hub_name, load_rows
+from ...data.tables import PLACE, ReadOptions, complete_rows
+from ...data.tokenised import load_tokenizer
 from ...tokenization_lmu import train_tokenizer
 from .base import Gather, Task
 
@@ -25,6 +30,10 @@ UNITS = (
     *("temperature-celsius", "duration-hour", "duration-minute", "duration-day", "speed-kilometer-per-hour"),
     *("area-square-meter", "power-watt", "digital-megabyte", "electric-volt"),
 )
+# What sacrebleu cuts a language's text into where no spaces set words apart: its own choice for Chinese, MeCab's words
+# where that is installed, or else characters.
+MECAB = {"ja": ("MeCab", "ja-mecab"), "ko": ("mecab_ko", "ko-mecab")}
+WITHOUT_SPACES = ("ja", "ko", "km", "lo", "my", "th")
 CURRENCIES = ("EUR", "USD", "VND", "JPY", "GBP", "CHF")
 
 
@@ -45,6 +54,8 @@ class TranslationTask(Task):
         num_beams: of the search that the final scores and the saved model use.
         unescape: read ``&apos;``, ``&quot;`` and the like, as Moses' tokeniser writes them, as the characters they are.
         origin: of splits that come from elsewhere, the data set and its split.
+        drop_incomplete_rows: leave out pairs that lack a sentence, rather than refuse them.
+        saved: the folder or name of a saved model, whose tokenizer is then read and none is trained.
 
     Raises:
         ValueError: a language is missing, or a split is empty.
@@ -67,37 +78,48 @@ class TranslationTask(Task):
         num_beams: int = 5,
         unescape: bool = False,
         origin: dict[str, str] | None = None,
+        drop_incomplete_rows: bool = False,
+        saved: str | None = None,
     ) -> None:
-        from ..metrics import BLEU
+        from ..metrics import BLEU, ChrF
 
         self.name, self.source_lang, self.target_lang = name, source_lang, target_lang
         self.max_length, self.num_beams = max_length, num_beams
-        self.unescape, self.origin = unescape, origin or {}
+        self.unescape, self.origin, self.drop_incomplete_rows = unescape, origin or {}, drop_incomplete_rows
         self.pairs = {split: self._pairs(split, rows[split]) for split in SPLITS if split in rows}
-        self.tokenizer: PreTrainedTokenizerFast = train_tokenizer(
+        self.tokenizer = self._train_tokenizer(vocab_size) if saved is None else load_tokenizer(saved)
+        self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
+        self.bleu, self.chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), ChrF()
+        self.scorer = self.bleu.signature
+
+    def _train_tokenizer(self, vocab_size: int) -> PreTrainedTokenizerFast:
+        if "train" not in self.pairs:
+            raise ValueError(f"{self.name} has no training pairs: --train_file, or --source_file and --target_file")
+        return train_tokenizer(
             "bpe",
             (text for pair in self.pairs["train"] for text in pair),  # both languages, training split only
             vocab_size=vocab_size,
             add_eos=True,
-            model_max_length=max_length,
+            model_max_length=self.max_length,
         )
-        self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
-        self.bleu = BLEU()
-        self.scorer = self.bleu.signature
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
         if len(rows) == 0:
             raise ValueError(f"the {split} split of {self.name} holds no pair")
         flat = rows.flatten()  # one column for each language of "translation"
-        names = {name.removeprefix("translation."): name for name in flat.column_names}
+        names = {name.removeprefix("translation."): name for name in flat.column_names if name != PLACE}
         for language in (self.source_lang, self.target_lang):
             if language not in names:
                 raise ValueError(
                     f"the {split} split of {self.name} has no language {language!r}; it has {', '.join(names)}"
                 )
+        columns = names[self.source_lang], names[self.target_lang]
+        # Data sets keep their empty sentences; in a person's file one has been forgotten.
+        filled = columns if PLACE in flat.column_names else ()
+        what = f"the {split} split of {self.name}"
+        flat = complete_rows(what, flat, columns, self.drop_incomplete_rows, filled)
         sources, targets = (
-            [html.unescape(text) if self.unescape else text for text in flat[names[language]]]
-            for language in (self.source_lang, self.target_lang)
+            [html.unescape(text) if self.unescape else text for text in flat[column]] for column in columns
         )
         return list(zip(sources, targets, strict=True))
 
@@ -182,7 +204,7 @@ class TranslationTask(Task):
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
-        """BLEU of detokenised, cased text (greedy on the way, with beams at the end), and nats lost per token."""
+        """BLEU and chrF of detokenised, cased text (greedy on the way, with beams at the end), and nats per token."""
         nats, tokens = 0.0, 0
         made: dict[int, str] = {}
         for batch in batches:
@@ -199,12 +221,77 @@ class TranslationTask(Task):
             made |= dict(zip(rows.tolist(), self.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
         # The untokenised references: sacrebleu tokenises both sides by itself.
         references = [self.pairs[split][row][1] for row in sorted(made)]
-        bleu = self.bleu.compute(predictions=[made[row] for row in sorted(made)], references=references)
-        return {**bleu, "loss": nats / tokens}
+        predictions = [made[row] for row in sorted(made)]
+        scores: dict[str, float] = {}
+        for metric in (self.bleu, self.chrf):
+            scores |= metric.compute(predictions=predictions, references=references)
+        return {**scores, "loss": nats / tokens}
 
     def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
         return self.tokenizer
+
+
+def bleu_tokenizer(language: str) -> str:
+    """What sacrebleu cuts a target language's text by: ``"13a"``, its default, for those that write spaces.
+
+    Args:
+        language: its code, with or without a region or a script: ``zh``, ``zh-TW``, ``zh_Hans``.
+    """
+    code = language.replace("_", "-").partition("-")[0].lower()
+    if code in ("zh", "yue"):
+        return "zh"
+    if code in MECAB and find_spec(MECAB[code][0]) is not None:
+        return MECAB[code][1]
+    return "char" if code in WITHOUT_SPACES else "13a"
+
+
+def parallel_files(
+    files: dict[str, Path | tuple[Path, Path]],
+    source_lang: str = "en",
+    target_lang: str = "de",
+    source_column: str | None = None,
+    target_column: str | None = None,
+    options: ReadOptions | None = None,
+    **how,
+) -> TranslationTask:
+    """Pairs of files: per split a table or TMX, or two texts whose lines are each other's translations.
+
+    Without a file for validation, a tenth of the training pairs, drawn at random, validates.
+
+    Args:
+        files: by split, one path or the source's and the target's.
+        source_lang: the language to translate from.
+        target_lang: the language to translate into.
+        source_column: of a table, the column of sources; None for one called ``source_lang``.
+        target_column: likewise.
+        options: how the files are read.
+        how: further arguments of :class:`TranslationTask`.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file cannot be read or lacks a column, pairs lack a sentence, or are too few to hold some out.
+    """
+    options, languages = options or ReadOptions(), (source_lang, target_lang)
+    if source_lang == target_lang:
+        raise ValueError(f"--source_lang and --target_lang must differ, got {source_lang!r} for both")
+    tables = {split: path for split, path in files.items() if isinstance(path, Path)}
+    texts = {split: both for split, both in files.items() if isinstance(both, tuple)}
+    columns = source_column or source_lang, target_column or target_lang
+    rows = table_pairs(tables, columns, languages, options) | line_pairs(texts, languages, options.encoding)
+    rows = {
+        split: complete_rows(_file_names(files[split]), part, languages, options.drop_incomplete_rows, languages)
+        for split, part in rows.items()
+    }
+    origin = {split: _file_names(both) for split, both in files.items()}
+    name = next(iter(origin.values()))
+    if "train" in rows:
+        rows, origin = three_splits(rows, origin, promote=False, validation_block=1)
+    return TranslationTask(name, rows, source_lang, target_lang, origin=origin, **how)
+
+
+def _file_names(paths: Path | tuple[Path, Path]) -> str:
+    return paths.name if isinstance(paths, Path) else " and ".join(path.name for path in paths)
 
 
 def parallel_dataset(
