@@ -42,7 +42,7 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
-    **{"block_size": "7"},
+    **{"block_size": "7", "minutes": "7"},
 }
 WORDS = {
     "max_length",
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         },
     ),
     "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
-    "labelled file": ("train_glue", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file"}),
+    "labelled file": ("train_glue", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file", "minutes"}),
     "labelled data set": (
         *("train_glue", ["--recipe", "imdb"]),
         {*WORDS, *OWN, "dataset_name", "dataset_config_name", "data_dir", "train_file", "task_name"},

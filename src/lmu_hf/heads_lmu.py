@@ -205,6 +205,17 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(option, self.num_labels)
         self.post_init()
 
+    def voted(self, input_ids: Tensor, layout: Layout) -> Tensor:
+        """The logits (b, num_labels) of the votes alone.
+
+        Raises:
+            ValueError: the model has none.
+        """
+        if self.votes is None:
+            raise ValueError("this model has no votes: config.votes is None")
+        # A mean over steps, so that logits do not grow with the length of a sequence.
+        return layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
+
     @can_return_tuple
     def forward(
         self,
@@ -249,11 +260,9 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            layout = cast(Layout, layout)
-            # A mean over steps, so that logits do not grow with the length of a sequence.
-            votes = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
-            learners = (logits, votes) if self.training else None  # see LMUClassifierOutput
-            logits = logits + votes
+            votes = self.voted(input_ids, cast(Layout, layout))
+            learners = self.votes.learners(logits, votes) if self.training else None  # see LMUClassifierOutput
+            logits = self.votes.join(logits, votes)
         return LMUClassifierOutput(
             loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             logits=self.in_units(logits),
@@ -269,9 +278,9 @@ class LMUClassifierOutput(SequenceClassifierOutput):
 
     Args:
         cache: the carried memories, if ``use_cache`` asked for them (``past_key_values`` in transformers before 5.24).
-        learners: in training beside votes, the logits (b, num_labels) of the stack alone and of the votes alone, which
-            add up to ``logits``. The loss is their losses' mean: votes are counted in the very rows that they are
-            trained on, and would leave a stack that learns to add to them little to learn.
+        learners: in training beside votes, the logits (b, num_labels) of the stack alone and, where they are trained,
+            of the votes alone, which are joined to ``logits``. The loss is their losses' mean: votes are counted in the
+            very rows that they are trained on, and would leave a stack that learns to add to them little to learn.
     """
 
     cache: Cache | None = None

@@ -69,24 +69,29 @@ class Votes(Option):
     Args:
         sizes: lengths of n-grams, each from 1 to 64.
         buckets: votes for n-grams of each length; those of one hash share one.
+        trained: the counted votes are weighed anew in training. False: they are a linear model's weights, found before
+            training (:meth:`NGramVotes.write`) and left as they are.
     """
 
     name = "votes"
 
     sizes: list[int]
     buckets: int = 262_144
+    trained: bool = True
 
     def __post_init__(self) -> None:
         self._check_lengths("sizes", range(1, 65))
         self._check_whole("buckets")
+        if not isinstance(self.trained, bool):
+            raise ValueError(f"votes: trained must be true or false, got {self.trained!r}")
 
     def check(self, config: Any) -> None:
         """Only tokens have n-grams."""
         _check_tokens(self.name, config)
 
     def count_numbers(self, config: Any) -> dict[str, int]:
-        """A vote for each class, and a weight."""
-        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * ((config.num_labels or 1) + 1)}
+        """A vote for each class, and a weight where they are trained."""
+        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * ((config.num_labels or 1) + self.trained)}
 
 
 def _check_tokens(name: str, config: Any) -> None:
@@ -225,29 +230,46 @@ class VoteTable(nn.Embedding):
         nn.init.zeros_(self.weight)
 
 
+class Balance(nn.Module):
+    """Two numbers, ones at first: what the stack's logits count, and what the votes'. Chosen after training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2), requires_grad=False)
+
+    def draw_weights(self) -> None:
+        """Both count in full."""
+        nn.init.ones_(self.weight)
+
+
 class NGramVotes(NGramRows):
-    """What the n-grams of a sequence say of its class: naive Bayes, whose votes training weighs anew.
+    """What the n-grams of a sequence say of its class: naive Bayes, weighed anew in training; or a linear model.
 
     An n-gram votes for a class by the logarithm of how much more often sequences of that class hold it than those of
     the others, as :meth:`count` finds it, times a weight that is trained and begins at 1. (Wang and Manning, "Baselines
     and Bigrams", ACL 2012, weigh so the features of an SVM.) Before :meth:`count` nothing votes. In training, the votes
     alone and the stack alone are to decide each sequence, in use both together.
 
+    Votes that are not trained are weights of a linear model of :meth:`shares`, which :meth:`write` enters; training is
+    then the stack's alone.
+
     Args:
-        option: lengths of n-grams and rows of each table.
-        classes: how many classes there are, at least 2.
+        option: lengths of n-grams, rows of each table, and how votes and stack are joined.
+        classes: how many classes there are, at least 2 where votes are counted.
 
     Raises:
         ValueError: there is nothing to choose between.
     """
 
     def __init__(self, option: Votes, classes: int) -> None:
-        if classes < 2:
+        if classes < 2 and option.trained:
             raise ValueError(f"votes are for one class against others: num_labels is {classes}")
         super().__init__(option)
         rows = len(self.sizes) * self.buckets
         self.odds = VoteTable(rows, classes).requires_grad_(False)  # counted, not trained
-        self.change = VoteTable(rows, 1)
+        self.change = VoteTable(rows, 1) if option.trained else None
+        # What the stack and the votes count in use; both are ones where training has weighed the votes already.
+        self.balance = None if option.trained else Balance()
         self._counted = False
 
     def forward(self, ids: Tensor, packing: Layout | None = None, ranks: Ranks | None = None) -> Tensor:
@@ -260,10 +282,77 @@ class NGramVotes(NGramRows):
             # By a call and not by its weight, which may be offloaded.
             self._counted = bool(self.odds(torch.arange(len(self.sizes) * self.buckets, device=ids.device)).any())
             if not self._counted:
-                raise RuntimeError("no n-gram has a vote yet: call votes.count(sequences, labels) before training")
+                call = "write(votes)" if self.change is None else "count(sequences, labels)"
+                raise RuntimeError(f"no n-gram has a vote yet: call votes.{call} before training")
         rows = self.find(ids, packing, ranks=ranks)
-        votes = SHARPNESS * (self.odds(rows) * (1 + GAIN * self.change(rows))).mean(-2)
+        votes = self.odds(rows)
+        if self.change is not None:
+            votes = votes * (1 + GAIN * self.change(rows))
+        votes = SHARPNESS * votes.mean(-2)
         return votes if packing is None else packing.unpack(votes)
+
+    def learners(self, stack: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
+        """Of both logits (b, classes), those that are to decide each sequence alone in training."""
+        return (stack,) if self.change is None else (stack, votes)
+
+    def join(self, stack: Tensor, votes: Tensor) -> Tensor:
+        """Both logits (b, classes) as one."""
+        if self.balance is None:
+            return stack + votes
+        of_stack, of_votes = self.balance.weight
+        return of_stack * stack + of_votes * votes
+
+    @torch.no_grad()
+    def shares(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows that a sequence's n-grams are found in, and what its logits hold of the vote in each.
+
+        Its logits are the sum over these rows of share times vote: so the votes are the weights of a linear model.
+
+        Args:
+            ids: (n,) token ids.
+        """
+        rows, counts = self.find(ids[None]).flatten().unique(return_counts=True)
+        return rows, counts * (SHARPNESS / counts.sum())
+
+    @torch.no_grad()
+    def write(self, votes: Tensor, constant: Tensor | None = None) -> None:
+        """Take on votes that were found elsewhere.
+
+        Args:
+            votes: (lengths of n-grams × buckets, classes), in the order of :meth:`shares`.
+            constant: (classes,) what every sequence's logits are to hold beside.
+
+        Raises:
+            ValueError: the shape is another.
+            RuntimeError: the table of votes is not there to be written: it is offloaded or quantised.
+        """
+        self._check_written()
+        if votes.shape != self.odds.weight.shape:
+            raise ValueError(f"votes must be {tuple(self.odds.weight.shape)}, got {tuple(votes.shape)}")
+        # Shares add up to SHARPNESS, so a constant is that much of it in every row.
+        self.odds.weight.copy_(votes if constant is None else votes + constant / SHARPNESS)
+
+    @torch.no_grad()
+    def set_balance(self, of_stack: float, of_votes: float) -> None:
+        """Say what the stack's logits and the votes' count from now on.
+
+        Raises:
+            ValueError: the votes are trained, so that both count in full.
+        """
+        if self.balance is None:
+            raise ValueError("votes that are trained have no balance to set: both count in full")
+        self.balance.weight.copy_(torch.tensor([of_stack, of_votes]))
+
+    def read_balance(self) -> tuple[float, float]:
+        """What the stack's logits and the votes' count."""
+        if self.balance is None:
+            return 1.0, 1.0
+        of_stack, of_votes = self.balance.weight.tolist()
+        return of_stack, of_votes
+
+    def _check_written(self) -> None:
+        if not is_plain_tensor(self.odds.weight):
+            raise RuntimeError("votes are written into the table odds: count them before it is offloaded or quantised")
 
     @torch.no_grad()
     def count(self, sequences: Iterable[Tensor], labels: Iterable[int]) -> None:
@@ -280,8 +369,7 @@ class NGramVotes(NGramRows):
             ValueError: a class has no sequence, or there is one label more or less than there are sequences.
             RuntimeError: the table of votes is not there to be written: it is offloaded or quantised.
         """
-        if not is_plain_tensor(self.odds.weight):
-            raise RuntimeError("votes are written into the table odds: count them before it is offloaded or quantised")
+        self._check_written()
         held = torch.zeros_like(self.odds.weight, dtype=torch.float32)  # bfloat16 cannot count beyond 256
         sizes = torch.zeros_like(held[0])
         for ids, label in zip(sequences, labels, strict=True):

@@ -19,6 +19,7 @@ from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
+from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.images import ImageTask, digits, mnist
@@ -26,7 +27,7 @@ from ..training.tasks.series import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
-from .flags import COUNT, SEED, Flags, number
+from .flags import COUNT, POSITIVE, SEED, Flags, number
 from .reading import PAIR_FLAGS, READING, reading, translation_files
 
 
@@ -109,6 +110,10 @@ FLAGS: dict[str, dict[str, Any]] = {
         "type": COUNT,
         "help": "rows that stand side by side and are held out together for validation (default: the recipe's, or 1)",
     },
+    "minutes": {
+        "type": POSITIVE,
+        "help": f"time of two cores that the recipe made for rows of your own keeps to (default: {MINUTES:g})",
+    },
     "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
     "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
     **PAIR_FLAGS,
@@ -161,7 +166,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
             "model_name_or_path",
             "word_vectors",
         ),
-        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows"),
+        *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows", "minutes"),
     ),
 }
 
@@ -309,6 +314,8 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     """
     options = dict(recipe.data)
     options.pop("pretrained", None)  # of training, which goes on from a model: of the rows it says nothing
+    made = options.pop("made_by_rows", False)
+    minutes = flags.take(minutes="minutes").get("minutes", MINUTES) if made else None
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
@@ -321,7 +328,7 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     rows = plan_rows(flags, named)
     more = flags.extra_train_file
     options_of_more = reading(flags) if more is not None else None  # unread without a file, and so refused
-    make = partial(_classification_task, rows.make, more, options_of_more, vectors, tokenizer, **options)
+    make = partial(_classification_task, rows.make, more, options_of_more, vectors, tokenizer, minutes, **options)
     return Plan(rows.source, make)
 
 
@@ -345,6 +352,7 @@ def _classification_task(
     how_read: ReadOptions | None,
     vectors: Path | None,
     tokenizer_name: str | None,
+    minutes: float | None,
     **options: Any,
 ) -> ClassificationTask:
     if tokenizer_name is not None:
@@ -354,7 +362,12 @@ def _classification_task(
     # After the split, so that none of these rows is held out.
     if extra_train_file is not None:
         labelled = with_more(labelled, extra_train_file, how_read)
-    task = ClassificationTask(labelled, **options)
+    if minutes is None:
+        task = ClassificationTask(labelled, **options)
+    else:
+        made = recipe_for(labelled, minutes, **options)
+        task = ClassificationTask(labelled, **made.options)
+        task.made, task.reasons = made.recipe, made.reasons
     if vectors is not None:
         # A word that the file lacks adds nothing to a sum of frozen vectors.
         missing: Missing = "zero" if task.freeze_word_vectors else "random"

@@ -25,6 +25,7 @@ OF_TRAINING = (
     "word_vectors",
     "freeze_word_vectors",
     "metric_for_best_model",
+    "minutes",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
 OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from ..common.errors import InputError, check_folder, is_expected, one_line
 from ..common.figures import confusion_matrix, learning_curve
+from ..common.lines import verdict
 from ..common.lock import owned
 from ..common.record import RunRecord
 from ..configuration_lmu import LMUConfig
@@ -27,6 +28,7 @@ from ..training.judging import plain_table
 from ..training.loop import train
 from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
+from ..training.recipes.own import explain
 from ..training.run_folder import folder_of_its_own
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
@@ -71,6 +73,9 @@ def run(
     task = _task(flags, recipe, load_task)
     if PartialState().is_main_process and (said := task.announce()):
         print(said)
+    if task.made is not None:
+        recipe = asked_recipe(flags, task.made)
+        on_main(lambda: print(explain(recipe, task.reasons)))
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
@@ -177,15 +182,22 @@ def check_contradictions(args: argparse.Namespace) -> None:
         raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 
 
-def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
+def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -> Recipe:
     """The recipe that the flags name, with what other flags change of it.
+
+    Args:
+        args: the flags.
+        made: one that the rows have made in its place.
 
     Raises:
         ValueError: a flag would change nothing, or an override is not of the form FIELD=VALUE or no such field.
     """
     flags = Flags.of(args)
     changes = {name: getattr(flags, flag) for flag, name, _, _ in RECIPE_FLAGS}
-    recipe = get_recipe(flags.recipe, **changes)
+    if made is None:
+        recipe = get_recipe(flags.recipe, **changes)
+    else:
+        recipe = replace(made, **{name: value for name, value in changes.items() if value is not None})
     if flags.baseline is not None:
         # After the changes, which are to hold for the baseline too.
         recipe = recipe.baseline(flags.baseline)
@@ -256,7 +268,11 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
     if PartialState().is_main_process:
         size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        for name, scores in {**record.lines, **record.parts}.items():
+            print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
+        if told := verdict(record):
+            print(told)
         split = "test" if "test" in record.details else "validation"
         classes = record.details.get(split, {}).get("classes", {})
         if 0 < len(classes) <= TABLE:

@@ -39,7 +39,8 @@ class RunRecord:
     trained in the Legendre memory's place (``"lstm"``), and ``baseline_of``, the recipe that it is compared with. Of an
     LMU both are None. ``data`` holds, where there is one, the ``dataset`` of the Hub, its ``dataset_config``, and an
     ``example``, an input to try the model on, and a ``title``, what the run is called after. ``details`` holds, of each
-    split that was scored, a table of its classes and the like.
+    split that was scored, a table of its classes and the like; ``lines`` the scores that the model must beat, by name
+    and split, and ``parts`` those of its parts alone; ``reasons``, why a recipe that the rows made is what it is.
     """
 
     recipe: str
@@ -61,6 +62,9 @@ class RunRecord:
     inputs: str | None = None
     initial_model: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict, metadata=OUTCOME)
+    lines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, metadata=OUTCOME)
+    parts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, metadata=OUTCOME)
+    reasons: dict[str, str] = field(default_factory=dict, metadata=OUTCOME)
     details: dict[str, dict] = field(default_factory=dict, metadata=OUTCOME)
     best_step: int = field(default=0, metadata=OUTCOME)
     best_epoch: float = field(default=0, metadata=OUTCOME)

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..common.lines import verdict
 from ..common.record import RunRecord
 from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
@@ -128,6 +129,8 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         parameters=_total(record),
         usage=_usage(record, repo_id),
         results=results_table(shown),
+        beside=beside_table(record),
+        parts=bool(record.parts),
         classes=classes_table(record),
         confused=_split_of_details(record, "confusion") is not None,
         how_scored=_how_scored(shown),
@@ -263,6 +266,23 @@ def classes_table(record: RunRecord) -> str:
     ]
     left = f"\n\nThe {len(names)} commonest of {len(classes):,} classes." if len(names) < len(classes) else ""
     return table(header, rows) + left
+
+
+def beside_table(record: RunRecord) -> str:
+    """The model, its parts alone and the lines to beat, by the score that chooses weights; empty for older records."""
+    if not record.lines:
+        return ""
+    splits, metric = list(record.metrics), record.metric
+    rows = [
+        [
+            text(name),
+            *(show(metric, scores[split][metric]) if metric in scores.get(split, {}) else "" for split in splits),
+        ]
+        for name, scores in {"this model": record.metrics, **record.parts, **record.lines}.items()
+    ]
+    told = table(["", *(text(f"{split} {_name(record, metric)}") for split in splits)], rows)
+    # What the memory adds shows beside the n-grams alone, and so must be on the card.
+    return "\n\n".join(filter(None, [told, text(verdict(record))]))
 
 
 def _total(record: RunRecord) -> str:

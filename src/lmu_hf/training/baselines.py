@@ -1,13 +1,22 @@
-"""What a result is compared with: the LSTM of an architecture."""
+"""What a result is compared with: the LSTM of an architecture, and lines that take seconds."""
 
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 from transformers import AutoConfig, PreTrainedConfig
 
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES, LSTMConfig
 
 BASELINES = ("lstm",)
+RIDGES = (0.1, 1.0, 10.0)  # strengths of regularisation that are tried
+WORD = re.compile(r"\w\w")  # what scikit-learn's vectors are made of: words of at least two letters or digits
+Texts = Sequence[Sequence[str]]  # columns of texts: one, or two of pairs
+Lines = dict[str, dict[str, dict[str, float]]]  # scores by line and split
+Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]  # decisions and truth to scores
 
 
 def lstm_baseline(architecture: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -34,3 +43,85 @@ def make_config(fields: dict[str, Any]) -> PreTrainedConfig:
     if model_type == LSTMConfig.model_type and (classes := fields.get("architectures")):
         fields["architectures"] = [name.replace("LMU", "LSTM") for name in classes]
     return AutoConfig.for_model(model_type, **fields)
+
+
+def classical_lines(
+    texts: dict[str, Texts], labels: dict[str, np.ndarray], score: Score, lower_is_better: bool = False
+) -> Lines:
+    """The lines that a result must beat: the majority class, and tf-idf of 1- and 2-grams with a linear model.
+
+    Of several classes at once, each is found by itself. Of numbers to predict the lines are their mean and ridge
+    regression. The kind of linear model (logistic regression or support vectors; the strength of ridge) is chosen on
+    validation. What the test is scored with is then fitted on training and validation rows together: all that the model
+    beside has seen, too.
+
+    Args:
+        texts: columns of texts for ``train``, ``validation`` and perhaps ``test``.
+        labels: of each row its class, 0 or 1 for each of several classes, or a number.
+        score: decisions to scores; the first of them chooses.
+        lower_is_better: whether a smaller score is a better one.
+
+    Returns:
+        Scores by the name of the line and the split. Texts without a word of two letters have the first line alone.
+    """
+    name, constant = _simplest(labels["train"])
+    others = [split for split in texts if split != "train"]
+    alike = {split: np.repeat(np.asarray(constant)[None], len(labels[split]), 0) for split in others}
+    lines: Lines = {name: {split: score(alike[split], labels[split]) for split in others}}
+    if not any(WORD.search(text) for column in texts["train"] for text in column):
+        return lines
+    makers = _linear_models(labels["train"])
+    seen, held = _features(texts["train"], texts["validation"])
+    found = {
+        name: score(make().fit(seen, labels["train"]).predict(held), labels["validation"])
+        for name, make in makers.items()
+    }
+    choose = min if lower_is_better else max
+    best = choose(found, key=lambda name: next(iter(found[name].values())))
+    line = lines[f"tf-idf and {best}"] = {"validation": found[best]}
+    if "test" in texts:
+        both = [[*some, *more] for some, more in zip(texts["train"], texts["validation"], strict=True)]
+        seen, held = _features(both, texts["test"])
+        model = makers[best]().fit(seen, np.concatenate([labels["train"], labels["validation"]]))
+        line["test"] = score(model.predict(held), labels["test"])
+    return lines
+
+
+def _simplest(labels: np.ndarray) -> tuple[str, np.ndarray]:
+    """What says one thing of every row: its name, and what it says."""
+    if labels.ndim == 2:
+        return "majority", (labels.mean(0) > 0.5).astype(labels.dtype)
+    if np.issubdtype(labels.dtype, np.integer):
+        classes, counts = np.unique(labels, return_counts=True)
+        return "majority", classes[counts.argmax()]
+    return "mean", labels.mean()
+
+
+def _features(fitted: Texts, others: Texts) -> tuple[Any, Any]:
+    """tf-idf of the texts that it is fitted to, and of others; of pairs those of both texts side by side."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    seen, held = [], []
+    for column, other in zip(fitted, others, strict=True):
+        vectors = TfidfVectorizer(ngram_range=(1, 2))
+        seen.append(vectors.fit_transform(column))
+        held.append(vectors.transform(other))
+    return hstack(seen).tocsr(), hstack(held).tocsr()
+
+
+def _linear_models(labels: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """The linear models that are tried, by name."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.svm import LinearSVC
+
+    if labels.ndim == 1 and not np.issubdtype(labels.dtype, np.integer):
+        return {f"ridge regression ({strength:g})": partial(Ridge, alpha=strength) for strength in RIDGES}
+    makers: dict[str, Callable[[], Any]] = {
+        "logistic regression": partial(LogisticRegression, max_iter=1000),
+        "linear SVM": LinearSVC,
+    }
+    if labels.ndim == 2:
+        return {name: partial(OneVsRestClassifier, make()) for name, make in makers.items()}
+    return makers

@@ -57,4 +57,7 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
 def _write(folder: Path, record: RunRecord, task: Task) -> None:
     with owned(folder):
         record.data |= task.extras()
+        record.lines = task.lines(tuple(record.metrics))
+        for name, scores in task.parts(("test",)).items():
+            record.parts.setdefault(name, {}).update(scores)
         record.write(folder)

@@ -87,6 +87,13 @@ class Learner:
         elif self.recipe.averaging:
             self.average = [parameter.clone() for parameter in self.parameters]
 
+    def end_at(self, steps: int) -> None:
+        """Let the learning-rate schedule end at another step; where it stands in it follows from the steps taken."""
+        taken, optimizer = self.schedule.last_epoch, self.prepared_optimizer.optimizer
+        self.schedule = make_schedule(self.recipe.schedule, optimizer, round(self.recipe.warmup * steps), steps)
+        for _ in range(taken):
+            self.schedule.step()
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The weights that count in the model's place: the average, if there is one."""

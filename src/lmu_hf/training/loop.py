@@ -36,6 +36,7 @@ from .signals import Interrupted, Interruption
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0  # between two checkpoints, at least
+CLOCKED = 25  # steps between two looks at the clock, of a run that has a budget of minutes
 SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ class _Run:
                 self._begin()
                 self.heap.tidy()
                 bar.update()
+                self._keep_to_the_budget(time.perf_counter() - start)
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
                 # A signal may reach one process alone, and clocks differ; but all must save together.
@@ -180,6 +182,22 @@ class _Run:
         self._begin()  # also if no step was left to take
         bar.close()
         progress.seconds = time.perf_counter() - start
+
+    def _keep_to_the_budget(self, seconds: float) -> None:
+        """Make a run shorter that would take longer than its recipe's minutes; its schedule ends with it.
+
+        Looked at again and again: another program may make the machine slower at any time.
+        """
+        minutes, step = self.recipe.minutes, self.progress.step
+        if minutes is None or step % CLOCKED or step >= self.steps:
+            return
+        # The mean over processes, for all must end at one step.
+        seconds = cast(Tensor, self.accelerator.reduce(torch.tensor(seconds, device=self.loss.device), "mean")).item()
+        most = step + max(0, int((60 * minutes - seconds) * step / seconds))
+        if most < self.steps:
+            self.steps = self.progress.steps = most
+            self.learner.end_at(most)
+            logger.warning("--minutes allow %d steps, %.1f epochs", most, most / self.rows.steps_per_epoch)
 
     def _begin(self) -> None:
         """Take the folder, once: what an earlier run left is deleted only now that this one has taken a step."""
@@ -362,6 +380,9 @@ class _Run:
         if any(self._any(failure is not None)) or saved is None:
             raise failure or CheckpointError(f"{path} could not be read by every process")
         self.progress, self.resumed = saved.progress, True
+        if self.progress.steps:  # before the state, which says where the schedule stands
+            self.steps = self.progress.steps
+            self.learner.end_at(self.steps)
         self.learner.load_state(saved.tensors, saved.state)
         self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
@@ -401,6 +422,8 @@ class _Run:
         for tied in model.all_tied_weights_keys:  # saved once, under their source's name
             weights.pop(tied, None)
         self.record.data |= self.task.extras() if "test" in splits else {}
+        self.record.lines, self.record.parts = self.task.lines(splits), self.task.parts(splits)
+        self.record.reasons = self.task.reasons
         with folder_written_whole(self.folder / "model") as staged:
             model.save_pretrained(staged, state_dict=weights)
             if (processor := self.task.processor()) is not None:

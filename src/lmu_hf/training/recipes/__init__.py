@@ -1,6 +1,6 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, images, series, tagging, text, translation
+from . import classification, images, own, series, tagging, text, translation
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "classification",
     "get_recipe",
     "images",
+    "own",
     "series",
     "tagging",
     "text",

@@ -10,7 +10,7 @@ from ..baselines import BASELINES, lstm_baseline
 from ..schedules import check_schedule
 
 POSITIVE: tuple[str, ...] = ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps", "patience")
-POSITIVE += ("learning_rate", "max_grad_norm")  # these need not be whole
+POSITIVE += ("learning_rate", "max_grad_norm", "minutes")  # these need not be whole
 FRACTIONS = ("warmup", "label_smoothing", "averaging")  # in [0, 1)
 OPTIMIZERS = ("adamw", "muon")
 
@@ -73,6 +73,8 @@ class Recipe:
             step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+        minutes: what training may take; where it would take longer, it has fewer steps, and the schedule ends with
+            them. None for as long as it takes.
         reproduction: how its records are made again.
 
     Raises:
@@ -102,6 +104,7 @@ class Recipe:
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+    minutes: float | None = None
     reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:

@@ -32,6 +32,8 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
+        made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
+        reasons: why that has the values that it has.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Task(ABC):
     scorer: str = ""
     evaluation_batch: int = 1000
     length_unit: str = ""
+    made: Any = None
+    reasons: dict[str, str] = {}
 
     @property
     def smooths_labels(self) -> bool:
@@ -133,6 +137,14 @@ class Task(ABC):
     def terms(self, inputs: dict[str, Tensor]) -> Tensor:
         """How many terms the model's loss is the mean of: what a batch weighs beside others of its step."""
         return (inputs["labels"] != -100).sum()  # -100: torch's ignore_index
+
+    def lines(self, splits: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """The scores that a model must beat on splits that have been read, by name and split, on one process."""
+        return {}
+
+    def parts(self, splits: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """The scores of a model's parts alone on splits that have been scored, by name and split."""
+        return {}
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

@@ -1,6 +1,6 @@
 """Texts and pairs of texts: to find a class, several at once or a number for each, from any labelled rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, cast
@@ -20,7 +20,10 @@ from ...data.telling import example_of, say_labels, say_lengths
 from ...data.tokenised import by_length, count_cut, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..baselines import Lines, classical_lines
+from ..linear_votes import fit_votes
 from ..transfer import classifier_from_pretrained
+from ..voting import Voting
 from .base import Gather, Task
 
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
@@ -100,6 +103,7 @@ class ClassificationTask(Task):
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.model_name_or_path = model_name_or_path
+        self._voting: Voting | None = None
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {
             split: tokenised(f"the {split} split of {self.name}", part, self.tokenizer, max_length, num_proc)
@@ -216,14 +220,20 @@ class ClassificationTask(Task):
                 embeddings.copy_(vectors)
         # Before the optimiser is made: it takes what asks for a gradient.
         embeddings.requires_grad_(not self.freeze_word_vectors)
-        if isinstance(votes := getattr(model, "votes", None), NGramVotes):
-            rows = self.splits["train"].with_format("torch")
-            if self.problem_type != SINGLE:
-                raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")
-            # Counted once, from the training rows alone; training then weighs the counts.
-            votes.count(rows["input_ids"], rows["label"])
         if self.problem_type == REGRESSION:  # the model learns on a scale of its own, and answers in the labels'
             cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
+        if isinstance(votes := getattr(model, "votes", None), NGramVotes):
+            rows = self.splits["train"].with_format("torch")
+            labels = np.asarray(self.splits["train"]["label"][:])
+            if votes.balance is not None:  # a linear model's, from the training rows alone, on the scale of the head
+                numbers = cast(Any, model).targets
+                told = labels if numbers is None else numbers.standardise(torch.as_tensor(labels)).numpy()
+                fit_votes(votes, rows["input_ids"], told)
+                self._voting = Voting(self._judge_parts)
+            elif self.problem_type != SINGLE:
+                raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")
+            else:  # counted once, from the training rows alone; training then weighs the counts
+                votes.count(rows["input_ids"], rows["label"])
         return model
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
@@ -268,11 +278,19 @@ class ClassificationTask(Task):
         """The scores that the data is judged by, over a whole split at once."""
         found: list[Tensor] = []
         labels: list[Tensor] = []
+        voted: list[Tensor] = []
+        if self._voting is not None:
+            self._voting.begin(model, split)
         for batch in batches:
-            given = gather((_outputs(model, batch).logits.float(), batch["labels"]))
-            found.append(given[0].detach().cpu())
-            labels.append(given[1].cpu())
-        return self._judge(model, split, torch.cat(found), torch.cat(labels), final)
+            said = [_outputs(model, batch).logits.float(), batch["labels"]]
+            said += [] if self._voting is None else [self._voting.vote(model, batch)]
+            given = [each.detach().cpu() for each in gather(tuple(said))]
+            for column, part in zip((found, labels, voted), given, strict=False):  # no votes: two columns
+                column.append(part)
+        logits, truth = torch.cat(found), torch.cat(labels)
+        if self._voting is not None:
+            logits = self._voting.weigh(model, split, logits, torch.cat(voted), truth)
+        return self._judge(model, split, logits, truth, final)
 
     def _judge(
         self, model: PreTrainedModel, split: str, logits: Tensor, labels: Tensor, final: bool
@@ -316,6 +334,38 @@ class ClassificationTask(Task):
         if final:
             config.thresholds = found  # saved with the model: other splits and other rows are decided by these
         return found
+
+    def _judge_parts(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Scores of a part of the model alone; of several classes each is said to hold from one half on."""
+        decided = (logits > 0).int() if self.problem_type == MULTI else self.decide(logits)
+        return self._score(decided.numpy(), labels.numpy())
+
+    def _score(self, decided: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Decisions as they are, by whatever the data is judged by."""
+        from ..judging import several_scores
+        from ..metrics import judge
+
+        # A loss needs probabilities, which a decision has not: the data's own first score stands for it.
+        names = dict.fromkeys([name for name in (self.metric, *self.metrics) if name != "loss"])
+        if self.problem_type == MULTI:
+            scores = several_scores(decided, labels)
+            return {name: scores[name] for name in names}
+        return judge(list(names), decided.tolist(), labels.tolist())
+
+    def lines(self, splits: Sequence[str]) -> Lines:
+        """The majority class (of numbers their mean), and tf-idf with a linear model."""
+        texts: dict[str, list[list[str]]] = {}
+        labels: dict[str, np.ndarray] = {}
+        for split in dict.fromkeys(["train", *splits]):
+            rows = self.rows.splits[split]
+            texts[split] = [list(rows[name][:]) for name in ("text", "text_pair") if name in rows.column_names]
+            labels[split] = np.asarray(rows["label"][:])
+        return classical_lines(texts, labels, self._score, self.lower_is_better and self.metric != "loss")
+
+    def parts(self, splits: Sequence[str]) -> Lines:
+        """Of a model whose votes a linear model has found, these alone and the memory alone."""
+        parts = {} if self._voting is None else self._voting.parts
+        return {name: {split: by[split] for split in splits if split in by} for name, by in parts.items()}
 
     def details(self, split: str) -> dict[str, Any]:
         """Precision, recall, F1 and rows of every class; of one class a row the confusions, of several thresholds."""

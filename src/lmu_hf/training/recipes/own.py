@@ -1,0 +1,236 @@
+"""The recipe for somebody's own texts: every value follows from the rows, with its reason.
+
+The rule is what experiments on validation folds gave (docs/log.md). A recipe made for a benchmark is never the default
+for a file.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...data.labels import LabelledText
+from ...tokenization_lmu import WORD_PATTERN
+from .base import Recipe, recipe
+
+KIND = "classification"
+MINUTES = 5.0  # of two cores; what a plain command may take
+MEASURED = 20_000  # rows that are measured at most: more change no percentile
+LONGEST_ROW, SHORTEST_ROW = 1024, 8  # tokens
+MOST_WORDS = 30_000
+# Operations a second, forwards and backwards, that training gets out of one core: measured on short rows, with room.
+SPEED = 1.5e10
+PIECES = 1.5  # tokens of a tokenizer of subwords for each word
+FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
+PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the rule asks of the training rows.
+
+    Args:
+        rows: how many there are.
+        classes: how many classes; 0 where a number is to be predicted.
+        words: how many different words are seen.
+        longest: tokens of the longest row.
+        percentile: tokens that 99 of 100 rows stay within.
+        median: tokens of a row in the middle.
+        pairs: a row holds two texts.
+    """
+
+    rows: int
+    classes: int
+    words: int
+    longest: int
+    percentile: int
+    median: int
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recipe that rows have made.
+
+    Args:
+        recipe: the recipe.
+        options: of the task: how texts become rows of tokens.
+        reasons: of each value that was decided, a few words.
+    """
+
+    recipe: Recipe
+    options: dict[str, Any]
+    reasons: dict[str, str]
+
+
+@recipe
+def own_text() -> Recipe:
+    """Rows of your own: the default where a file or a data set is named. What the rows decide is printed. No record.
+
+    Cost: at most five minutes of two cores, or ``--minutes``.
+    Source: made up here; Wang and Manning (2012) for the votes of n-grams.
+    """
+    return Recipe(
+        name="own-text",
+        kind=KIND,
+        architecture={
+            "block_type": "lmu",
+            "num_hidden_layers": 1,
+            "encoder": "identity",
+            "hidden_act": "relu",
+            "pooling": "mean_max",
+        },
+        data={"made_by_rows": True},
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        averaging=0.99,
+        max_grad_norm=1.0,
+    )
+
+
+def measure(texts: Sequence[Iterable[str]], classes: int) -> Measured:
+    """Measure training rows: words as the tokenizer of words takes them, and one more token for where a text begins.
+
+    Args:
+        texts: those of all rows, or, of pairs, the first and the second ones.
+        classes: how many classes there are.
+    """
+    counts: Counter[str] = Counter()
+    columns, rows = [], 0
+    for column in texts:
+        lengths: list[int] = []
+        for rows, text in enumerate(column, start=1):
+            if rows <= MEASURED:
+                words = re.findall(WORD_PATTERN, text.lower())
+                counts.update(words)
+                lengths.append(len(words) + 1)
+        columns.append(lengths)
+    longest = np.max(columns, axis=0)  # of a pair its longer text
+    return Measured(
+        rows=rows,
+        classes=classes,
+        words=len(counts),
+        longest=int(longest.max()),
+        percentile=int(np.ceil(np.percentile(longest, 99))),
+        median=int(np.median(longest)),
+        pairs=len(texts) > 1,
+    )
+
+
+def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
+    """The recipe that rows make.
+
+    Args:
+        of: the rows.
+        minutes: the budget, of two cores.
+    """
+    reasons: dict[str, str] = {}
+
+    def say(name: str, value: Any, why: str) -> Any:
+        reasons[name] = why
+        return value
+
+    length = say("max_length", *_length(of))
+    words = say("vocab_size", min(MOST_WORDS, of.words + 4), f"{of.words:,} different words in the training rows")
+    small = of.rows < 1000
+    width = say("embedding_size", 64 if small else 128, f"{of.rows:,} rows: {'few' if small else 'enough'} for words")
+    window = say("theta", 3, "a few words decide more than their order over a whole text, in folds of four data sets")
+    hidden = say("hidden_size", 2 * width, "twice the embeddings")
+    dropout = say("embedding_dropout", 0.3, "few rows are soon overfitted; 0.5 was worse on short texts")
+    batch = say("batch_size", _batch(of.rows), "small batches for few rows, so that there are steps enough")
+    cost = 3 * 2 * of.rows * min(of.median * 1.2, length) * (width * window) * hidden
+    epochs = say("epochs", *_epochs(of.rows, cost, minutes))
+    architecture = {
+        "embedding_size": width,
+        "hidden_size": hidden,
+        "theta": window,
+        "order": window,
+        "embedding_dropout": dropout,
+        "classifier_dropout": 0.5,
+    }
+    if of.pairs:
+        reasons["pooling"] = "each text of a pair is read by itself, and both are compared"
+    else:
+        buckets = 2 ** int(np.clip(np.ceil(np.log2(4 * of.rows * of.median)), 12, 18))
+        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": False}
+        reasons["votes"] = "n-grams that a linear model weighs are strong where rows are few"
+    base = own_text()
+    made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
+    made = replace(made, minutes=say("minutes", (1 - PREPARED) * minutes, f"of {minutes:g}, the rest is preparation"))
+    options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
+    reasons["token_dropout"] = "unknown words are trained, too"
+    if of.classes:
+        made = replace(made, label_smoothing=0.1)
+    return Made(made, options, reasons)
+
+
+def _length(of: Measured) -> tuple[int, str]:
+    """Tokens of a row, and why."""
+    if of.longest <= max(SHORTEST_ROW, min(LONGEST_ROW, 1.25 * of.percentile)):
+        return max(SHORTEST_ROW, of.longest), f"the longest row has {of.longest} tokens: nothing is cut"
+    length = int(np.clip(of.percentile, SHORTEST_ROW, LONGEST_ROW))
+    return length, f"99 of 100 rows have at most {of.percentile} tokens, the longest has {of.longest}"
+
+
+def _batch(rows: int) -> int:
+    return next((batch for most, batch in ((2000, 16), (20_000, 32), (100_000, 64)) if rows <= most), 128)
+
+
+def _epochs(rows: int, cost: float, minutes: float) -> tuple[int, str]:
+    """Passes over the rows, and why.
+
+    Args:
+        rows: how many there are.
+        cost: operations of one epoch.
+        minutes: the budget.
+    """
+    wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if rows <= most), 2)
+    most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / cost))
+    if most < wanted:
+        return most, f"{wanted} would be better for {rows:,} rows; {minutes:g} minutes allow {most} (--minutes)"
+    return wanted, f"{rows:,} rows; well within {minutes:g} minutes"
+
+
+def recipe_for(rows: LabelledText, minutes: float = MINUTES, **given: Any) -> Made:
+    """The recipe that labelled rows make.
+
+    Args:
+        rows: its training rows are measured.
+        minutes: the budget.
+        given: options of the task that stand whatever the rows say, as flags do. A tokenizer or a pre-trained model
+            among them decides the vocabulary; a model, all but the head.
+    """
+    train = rows.splits["train"]
+    columns = [train[name] for name in ("text", "text_pair") if name in train.column_names]
+    made = make_recipe(measure(columns, len(rows.labels or ())), minutes)
+    options, reasons, recipe = {**made.options}, {**made.reasons}, made.recipe
+    if "tokenizer" in given:
+        del options["vocab_size"], reasons["vocab_size"]
+        options["max_length"] = int(PIECES * options["max_length"])
+        reasons["max_length"] += f"; {PIECES:g} tokens of the given tokenizer for each word"
+    if given.get("model_name_or_path") is not None:
+        recipe = replace(recipe, learning_rate=FINE_TUNING, layer_decay=0.8)
+        reasons |= {"learning_rate": "a pre-trained model is changed little", "layer_decay": "least in what it reads"}
+        for name in ("embedding_size", "hidden_size", "theta"):
+            reasons[name] = "the pre-trained model's"
+    for name in given.keys() & options.keys():
+        reasons[name] = "given"
+    options |= given
+    plain = {name: options[name] for name in ("max_length", "vocab_size", "token_dropout") if name in options}
+    return Made(replace(recipe, data=plain), options, reasons)
+
+
+def explain(recipe: Recipe, reasons: dict[str, str]) -> str:
+    """A recipe that rows have made, for the console: each value and why, a line each."""
+    values = {**recipe.architecture, **recipe.data, **recipe.hyperparameters()}
+    lines = [f"  {name} {_short(values[name])}: {why}" for name, why in reasons.items() if name in values]
+    return "\n".join(["recipe made by the rows (each has a flag, or --config_overrides):", *lines])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "of n-grams of " + ", ".join(map(str, value["sizes"])) if "sizes" in value else "given"
+    return f"{value:,}" if isinstance(value, int) else str(value)

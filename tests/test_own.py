@@ -1,0 +1,296 @@
+"""Somebody's own rows: the recipe that they make, the votes of a linear model, and the lines that are to be beaten."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmu_hf import LMUConfig, LMUForSequenceClassification
+from lmu_hf.common.lines import better_line, verdict
+from lmu_hf.common.record import RunRecord
+from lmu_hf.data.labels import LabelledText
+from lmu_hf.hub.card import beside_table
+from lmu_hf.ngrams import NGramVotes, Votes
+from lmu_hf.training.baselines import classical_lines
+from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
+from lmu_hf.training.loop import train
+from lmu_hf.training.recipes.own import Measured, explain, make_recipe, measure, recipe_for
+from lmu_hf.training.tasks.classification import ClassificationTask
+from lmu_hf.training.voting import mean_loss
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+GOOD, BAD, FILLING = ("fine", "great", "lovely"), ("poor", "awful", "dull"), ("film", "plot", "cast", "end", "music")
+
+
+def opinions(rows: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Texts that one word decides, among words that say nothing."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    texts = [" ".join(draw.permutation([*draw.choice(FILLING, 4), draw.choice((BAD, GOOD)[n])])) for n in labels]
+    return texts, labels
+
+
+def labelled(rows: int = 120, numbers: bool = False) -> LabelledText:
+    splits = {}
+    for seed, split in enumerate(("train", "validation", "test")):
+        texts, labels = opinions(rows, seed)
+        told = [1000.0 * label + 5 for label in labels] if numbers else labels.tolist()
+        splits[split] = Dataset.from_dict({"text": texts, "label": told})
+        if numbers:
+            splits[split] = splits[split].cast_column("label", Value("float32"))
+    how = {"problem_type": "regression", "metrics": ("r2", "mae")} if numbers else {"metrics": ("accuracy",)}
+    names = None if numbers else ["bad", "good"]
+    return LabelledText("some.csv", splits, names, dict.fromkeys(splits, "here"), **how)
+
+
+def measured(**changes) -> Measured:
+    return replace(Measured(2000, 2, 9000, longest=60, percentile=50, median=20), **changes)
+
+
+# --------------------------------------------------------------------------- the recipe
+
+
+def test_rows_are_measured_in_the_words_of_the_tokenizer():
+    found = measure([["A b, b!", "c"], ["d", "d d d d d d"]], classes=2)
+    assert found == Measured(2, 2, words=6, longest=7, percentile=7, median=6, pairs=True)
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(2, 3_000_000),
+    classes=st.integers(0, 50),
+    words=st.integers(1, 10**6),
+    lengths=st.lists(st.integers(1, 10**5), min_size=3, max_size=3).map(sorted),
+    minutes=st.floats(0.1, 1000),
+    pairs=st.booleans(),
+)
+def test_any_rows_make_a_recipe_that_can_be_built_and_says_why(rows, classes, words, lengths, minutes, pairs):
+    median, percentile, longest = lengths
+    made = make_recipe(Measured(rows, classes, words, longest, percentile, median, pairs), minutes)
+    config = LMUConfig(vocab_size=made.options["vocab_size"], num_labels=max(classes, 1), **made.recipe.architecture)
+    assert (config.votes is None) == pairs
+    told = {**made.recipe.architecture, **made.options, **made.recipe.hyperparameters()}
+    assert all(name in told and why for name, why in made.reasons.items())
+    assert made.recipe.epochs >= 1
+
+
+def test_nothing_is_cut_unless_few_rows_are_far_longer_than_the_rest():
+    assert make_recipe(measured(longest=80, percentile=80)).options["max_length"] == 80
+    assert make_recipe(measured(longest=60, percentile=50)).options["max_length"] == 60
+    assert make_recipe(measured(longest=900, percentile=50)).options["max_length"] == 50
+
+
+def test_a_budget_shortens_what_would_take_longer():
+    long = measured(rows=400_000, median=300, percentile=900, longest=900)
+    epochs = [make_recipe(long, minutes).recipe.epochs for minutes in (1, 30, 600)]
+    assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
+    assert "minutes allow" in make_recipe(long, 1).reasons["epochs"]
+
+
+def test_what_is_given_stands_whatever_the_rows_say():
+    rows = labelled()
+    made = recipe_for(rows, max_length=9, token_dropout=0.0)
+    assert made.options["max_length"] == 9 and made.recipe.data["token_dropout"] == 0.0
+    assert made.reasons["max_length"] == "given"
+    assert "max_length 9: given" in explain(made.recipe, made.reasons)
+    tuned = recipe_for(rows, model_name_or_path="somewhere", tokenizer="its own")
+    assert tuned.recipe.learning_rate < made.recipe.learning_rate and "vocab_size" not in tuned.options
+
+
+# --------------------------------------------------------------------------- votes of a linear model
+
+
+def rows_of(votes: NGramVotes, texts: list[list[int]]) -> np.ndarray:
+    """What the votes say of each row, (rows, classes)."""
+    return torch.stack([votes(torch.tensor([ids]))[0].mean(0) for ids in texts]).detach().numpy()
+
+
+def ids_of(rows: int, seed: int = 0) -> tuple[list[list[int]], np.ndarray]:
+    texts, labels = opinions(rows, seed)
+    words = {word: number for number, word in enumerate((*GOOD, *BAD, *FILLING), start=4)}
+    return [[1, *(words[word] for word in text.split())] for text in texts], labels
+
+
+def test_votes_are_exactly_the_linear_model():
+    ids, labels = ids_of(60)
+    votes = NGramVotes(Votes([1, 2], 4096, trained=False), 2)
+    fit_votes(votes, [torch.tensor(row) for row in ids], labels)
+    said = rows_of(votes, ids)
+    assert (said.argmax(1) == labels).all()
+    # Fitted anew to what the table says, a linear model of shares has nothing to add.
+    features = np.zeros((60, len(votes.odds.weight)))
+    for row, of_row in zip(features, ids, strict=True):
+        places, shares = votes.shares(torch.tensor(of_row))
+        row[places] = shares
+    assert np.allclose(features @ votes.odds.weight.numpy(), said, atol=1e-4)
+
+
+def test_a_constant_counts_once_in_every_row():
+    votes = NGramVotes(Votes([1, 2], 64, trained=False), 3)
+    votes.write(torch.zeros(128, 3), torch.tensor([0.5, -1.0, 2.0]))
+    assert np.allclose(rows_of(votes, [[1], [5, 6, 7, 8]]), [[0.5, -1.0, 2.0]] * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(6, int), np.array([0, 2, 0, 2, 0, 2])])
+def test_a_class_without_rows_is_never_voted_for(labels):
+    votes = NGramVotes(Votes([1], 64, trained=False), 3)
+    ids = [[1, 4 + label] for label in labels]
+    fit_votes(votes, [torch.tensor(row) for row in ids], labels)
+    assert (rows_of(votes, ids).argmax(1) == labels).all()
+
+
+def test_of_several_classes_each_has_odds_and_a_number_has_its_own_votes():
+    ids, labels = ids_of(80)
+    both = NGramVotes(Votes([1], 4096, trained=False), 2)
+    fit_votes(both, [torch.tensor(row) for row in ids], np.stack([labels, 1 - labels], 1).astype(float))
+    said = rows_of(both, ids)
+    assert ((said > 0) == np.stack([labels, 1 - labels], 1).astype(bool)).all()
+    number = NGramVotes(Votes([1], 4096, trained=False), 1)
+    fit_votes(number, [torch.tensor(row) for row in ids], labels - 0.5)
+    assert np.corrcoef(rows_of(number, ids)[:, 0], labels)[0, 1] > 0.99
+
+
+def test_a_balance_is_chosen_by_loss_and_of_few_rows_not_at_all():
+    votes = NGramVotes(Votes([1], 8, trained=False), 2)
+    labels = torch.arange(200) % 2
+    right = torch.nn.functional.one_hot(labels, 2) * 4.0
+    wrong = right.flip(1)
+    choose_balance(votes, wrong, right, lambda logits: mean_loss(logits, labels))
+    assert votes.read_balance() == (0.0, 1.0)
+    choose_balance(votes, wrong[:20], right[:20], lambda logits: mean_loss(logits, labels[:20]))
+    assert votes.read_balance() == CAUTIOUS
+
+
+def test_the_stack_trains_alone_and_both_are_joined_by_the_balance():
+    votes = {"sizes": [1], "buckets": 64, "trained": False}
+    shape = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 3, "num_labels": 2}
+    model = LMUForSequenceClassification(LMUConfig(**shape, pooling="mean_max", votes=votes))
+    ids, labels = torch.tensor([[1, 4, 5]]), torch.tensor([1])
+    with pytest.raises(RuntimeError, match=r"call votes\.write\(votes\) before training"):
+        model.train()(ids, labels=labels)
+    model.votes.write(torch.randn(64, 2))
+    model.votes.set_balance(0.5, 0.25)
+    [learner] = model.train()(ids, labels=labels).learners
+    layout = model.find_layout(ids, None)
+    joined = 0.5 * learner + 0.25 * model.voted(ids, layout)
+    torch.testing.assert_close(model.eval()(ids).logits, joined)
+
+
+def test_counted_votes_have_no_balance_and_other_shapes_are_refused():
+    with pytest.raises(ValueError, match="no balance to set"):
+        NGramVotes(Votes([1], 8), 2).set_balance(1.0, 1.0)
+    with pytest.raises(ValueError, match=r"votes must be \(8, 2\), got \(3, 2\)"):
+        NGramVotes(Votes([1], 8, trained=False), 2).write(torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="trained must be true or false"):
+        Votes([1], 8, trained="no")
+
+
+# --------------------------------------------------------------------------- lines
+
+
+def score(decided: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return {"accuracy": float((decided == labels).mean())}
+
+
+def test_lines_are_the_majority_and_a_linear_model_that_validation_chose():
+    texts, labels = {}, {}
+    for seed, split in enumerate(("train", "validation", "test")):
+        found, labels[split] = opinions(90, seed)
+        texts[split] = [found]
+    labels["train"] = np.where(np.arange(90) < 10, 0, labels["train"])  # the majority is 0
+    lines = classical_lines(texts, labels, score)
+    majority, linear = lines
+    assert majority == "majority" and lines[majority]["test"]["accuracy"] == 0.5
+    assert linear.startswith("tf-idf and ") and lines[linear]["test"]["accuracy"] > 0.9
+
+
+def test_texts_without_words_have_the_majority_alone():
+    texts = {"train": [["!", "?"]], "validation": [["!"]]}
+    labels = {"train": np.array([0, 1]), "validation": np.array([0])}
+    assert list(classical_lines(texts, labels, score)) == ["majority"]
+
+
+def test_numbers_have_their_mean_and_ridge_and_several_classes_one_model_each():
+    texts = {split: [opinions(60, seed)[0]] for seed, split in enumerate(("train", "validation"))}
+    numbers = {split: opinions(60, seed)[1] * 100.0 for seed, split in enumerate(texts)}
+    lines = classical_lines(texts, numbers, lambda said, true: {"mae": float(np.abs(said - true).mean())}, True)
+    assert lines["mean"]["validation"]["mae"] == 50.0
+    [ridge] = [name for name in lines if name.startswith("tf-idf and ridge")]
+    assert lines[ridge]["validation"]["mae"] < 20
+    several = {split: np.stack([some > 0, some == 0], 1).astype(int) for split, some in numbers.items()}
+    lines = classical_lines(texts, several, score)
+    assert lines[list(lines)[1]]["validation"]["accuracy"] > 0.9
+
+
+def record(**changes) -> RunRecord:
+    return RunRecord(
+        **{
+            **{"recipe": "own-text", "task": "text-classification", "head": "a", "data": {}, "seed": 0},
+            **{"hyperparameters": {}, "architecture": {}, "parameters": {}, **changes},
+        }
+    )
+
+
+def test_a_line_that_is_better_is_said_with_what_to_try():
+    lines = {"majority": {"test": {"accuracy": 0.5}}, "tf-idf and linear SVM": {"test": {"accuracy": 0.9}}}
+    loses = record(metrics={"test": {"accuracy": 0.8}}, lines=lines)
+    assert better_line(loses) == "tf-idf and linear SVM"
+    assert verdict(loses).startswith("tf-idf and linear SVM is better on test")
+    assert "| tf-idf and linear SVM | 90.00 |" in beside_table(loses)
+    assert "is better on test" in beside_table(loses)
+    assert verdict(record(metrics={"test": {"accuracy": 0.9}}, lines=lines)) == ""
+    errors = {"mean": {"test": {"mae": 2.0}}}
+    assert verdict(record(metric="mae", metrics={"test": {"mae": 1.0}}, lines=errors)) == ""
+    assert verdict(record(metric="mae", metrics={"test": {"mae": 3.0}}, lines=errors))
+    assert beside_table(record()) == ""
+
+
+# --------------------------------------------------------------------------- a run
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_run_keeps_the_balance_and_writes_lines_parts_and_reasons(tmp_path, numbers):
+    made = recipe_for(labelled(numbers=numbers))
+    task = ClassificationTask(labelled(numbers=numbers), **made.options)
+    task.made, task.reasons = made.recipe, made.reasons
+    recipe = replace(made.recipe, epochs=2)
+    torch.manual_seed(0)
+    model = task.make_model(recipe.architecture)
+    done = train(model, recipe, task, 0, tmp_path / "run", quiet=True)
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    metric = "r2" if numbers else "accuracy"
+    assert done.metrics["test"][metric] > 0.9
+    assert written["reasons"] == made.reasons
+    assert set(written["parts"]) == {"n-grams alone", "memory alone"}
+    assert {*written["lines"]} >= {"mean" if numbers else "majority"}
+    for scores in (*written["parts"].values(), *written["lines"].values()):
+        assert set(scores) == {"validation", "test"}
+    again = LMUForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    assert again.votes.read_balance() == model.votes.read_balance() != (1.0, 1.0)
+    ids = torch.tensor([task.splits["test"][0]["input_ids"]])
+    torch.testing.assert_close(again(ids).logits, model.eval()(ids).logits)
+
+
+def test_the_test_split_is_read_later_by_the_saved_balance(tmp_path):
+    made = recipe_for(labelled())
+    recipe = replace(made.recipe, epochs=1)
+
+    def run(**how):
+        task = ClassificationTask(labelled(), **made.options)
+        torch.manual_seed(0)
+        model = task.make_model(recipe.architecture)
+        return train(model, recipe, task, 0, tmp_path / "run", quiet=True, **how), model
+
+    first, _ = run(read_test=False)
+    assert all("test" not in scores for scores in first.lines.values())
+    second, model = run(resume=True)
+    assert model.votes.read_balance() != (1.0, 1.0)
+    assert "test" in second.metrics and all(
+        "test" in scores for scores in (*second.lines.values(), *second.parts.values())
+    )
