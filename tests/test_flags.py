@@ -10,7 +10,9 @@ import pytest
 
 from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
 from lmu_hf.cli.loading import PLANS, load_task
+from lmu_hf.cli.reading import reading
 from lmu_hf.cli.train import asked_recipe, asked_running, check_contradictions
+from lmu_hf.data.tables import ReadOptions
 from lmu_hf.training.recipes import get_recipe
 
 PROJECT = Path(__file__).parents[1]
@@ -319,6 +321,12 @@ def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
                 assert f"argument {action.option_strings[0]}: " in capsys.readouterr().err.splitlines()[-1]
                 seen += 1
     assert seen > 200
+
+
+@pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
+def test_a_tab_may_be_spelt(word):
+    args = MODULES["train_glue"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
+    assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 
 def test_ranges_say_what_they_take():
