@@ -12,7 +12,9 @@ import pytest
 from lmu_hf.cli.command import VERBS
 from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
 from lmu_hf.cli.loading import PLANS, load_task
+from lmu_hf.cli.reading import reading
 from lmu_hf.cli.train import asked_recipe, asked_running
+from lmu_hf.data.tables import ReadOptions
 from lmu_hf.training.recipes import get_recipe
 
 PROJECT = Path(__file__).parents[1]
@@ -45,7 +47,12 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
     **{"block_size": "7", "minutes": "7"},
+    **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
+    **{"source_column": "a", "target_column": "b", "source_file": "a.en", "target_file": "a.de"},
+    **{"validation_source_file": "b.en", "validation_target_file": "b.de"},
+    **{"test_source_file": "c.en", "test_target_file": "c.de"},
 }
+READING = {"delimiter", "encoding", "field", "column_names", "drop_incomplete_rows"}
 WORDS = {
     "max_length",
     "tokenizer_name",
@@ -56,6 +63,7 @@ WORDS = {
 }
 WORDS |= {"preprocessing_num_workers"}
 OWN = {"text_column", "text_pair_column", "label_column", "validation_block"}
+TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 # Per script and source of rows: the flags that name the source, and the data flags that say something to it.
@@ -63,16 +71,20 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
     "mnist": ("train image", [], {"permutation_seed", "dataset_name", "data_dir"}),
     "series": ("train series", [], {"horizon", "series_seed"}),
-    "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name"}),
+    "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),
-        {"source_lang", "target_lang", "dataset_name", "data_dir"},
+        {"source_lang", "target_lang", "dataset_name", "data_dir", "train_file", "drop_incomplete_rows"},
+    ),
+    "table of pairs": (
+        *("train translation", ["--train_file", "a.csv"]),
+        {"source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file", *READING},
     ),
     "sources": ("train lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
-    "text file": ("train lm", ["--train_file", "a.txt"], {"preprocessing_num_workers", "validation_file"}),
+    "text file": ("train lm", ["--train_file", "a.txt"], {*TEXT, "encoding"}),
     "table of text": (
         *("train lm", ["--train_file", "a.csv"]),
-        {"preprocessing_num_workers", "validation_file", "text_column", "validation_split_percentage"},
+        {*TEXT, *READING, "text_column"},
     ),
     "text": (
         *("pretrain", []),
@@ -86,7 +98,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "labelled file": (
         "train text",
         ["--train_file", "a.csv"],
-        {*WORDS, *OWN, "validation_file", "test_file", "minutes"},
+        {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes"},
     ),
     "labelled data set": (
         *("train text", ["--recipe", "imdb"]),
@@ -98,7 +110,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "tagged file": (
         *("train tokens", ["--train_file", "a.jsonl"]),
-        {*TAGGERS, *OF_TAGS, "validation_file", "test_file"},
+        {*TAGGERS, *OF_TAGS, *READING, "validation_file", "test_file"},
     ),
     "tagged data set": (
         *("train tokens", ["--dataset_name", "org/tagged"]),
@@ -316,6 +328,12 @@ def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
                 assert f"argument {action.option_strings[0]}: " in capsys.readouterr().err.splitlines()[-1]
                 seen += 1
     assert seen > 200
+
+
+@pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
+def test_a_tab_may_be_spelt(word):
+    args = MODULES["train_glue"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
+    assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 
 def test_ranges_say_what_they_take():

@@ -20,11 +20,6 @@ def _seed_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else SEED(text)
 
 
-def _delimiter(text: str) -> str:
-    """A tab is hard to type, so that its name and its escape stand for it."""
-    return "\t" if text.lower() in ("tab", r"\t") else text
-
-
 def _problem_type(text: str) -> str:
     word = text.removesuffix("_label_classification")
     if word not in PROBLEMS:
@@ -39,7 +34,7 @@ METRICS = (
 )
 # How files are read: fields of `ReadOptions`, each a flag of its own.
 READING: dict[str, dict[str, Any]] = {
-    "delimiter": {"type": _delimiter, "help": "character between two cells of a file, or 'tab' (default: found)"},
+    "delimiter": {"help": "character between two cells of a file, or 'tab' (default: found)"},
     "encoding": {"help": "encoding of text files, as cp1252 (default: a byte order mark's, or UTF-8)"},
     "field": {"help": "key of a JSON file under which the rows are, or sheet of a workbook (default: none)"},
     "column_names": {

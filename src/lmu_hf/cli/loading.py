@@ -129,6 +129,8 @@ def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
         options.pop("test_dataset", None)  # of the recipe's own data set
     if files := translation_files(flags, _files(flags)):
         check_one_source(flags)
+        if "train" not in files and "saved" not in options:  # a saved model brings its tokenizer
+            raise ValueError(f"--{next(iter(files))}_file needs --train_file, or --source_file and --target_file")
         options.pop("test_dataset", None)
         options |= flags.take(source_column="source_column", target_column="target_column")
         said = (str(path) for both in files.values() for path in (both if isinstance(both, tuple) else (both,)))

@@ -13,6 +13,8 @@ def reading(flags: Flags) -> ReadOptions:
     given = flags.take(**{name: name for name in READING})
     if "column_names" in given:
         given["column_names"] = tuple(given["column_names"])
+    if given.get("delimiter", "").lower() in ("tab", r"\t"):  # hard to type, so that its name and its escape do
+        given["delimiter"] = "\t"
     return ReadOptions(**given)
 
 

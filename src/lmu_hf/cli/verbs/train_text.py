@@ -11,15 +11,17 @@ vocabulary, width, windows and epochs, printed with the reasons, within five min
 the result stand the majority, tf-idf with a linear model, and what the model's n-grams and its memory do alone.
 --recipe takes a named recipe instead.
 
-Labels that are words or whole numbers are classes; labels with a decimal point are numbers to predict. A tenth of the
-rows validates if there is no --validation_file, and there is no test without a --test_file. Rows that stand side by
-side and are about one thing, as IMDB's about one film, are held out together by --validation_block 100.
+Labels that are words or whole numbers are classes; labels with a decimal point are numbers to predict; lists, or
+columns of 0 and 1 (--label_column a,b), are several classes a row. --problem_type overrides that. A tenth of the rows
+validates if there is no --validation_file, and there is no test without a --test_file. Rows that stand side by side and
+are about one thing, as IMDB's about one film, are held out together by --validation_block 100.
 
 Weights are chosen on validation, and the test split is read once, at the end. Of a data set without a labelled test
 split, as most of GLUE, the validation split is the test, and a fixed tenth of the training rows validates.
 
-A run folder is written (--output_dir, default runs/RECIPE-seed<k>): model/, metrics.jsonl, run.json (only when the run
-is complete) and figures/. `pipeline("text-classification", model="RUN/model")` loads it after `import lmu_hf`.
+A run folder is written (--output_dir, default runs/RECIPE-seed<k>, or runs/FILE-seed<k> for a file of yours): model/,
+metrics.jsonl, run.json (only when the run is complete) and figures/. `pipeline("text-classification",
+model="RUN/model")` loads it after `import lmu_hf`.
 """
 
 import argparse
