@@ -81,7 +81,10 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         },
     ),
     "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
-    "labelled file": ("train_glue", ["--train_file", "a.csv"], {*WORDS, *OWN, "validation_file", "test_file", "minutes"}),
+    "labelled file": (
+        *("train_glue", ["--train_file", "a.csv"]),
+        {*WORDS, *OWN, "validation_file", "test_file", "minutes"},
+    ),
     "labelled data set": (
         *("train_glue", ["--recipe", "imdb"]),
         {*WORDS, *OWN, "dataset_name", "dataset_config_name", "data_dir", "train_file", "task_name"},
