@@ -11,7 +11,7 @@ from ..votes import NGramVotes
 
 # How much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for features of unit length: where
 # there are few n-grams to count, and where there are more.
-FEW_NGRAMS = 80_000  # different ones of a row, over all rows
+FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
