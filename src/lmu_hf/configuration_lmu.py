@@ -17,7 +17,8 @@ from .fields_lmu import (
     check_ranges,
     check_token_ids,
     check_words,
-    count_numbers,
+    count_around_memories,
+    count_of_memories,
 )
 
 # The words stand here once more than in the modules that they steer: a config travels without those. A test holds
@@ -381,9 +382,11 @@ class LMUConfig(PreTrainedConfig):
                 if not 1 <= window <= MAX_THETA:
                     raise ValueError(f"theta must be a number of time steps from 1 to {MAX_THETA:g}, got {window!r}")
 
+    _count_of_memories = count_of_memories  # a method, which the baseline overrides
+
     def asked_bytes(self) -> dict[str, int]:
         """Bytes of a model's float32 weights and of its system, by the fields that decide them."""
-        numbers = count_numbers(self)
+        numbers = count_around_memories(self) | self._count_of_memories()
         for option in self.options:
             numbers |= option.count_numbers(self)
         asked = {part: 4 * number for part, number in numbers.items()}  # float32

@@ -249,12 +249,7 @@ def _few(names: Mapping[Any, Any]) -> str:
     return ", ".join(first[:5]) + (", …" if len(first) > 5 else "")
 
 
-def count_numbers(config: Any) -> dict[str, int]:
-    """Numbers of a model's weights without its options, and of its system, by the fields that decide them."""
-    return _count_around_memories(config) | _count_of_memories(config)
-
-
-def _count_of_memories(config: Any) -> dict[str, int]:
+def count_of_memories(config: Any) -> dict[str, int]:
     """Numbers of the layers of equations (18) to (20), and of the two matrices of a system."""
     layers, width = config.num_hidden_layers, config.hidden_size
     d_x, d_u = max(config.stack_input_size, width), max(config.layer_channels(0), config.layer_channels(1))
@@ -266,7 +261,7 @@ def _count_of_memories(config: Any) -> dict[str, int]:
     }
 
 
-def _count_around_memories(config: Any) -> dict[str, int]:
+def count_around_memories(config: Any) -> dict[str, int]:
     """Numbers of what stands around the memories: embeddings, blocks and head."""
     layers, width = config.num_hidden_layers, config.hidden_size
     # Booleans are factors here: what a block type does not have counts as 0.
