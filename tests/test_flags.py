@@ -94,8 +94,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
     "labelled file": (
-        "train_glue",
-        ["--train_file", "a.csv"],
+        *("train_glue", ["--train_file", "a.csv"]),
         {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes"},
     ),
     "labelled data set": (
