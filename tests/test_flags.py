@@ -96,8 +96,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "made-up sentences": ("train text", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
     "labelled file": (
-        "train text",
-        ["--train_file", "a.csv"],
+        *("train text", ["--train_file", "a.csv"]),
         {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes"},
     ),
     "labelled data set": (
