@@ -154,6 +154,7 @@ def test_the_heads_that_may_be_left_behind_are_those_of_the_family():
         LMUForCausalLM(small()),
         LMUForConditionalGeneration(small(is_encoder_decoder=True)),
         LMUForSequenceClassification(small(votes={"sizes": [1], "buckets": 9})),
+        LMUForSequenceClassification(small(problem_type="regression")),
         LMUForSequencePairClassification(small(alignment={"size": 2}, pooling="mean")),
         LMUForImageClassification(small(**signal, image_size=4)),
         LMUForTimeSeriesPrediction(small(**signal)),

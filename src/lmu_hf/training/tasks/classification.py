@@ -29,16 +29,8 @@ from .base import Gather, Task, text_description
 MOST_LINED = 100_000  # rows of a split that the lines beside are fitted to, or scored on: more take minutes
 GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
-    "deep_representations",
-    "pooling",
-    "pair_features",
-    "alignment",
-    "head_hidden_size",
-    "classifier_dropout",
-    "hidden_dropout",
-    "embedding_dropout",
-    "label_smoothing",
-    "votes",
+    *("deep_representations", "pooling", "pair_features", "alignment", "head_hidden_size", "votes"),
+    *("classifier_dropout", "hidden_dropout", "embedding_dropout", "label_smoothing"),
 )
 NO_VECTORS = (
     "frozen word vectors must come from somewhere: give --word_vectors FILE, or --no-freeze_word_vectors to learn them "
