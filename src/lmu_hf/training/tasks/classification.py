@@ -20,7 +20,7 @@ from ...data.telling import example_of, say_labels, say_lengths
 from ...data.tokenised import by_length, count_cut, lengths_of, pad_rows, tokenised
 from ...ngrams import NGramVotes
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
-from ..baselines import Lines, classical_lines
+from ..baselines import Lines, Texts, classical_lines
 from ..linear_votes import fit_votes
 from ..transfer import classifier_from_pretrained
 from ..voting import Voting
@@ -355,7 +355,7 @@ class ClassificationTask(Task):
 
     def lines(self, splits: Sequence[str]) -> Lines:
         """The majority class (of numbers their mean), and tf-idf with a linear model, from 100,000 rows at most."""
-        texts: dict[str, list[list[str]]] = {}
+        texts: dict[str, Texts] = {}
         labels: dict[str, np.ndarray] = {}
         for split in dict.fromkeys(["train", *splits]):
             rows = self.rows.splits[split]
