@@ -10,7 +10,8 @@
     accelerate launch scripts/train_glue.py --task_name qqp            # several processes or a GPU
 
 Files are CSV, TSV, JSON lines or parquet, UTF-8, one row per text or pair. Labels that are words or whole numbers are
-classes; labels with a decimal point are grades to predict. --text_pair_column makes a row a pair.
+classes; labels with a decimal point are numbers to predict; lists, or columns of 0 and 1 (--label_column a,b), are
+several classes a row. --problem_type overrides that. --text_pair_column makes a row a pair.
 
 Rows of your own make the recipe: length, vocabulary, width, windows and epochs, printed with the reasons, within five
 minutes of two cores (--minutes). Beside the result stand the majority, tf-idf with a linear model, and what the model's
@@ -20,9 +21,9 @@ Weights are chosen on validation, and the test split is read once, at the end. W
 split, as most of GLUE, its official validation split is the test and a fixed tenth of the training rows validates; of
 files, a tenth validates if there is no --validation_file, and there is no test without a --test_file. Where rows that
 stand side by side are about one thing, as IMDB's are about one film, --validation_block 100 holds them out together.
-run.json says what each split was. Writes a run folder (--output_dir, default runs/RECIPE-seed<k>): model/,
-metrics.jsonl, run.json (only when the run is complete) and figures/. The folder's model/ then classifies in
-`pipeline("text-classification", model=...)`.
+run.json says what each split was. Writes a run folder (--output_dir, default runs/RECIPE-seed<k>, or runs/FILE-seed<k>
+for a file of yours): model/, metrics.jsonl, run.json (only when the run is complete) and figures/. The folder's model/
+then classifies in `pipeline("text-classification", model=...)`.
 """
 
 import argparse

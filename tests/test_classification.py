@@ -117,8 +117,9 @@ def test_rows_are_cut_and_the_empty_text_has_a_token():
     assert task.lengths["train"].tolist() == [4, 1] * 10
     assert task.tokenizer.model_max_length == 4
     without_bos = train_tokenizer("word", rows["text"])
-    with pytest.raises(ValueError, match="row 1 of the train split of short has a text without a token"):
-        ClassificationTask(labelled, tokenizer=without_bos)
+    task = ClassificationTask(labelled, tokenizer=without_bos, max_length=4)
+    assert task.splits["train"]["input_ids"][1] == [without_bos.unk_token_id]  # a row with a step all the same
+    assert task.lengths["train"].tolist() == [4, 1] * 10
 
 
 def test_what_is_tokenised_once_is_kept_on_disk(tmp_path):
@@ -307,12 +308,12 @@ def test_rows_are_labelled_as_the_model_decides_each_alone(make):
         label_rows(model, task.tokenizer, others)
 
 
-def test_a_text_that_has_no_token_is_refused_before_it_is_labelled():
+def test_a_text_that_has_no_token_is_labelled_as_an_unknown_word_is():
     task = single_task()
-    rows = Dataset.from_dict({"text": ["it is", "", "so"]})
-    without_bos = train_tokenizer("word", rows["text"])
-    with pytest.raises(ValueError, match="row 1 of the texts has a text without a token: drop such rows"):
-        label_rows(task.make_model(TINY), without_bos, rows)
+    rows = Dataset.from_dict({"text": ["it is", "", "?"]})
+    without_bos = train_tokenizer("word", ["it is so"])
+    labelled = label_rows(task.make_model(TINY), without_bos, rows)
+    assert labelled["probability"][1] == pytest.approx(labelled["probability"][2])
 
 
 def test_grades_are_no_labels():

@@ -10,7 +10,9 @@ import pytest
 
 from lmu_hf.cli.flags import SEED, Flags, ScriptParser, number, output_file
 from lmu_hf.cli.loading import PLANS, load_task
+from lmu_hf.cli.reading import reading
 from lmu_hf.cli.train import asked_recipe, asked_running, check_contradictions
+from lmu_hf.data.tables import ReadOptions
 from lmu_hf.training.recipes import get_recipe
 
 PROJECT = Path(__file__).parents[1]
@@ -43,7 +45,12 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
     **{"block_size": "7", "minutes": "7"},
+    **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
+    **{"source_column": "a", "target_column": "b", "source_file": "a.en", "target_file": "a.de"},
+    **{"validation_source_file": "b.en", "validation_target_file": "b.de"},
+    **{"test_source_file": "c.en", "test_target_file": "c.de"},
 }
+READING = {"delimiter", "encoding", "field", "column_names", "drop_incomplete_rows"}
 WORDS = {
     "max_length",
     "tokenizer_name",
@@ -54,6 +61,7 @@ WORDS = {
 }
 WORDS |= {"preprocessing_num_workers"}
 OWN = {"text_column", "text_pair_column", "label_column", "validation_block"}
+TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 # Per script and source of rows: the flags that name the source, and the data flags that say something to it.
@@ -61,16 +69,20 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train_psmnist", ["--recipe", "digits"], {"permutation_seed"}),
     "mnist": ("train_psmnist", [], {"permutation_seed", "dataset_name", "data_dir"}),
     "series": ("train_mackey_glass", [], {"horizon", "series_seed"}),
-    "dates": ("train_translation", [], {"source_lang", "target_lang", "rows", "dataset_name"}),
+    "dates": ("train_translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train_translation", ["--recipe", "multi30k"]),
-        {"source_lang", "target_lang", "dataset_name", "data_dir"},
+        {"source_lang", "target_lang", "dataset_name", "data_dir", "train_file", "drop_incomplete_rows"},
+    ),
+    "table of pairs": (
+        *("train_translation", ["--train_file", "a.csv"]),
+        {"source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file", *READING},
     ),
     "sources": ("train_char_lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
-    "text file": ("train_char_lm", ["--train_file", "a.txt"], {"preprocessing_num_workers", "validation_file"}),
+    "text file": ("train_char_lm", ["--train_file", "a.txt"], {*TEXT, "encoding"}),
     "table of text": (
         *("train_char_lm", ["--train_file", "a.csv"]),
-        {"preprocessing_num_workers", "validation_file", "text_column", "validation_split_percentage"},
+        {*TEXT, *READING, "text_column"},
     ),
     "text": (
         *("pretrain_lm", []),
@@ -82,9 +94,8 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "made-up sentences": ("train_glue", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
     "labelled file": (
-        "train_glue",
-        ["--train_file", "a.csv"],
-        {*WORDS, *OWN, "validation_file", "test_file", "minutes"},
+        *("train_glue", ["--train_file", "a.csv"]),
+        {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes"},
     ),
     "labelled data set": (
         *("train_glue", ["--recipe", "imdb"]),
@@ -96,7 +107,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "tagged file": (
         *("train_token", ["--train_file", "a.jsonl"]),
-        {*TAGGERS, *OF_TAGS, "validation_file", "test_file"},
+        {*TAGGERS, *OF_TAGS, *READING, "validation_file", "test_file"},
     ),
     "tagged data set": (
         *("train_token", ["--dataset_name", "org/tagged"]),
@@ -309,6 +320,12 @@ def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
                 assert f"argument {action.option_strings[0]}: " in capsys.readouterr().err.splitlines()[-1]
                 seen += 1
     assert seen > 200
+
+
+@pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
+def test_a_tab_may_be_spelt(word):
+    args = MODULES["train_glue"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
+    assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 
 def test_ranges_say_what_they_take():

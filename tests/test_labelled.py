@@ -191,21 +191,25 @@ GOOD = "text,label\n" + "it goes on,a\nso it does,b\n" * 10
         (None, GOOD, r"there is no file .*train\.csv: --train_file must name one"),
         ("", GOOD, r"train\.csv is empty: --train_file must hold rows"),
         ("text,label\n", GOOD, r"train\.csv holds no row: --train_file must"),
-        (b"text,label\n\xff,a\n", GOOD, r"train\.csv is not UTF-8 near byte 11: save it as UTF-8"),
+        (b"text,label\n\xff,a\n", GOOD, r"train\.csv, line 2, is not UTF-8: --encoding must name"),
         (
             GOOD,
             GOOD.replace("text", "line"),
             "no column 'text' in validation: --text_column must be one of line, label",
         ),
-        (GOOD.replace(",", ";"), GOOD, "'text;label', which is one column: separate columns by commas in .csv"),
+        (GOOD.replace(",", "#"), GOOD, "'text#label', which is one column: --delimiter says what parts columns"),
         (
             GOOD,
             "text,label\nit,c\n",
-            "validation split of train.csv has the label 'c' \\(row 1\\), .*its classes: 'a', 'b'",
+            "validation split of train.csv has the label 'c' \\(line 2\\), .*its classes: 'a', 'b'",
         ),
         ("text,label\nit,a\nit,a\n", GOOD, "only the label 'a': there is nothing to tell apart"),
-        ("text,label\nit,a\nit,\n", GOOD, "an empty label \\(row 2\\): fill or drop"),
-        ("text,label\nit,0.5\nit,inf\n", GOOD, "has the label 'inf' \\(row 2\\) among numbers: fill it"),
+        (
+            "text,label\nit,a\nit,\n",
+            GOOD,
+            "line 3 has no 'label': fill it, or leave such rows out with --drop_incomplete_rows",
+        ),
+        ("text,label\nit,0.5\nit,inf\n", GOOD, "has the label 'inf' \\(line 3\\) among numbers: fill it"),
         ("text,label\nit,a\nso,b\n", None, "2 training rows are too few"),
     ],
 )
@@ -229,7 +233,7 @@ def test_more_rows_are_trained_on_and_none_of_them_held_out(tmp_path):
     assert more.origin["train"] == f"{rows.origin['train']}, and more.csv"
     assert more.fingerprint() != rows.fingerprint()
     with pytest.raises(
-        ValueError, match=r"other.csv has the label 'c' \(row 2\), which is none of its classes: 'a', 'b'"
+        ValueError, match=r"other.csv has the label 'c' \(line 3\), which is none of its classes: 'a', 'b'"
     ):
         with_more(rows, write_file(tmp_path / "other.csv", "text,label\nso,b\nso,c\n"))
     with pytest.raises(ValueError, match=r"more\.csv has no column 'text_pair' in train"):
@@ -259,5 +263,5 @@ def test_data_sets_that_will_not_do_are_refused_by_name(tmp_path):
         labelled_files({"train": write_file(tmp_path / "rows.xml", "<a/>")})
     with pytest.raises(ValueError, match="must differ"):
         labelled_files({"train": write_file(tmp_path / "rows.csv", GOOD)}, Columns(text="text", label="text"))
-    with pytest.raises(ValueError, match="cannot be read as json: "):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 1, is not JSON: "):
         labelled_files({"train": write_file(tmp_path / "rows.jsonl", "{so")})

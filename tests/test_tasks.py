@@ -118,9 +118,20 @@ def test_the_bytes_are_the_byte_tokenizers_ids():
     assert task.splits["train"].tokens.read(0, 100).tolist() == task.tokenizer(text)["input_ids"]
 
 
-def test_characters_that_training_never_saw_are_refused_for_what_they_would_hide():
-    with pytest.raises(ValueError, match=r"validation.*2 characters.*'byte' tokenizer"):
-        TextTask("signs", {"train": ["abc"], "validation": ["aßcß"]}, tokenizer="char")
+def test_characters_that_training_never_saw_are_charged_for_what_they_would_hide():
+    task = TextTask("signs", {"train": ["abc" * 9], "validation": ["aßcß"]}, tokenizer="char")
+    known = TextTask("signs", {"train": ["abc" * 9], "validation": ["abca"]}, tokenizer="char")
+    model = task.make_model({"hidden_size": 8, "num_hidden_layers": 1, "theta": 4})
+    for parameter in model.parameters():
+        parameter.data.zero_()  # every token is as likely as any other
+    plain, charged = (
+        made.scores(model.eval(), "validation", made.loader("validation", 1), lambda part: part)
+        for made in (known, task)
+    )
+    assert task.describe()["unknown"] == {"train": 0, "validation": 2}
+    # Two of four characters had to be named out of all that there are; three of four are judged.
+    extra = 2 * math.log2(0x110000) / 3
+    assert charged["bits_per_character"] == pytest.approx(plain["bits_per_character"] + extra)
 
 
 def test_an_empty_split_is_refused_by_name():
@@ -175,7 +186,7 @@ def test_files_that_will_not_do_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"train split of empty\.txt holds no text"):
         text_files({"train": tmp_path / "empty.txt"})
     (tmp_path / "latin.txt").write_bytes("ä".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"latin\.txt, line 1, is not UTF-8"):
         text_files({"train": tmp_path / "latin.txt"})
 
 

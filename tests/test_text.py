@@ -1,5 +1,6 @@
 """Running text on disk: what is read, how it is cut, and what of it comes into memory."""
 
+import gzip
 import os
 import pickle
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from transformers import AutoTokenizer, set_seed
 
 from lmu_hf.data.corpus import Corpus, Tokens, encode, text_rows
+from lmu_hf.data.tables import ReadOptions
 from lmu_hf.training.tasks.text import TextTask, Windows, text_dataset, text_files
 
 LINES = ["so many words are said", "again and again", "", "until the model knows them by heart"]
@@ -230,8 +232,8 @@ def test_a_table_is_one_whatever_the_case_of_its_ending(tmp_path):
     [
         (b"", r"rows\.csv is empty: --train_file must hold rows"),
         (b"text,stars\n", r"rows\.csv holds no row: --train_file must hold rows"),
-        (b"text\n\xff\n", r"rows\.csv is not UTF-8 near byte 5: save it as UTF-8 text"),
-        (b"text;stars\nso;1\n", "it has 'text;stars', which is one column: separate columns by commas in .csv"),
+        (b"text\n\xff\n", r"rows\.csv, line 2, is not UTF-8: --encoding must name the file's encoding"),
+        (b"text#stars\nso#1\n", "it has 'text#stars', which is one column: --delimiter says what parts columns"),
     ],
 )
 def test_tables_that_will_not_do_are_refused_by_name(content, message, tmp_path):
@@ -251,14 +253,82 @@ def test_tables_are_read_by_their_column(suffix, tmp_path):
     assert task.describe()["rows"]["validation"] == 1
     with pytest.raises(ValueError, match=r"must have a column 'text'; it has body, stars"):
         text_files({"train": path})
-    with pytest.raises(ValueError, match=r"the column 'stars' must hold text, it holds int64"):
-        text_files({"train": path}, "stars")
+    numbers = text_files({"train": path}, "stars")  # a number is a word like any other
+    assert set(numbers.texts["train"].texts()) == {"1"}
 
 
 def test_a_broken_table_is_refused_by_name(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": ')
-    with pytest.raises(ValueError, match=r"rows\.jsonl cannot be read as json: "):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2, is not JSON: "):
         text_files({"train": tmp_path / "rows.jsonl"})
     datasets.Dataset.from_dict({"text": ["a", None]}).to_parquet(tmp_path / "holes.parquet")
-    with pytest.raises(ValueError, match="1 of its rows hold nothing"):
+    with pytest.raises(ValueError, match=r"holes\.parquet, row 2 has no 'text': fill it"):
         text_files({"train": tmp_path / "holes.parquet"})
+
+
+# --------------------------------------------------------------------------- files and folders of text
+
+
+def text_of(task: TextTask, split: str) -> str:
+    return "".join(task.texts[split])
+
+
+def test_a_folder_is_one_text_of_all_its_files_by_name(tmp_path):
+    folder = tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "b.md").write_bytes("second\n".encode("utf-16"))
+    (folder / "a.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbffirst"))
+    (folder / "deep" / "c").write_text("third")
+    (folder / ".hidden").write_bytes(b"\xff")
+    task = text_files({"train": folder}, hold_out=0.25)
+    whole = "first\nsecond\nthird\n"
+    assert text_of(task, "train") + text_of(task, "validation") == whole
+    assert len(text_of(task, "validation")) == len(whole) - round(len(whole) * 0.75)
+    assert set(task.splits) == {"train", "validation"}
+    (folder / "bad.txt").write_bytes(b"one\n\xff")
+    with pytest.raises(ValueError, match=r"bad\.txt, line 2, is not UTF-8: --encoding"):
+        text_files({"train": folder})
+    latin = text_files({"train": folder / "bad.txt"}, hold_out=0.2, options=ReadOptions(encoding="cp1252"))
+    assert text_of(latin, "train") + text_of(latin, "validation") == "one\nÿ"
+
+
+def test_a_folder_of_tables_is_all_their_rows_and_a_mixed_one_is_refused(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "one"}\n{"text": 22}\n')
+    (folder / "b.csv").write_text("id,text\n1,three\n2,four\n")
+    task = text_files({"train": folder}, hold_out=0.25)
+    assert sorted([*task.texts["train"].texts(), *task.texts["validation"].texts()]) == ["22", "four", "one", "three"]
+    (folder / "c.txt").write_text("five")
+    with pytest.raises(ValueError, match=r"holds tables \(a\.jsonl\) and texts \(c\.txt\)"):
+        text_files({"train": folder})
+    with pytest.raises(ValueError, match="must all be tables or all be texts: --train_file is a table, --validation"):
+        text_files({"train": folder / "a.jsonl", "validation": folder / "c.txt"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no file: --train_file must hold text"):
+        text_files({"train": tmp_path / "empty"})
+
+
+def test_what_validates_is_what_the_flags_say(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(name * 40)
+    a, b, c = (tmp_path / f"{name}.txt" for name in "abc")
+    task = text_files({"train": a, "validation": b})
+    assert (text_of(task, "train"), text_of(task, "validation")) == ("a" * 40, "b" * 40)
+    task = text_files({"train": a, "test": c})
+    assert {split: len(text_of(task, split)) for split in task.splits} == {"train": 36, "validation": 4, "test": 40}
+    assert text_of(task, "test") == "c" * 40
+    task = text_files({"train": a}, hold_out=0.25)
+    assert {split: len(text_of(task, split)) for split in task.splits} == {"train": 30, "validation": 10}
+
+
+def test_words_for_nothing_are_words_and_a_row_of_nothing_is_named_or_dropped(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\nNA,1\nnull,2\nnan,3\n")
+    task = text_files({"train": tmp_path / "a.csv", "validation": tmp_path / "a.csv"})
+    assert list(task.texts["train"].texts()) == ["NA", "null", "nan"]
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}\n{"text": null}\n{"text": ["b", "c"]}\n')
+    files = {split: tmp_path / "b.jsonl" for split in ("train", "validation")}
+    with pytest.raises(ValueError, match=r"b\.jsonl, line 2 has no 'text'"):
+        text_files(files)
+    task = text_files(files, options=ReadOptions(drop_incomplete_rows=True))
+    assert list(task.texts["train"].texts()) == ["a", "b c"]

@@ -295,6 +295,8 @@ def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
         options.pop("test_dataset", None)  # of the recipe's own data set
     if files := translation_files(flags, _files(flags)):
         check_one_source(flags)
+        if "train" not in files and "saved" not in options:  # a saved model brings its tokenizer
+            raise ValueError(f"--{next(iter(files))}_file needs --train_file, or --source_file and --target_file")
         options.pop("test_dataset", None)
         options |= flags.take(source_column="source_column", target_column="target_column")
         said = (str(path) for both in files.values() for path in (both if isinstance(both, tuple) else (both,)))
@@ -392,9 +394,8 @@ def plan_rows(flags: Flags, named: dict[str, Any]) -> Plan:
     known = flags.take(known="job")  # from `follow_the_model`
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
-        where = files, _columns(flags), flags.validation_block or 1
         how = {**known, "asked": _asked(flags), "options": reading(flags)}
-        return Plan(source, partial(labelled_files, *where, **how))
+        return Plan(source, partial(labelled_files, files, _columns(flags), flags.validation_block or 1, **how))
     # A data set that is named goes before the recipe's task.
     if (task_name := flags.task_name or (None if flags.dataset_name else named["task_name"])) is not None:
         make = partial(glue, task_name, flags.data_dir, flags.validation_block or 1, **known)

@@ -6,15 +6,9 @@ from typing import Any
 from ..data.tables import ReadOptions
 from .flags import Flags
 
-
-def _delimiter(text: str) -> str:
-    """A tab is hard to type, so that its name and its escape stand for it."""
-    return "\t" if text.lower() in ("tab", r"\t") else text
-
-
 # How files are read: fields of `ReadOptions`, each a flag of its own.
 READING: dict[str, dict[str, Any]] = {
-    "delimiter": {"type": _delimiter, "help": "character between two cells of a file, or 'tab' (default: found)"},
+    "delimiter": {"help": "character between two cells of a file, or 'tab' (default: found)"},
     "encoding": {"help": "encoding of text files, as cp1252 (default: a byte order mark's, or UTF-8)"},
     "field": {"help": "key of a JSON file under which the rows are, or sheet of a workbook (default: none)"},
     "column_names": {
@@ -48,6 +42,8 @@ def reading(flags: Flags) -> ReadOptions:
     given = flags.take(**{name: name for name in READING})
     if "column_names" in given:
         given["column_names"] = tuple(given["column_names"])
+    if given.get("delimiter", "").lower() in ("tab", r"\t"):  # hard to type, so that its name and its escape do
+        given["delimiter"] = "\t"
     return ReadOptions(**given)
 
 

@@ -5,6 +5,7 @@ the whole file, and the one is taken by which every record has as many cells as 
 """
 
 import csv
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from .opening import open_text
 
 DELIMITERS = (",", ";", "\t", "|")
 NOTHING = "\x1f"  # ASCII's own unit separator: no text holds it, so it parts nothing
+TOLD = re.compile(r"sep=(.)", re.IGNORECASE)  # a first line that Excel reads
 SAMPLE = 200  # records by which the delimiter is found
 # A cell may be of any length; what C's long holds on every platform.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -42,18 +44,21 @@ class Dialect:
             csv.Error: a quoted cell does not end, or goes on behind its last quote.
         """
         # strict: or `"a" b` loses its quotes in silence, and a quote that never closes swallows the rest of the file.
+        if self.escaped:  # csv's own escapechar turns `strict` off and takes every other backslash away
+            lines = (line.replace('\\"', '""') for line in lines)
         reader = csv.reader(
             lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
-            escapechar="\\" if self.escaped else None,
-            doublequote=not self.escaped,
             strict=True,
         )
         line = 1
         for record in reader:
             # A line of nothing, or of nothing but delimiters as spreadsheets leave behind the last row, is no record.
-            if any(cell.strip() for cell in record):
+            # Nor is the first line by which a program tells Excel the delimiter.
+            if any(cell.strip() for cell in record) and not (
+                line == 1 and [cell.lower() for cell in record] == ["sep=", ""]
+            ):
                 yield line, record
             line = reader.line_num + 1
 
@@ -142,6 +147,8 @@ def find_delimiter(lines: list[str], usual: str, width: int | None = None) -> st
         usual: which one is taken where several fit as well.
         width: how many cells a record has, where that is known.
     """
+    if lines and (told := TOLD.fullmatch(lines[0].strip("\r\n"))):
+        return told[1]
     scores = {}
     for delimiter in DELIMITERS:
         widths = _widths(lines, delimiter)

@@ -89,6 +89,10 @@ def _document_records(path: Path, encoding: str | None, field: str | None) -> li
 
 def _columns(value: dict[str, Any]) -> list[Any]:
     """Records of columns that stand side by side, as lists or as pandas writes them: {"text": {"0": …, "1": …}}."""
+    if isinstance(rows := value.get("data"), list) and isinstance(names := value.get("columns"), list):
+        if rows and all(isinstance(row, list) and len(row) == len(names) for row in rows):
+            return [dict(zip(names, row, strict=True)) for row in rows]  # pandas' "split"
+        return []
     parts = list(value.values())
     if all(isinstance(part, dict) for part in parts):
         if len(parts) < 2 or any(part.keys() != parts[0].keys() for part in parts):
@@ -126,6 +130,9 @@ def as_written(value: Any) -> str | None:
     """A single value as the word that a JSON file holds."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and not value.isascii():
+        # Half of a pair, as where a program cut a text within an emoji, is no character: no file can hold it.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return None if value is None else str(value)
 
 

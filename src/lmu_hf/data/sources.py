@@ -121,7 +121,7 @@ def list_columns(names: list[str]) -> str:
     """The columns that rows have, for a message."""
     shown = [name for name in names if name != PLACE]
     there = ", ".join(shown)
-    if len(shown) == 1 and any(mark in there for mark in ";\t|, "):
+    if len(shown) == 1 and re.search(r"[^\w.-]", there):
         return f"{there!r}, which is one column: --delimiter says what parts columns, --column_names what they are"
     # A first row that is no header reads like one: its cells are sentences or numbers.
     if any(" " in name.strip() or name.isdigit() for name in shown):

@@ -93,7 +93,10 @@ def read_table(
     if kind == ".parquet":
         rows = _parquet_rows(path, columns)
     else:
-        rows = _written_rows(path, _find_layout(path, kind, options), options)
+        layout = _find_layout(path, kind, options)
+        if next(_rows(str(path), layout, options, (0, 0)), None) is None:
+            raise InputError(f"{path} holds no row: --{flag} must hold rows")
+        rows = _written_rows(path, layout, options)
         if columns is not None:
             rows = rows.select_columns([name for name in rows.column_names if name in (*columns, PLACE)])
     if len(rows) == 0:
@@ -248,11 +251,13 @@ def complete_rows(
     lacking: dict[int, str] = {}  # by row, a column that it lacks
     for column in checked:
         start = 0
-        for batch in rows.select_columns([column]).iter(10_000):
-            for offset, value in enumerate(batch[column]):
-                if value is None or (column in filled and isinstance(value, str) and not value.strip()):
-                    lacking.setdefault(start + offset, column)
-            start += len(batch[column])
+        for batch in rows.select_columns([column]).with_format("arrow").iter(10_000):
+            cells = batch[column]
+            if cells.null_count or column in filled:  # else there is nothing to look for, and nothing to copy
+                for offset, value in enumerate(cells.to_pylist()):
+                    if value is None or (column in filled and isinstance(value, str) and not value.strip()):
+                        lacking.setdefault(start + offset, column)
+            start += len(cells)
     if not lacking:
         return rows
     index, column = min(lacking.items())
@@ -263,7 +268,8 @@ def complete_rows(
     if len(lacking) == len(rows):
         raise InputError(f"{name} has no complete row: {first}")
     logger.warning("%s: %s of %s rows are left out, the first: %s", name, f"{len(lacking):,}", f"{len(rows):,}", first)
-    return rows.select([number for number in range(len(rows)) if number not in lacking])
+    # Written anew: whoever counts what is missing in the table on disk must not find the rows that are left out.
+    return rows.select([number for number in range(len(rows)) if number not in lacking]).flatten_indices()
 
 
 def place_of(rows: "Dataset", index: int) -> str:
