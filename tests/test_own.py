@@ -1,6 +1,7 @@
 """Somebody's own rows: the recipe that they make, the votes of a linear model, and the lines that are to be beaten."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,13 @@ from hypothesis import strategies as st
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.lines import better_line, verdict
-from lmu_hf.common.record import RunRecord
+from lmu_hf.common.record import MetricsLog, RunRecord
 from lmu_hf.data.labels import LabelledText
 from lmu_hf.hub.card import beside_table
 from lmu_hf.ngrams import NGramVotes, Votes
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
-from lmu_hf.training.loop import train
+from lmu_hf.training.loop import CLOCKED, train
 from lmu_hf.training.recipes.own import Measured, explain, make_recipe, measure, recipe_for
 from lmu_hf.training.tasks.classification import ClassificationTask
 from lmu_hf.training.voting import mean_loss
@@ -301,3 +302,13 @@ def test_the_test_split_is_read_later_by_the_saved_balance(tmp_path):
     assert model.votes.read_balance() != (1.0, 1.0)
     assert second.metrics["test"]["accuracy"] > 0.9
     assert all("test" in scores for scores in (*second.lines.values(), *second.parts.values()))
+
+
+def test_a_run_that_would_take_too_long_is_made_shorter_and_its_schedule_ends(tmp_path):
+    made = recipe_for(labelled())
+    recipe = replace(made.recipe, epochs=20, minutes=1e-6, eval_steps=None)
+    assert recipe.epochs * math.ceil(120 / recipe.batch_size) > 2 * CLOCKED
+    task = ClassificationTask(labelled(), **made.options)
+    done = train(task.make_model(recipe.architecture), recipe, task, 0, tmp_path / "run", quiet=True)
+    assert done.steps == CLOCKED
+    assert [row["step"] for row in MetricsLog.read(tmp_path / "run")][-1] == CLOCKED
