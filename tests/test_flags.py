@@ -331,7 +331,7 @@ def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
 
 @pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
 def test_a_tab_may_be_spelt(word):
-    args = MODULES["train_glue"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
+    args = MODULES["train text"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
     assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 

@@ -1,7 +1,6 @@
 """From a file to a model for every kind of label: what is said, trained, saved, scored and labelled."""
 
 import csv
-import importlib.util
 import json
 import sys
 from dataclasses import asdict
@@ -25,8 +24,9 @@ from lmu_hf.hub.records import checked
 from lmu_hf.training.judging import choose_metric, choose_thresholds
 from lmu_hf.training.run_folder import folder_of_its_own
 from lmu_hf.training.tasks.classification import ClassificationTask
+from lmu_hf_cli import run as run_verb
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+VERBS = {"train_glue": "train text", "evaluate": "evaluate", "label": "label"}  # by the names of scripts
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 SHORT = ["--quiet", "--report_to", "none", "--eval_steps", "20", "--max_train_steps"]
 
@@ -34,12 +34,9 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def call(name: str, *words: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     before, sys.argv = sys.argv, [f"{name}.py", *words]
     try:
-        return module.main(list(words))
+        return run_verb(VERBS[name], argv=list(words))
     finally:
         sys.argv = before
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmu_hf import LMUConfig
+from lmu_hf.cli.command import VERBS
 from lmu_hf.training.recipes import RECIPES, get_recipe
 from lmu_hf.training.reproduction import SCRIPTS, steps, tasks
 from table import mean_score, read_records
@@ -100,6 +101,9 @@ def test_an_lstm_is_trained_as_its_recipe_is(name):
     assert [record for record in RECORDS if record.recipe == theirs.name]
 
 
+VERB_OF = {SCRIPTS[verb.kind]: name for name, verb in VERBS.items() if verb.kind}
+
+
 @pytest.mark.parametrize("task", sorted(tasks()))
 def test_a_tasks_commands_are_ones_that_its_scripts_take(task):
     trained = []
@@ -107,7 +111,7 @@ def test_a_tasks_commands_are_ones_that_its_scripts_take(task):
         script, *words = step.words
         assert (PROJECT / "scripts" / script).is_file()
         if script in SCRIPTS.values():
-            args = MODULES[script.removesuffix(".py")].parse_args(words)
+            args = MODULES[VERB_OF[script]].parse_args(words)
             trained.append(args.recipe)
     assert set(tasks()[task]) <= set(trained)
 
