@@ -1,10 +1,12 @@
 """What every test stands on: the same random numbers in every run, and no threads for matrices this small."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import settings
+from transformers.utils import logging
 
 # Tests run side by side: the threads of each would wait for a core that another one holds.
 torch.set_num_threads(1)
@@ -18,6 +20,14 @@ settings.load_profile("lmu")
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """A verb that runs in this process silences transformers, whose remarks other tests read."""
+    level = logging.get_verbosity()
+    yield
+    logging.set_verbosity(level)
 
 
 @pytest.fixture

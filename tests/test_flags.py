@@ -32,7 +32,7 @@ OF_A_RUN = {  # a value of each flag of every training script, beside the run fo
     },
     **{"max_train_steps": "7", "eval_steps": "7", "per_device_train_batch_size": "7", "averaging": "0.5"},
     **{"gradient_accumulation_steps": "7", "lr_scheduler_type": "linear", "warmup_ratio": "0.5", "max_grad_norm": "7"},
-    **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "hidden_act=relu"},
+    **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "initializer_range=0.5"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
     **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
@@ -46,7 +46,8 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
-    **{"block_size": "7", "minutes": "7"},
+    **{"block_size": "7", "minutes": "7", "label_separator": "|", "problem_type": "multi"},
+    **{"metric_for_best_model": "macro_f1"},
     **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
     **{"source_column": "a", "target_column": "b", "source_file": "a.en", "target_file": "a.de"},
     **{"validation_source_file": "b.en", "validation_target_file": "b.de"},
@@ -61,8 +62,8 @@ WORDS = {
     "extra_train_file",
     "freeze_word_vectors",
 }
-WORDS |= {"preprocessing_num_workers"}
-OWN = {"text_column", "text_pair_column", "label_column", "validation_block"}
+WORDS |= {"preprocessing_num_workers", "metric_for_best_model"}
+OWN = {"text_column", "text_pair_column", "label_column", "validation_block", "label_separator", "problem_type"}
 TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}

@@ -79,7 +79,9 @@ def test_rows_that_are_gone_or_changed_are_named(run):
 
 def test_a_model_without_its_run_asks_for_its_data(run):
     shutil.copytree("run/model", "bare")
-    assert "does not lie in a run folder that would say what it is for: give --recipe" in refused("evaluate", "bare")
+    assert "does not lie in a run folder that would say which rows it is for: name them by --test_file or" in refused(
+        "evaluate", "bare"
+    )
     own = ["--test_file", "test.csv", "--text_column", "review", "--label_column", "verdict"]
     assert call("evaluate", "bare", "--recipe", "opinions", *own) == run.metrics["test"]
 
@@ -93,7 +95,7 @@ def test_the_classes_are_the_models_by_their_names(run):
     write_rows(Path("stars.csv"), 12, labels=("1", "5"))
     told = refused("evaluate", "run/model", "--test_file", "stars.csv")
     assert told == (
-        "evaluate.py: error: the test split of stars.csv has the label '1' (row 1), which is none of its classes: "
+        "evaluate.py: error: the test split of stars.csv has the label '1' (line 2), which is none of its classes: "
         "'negative', 'positive'"
     )
 

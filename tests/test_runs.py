@@ -249,7 +249,7 @@ def test_every_field_of_a_record_identifies_its_run_or_is_an_outcome():
     outcomes = {own.name for own in fields(RunRecord) if own.metadata.get("outcome")}
     assert outcomes == {
         *("metrics", "best_step", "best_epoch", "steps", "wall_seconds", "peak_memory_bytes"),
-        *("command", "commit", "versions", "hardware", "scorer", "remarks"),
+        *("command", "commit", "versions", "hardware", "scorer", "remarks", "details", "lines", "parts", "reasons"),
     }
 
 
@@ -274,7 +274,7 @@ def test_a_checkpoint_that_says_other_things_is_passed_over(complete, tmp_path, 
     for number, spoilt in enumerate(
         [
             {"progress": "none"},
-            {"progress": {"steps": 4}},
+            {"progress": {"strides": 4}},
             {"progress": {"step": "4"}},
             {"record": []},
             {"record": None},
@@ -429,7 +429,7 @@ def test_a_signal_says_where_it_saved_and_the_command_that_goes_on(tmp_path, num
     saved = f"{name} ended training after step {step}, which is saved in my run/checkpoints/step-{step:08d}; "
     assert line.startswith(f"train_psmnist.py: {saved}this goes on from there: ")
     command = line.partition("from there: ")[2]
-    assert command.endswith("--output_dir 'my run' --resume_from_checkpoint auto")
+    assert command.endswith("--resume_from_checkpoint auto --output_dir 'my run'")
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert RunRecord.read(tmp_path / "my run").steps == 60 and newest(tmp_path / "my run" / "checkpoints")

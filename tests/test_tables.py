@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmu_hf.data.dialects import Dialect, find_delimiter
-from lmu_hf.data.opening import kind_of, open_text
+from lmu_hf.data.opening import is_table, kind_of, open_text
 from lmu_hf.data.sources import load_files, load_rows
-from lmu_hf.data.tables import PLACE, ReadOptions, complete_rows, is_table, join_tokens, read_table
+from lmu_hf.data.tables import PLACE, ReadOptions, complete_rows, join_tokens, read_table
 
 pytestmark = pytest.mark.usefixtures("cache")
 CASES = Path(__file__).parents[2] / "shared" / "cases"
@@ -254,10 +254,15 @@ def test_json_values_are_the_words_of_the_file(tmp_path):
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.NDJSON"])
 @pytest.mark.parametrize("indent", [None, 2])
 def test_json_is_read_in_every_layout(value, name, indent, tmp_path):
-    if indent is not None and isinstance(value, dict) and name != "rows.json":
-        pytest.skip("an object spread over lines is a document, which .json says")
+    if isinstance(value, dict) and name != "rows.json":
+        pytest.skip("an object is a document where the ending is .json, and a record where it says lines")
     expected = [{"text": "a", "label": "1"}, {"text": "b", "label": "0"}]
     assert rows_of(tmp_path / name, json.dumps(value, indent=indent)) == expected
+
+
+def test_a_single_line_is_a_record_of_lists(tmp_path):
+    value = {"tokens": ["a", "b"], "tags": ["X", "O"]}
+    assert rows_of(tmp_path / "rows.jsonl", json.dumps(value)) == [value]
 
 
 def test_half_an_emoji_is_a_character_that_stands_for_what_is_lost(tmp_path):

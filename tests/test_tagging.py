@@ -284,5 +284,6 @@ def test_flags_that_say_nothing_are_refused_by_name(tmp_path):
         (["--train_file", "a.jsonl", "--rows", "60"], "--rows has no effect on names, which reads the files a.jsonl"),
         (["--config_overrides", "num_labels=3", "--rows", "60"], "LMUConfig has no field 'num_labels'"),
     ):
+        (tmp_path / "a.jsonl").touch()
         done = run_script(SCRIPTS / "train_token.py", *words, cwd=tmp_path)
         assert done.returncode in (1, 2) and message in done.stderr, done.stderr

@@ -12,13 +12,15 @@ from ..data.labelled import unlabelled_dataset, unlabelled_file
 from ..data.labelling import count_labels, label_rows
 from ..data.labels import Columns
 from ..data.tokenised import load_tokenizer
+from .flags import Flags
+from .reading import reading
 
 
 def label(args: argparse.Namespace) -> dict[str, int]:
     """Read, label and write; how many texts each class has."""
     columns = Columns(args.text_column or "text", args.text_pair_column)
     if args.train_file is not None:
-        rows = unlabelled_file(args.train_file, columns)
+        rows = unlabelled_file(args.train_file, columns, reading(Flags(args)))
     else:
         rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
     tokenizer = load_tokenizer(args.model)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import InputError
-from .opening import open_text
+from .opening import kind_of, open_text
 
 # Numbers stay as the file spells them: 1.50 is not 1.5, and 10 digits are not a float.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
@@ -46,8 +46,12 @@ def _has_lines(path: Path, encoding: str | None) -> bool:
     try:
         value = _DECODER.decode(first)
     except ValueError:
-        return ".json" not in path.suffixes  # a document may be spread over lines, and a broken line is named
-    return more or not (isinstance(value, dict) and any(isinstance(part, list | dict) for part in value.values()))
+        return kind_of(path) != ".json"  # a document may be spread over lines, and a broken line is named
+    return (
+        more
+        or kind_of(path) != ".json"
+        or not (isinstance(value, dict) and any(isinstance(part, list | dict) for part in value.values()))
+    )
 
 
 def _line_records(path: Path, encoding: str | None) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,9 +14,9 @@ JSON that says what was scored on what, with which versions.
 import argparse
 from pathlib import Path
 
-from ..data_flags import KIND_FLAGS, SPLITS, add_data_flags
+from ..data_flags import KIND_FLAGS, PAIR_FLAGS, SPLITS, add_data_flags
 from ..flags import COUNT, ScriptParser, manual_of, output_file
-from ..training_flags import recipe_of
+from ..training_flags import SELDOM, recipe_of
 
 OF_TRAINING = {
     "model_name_or_path": None,
@@ -47,6 +47,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     add_data_flags(parser, *KIND_FLAGS, without=tuple(OF_TRAINING))
     parser.set_defaults(**OF_TRAINING)
+    parser.set_seldom(*SELDOM, *PAIR_FLAGS)
     return parser.parse_args(argv)
 
 

@@ -13,7 +13,7 @@ has. Of several classes a text, label lists those that hold; of a number to pred
 import argparse
 from pathlib import Path
 
-from ..data_flags import FLAGS
+from ..data_flags import FLAGS, READING
 from ..flags import COUNT, ScriptParser, manual_of
 
 
@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     source = data.add_mutually_exclusive_group()
     source.add_argument("--train_file", type=Path, help="file of rows to label (default: none, a data set)")
     source.add_argument("--dataset_name", help="data set, by its name on the Hub or below --data_dir (default: none)")
-    for flag in ("dataset_config_name", "text_column", "text_pair_column"):
+    for flag in ("dataset_config_name", "text_column", "text_pair_column", *READING):
         data.add_argument(f"--{flag}", **FLAGS[flag])
     parser.group("data").add_argument(
         "--data_dir", type=Path, help="folder of data sets laid out as on the Hub (default: the Hub)"
@@ -50,6 +50,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         parser.error("one of --dataset_name and --train_file says what to read")
     if args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
+    else:
+        parser.refuse(args, *READING, because="only a --train_file is read by them")
     if args.output_file.suffix != ".parquet":
         parser.error(f"--output_file must end in .parquet, got {args.output_file}")
     return args
