@@ -9,9 +9,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from lmu_hf.common.record import RunRecord
-from lmu_hf.hub.card import Shown, model_name, render, show, write_cards
+from lmu_hf.hub.card import Shown, model_name, render, write_cards
 from lmu_hf.hub.kinds import KINDS as CARD_KINDS
 from lmu_hf.hub.kinds import kind_of
+from lmu_hf.hub.results import show
 from tiny_runs import KINDS, make_run
 
 PROJECT = Path(__file__).parent.parent

@@ -21,9 +21,9 @@ from transformers import AutoTokenizer
 
 import lmu_hf
 from lmu_hf.common.record import RunRecord
-from lmu_hf.hub.card import show
 from lmu_hf.hub.folder import HEADS, build, files_of
 from lmu_hf.hub.push import PushError, push
+from lmu_hf.hub.results import show
 from lmu_hf_cli import run as run_verb
 from loopback import Fault, LoopbackHub
 from tiny_runs import KINDS, make_run

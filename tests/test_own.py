@@ -14,7 +14,7 @@ from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.lines import better_line, verdict
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.labels import LabelledText
-from lmu_hf.hub.card import beside_table
+from lmu_hf.hub.results import beside_table
 from lmu_hf.ngrams import NGramVotes, Votes
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes

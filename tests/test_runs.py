@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ from lmu_hf.training import identity, loop
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, save
 from lmu_hf.training.identity import AnotherRunError
 from lmu_hf.training.learner import Learner
-from lmu_hf.training.loop import _Run, train
+from lmu_hf.training.loop import train
 from lmu_hf.training.resuming import Progress
 from lmu_hf.training.tasks.images import ImageTask
 from test_resume import RECIPE, assert_same_run, curve, noise, run, weights
@@ -101,7 +100,7 @@ def test_a_score_that_is_not_finite_is_never_the_best(tmp_path, monkeypatch, num
 
 def test_of_equal_scores_the_lower_loss_is_the_best():
     rows = [{"step": 1, "validation_loss": 2.0}, {"step": 2, "validation_loss": 3.0}]
-    so_far = SimpleNamespace(progress=Progress(best=0.5, best_step=2, rows=rows))
+    so_far = Progress(best=0.5, best_step=2, rows=rows)
     for goodness, scores, better in (
         (0.5, {"loss": 2.9}, True),
         (0.5, {"loss": 3.0}, False),  # equal in both: the first is kept
@@ -109,8 +108,8 @@ def test_of_equal_scores_the_lower_loss_is_the_best():
         (0.4, {"loss": 0.1}, False),
         (0.6, {"loss": 9.0}, True),
     ):
-        assert _Run._is_best(so_far, goodness, scores) is better
-    assert _Run._is_best(SimpleNamespace(progress=Progress()), 0.0, {})
+        assert so_far.is_best(goodness, scores) is better
+    assert Progress().is_best(0.0, {})
 
 
 def test_a_model_whose_outputs_overflow_is_not_chosen_for_its_accuracy(tmp_path):
