@@ -43,7 +43,7 @@ def linear_classifier(width: int, **more: Any) -> dict[str, Any]:
 
 @recipe
 def opinions() -> Recipe:
-    """Made-up opinions: ``train_glue.py``'s default. No record.
+    """Made-up opinions: the default of ``lmu-hf train text``. No record.
 
     Cost: half a minute of one core, no download.
     Source: made up here.
@@ -202,9 +202,9 @@ def imdb_fine_tuned() -> Recipe:
 
 @recipe
 def imdb_student() -> Recipe:
-    """IMDB by the same, also from 50,000 reviews that ``imdb-fine-tuned`` labelled: 91.5 %, one seed.
+    """IMDB as ``imdb-fine-tuned``, with 50,000 more reviews that its model labelled: 91.5 %, one seed.
 
-    Cost: 5651 s of one core in bfloat16, 9,708,290 parameters. Give ``--extra_train_file``, what ``label.py`` wrote.
+    Cost: 5651 s of one core in bfloat16, 9,708,290 parameters. Give ``--extra_train_file`` what ``lmu-hf label`` wrote.
     Source: self-training as in Xie et al., arXiv 1911.04252.
     """
     return replace(
