@@ -217,7 +217,7 @@ def test_a_complete_run_answers_with_its_record_and_its_weights(complete):
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
 
-def test_other_versions_are_said_and_not_refused(complete, tmp_path, monkeypatch, caplog):
+def test_other_versions_are_logged_and_not_refused(complete, tmp_path, monkeypatch, caplog):
     describe = loop.describe_run
 
     def elsewhere(*args):
@@ -252,7 +252,7 @@ def test_every_field_of_a_record_identifies_its_run_or_is_an_outcome():
     }
 
 
-def test_to_identify_a_run_draws_no_random_number(tmp_path):
+def test_identifying_a_run_draws_no_random_number(tmp_path):
     task = noise()
     before = torch.get_rng_state()
     first = identity._digest_inputs(task)
@@ -267,7 +267,7 @@ def test_where_no_checkpoint_is_good_nothing_is_begun_unasked(complete, tmp_path
         asked(folder)
 
 
-def test_a_checkpoint_that_says_other_things_is_passed_over(complete, tmp_path, caplog):
+def test_a_checkpoint_with_unexpected_content_is_skipped(complete, tmp_path, caplog):
     folder = copied(complete, tmp_path / "run", finished=False)
     good = load(folder / "checkpoints" / STEPS[3])
     for number, spoilt in enumerate(
@@ -326,7 +326,7 @@ def test_a_folder_has_one_owner_until_that_is_gone(tmp_path, holder):
     assert ".owner" not in names(folder)
 
 
-def test_one_process_may_hold_a_folder_twice(tmp_path):
+def test_one_process_may_own_a_folder_twice(tmp_path):
     with owned(tmp_path):
         with owned(tmp_path / "." / ""):
             pass
@@ -360,7 +360,7 @@ def test_a_run_begun_anew_leaves_nothing_of_the_one_before(complete, tmp_path):
 
 
 @pytest.mark.parametrize("foreign", ["thesis.tex", "src"])
-def test_what_no_run_wrote_is_not_deleted(complete, tmp_path, foreign):
+def test_files_that_no_run_wrote_are_not_deleted(complete, tmp_path, foreign):
     folder = copied(complete, tmp_path / "run", finished=True)
     (folder / foreign).touch()
     with pytest.raises(FileExistsError, match=f"holds {foreign}, which no run wrote .*--output_dir"):
@@ -392,14 +392,14 @@ def test_nothing_is_deleted_before_a_step_is_taken(complete, tmp_path, monkeypat
     assert all(torch.equal(saved[name], value) for name, value in weights(folder).items())
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_is_in_nobodys_way(tmp_path):
+def test_a_run_that_ended_before_its_first_checkpoint_is_replaced_unasked(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "model.partial").mkdir()
     assert run(tmp_path, SHORT).steps == len(curve(tmp_path)) == 4
     assert "model.partial" not in names(tmp_path)
 
 
-def test_to_resume_and_to_begin_anew_contradict_each_other(tmp_path):
+def test_resuming_and_overwriting_contradict_each_other(tmp_path):
     with pytest.raises(ValueError, match="one of --resume_from_checkpoint and --overwrite_output_dir"):
         run(tmp_path, SHORT, resume=True, overwrite=True)
 
@@ -496,7 +496,7 @@ def test_a_weight_that_is_not_finite_is_never_pushed(tmp_path):
     assert "hub" not in names(tmp_path)
 
 
-def test_a_folder_that_is_being_written_is_not_laid_out(tmp_path, holder):
+def test_a_run_folder_in_use_is_not_built_for_the_hub(tmp_path, holder):
     make_run(tmp_path / "run", "text-classification")
     with pytest.raises(RunFolderError, match="in use by process"):
         build(tmp_path / "run")
