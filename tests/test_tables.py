@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmu_hf.data.dialects import Dialect, find_delimiter
-from lmu_hf.data.opening import kind_of, open_text
+from lmu_hf.data.opening import is_table, kind_of, open_text
 from lmu_hf.data.sources import load_files, load_rows
-from lmu_hf.data.tables import PLACE, ReadOptions, complete_rows, is_table, join_tokens, read_table
+from lmu_hf.data.tables import PLACE, ReadOptions, complete_rows, join_tokens, read_table
 
 pytestmark = pytest.mark.usefixtures("cache")
 CASES = Path(__file__).parents[2] / "shared" / "cases"

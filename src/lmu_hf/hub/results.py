@@ -64,7 +64,7 @@ def classes_table(record: RunRecord) -> str:
     cuts = dict(zip(classes, thresholds, strict=True)) if thresholds else {}
     shown = sorted(classes, key=lambda name: -classes[name]["support"])[:MOST_CLASSES]
     names = list(classes) if len(classes) <= MOST_CLASSES else shown
-    header = ["class", "precision, %", "recall, %", "F1, %", f"{text(split)} rows", *(["from"] if cuts else [])]
+    header = ["class", "precision, %", "recall, %", "F1, %", f"{text(split)} rows", *(["threshold"] if cuts else [])]
     rows = [
         [
             text(name),

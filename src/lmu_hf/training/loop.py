@@ -134,14 +134,14 @@ class _Run:
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
                 # A signal may reach one process alone, and clocks differ; but all must save together.
-                told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
-                if told or self._save_is_due(late):
+                interrupted, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
+                if interrupted or self._save_is_due(late):
                     began = time.perf_counter()
                     progress.seconds = began - start
                     path = self._save()  # in all processes: it gathers from each
                     saved = time.perf_counter()
                     next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)  # a slow disk: more seldom
-                    if told:
+                    if interrupted:
                         raise Interrupted(interruption.signal or 0, progress.step, path)
         self._begin()  # also if no step was left to take
         bar.close()
@@ -190,9 +190,9 @@ class _Run:
         ]
         # A row that a process read for want of any counts 0; all labels may be ignored, hence the clamp.
         terms = [self.task.terms(given) * (rows > 0) for given, rows in zip(inputs, turns, strict=True)]
-        every = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
+        total = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
         for turn, (given, count) in enumerate(zip(inputs, terms, strict=True)):
-            share = count / every
+            share = count / total
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
                 loss = self.learner.model(**given).loss  # a mean over the terms of this turn
@@ -216,8 +216,8 @@ class _Run:
         return round(self.progress.step / self.rows.steps_per_epoch, 3)
 
     def _evaluation_is_due(self) -> bool:
-        every = self.recipe.eval_steps or self.rows.steps_per_epoch
-        return self.progress.step % every == 0 or self.progress.step == self.steps
+        interval = self.recipe.eval_steps or self.rows.steps_per_epoch
+        return self.progress.step % interval == 0 or self.progress.step == self.steps
 
     def _patience_is_over(self) -> bool:
         return self.recipe.patience is not None and self.progress.worse >= self.recipe.patience
@@ -285,10 +285,10 @@ class _Run:
         return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
     def _save_is_due(self, late: bool) -> bool:
-        every = self.running.checkpointing_steps
-        if every is None:
+        interval = self.running.checkpointing_steps
+        if interval is None:
             return late
-        return self.progress.step % (self.rows.steps_per_epoch if every == "epoch" else int(every)) == 0
+        return self.progress.step % (self.rows.steps_per_epoch if interval == "epoch" else int(interval)) == 0
 
     def _save(self) -> Path:
         """Write a checkpoint of all that decides how the run goes on; where it lies."""
@@ -312,11 +312,11 @@ class _Run:
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of each process, under its rank."""
-        every: dict[str, Tensor] = {}
+        states: dict[str, Tensor] = {}
         for name, tensor in own.items():
             gathered = cast(Tensor, self.accelerator.gather(tensor[None].to(self.accelerator.device))).cpu()
-            every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
-        return every
+            states |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
+        return states
 
     def _resume(self) -> None:
         """Go on from a checkpoint, if the run is to and there is one."""
@@ -338,8 +338,8 @@ class _Run:
         self.learner.load_state(saved.tensors, saved.state)
         self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
-        every = saved.tensors["processes"].items()
-        own = {name.removeprefix(rank): part for name, part in every if name.startswith(rank)}
+        states = saved.tensors["processes"].items()
+        own = {name.removeprefix(rank): part for name, part in states if name.startswith(rank)}
         self.loss = own.pop("loss").to(self.loss.device)
         restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
