@@ -98,9 +98,6 @@ def shown(cell: Cell) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-# --------------------------------------------------------------------------- what a column is
-
-
 def decide(column: Column, asked: Asked = UNASKED) -> Job:
     """What the labels of the training rows say is to be found.
 
@@ -249,9 +246,6 @@ def _odd_names(classes: Sequence[str]) -> tuple[str, ...]:
         if other != name:
             return (f"{other!r} and {name!r} are two classes",)
     return ()
-
-
-# --------------------------------------------------------------------------- cells to labels
 
 
 def to_numbers(column: Column) -> list[float]:

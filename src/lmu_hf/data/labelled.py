@@ -182,7 +182,7 @@ def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = 
 def unlabelled_dataset(
     name: str, split: str, data_dir: Path | None, columns: Columns, config: str | None = None
 ) -> "Dataset":
-    """Texts of one split of a data set, likewise; the other arguments as for :func:`labelled_dataset`.
+    """Texts of one split of a data set, labelled or not; arguments are those of :func:`labelled_dataset`.
 
     Raises:
         FileNotFoundError: the folder does not hold it.
