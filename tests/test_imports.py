@@ -51,7 +51,10 @@ LADDER = {
         *("modeling_lmu", "decoding_lmu", "blocks_lmu", "layout"),
         *("configuration_lmu", "cache_lmu", "checking", "losses"),
     },
-    "heads_lmu": {"modeling_lmu", "votes", "layers", "layout", "configuration_lmu", "cache_lmu", "losses"},
+    "heads_lmu": {
+        *("modeling_lmu", "votes", "layers", "layout"),
+        *("configuration_lmu", "cache_lmu", "checking", "losses"),
+    },
     "pairs_lmu": {
         *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
     },
