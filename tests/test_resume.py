@@ -96,7 +96,7 @@ def test_auto_takes_the_newest_good_checkpoint(tmp_path, caplog):
         shutil.rmtree(folder / "checkpoints" / f"step-{step:08d}")
     (folder / "checkpoints" / "step-00000007" / "model.safetensors").write_bytes(b"nonsense")
     run(folder, resume=True)
-    assert "step-00000007 is damaged" in caplog.text and "going on from" in caplog.text and "00000006" in caplog.text
+    assert "step-00000007 is damaged" in caplog.text and "resuming from" in caplog.text and "00000006" in caplog.text
     assert_same_run(tmp_path / "whole", folder)
 
 

@@ -343,7 +343,7 @@ class _Run:
         self.loss = own.pop("loss").to(self.loss.device)
         restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
-            logger.warning("going on from %s", path)
+            logger.warning("resuming from %s", path)
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""

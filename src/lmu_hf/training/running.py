@@ -11,7 +11,7 @@ class Running:
     Args:
         quiet: no progress bar.
         read_test: read the test split, once, with the chosen weights (if the task has one).
-        resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
+        resume: from the newest good checkpoint in the run folder (or begin, if there is none), or from the
             checkpoint at a path.
         overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
         checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
