@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parent.parent
 TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
 # What this folder says of the matrix's own record is not a question to an environment.
 TESTS = ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow", "--ignore", "tests/test_matrix.py"]
-TESTS += ["--deselect", "tests/test_readme.py::test_its_table_and_those_of_the_docs_are_what_the_records_say"]
+TESTS += ["--deselect", "tests/test_readme.py::test_tables_of_the_readme_and_the_docs_are_what_the_records_say"]
 ENVIRONMENTS = ("floor", "pinned", "newest")
 README = ["tests/test_readme.py", "-k", "python or example"]
 

@@ -178,7 +178,7 @@ def whole_batch(head: Head) -> tuple[float, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize(("batch", "accumulation"), [(3, 3), pytest.param(1, 8, marks=pytest.mark.slow)])
-def test_accumulated_batches_train_as_one_of_them_all(name, batch, accumulation, tmp_path):
+def test_accumulated_batches_train_as_one_large_batch(name, batch, accumulation, tmp_path):
     trainer, gradients = make_trainer(HEADS[name], tmp_path, batch, accumulation)
     loss, expected = whole_batch(HEADS[name])
     # Next-token losses are computed in float32, whatever the model's dtype is.
@@ -224,7 +224,7 @@ def test_trainers_label_smoothing_is_a_mean_over_the_same_rows(tmp_path):
         assert_close(actual.noted[parameter], gradient, rtol=0, atol=1e-6)
 
 
-def test_targets_that_trainer_counts_but_no_step_has_are_refused(tmp_path):
+def test_labels_on_masked_steps_that_trainer_would_count_are_refused(tmp_path):
     def padded_with_zeros(rows: list[Row]) -> Row:
         batch = collate(rows)
         return batch | {"labels": batch["labels"].masked_fill(batch["labels"] == -100, 0)}

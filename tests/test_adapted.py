@@ -118,7 +118,7 @@ def test_an_offloaded_model_streams():
     assert list(model.stream(IDS[0], max_new_tokens=8)) == expected
 
 
-def test_what_accelerate_leaves_behind_is_plain_again():
+def test_a_module_is_plain_again_once_accelerates_hooks_are_removed():
     model, _ = build("language model")
     readout = model.model.layers[0].memory.memory_readout
     cpu_offload(model, torch.device("cpu"))
@@ -226,7 +226,7 @@ CHANGES: dict[str, Callable[[nn.Module], None]] = {
 
 @each_head
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_module_is_called_and_not_read_past(head, change):
+def test_a_changed_module_is_called_and_not_bypassed(head, change):
     # memory_form="chunked" makes every state and calls every module; pooling cannot go by the mean memory there.
     fast, inputs = build(head)
     slow, _ = build(head, memory_form="chunked")
@@ -257,7 +257,7 @@ def test_hooks_on_all_modules_see_every_module(register):
 
 
 @each_head
-def test_merged_and_pruned_for_good_is_plain_again(head):
+def test_a_module_merged_or_pruned_for_good_is_plain_again(head):
     model, inputs = build(head)
     prune_all(model)
     for *_, linear in linears(model):
@@ -298,7 +298,7 @@ def test_a_bare_linear_module_is_plain(dtype):
     assert is_plain(nn.Linear(4, 4, dtype=dtype)) and is_plain(nn.Linear(4, 4, bias=False, dtype=dtype))
 
 
-def test_the_computing_dtype_is_no_dtype_of_storage():
+def test_the_computing_dtype_is_not_the_storage_dtype():
     linear = quantised_by_hand(torch.int8)
     linear.bias = nn.Parameter(torch.zeros(4, dtype=torch.bfloat16))
     assert computing_dtype(linear, torch.float32) == torch.bfloat16
@@ -322,14 +322,14 @@ def test_dynamic_quantisation_stays_near_the_model(head):
     assert 0 < (found - expected).norm() < 0.15 * expected.norm()
 
 
-def test_a_signal_in_float64_is_read_by_what_takes_float32_alone():
+def test_a_float64_signal_is_cast_for_a_quantised_model():
     model, inputs = build("series", block_type="lmu", norm="layer")
     quantised = dynamically(model)
     found = outputs(quantised, {"input_values": inputs["input_values"].double()})
     assert torch.equal(found, outputs(quantised, inputs))
 
 
-def test_dynamic_quantisation_generates_and_streams_what_its_own_forward_says():
+def test_a_dynamically_quantised_model_generates_and_streams_by_its_own_forward():
     model = dynamically(build("language model")[0])
     ids = IDS[:1]
     for _ in range(8):

@@ -49,7 +49,7 @@ def test_the_config_alone_builds_one_memory_per_layer(cache):
     assert not any(layer.is_croppable for layer in cache.layers)
 
 
-def test_nothing_is_remembered_before_the_first_token(cache):
+def test_the_cache_is_empty_before_the_first_token(cache):
     assert cache.get_seq_length() == 0
     assert cache.get_recurrent_state(0) is None
     assert not cache.has_previous_state(0)
@@ -58,7 +58,7 @@ def test_nothing_is_remembered_before_the_first_token(cache):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_is_written_is_read_back_as_it_was(cache, dtype):
+def test_a_written_memory_is_read_back_unchanged(cache, dtype):
     memory = torch.randn(B, D_U, D, dtype=dtype)
     write(cache, memory)
     for layer in range(2):
@@ -76,7 +76,7 @@ def test_layers_do_not_share_a_memory(cache):
     assert rows(cache, 1) == [4, 5, 6]
 
 
-def test_what_is_written_later_does_not_change_with_what_the_caller_does_to_it(cache):
+def test_a_written_memory_does_not_change_when_the_caller_changes_the_tensor(cache):
     memory = memory_of(1, 2, 3)
     write(cache, memory)
     memory.zero_()
@@ -143,7 +143,7 @@ def test_reset_before_the_first_token_is_harmless(cache):
     assert cache.get_seq_length() == 0
 
 
-def test_keys_and_values_are_refused_and_none_is_answered_none(cache):
+def test_an_update_with_keys_and_values_is_refused_and_with_none_gives_none(cache):
     keys = torch.zeros(B, 1, 1, D)
     with pytest.raises(ValueError, match="carries a memory, not keys and values"):
         cache.update(keys, keys, 0)
@@ -180,7 +180,7 @@ def test_gradients_flow_through_the_carried_memory(cache):
 
 
 @pytest.mark.parametrize("afterwards", ["an update without gradients", "a reset"])
-def test_a_graph_that_runs_through_the_memory_survives_what_comes_after(cache, afterwards):
+def test_gradients_through_the_memory_survive_a_reset_and_a_later_write(cache, afterwards):
     start = memory_of(1, 2, 3).requires_grad_()
     cache.update_recurrent_state(2 * start, 0)
     loss = cache.get_recurrent_state(0).square().sum()
@@ -265,7 +265,7 @@ def test_memories_of_another_architecture_are_refused(cache, other, tmp_path):
         load_memories(tmp_path / "m", LMUConfig(**{**fields, **other}))
 
 
-def test_files_that_hold_no_memories_are_refused_by_name(cache, tmp_path):
+def test_files_without_memories_are_refused_by_name(cache, tmp_path):
     with pytest.raises(FileNotFoundError):
         load_memories(tmp_path / "nowhere", CONFIG)
     save_file({"weight": torch.zeros(2)}, tmp_path / "weights")
@@ -325,7 +325,7 @@ def test_memories_with_gradients_are_kept_without_them_in_inference_mode():
     assert not layer.memory.requires_grad and not layer.memory.is_inference()
 
 
-def test_other_caches_are_refused():
+def test_caches_of_other_classes_are_refused():
     model = LMUForCausalLM(CONFIG).eval()
     ids = torch.arange(1, 7)[None]
     deeper = LMUConfig(hidden_size=8, num_hidden_layers=3, order=D, theta=9)

@@ -9,9 +9,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from lmu_hf.common.record import RunRecord
-from lmu_hf.hub.card import Shown, model_name, render, show, write_cards
+from lmu_hf.hub.card import Shown, model_name, render, write_cards
 from lmu_hf.hub.kinds import KINDS as CARD_KINDS
 from lmu_hf.hub.kinds import kind_of
+from lmu_hf.hub.results import show
 from tiny_runs import KINDS, make_run
 
 PROJECT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ def metric_of(words: str, scores: dict[str, float]) -> str:
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_each_number_of_a_card_is_its_records(run):
+def test_each_number_of_a_card_is_in_its_record(run):
     record, shown = written(run), Shown.beside(run)
     card = render(shown, model_name(run))
     text = str(card)
@@ -129,7 +130,7 @@ def test_a_card_has_three_examples_a_widget_and_no_gap(kind, tmp_path):
     assert not re.search(r"\{\{|\}\}|\bNone\b|undefined|\n\n\n", card.replace("commit `None`", ""))
 
 
-def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
+def test_a_card_shows_only_baselines_trained_on_the_same_rows(tmp_path):
     kind = "text-classification"
     lstm = {"recipe": "films-lstm", "head": "LSTMForSequenceClassification", "baseline": "lstm", "baseline_of": "films"}
     run = make_run(tmp_path / "films-seed0", kind, recipe="films", score=0.9)
@@ -150,7 +151,7 @@ def test_a_baseline_stands_beside_only_where_it_read_the_same(tmp_path):
     assert "LSTM, " not in baseline.split("## Results")[1].split("## Training")[0]
 
 
-def test_what_the_data_set_itself_calls_a_split_is_said(tmp_path):
+def test_a_card_names_splits_as_the_data_set_does(tmp_path):
     run = make_run(tmp_path / "x-seed0", "text-classification")
     assert "What is validation here is, in the data set's own terms, a tenth of train." in str(
         render(Shown.beside(run), "x")

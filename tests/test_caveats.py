@@ -13,7 +13,7 @@ RECORDS = Path(__file__).parent.parent / "records"
 RUNS = {path.parent.name: RunRecord.read(path.parent) for path in sorted(RECORDS.glob("*/run.json"))}
 
 
-def test_a_model_without_a_memory_is_named_so_and_no_other_is():
+def test_only_a_model_without_a_memory_is_marked_so():
     for name, record in RUNS.items():
         assert remembers_nothing(record) == ("-no-memory" in record.recipe), name
 
@@ -34,7 +34,7 @@ def test_a_record_of_the_earlier_averaging_is_marked():
     assert all(RUNS[name].hyperparameters["averaging"] for name in marked)
 
 
-def test_every_mark_is_explained_and_no_other():
+def test_exactly_the_marks_in_use_are_explained():
     for group in ([record] for record in RUNS.values()):
         marks = recipe_marks(group) + run_marks(group[0])
         notes = footnotes(group)

@@ -97,7 +97,7 @@ def test_both_ends_of_a_translator_are_checked():
             model(**{**given, name: with_value(given[name], NAN, 1, 2, 3)})
 
 
-def test_a_pixel_is_named_as_the_image_has_it():
+def test_a_pixel_is_named_by_its_row_and_column():
     model = build(LMUForImageClassification, **SMALL_IMAGE, permutation_seed=0)
     with pytest.raises(ValueError, match="pixel_values must be finite, got inf at image 1, channel 0, row 2, column 3"):
         model(with_value(draw(2, 1, 4, 4), INF, 1, 0, 2, 3))
@@ -163,7 +163,7 @@ def test_values_are_not_read_while_a_graph_is_traced_or_transformed():
         check_finite("x", torch.empty(3))
 
 
-def test_whole_numbers_are_no_signal():
+def test_integers_are_no_signal():
     model = build(LMUForTimeSeriesPrediction, **SIGNAL)
     with pytest.raises(TypeError, match=r"input_values must be floating point, got torch\.int64"):
         model(torch.zeros(2, 5, 2, dtype=torch.int64))
@@ -190,7 +190,7 @@ WRONG_TOKENS = [
 
 
 @pytest.mark.parametrize(("labels", "error", "words"), WRONG_TOKENS, ids=[case[2] for case in WRONG_TOKENS])
-def test_next_tokens_that_cannot_be_are_refused(labels, error, words):
+def test_labels_that_are_no_token_ids_are_refused(labels, error, words):
     model = build(LMUForCausalLM)
     with pytest.raises(error, match=re.escape(words)):
         model(WORDS_IDS, labels=labels)
@@ -216,13 +216,13 @@ def test_next_tokens_that_cannot_be_are_refused(labels, error, words):
         (draw_ids(3, 4), ValueError, "hold 3 rows for 2 sources"),
     ],
 )
-def test_translations_that_cannot_be_are_refused(labels, error, words):
+def test_labels_of_a_translator_that_are_no_token_ids_are_refused(labels, error, words):
     with pytest.raises(error, match=re.escape(words)):
         build_translator(torch.float32)(draw_ids(2, 5), labels=labels)
 
 
 @pytest.mark.parametrize("value", [2.0, -0.5])
-def test_several_labels_lie_between_0_and_1(value):
+def test_multi_label_targets_lie_between_0_and_1(value):
     model, labels = build(LMUForSequenceClassification), torch.zeros(2, LABELS)
     with pytest.raises(ValueError, match=re.escape(f"labels hold {value:g}, outside 0 … 1 (multi_label")):
         model(draw_ids(2, 5), labels=with_value(labels, value, 1, 0))

@@ -29,21 +29,21 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_read_is_what_was_written(folder):
+def test_a_checkpoint_is_read_as_it_was_written(folder):
     again = load(newest(folder))
     assert again.state == content(2).state
     assert torch.equal(again.tensors["model"]["weight"], torch.full((3, 4), 2.0))
     assert again.tensors["optimizer"]["step"].shape == ()
 
 
-def test_the_newest_are_kept_and_the_oldest_go_last(folder):
+def test_only_the_newest_checkpoints_are_kept(folder):
     save(folder, 3, content(3))
     assert names(folder) == ["step-00000002", "step-00000003"]
     save(folder, 4, content(4), keep=1)
     assert names(folder) == ["step-00000004"]
 
 
-def test_a_step_is_saved_again_in_place_of_the_first(folder):
+def test_saving_a_step_again_replaces_its_checkpoint(folder):
     save(folder, 2, content(7))
     assert load(newest(folder)).state["progress"]["step"] == 7
 
@@ -88,7 +88,7 @@ def test_every_bit_of_a_manifest_counts(folder):
         assert json.loads(path.read_text()) == json.loads(raw)
 
 
-def test_damaged_checkpoints_do_not_count_among_those_that_are_kept(folder):
+def test_damaged_checkpoints_do_not_count_as_kept(folder):
     save(folder, 3, content(3), keep=3)
     for step in (2, 3):
         (folder / f"step-{step:08d}" / "state.json").write_bytes(b"")
@@ -98,13 +98,13 @@ def test_damaged_checkpoints_do_not_count_among_those_that_are_kept(folder):
     assert names(folder) == ["step-00000004", "step-00000005"]
 
 
-def test_what_was_just_written_is_kept_though_others_have_higher_numbers(folder):
+def test_the_checkpoint_just_written_is_kept_even_if_others_have_higher_steps(folder):
     save(folder, 8, content(8))
     save(folder, 1, content(1), keep=2)  # of a run that went on from before
     assert names(folder) == ["step-00000001", "step-00000008"]
 
 
-def test_a_file_that_no_manifest_lists_is_not_read(folder):
+def test_a_file_outside_the_manifest_is_not_read(folder):
     last = newest(folder)
     save_file({"weight": torch.full((3, 4), 9.0)}, last / "average.safetensors")
     verify(last)
@@ -113,7 +113,7 @@ def test_a_file_that_no_manifest_lists_is_not_read(folder):
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("group", ["model", "optimizer"])
-def test_what_is_not_finite_is_not_written(folder, group, number):
+def test_tensors_that_are_not_finite_are_not_written(folder, group, number):
     spoilt = content(3)
     spoilt.tensors[group]["last"] = torch.tensor([0.0, number])
     with pytest.raises(FloatingPointError, match=rf"last \({group}\) is not finite"):
@@ -169,7 +169,7 @@ def test_a_disk_that_cannot_be_read_is_damage_and_the_one_before_is_used(folder,
     assert name in caplog.text
 
 
-def test_an_old_one_that_cannot_be_deleted_does_not_end_a_run(folder, monkeypatch, caplog):
+def test_an_old_checkpoint_that_cannot_be_deleted_does_not_end_a_run(folder, monkeypatch, caplog):
     monkeypatch.setattr(module.shutil, "rmtree", lambda path, **how: (_ for _ in ()).throw(PermissionError(1, "no")))
     assert save(folder, 3, content(3), keep=1) == newest(folder)
     assert "could not be deleted" in caplog.text
@@ -188,7 +188,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("full", ["model.safetensors", "state.json", "manifest.json"])
-def test_a_full_disk_is_named_and_leaves_what_was_there(folder, full, monkeypatch):
+def test_a_full_disk_is_named_and_leaves_earlier_checkpoints(folder, full, monkeypatch):
     def sync(path):
         if path.name == full:
             raise OSError(28, "No space left on device")
@@ -201,7 +201,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(folder, full, monkeypatc
 
 
 @pytest.mark.parametrize("room", [0, 100, 400])
-def test_a_disk_that_really_takes_no_more(folder, room):
+def test_a_limit_on_file_size_leaves_earlier_checkpoints(folder, room):
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
@@ -215,7 +215,7 @@ def test_a_disk_that_really_takes_no_more(folder, room):
 
 
 @pytest.mark.parametrize("last", range(12))
-def test_an_end_at_any_call_of_the_disk_leaves_a_good_checkpoint(folder, last, monkeypatch):
+def test_a_crash_at_any_disk_call_leaves_a_good_checkpoint(folder, last, monkeypatch):
     """The process is gone (nothing is cleaned up) after a number of the calls that change the disk."""
 
     class Gone(BaseException):
@@ -244,7 +244,7 @@ def test_an_end_at_any_call_of_the_disk_leaves_a_good_checkpoint(folder, last, m
     assert names(folder) == ["step-00000004"]
 
 
-def test_random_states_go_through_a_checkpoint(tmp_path):
+def test_random_states_are_restored_from_a_checkpoint(tmp_path):
     import random
 
     import numpy as np

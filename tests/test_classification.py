@@ -109,7 +109,7 @@ def test_an_epoch_reads_every_row_once_among_rows_of_its_length(rows, batch_size
     assert sum(spreads) <= 60  # sorted within 50 batches, so that neighbours' spreads add up to the whole range
 
 
-def test_rows_are_cut_and_the_empty_text_has_a_token():
+def test_rows_are_truncated_and_an_empty_text_has_one_token():
     rows = Dataset.from_dict({"text": ["one two three four five six", ""] * 10, "label": [0, 1] * 10})
     splits = {"train": rows, "validation": rows}
     labelled = LabelledText("short", splits, ["a", "b"], dict.fromkeys(splits, "here"), ("accuracy",))
@@ -122,7 +122,7 @@ def test_rows_are_cut_and_the_empty_text_has_a_token():
     assert task.lengths["train"].tolist() == [4, 1] * 10
 
 
-def test_what_is_tokenised_once_is_kept_on_disk(tmp_path):
+def test_tokenised_rows_are_cached_on_disk(tmp_path):
     write(tmp_path / "org/kept", "train", sentences(40, name="text"))
     first, second = (ClassificationTask(labelled_dataset("org/kept", tmp_path)) for _ in range(2))
     assert first.splits["train"].cache_files == second.splits["train"].cache_files != []
@@ -137,7 +137,7 @@ def variance(task) -> float:
     return float(np.var(task.splits["train"]["label"][:]))
 
 
-def test_the_loss_is_of_the_kind_of_the_labels():
+def test_the_loss_fits_the_labels():
     for task, expected in (
         (single_task(), lambda x, y: cross_entropy(x, y, label_smoothing=0.2)),
         (single_task(single_output=True), lambda x, y: binary_cross_entropy_with_logits(x[:, 1], 0.8 * y + 0.1)),
@@ -169,7 +169,7 @@ def test_scores_are_of_all_rows_whatever_the_batch(make):
 
 
 @pytest.mark.parametrize("make", [single_task, pair_task])
-def test_the_pipeline_gives_what_the_task_does(make):
+def test_the_pipeline_agrees_with_the_task(make):
     task = make()
     set_seed(0)
     model = task.make_model(TINY).eval()
@@ -188,7 +188,7 @@ def test_the_pipeline_gives_what_the_task_does(make):
 # --------------------------------------------------------------------------- models
 
 
-def test_options_that_do_not_fit_are_refused(tmp_path):
+def test_impossible_options_are_refused(tmp_path):
     with pytest.raises(ValueError, match="frozen word vectors must come from somewhere: give --word_vectors"):
         single_task(freeze_word_vectors=True).make_model(TINY)
     with pytest.raises(ValueError, match=r"word vectors must be \(\d+, 5\) \(tokens, width\), got \(3, 5\)"):
@@ -233,14 +233,14 @@ def test_votes_are_counted_in_the_training_rows():
         pair_task().make_model({**TINY, "votes": {"sizes": [1]}})
 
 
-def test_three_classes_of_pairs_are_told_apart_by_3603_parameters():
+def test_a_linear_model_of_three_classes_of_pairs_has_3603_parameters():
     rows = replace(made_up("paraphrases", rows=60), labels=["a", "b", "c"])
     model = ClassificationTask(rows).make_model(get_recipe("mrpc-linear").architecture)
     counts = count_parameters(model)
     assert counts["total"] - counts["embeddings"] == 3603
 
 
-def test_the_lstm_beside_frozen_vectors_trains_hundreds_of_times_as_many():
+def test_the_lstm_baseline_over_frozen_vectors_trains_hundreds_of_times_as_many_parameters():
     vectors = torch.randn(len(pair_task().tokenizer), 900)
     task = pair_task(word_vectors=vectors, freeze_word_vectors=True, single_output=True)
     ours, theirs = (
@@ -250,7 +250,7 @@ def test_the_lstm_beside_frozen_vectors_trains_hundreds_of_times_as_many():
     assert (ours, theirs) == (3601, 1_443_601)
 
 
-def test_a_stack_is_taken_over_with_its_tokenizer(tmp_path):
+def test_a_backbone_is_taken_over_with_its_tokenizer(tmp_path):
     task = pair_task()
     set_seed(1)
     AutoModelForCausalLM.from_config(LMUConfig(vocab_size=len(task.tokenizer), **TINY)).save_pretrained(tmp_path)
@@ -290,7 +290,7 @@ def test_every_recipe_makes_a_model_that_learns(name):
 
 
 @pytest.mark.parametrize("make", [single_task, pair_task])
-def test_rows_are_labelled_as_the_model_decides_each_alone(make):
+def test_rows_are_labelled_in_batches_as_one_by_one(make):
     task = make()
     model = task.make_model(TINY).eval()
     rows = task.rows.splits["train"]
@@ -310,7 +310,7 @@ def test_rows_are_labelled_as_the_model_decides_each_alone(make):
         label_rows(model, task.tokenizer, others)
 
 
-def test_a_text_that_has_no_token_is_labelled_as_an_unknown_word_is():
+def test_a_text_without_a_token_is_labelled_like_an_unknown_word():
     task = single_task()
     rows = Dataset.from_dict({"text": ["it is", "", "?"]})
     without_bos = train_tokenizer("word", ["it is so"])

@@ -63,13 +63,13 @@ def test_fields_of_the_config_are_overridden():
         (["--config_overrides", "oder=3"], "--config_overrides: LMUConfig has no field 'oder'; did you mean 'order'"),
     ],
 )
-def test_values_that_cannot_be_are_named(words, message):
+def test_impossible_values_are_named(words, message):
     with pytest.raises(ValueError, match=message):
         asked_recipe(parsed(*words))
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "often", "1.5"])
-def test_saving_every_so_often_must_be_a_number_or_an_epoch(value):
+def test_checkpointing_steps_must_be_a_number_or_epoch(value):
     with pytest.raises(ValueError, match=f"--checkpointing_steps must be .* got '{value}'"):
         asked_running(parsed("--checkpointing_steps", value))
 
@@ -83,13 +83,13 @@ def test_saving_every_so_often_must_be_a_number_or_an_epoch(value):
         (["--horizon", "200"], "error: horizon must lie between"),
     ],
 )
-def test_what_will_not_do_is_said_in_one_line(series, tmp_path, words, message):
+def test_a_run_that_cannot_begin_says_so_in_one_line(series, tmp_path, words, message):
     with pytest.raises(SystemExit, match=f"train_mackey_glass.py: {message}"):
         series.main([*SHORT, "--report_to", "none", "--output_dir", str(tmp_path / "run"), *words])
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_a_run_is_told_resumed_and_kept(series, tmp_path, capsys):
+def test_an_earlier_run_is_kept_and_resumed_on_demand(series, tmp_path, capsys):
     words = [*SHORT, "--checkpointing_steps", "2", "--output_dir", str(tmp_path), "--report_to", "none"]
     first = series.main(words)
     with pytest.raises(
@@ -127,7 +127,7 @@ def test_a_resumed_run_remembers_how_much_memory_it_took(series, tmp_path, monke
     assert resumed.peak_memory_bytes > 1 and resumed.metrics == whole.metrics
 
 
-def test_the_test_of_other_data_is_not_read_for_a_finished_run(series, tmp_path):
+def test_a_finished_run_does_not_read_the_test_split_of_other_data(series, tmp_path):
     words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir", str(tmp_path)]
     chosen = series.main([*words, "--skip_test"])
     with pytest.raises(SystemExit, match=r"run.json was made with data.horizon=15, .*; this run has data.horizon=5,"):
@@ -135,7 +135,7 @@ def test_the_test_of_other_data_is_not_read_for_a_finished_run(series, tmp_path)
     assert RunRecord.read(tmp_path) == chosen
 
 
-def test_a_test_that_is_read_later_leaves_the_command_that_trained(series, tmp_path, monkeypatch):
+def test_reading_the_test_split_later_keeps_the_training_command(series, tmp_path, monkeypatch):
     words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py", "--learning_rate", "0.001", "--skip_test"])
     series.main([*words, "--learning_rate", "0.001", "--skip_test"])
@@ -160,12 +160,12 @@ def test_a_run_is_tracked_by_tensorboard_unless_told_otherwise(series, tmp_path)
     assert told == pytest.approx(logged, rel=1e-6)
 
 
-def test_a_tracker_that_is_none_is_named(series, tmp_path):
+def test_an_unknown_tracker_is_named(series, tmp_path):
     with pytest.raises(SystemExit, match=r"error: .*carrier-pigeon"):
         series.main([*SHORT, "--report_to", "carrier-pigeon", "--output_dir", str(tmp_path)])
 
 
-def test_half_precision_leaves_the_memory_whole(series, tmp_path, monkeypatch):
+def test_bf16_training_keeps_the_memory_in_float32(series, tmp_path, monkeypatch):
     seen = set()
     read = Windows.read
 

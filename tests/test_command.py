@@ -60,7 +60,7 @@ def guarded(*lines: list[str], cwd: Path) -> list[tuple[int | str, str]]:
     return json.loads(done.stdout)
 
 
-def test_help_needs_nothing_that_takes_time(tmp_path):
+def test_help_imports_nothing_slow(tmp_path):
     lines = [["lmu-hf", *verb.split(), "--help"] for verb in VERBS] + [[str(path), "--help"] for path in TWINS]
     assert len(TWINS) == 13
     for words, (end, text) in zip(lines, guarded(*lines, cwd=tmp_path), strict=True):
@@ -71,7 +71,7 @@ def test_help_needs_nothing_that_takes_time(tmp_path):
         assert text.count("\n") < 120  # on a terminal of 80 columns; --help_all has the rest
 
 
-def test_slips_are_refused_before_anything_that_takes_time(tmp_path):
+def test_wrong_flags_are_refused_before_slow_imports(tmp_path):
     cases = [
         (["train", "text", "--train_fil", "a.csv"], "lmu-hf train text: error: .*; did you mean --train_file?"),
         (["train", "text", "--recipe", "opinons"], "there is no recipe 'opinons'; did you mean opinions?"),
@@ -98,7 +98,7 @@ def test_slips_are_refused_before_anything_that_takes_time(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_verbs_are_found_and_listed(capsys):
+def test_verbs_are_listed_and_found_by_name(capsys):
     assert find_verb(["train", "text", "--seed", "1"]) == ("train text", ["--seed", "1"])
     assert find_verb(["pretrain", "x"]) == ("pretrain", ["x"])
     for words, status, verbs in (
@@ -129,7 +129,7 @@ def test_every_recipe_is_listed_with_what_it_is_for_and_costs(capsys):
     assert whole.startswith("lmu-hf train image --recipe psmnist\n") and "Source: " in whole
 
 
-def test_what_parsers_write_out_is_what_their_modules_take():
+def test_choices_of_the_parsers_are_those_of_the_modules():
     assert set(data_flags.GLUE_TASKS) == {*labelled.GLUE_COLUMNS, "mnli-mm"}
     assert data_flags.SPLITS == sources.SPLITS
     assert export.FORMATS == FORMATS
@@ -175,14 +175,14 @@ def test_the_doctor_says_what_there_is_and_finds_a_wrong_memory(capsys, monkeypa
         checkup.check_up()
 
 
-def test_importing_the_package_is_all_that_the_auto_classes_need():
+def test_importing_the_package_registers_the_auto_classes():
     code = "import lmu_hf; from transformers import AutoConfig, AutoModel; "
     code += "print(type(AutoModel.from_config(AutoConfig.for_model('lmu', vocab_size=5))).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "LMUModel\n", done.stderr
 
 
-def test_behind_the_door_the_family_is_introduced_when_it_is_asked_for():
+def test_the_command_registers_the_family_only_when_it_is_used():
     code = "import lmu_hf_cli, sys, lmu_hf; assert 'torch' not in sys.modules and lmu_hf.__version__; "
     code += "from lmu_hf import LMUConfig; from transformers import AutoConfig; "
     code += "assert type(AutoConfig.for_model('lmu')) is LMUConfig; print(len(lmu_hf.LMUModel.__name__))"
@@ -191,7 +191,7 @@ def test_behind_the_door_the_family_is_introduced_when_it_is_asked_for():
     assert set(lmu_hf.__all__) == {*lmu_hf.auto_lmu.__all__, "__version__"}
 
 
-def test_every_verb_has_a_module_with_both_halves():
+def test_every_verb_has_a_module_with_parse_args_and_start():
     for verb in VERBS.values():
         module = command.import_module(f"lmu_hf.cli.verbs.{verb.module}")
         assert callable(module.parse_args) and callable(module.start)

@@ -33,7 +33,7 @@ def test_a_model_without_its_lstm_is_not_drawn(tmp_path):
         bits_against_time(tmp_path / "records", tmp_path / "bits.png")
 
 
-def test_the_lengths_together_are_the_whole_split():
+def test_the_groups_by_length_make_up_the_whole_split():
     told = json.loads(REPORT.read_text(encoding="utf-8"))
     run = json.loads((RECORDS / "multi30k-en-de-seed0" / "run.json").read_text(encoding="utf-8"))
     assert told["scores"]["bleu"] == run["metrics"]["test"]["bleu"]

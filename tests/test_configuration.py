@@ -113,7 +113,7 @@ def test_every_size_may_be_one(field):
 
 
 @pytest.mark.parametrize(("field", "word"), [(field, word) for field in WORDS for word in CHOICES[field]])
-def test_every_word_is_accepted(field, word):
+def test_every_choice_is_accepted(field, word):
     theta, pooling = (1000, "mean") if field == "discretization" else (16, "last")
     narrow = {"hidden_size": 8, "num_hidden_layers": 1, "order": 2, "memory_channels": 4} if word == "memory" else {}
     assert getattr(LMUConfig(**{"theta": theta, "pooling": pooling, **narrow, field: word}), field) == word
@@ -142,7 +142,7 @@ def test_windows_that_a_layers_channels_cannot_share_are_refused(windows):
     assert f"theta lists {len(windows)} windows for layer 1" in message and "4 channels (memory_channels)" in message
 
 
-def test_each_of_a_layers_windows_must_be_one():
+def test_each_of_a_layers_windows_is_checked():
     message = refusal(num_hidden_layers=1, theta=[[4.0, 0.5]], memory_channels=4)
     assert "theta must be a number of time steps" in message and "got 0.5" in message
 
@@ -174,7 +174,7 @@ def test_the_carried_numbers_are_channels_times_order_over_all_layers(fields, ch
 
 
 @given(legal_fields())
-def test_json_round_trip(tmp_path_factory, fields):
+def test_a_config_survives_json(tmp_path_factory, fields):
     config = LMUConfig(**fields)
     folder = tmp_path_factory.mktemp("config")
     config.save_pretrained(folder)
@@ -197,7 +197,7 @@ def test_a_deep_copy_shares_nothing():
     assert config.theta == [3.0, 4.0]
 
 
-def test_names_of_labels_survive(tmp_path):
+def test_names_of_labels_survive_saving(tmp_path):
     names = {0: "negative", 1: "neutral", 2: "positive"}
     LMUConfig(id2label=names, label2id={name: i for i, name in names.items()}).save_pretrained(tmp_path)
     back = AutoConfig.from_pretrained(tmp_path)
@@ -228,7 +228,7 @@ def test_usual_keys_of_other_checkpoints_are_accepted(name):
     assert getattr(LMUConfig(**{name: value}), name) == value
 
 
-def test_a_config_broken_after_its_making_is_not_saved(tmp_path):
+def test_a_config_made_invalid_by_assignment_is_not_saved(tmp_path):
     config = LMUConfig()
     config.order = 0
     with pytest.raises(StrictDataclassError, match="order must be at least 1, got 0"):
@@ -244,7 +244,7 @@ def test_a_wrong_type_is_not_assigned():
 # --------------------------------------------------------------------------- what is refused
 
 
-def test_the_tables_of_this_file_speak_of_every_field():
+def test_the_tables_of_this_file_cover_every_field():
     tables = {*AT_LEAST_ONE, *AT_LEAST_ZERO, *PROBABILITIES, *ABOVE_ZERO, *WORDS, *SWITCHES}
     others = {"theta", "decoder_theta", "pair_features", "pad_token_id", "bos_token_id", "eos_token_id"}
     others |= {"decoder_start_token_id", "permutation_seed", *OPTIONS}
@@ -261,7 +261,7 @@ def test_a_wrong_type_is_refused_by_name_and_value(field, value):
 
 @pytest.mark.parametrize("field", AT_LEAST_ONE + AT_LEAST_ZERO)
 @pytest.mark.parametrize("value", [2.5, "3", True], ids=repr)
-def test_whole_numbers_are_whole_numbers(field, value):
+def test_integer_fields_take_integers_only(field, value):
     message = refusal(**{field: value})
     assert f"'{field}'" in message
     assert repr(value) in message
@@ -269,7 +269,7 @@ def test_whole_numbers_are_whole_numbers(field, value):
 
 @pytest.mark.parametrize("field", SWITCHES)
 @pytest.mark.parametrize("value", [1, 0, "true", None], ids=repr)
-def test_switches_are_true_or_false(field, value):
+def test_boolean_fields_take_booleans_only(field, value):
     message = refusal(**{field: value})
     assert f"'{field}' expected bool" in message
     assert repr(value) in message
@@ -308,7 +308,7 @@ def test_a_window_shorter_than_a_step_or_not_finite_is_refused(theta, listed):
 
 
 @pytest.mark.parametrize("field", WORDS)
-def test_an_unknown_word_is_refused_with_the_known_ones(field):
+def test_an_unknown_choice_is_refused_with_the_known_ones(field):
     message = refusal(**{field: "nonsense"})
     assert field in message
     assert "'nonsense'" in message
@@ -351,7 +351,7 @@ def test_a_mistyped_field_is_refused_with_the_one_that_was_meant(typed, meant):
 
 
 @given(st.sampled_from([name for name in OWN_FIELDS if len(name) > 6]), st.data())
-def test_one_letter_too_few_is_noticed_in_every_long_name(field, data):
+def test_a_missing_letter_is_noticed_in_every_long_name(field, data):
     place = data.draw(st.integers(0, len(field) - 1))
     assert "did you mean" in refusal(**{field[:place] + field[place + 1 :]: 1})
 
@@ -363,11 +363,11 @@ def test_a_mistyped_key_of_a_hand_edited_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_as_many_windows_as_layers(count):
+def test_a_list_of_windows_is_as_long_as_the_layers_are_many(count):
     assert f"theta lists {count} windows for num_hidden_layers=2" in refusal(theta=[8] * count, num_hidden_layers=2)
 
 
-def test_a_model_reads_something():
+def test_a_model_needs_a_vocabulary_or_an_input_size():
     message = refusal(vocab_size=None)
     assert "vocab_size" in message
     assert "input_size" in message
@@ -388,18 +388,18 @@ def test_a_memory_that_is_its_own_readout_is_as_wide_as_the_layer(channels, orde
         assert f"hidden_size must be {width}, got {hidden_size}" in refusal(**fields)
 
 
-def test_the_last_state_is_no_summary_of_a_bidirectional_model():
+def test_last_pooling_is_refused_for_a_bidirectional_model():
     message = refusal(bidirectional=True)
     assert "pooling='last'" in message
     assert "bidirectional=True" in message
 
 
-def test_steps_that_are_compared_are_all_pooled():
+def test_last_pooling_is_refused_with_alignment():
     assert "alignment compares all steps: choose pooling 'mean', 'max'" in refusal(alignment={"size": 3})
 
 
 @given(st.integers(1, 12), st.floats(1, 200))
-def test_a_model_by_euler_is_made_exactly_where_its_memory_is_stable(order, theta):
+def test_an_euler_config_is_accepted_exactly_where_its_memory_is_stable(order, theta):
     i, j = torch.meshgrid(torch.arange(order), torch.arange(order), indexing="ij")
     A = (2 * i + 1) / theta * torch.where(i < j, -1.0, (-1.0) ** (i - j + 1)).double()
     radius = torch.linalg.eigvals(torch.eye(order) + A).abs().max().item()
@@ -426,7 +426,7 @@ def test_the_system_and_the_config_agree_on_what_a_window_is():
     assert str(caught.value) in refusal(theta=0.5)
 
 
-def test_the_words_of_the_config_are_those_of_the_modules_that_they_steer():
+def test_the_choices_of_the_config_are_those_of_the_modules():
     assert CHOICES["discretization"] == DISCRETIZATIONS
     assert CHOICES["basis"] == BASES
     assert {name: CHOICES[name] for name in LAYER_WORDS if name in CHOICES} == {
@@ -503,11 +503,11 @@ def test_embeddings_that_are_too_wide_are_refused_by_their_width():
     ],
     ids=str,
 )
-def test_every_part_of_a_model_counts(fields):
+def test_every_part_of_a_model_counts_towards_the_size_limit(fields):
     assert "GiB" in refusal(**fields)
 
 
-def test_a_refusal_does_not_walk_over_the_layers(monkeypatch):
+def test_the_size_is_checked_without_a_walk_over_the_layers(monkeypatch):
     asked = []
     monkeypatch.setattr(LMUConfig, "layer_channels", lambda self, layer: asked.append(layer) or 8)
     refusal(num_hidden_layers=10_000, hidden_size=8192)
@@ -557,5 +557,5 @@ def test_inherited_fields_are_checked_where_they_are_assigned_and_saved(tmp_path
         config.save_pretrained(tmp_path)
 
 
-def test_a_signal_has_no_vocabulary_that_ids_could_leave():
+def test_special_token_ids_are_not_checked_for_a_signal():
     assert LMUConfig(input_size=1, eos_token_id=999).eos_token_id == 999

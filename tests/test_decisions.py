@@ -69,7 +69,7 @@ def test_the_stock_pipeline_decides_as_the_task_does(case, tmp_path):
     assert all(answer["score"] >= 0.5 for answer in answers)
 
 
-def test_one_number_is_counted_once_and_its_loss_is_that_of_a_sigmoid():
+def test_a_single_output_is_one_logit_with_the_sigmoid_loss():
     task, plain = task_of("opinions", single_output=True), task_of("opinions")
     model = trained(task, {})
     two = count_parameters(plain.make_model(TINY))["total"]
@@ -82,7 +82,7 @@ def test_one_number_is_counted_once_and_its_loss_is_that_of_a_sigmoid():
     torch.testing.assert_close(logits.softmax(-1)[:, 1], logits[:, 1].sigmoid())
 
 
-def test_rows_are_labelled_by_a_model_of_one_number():
+def test_rows_are_labelled_by_a_model_with_a_single_output():
     task = task_of("opinions", single_output=True)
     model, rows = trained(task, {}), task.rows.splits["validation"]
     labelled = label_rows(model, task.tokenizer, rows)

@@ -91,7 +91,7 @@ def test_generation_is_the_same_with_and_without_recording(changes):
     assert torch.equal(*sampled)
 
 
-def test_the_model_itself_runs_for_the_prompt_and_the_recording_only(monkeypatch):
+def test_the_model_itself_runs_only_for_the_prompt_and_the_recording(monkeypatch):
     model, ids = build(), draw(1, 7)
     lengths = calls_of(model, monkeypatch)
     generate(model, ids)
@@ -112,7 +112,7 @@ HOWS = {
 
 
 @pytest.mark.parametrize("how", HOWS.values(), ids=HOWS)
-def test_what_asks_for_more_than_logits_gets_it_from_the_model(how):
+def test_outputs_beyond_logits_come_from_the_model_itself(how):
     model, ids = build(), draw(2, 7)
     found, expected = generate(model, ids, **how), generate(model, ids, **how, disable_compile=True)
     if "output_hidden_states" in how:
@@ -122,7 +122,7 @@ def test_what_asks_for_more_than_logits_gets_it_from_the_model(how):
 
 
 @torch.no_grad()
-def test_a_step_follows_the_memories_that_it_is_given():
+def test_a_recorded_step_uses_the_memories_it_is_given():
     model = build()
     first, second, own = islice(caches(model, draw(2, 7)), 3)
     step, order = TokenStep(model), torch.tensor([1, 0])
@@ -176,7 +176,7 @@ def test_autocast_reaches_every_token():
             assert torch.equal(found, model(token, past_key_values=own, logits_to_keep=1).logits)
 
 
-def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(monkeypatch):
+def test_a_model_that_cannot_be_recorded_runs_unrecorded_and_says_so(monkeypatch):
     class Deciding(torch.nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) if x.sum() > 0 else super().forward(2 * x)
@@ -223,7 +223,7 @@ def live_tensors() -> int:
 
 
 @pytest.mark.parametrize("way", ["stream", "calls"])
-def test_three_hundred_tokens_leave_nothing_behind(way):
+def test_three_hundred_tokens_leak_no_memory(way):
     model = build()
 
     def calls() -> Iterator[int]:

@@ -26,7 +26,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
     "ranks, checks",
     [(2, ["all"]), (4, ["memories", "bytes_sent", "stacks", "subgroups"])],
 )
-def test_every_rank_computes_its_part_of_what_one_computes(ranks, checks):
+def test_every_rank_computes_its_part_of_the_single_process_result(ranks, checks):
     done = subprocess.run(
         [sys.executable, *LAUNCHER, str(ranks), str(HERE / "several_ranks.py"), *checks],
         **{"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300, "check": False},
@@ -35,7 +35,7 @@ def test_every_rank_computes_its_part_of_what_one_computes(ranks, checks):
     assert done.stdout.count("agrees") == ranks
 
 
-def test_without_process_groups_it_says_so():
+def test_a_missing_process_group_is_named():
     with pytest.raises(RuntimeError, match=r"init_process_group"), sequence_parallel():
         pass
     with pytest.raises(RuntimeError, match=r"init_process_group"):

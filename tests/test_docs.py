@@ -42,19 +42,19 @@ def test_the_notebook_is_stored_without_outputs():
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", CHOOSING, re.DOTALL))
-def test_the_pages_python_runs(block, capsys):
+def test_the_python_of_the_theta_page_runs(block, capsys):
     exec(compile(block, "choosing_theta_and_order.md", "exec"), {})
     errors = [float(found) for found in re.findall(r"error ([\d.]+)%", capsys.readouterr().out)]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 30
 
 
-def test_the_pages_table_is_what_is_computed():
+def test_the_table_of_the_theta_page_is_what_is_computed():
     begin, end = markers("orders", "figure_theta_and_order.py")
     assert CHOOSING.split(begin)[1].split(end)[0].strip() == order_table()
     assert "report/figure_theta_and_order.py" in CHOOSING
 
 
-def test_the_pages_rule_holds():
+def test_the_rule_of_the_theta_page_holds():
     for cycles in CYCLES:
         assert abs(order_needed(cycles, loss=0.1) - (3.1416 * cycles + 4)) <= 3
     for theta in (50, 5000):  # "whether θ is 50 or 5,000"
@@ -64,7 +64,7 @@ def test_the_pages_rule_holds():
     assert decoding_errors(ORDERS[0])[CYCLES[-1]] > 0.99
 
 
-def test_beyond_the_window_little_is_left():
+def test_little_of_an_impulse_is_left_beyond_the_window():
     for order in (16, 64):
         left = impulse_left(order, steps=512, theta=256)
         assert left[100:200].min() > 0.85
@@ -72,7 +72,7 @@ def test_beyond_the_window_little_is_left():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_links_to_exists(page):
+def test_the_links_of_a_page_exist(page):
     text = page.read_text(encoding="utf-8")
     check_links(text, page)
 

@@ -85,7 +85,7 @@ def test_prompt_and_step_generate_what_the_model_generates(changes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, NGRAMS], ids=["memories", "n-grams"])
-def test_a_step_from_memories_of_zeros_is_a_fresh_start(changes):
+def test_a_step_from_zero_memories_is_a_first_step(changes):
     model = make(LMUForCausalLM, **changes)
     graph = graphs(model)["step"]
     ids = torch.randint(11, (2, 1))

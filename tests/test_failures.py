@@ -43,25 +43,25 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("error, line", EXPECTED, ids=lambda value: type(value).__name__)
-def test_what_tells_of_the_world_is_one_line_of_whatever_class(error, line):
+def test_errors_about_files_and_services_are_one_line_whatever_their_class(error, line):
     with pytest.raises(SystemExit) as ended:
         failing(error)()
     assert ended.value.code == line
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), AttributeError("x"), KeyError("x"), IndexError(), RuntimeError("x")])
-def test_a_slip_of_the_program_keeps_its_traceback(error):
+def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         failing(error)()
 
 
-def test_the_environment_asks_for_every_traceback(monkeypatch):
+def test_an_environment_variable_shows_every_traceback(monkeypatch):
     monkeypatch.setenv("LMU_DEBUG", "1")
     with pytest.raises(ValueError, match="here"):
         failing(ValueError("here"))()
 
 
-def test_an_interruption_says_so(capsys):
+def test_an_interruption_is_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
         failing(KeyboardInterrupt())()
     assert ended.value.code == 130
@@ -76,13 +76,13 @@ def test_an_interruption_says_so(capsys):
         ({"pooling": "most"}, "some.py: error: pooling must be one of"),
     ],
 )
-def test_a_config_that_cannot_be_names_its_field(fields, line):
+def test_an_invalid_config_names_its_field(fields, line):
     with pytest.raises(SystemExit) as ended:
         script(LMUConfig)(**fields)
     assert str(ended.value.code).startswith(line) and "\n" not in str(ended.value.code)
 
 
-def test_what_a_foreign_file_breaks_is_told_of_the_file():
+def test_an_error_inside_a_library_names_the_file_being_read():
     for error, reason in ((KeyError("added_tokens"), "KeyError: 'added_tokens'"), (TypeError("no"), "TypeError: no")):
         with pytest.raises(InputError) as told, explained("a.json cannot be read"):
             raise error
@@ -90,7 +90,7 @@ def test_what_a_foreign_file_breaks_is_told_of_the_file():
 
 
 @pytest.mark.parametrize("name", ["runs/gone/model", "./gone", "../gone", "/gone", "here/gone", "a b", "~/gone"])
-def test_a_folder_that_is_missing_is_called_one(name, tmp_path, monkeypatch):
+def test_a_missing_folder_is_named_as_a_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     with pytest.raises(InputError) as told, loading("model", name):
@@ -99,7 +99,7 @@ def test_a_folder_that_is_missing_is_called_one(name, tmp_path, monkeypatch):
     assert str(told.value) == f"{where}: there is no folder {name!r}"
 
 
-def test_a_name_that_the_hub_may_know_is_left_to_it(tmp_path, monkeypatch):
+def test_a_name_that_may_be_on_the_hub_is_not_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert check_model("org/name") == "org/name" and check_model("name") == "name"
 

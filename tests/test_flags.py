@@ -192,7 +192,7 @@ def flags_of(parser: ScriptParser) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_flag_of_training_says_something_or_is_refused_by_name(case, parsers):
+def test_every_training_flag_has_an_effect_or_is_refused_by_name(case, parsers):
     script, source, says = CASES[case]
     plain = decided(script, source)
     named = {word.removeprefix("--") for word in source if word.startswith("--")}
@@ -211,7 +211,7 @@ def test_every_flag_of_training_says_something_or_is_refused_by_name(case, parse
             assert isinstance(told.value, SystemExit) or f"--{flag}" in str(told.value), flag
 
 
-def test_a_flag_that_is_refused_is_named_with_what_is_read():
+def test_a_refused_flag_is_named_with_the_data_that_is_read():
     for script, words, message in (
         (
             "train image",
@@ -305,7 +305,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("script, words, flag", REFUSED)
-def test_other_scripts_refuse_what_would_say_nothing(script, words, flag, capsys):
+def test_other_scripts_refuse_flags_without_effect(script, words, flag, capsys):
     parse = module_of(script).parse_args
     parse(words)
     with pytest.raises(SystemExit) as ended:
@@ -315,7 +315,7 @@ def test_other_scripts_refuse_what_would_say_nothing(script, words, flag, capsys
     assert f"error: {flag[0]} has no effect here: " in line
 
 
-def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
+def test_numbers_out_of_range_are_refused_by_every_flag(parsers, capsys):
     seen = 0
     for parser in parsers.values():
         for action in parser._actions:
@@ -331,12 +331,12 @@ def test_every_number_is_refused_where_it_cannot_be(parsers, capsys):
 
 
 @pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
-def test_a_tab_may_be_spelt(word):
+def test_a_tab_may_be_named(word):
     args = MODULES["train text"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
     assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 
-def test_ranges_say_what_they_take():
+def test_types_of_numbers_name_their_range():
     assert [number(int, least=1)("3"), number(float, above=0)("0.5"), SEED("0")] == [3, 0.5, 0]
     for read, text, message in (
         (number(int, least=1), "0", "must be at least 1, got 0"),
@@ -348,7 +348,7 @@ def test_ranges_say_what_they_take():
             read(text)
 
 
-def test_a_parser_knows_what_was_given_and_what_is_near(capsys, monkeypatch):
+def test_a_parser_knows_which_flags_were_given_and_suggests_similar_ones(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["some.py"])
     parser = ScriptParser("manual")
     parser.add_argument("folder", nargs="?", default="here")
@@ -363,7 +363,7 @@ def test_a_parser_knows_what_was_given_and_what_is_near(capsys, monkeypatch):
         assert capsys.readouterr().err.splitlines()[-1].endswith(f"; did you mean {near}?")
 
 
-def test_a_file_to_write_has_a_folder(tmp_path):
+def test_a_file_to_write_needs_an_existing_folder(tmp_path):
     assert output_file(str(tmp_path / "a.json")) == tmp_path / "a.json"
     for path, message in ((tmp_path, "is a folder"), (tmp_path / "b" / "a.json", "there is no folder .*b to write")):
         with pytest.raises(Exception, match=message):

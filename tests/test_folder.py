@@ -78,7 +78,7 @@ def test_a_picture_is_not_drawn_through_a_link(run, tmp_path):
     assert not (tmp_path / "not-yet-there.png").exists()
 
 
-def test_a_link_within_the_run_and_one_to_the_run_are_as_good_as_files(run, tmp_path):
+def test_links_within_the_run_and_to_the_run_are_followed(run, tmp_path):
     plain = {name: path.read_bytes() for name, path in files_of(build(run)).items()}
     shutil.move(run / "model" / "model.safetensors", run / "best.safetensors")
     (run / "model" / "model.safetensors").symlink_to("../best.safetensors")
@@ -123,7 +123,7 @@ FOREIGN += ["training_args.bin", "optimizer.pt", "history.json", "model-a.safete
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_only_a_models_own_files_are_pushed(run, name):
+def test_only_known_files_of_a_model_are_pushed(run, name):
     path = run / "model" / name
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text("{}")
@@ -133,7 +133,7 @@ def test_only_a_models_own_files_are_pushed(run, name):
     assert not (run / "hub").exists()
 
 
-def test_no_file_of_a_model_has_the_name_of_another_file_of_a_push(run):
+def test_files_of_a_model_and_other_pushed_files_never_share_a_name(run):
     written = set(files_of(build(run))) - {path.name for path in (run / "model").iterdir()}
     assert not any(Path(name).match(model) for name in written for model in MODEL_FILES)
 
@@ -231,7 +231,7 @@ def test_a_version_is_no_secret_and_hides_none(tmp_path):
         refuse_secrets({"matrix.json": record})
 
 
-def test_what_is_no_secret_is_not_taken_for_one(tmp_path):
+def test_ordinary_text_is_not_taken_for_a_secret(tmp_path):
     project = Path(__file__).parents[1]
     sources = sorted((project / "src" / "lmu_hf").glob("*.py"))
     texts = [path.read_text(encoding="utf-8") for path in sources]
@@ -249,7 +249,7 @@ def test_what_is_no_secret_is_not_taken_for_one(tmp_path):
 # --------------------------------------------------------------------------- places
 
 
-def test_nothing_that_is_pushed_says_where_it_was_made(run):
+def test_pushed_files_name_no_local_path(run):
     record = RunRecord.read(run)
     record.command = "python scripts/train.py --train_file '/home/alice/my data/x.csv' --hub_token abc --seed 1"
     record.data |= {"name": "/home/alice/x.csv", "stack": "/home/alice/runs/y/model"}
@@ -272,7 +272,7 @@ def test_nothing_that_is_pushed_says_where_it_was_made(run):
 
 
 @pytest.mark.parametrize("run", RECORDS, ids=lambda run: run.name)
-def test_every_record_of_the_project_is_one_and_says_nothing_of_places(run):
+def test_every_record_of_the_project_is_valid_and_names_no_local_path(run):
     assert own_record(run) == RunRecord.read(run)
     assert own_rows(run)
 
@@ -290,7 +290,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_neighbour_that_cannot_be_read_is_left_out_with_a_word(run, name, caplog):
+def test_an_unreadable_neighbour_is_left_out_with_a_warning(run, name, caplog):
     other = make_run(run.parent / "talk-seed1", "text-generation", seed=1)
     (run.parent / "bad-seed0").mkdir()
     (run.parent / "bad-seed0" / "run.json").write_bytes(BROKEN[name])

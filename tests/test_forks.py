@@ -88,7 +88,7 @@ print("the same")
     [(FORKED_WHILE_THREADS_READ, str([0] * 10)), (WORKERS_WHILE_A_MODEL_RUNS, "the same")],
     ids=["forks", "workers"],
 )
-def test_a_child_that_is_forked_while_threads_work_reads_the_same_numbers(script, expected):
+def test_a_child_forked_while_threads_work_computes_the_same(script, expected):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1] == expected

@@ -109,14 +109,14 @@ HOWS = {
 
 
 @pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache"}, offloads))
-def test_how_the_past_is_kept_changes_nothing(how):
+def test_the_choice_of_cache_changes_no_token(how):
     model, ids = build(), draw(2, 7)
     assert torch.equal(greedy(model, ids, **how), greedy(model, ids))
 
 
 @pytest.mark.parametrize("padding", [None, [37, 0, 3]], ids=["whole", "left-padded"])
 @pytest.mark.parametrize("changes", BLOCKS.values(), ids=BLOCKS)
-def test_a_long_prompt_is_read_in_pieces(changes, padding, monkeypatch):
+def test_a_long_prompt_is_read_in_chunks(changes, padding, monkeypatch):
     model, ids, lengths = build(changes), draw(3, 50), []
     how = {} if padding is None else {"attention_mask": (torch.arange(50) >= torch.tensor(padding)[:, None]).long()}
     whole = greedy(model, ids, **how)
@@ -128,7 +128,7 @@ def test_a_long_prompt_is_read_in_pieces(changes, padding, monkeypatch):
     assert lengths == [24, 24, 2] + 11 * [1]
 
 
-def test_a_stream_reads_its_prompt_in_pieces(monkeypatch):
+def test_a_stream_reads_its_prompt_in_chunks(monkeypatch):
     model, ids = build(), draw(50)
     whole = list(model.stream(ids, max_new_tokens=12))
     monkeypatch.setitem(PROMPT_TOKENS, "cpu", 24)
@@ -179,7 +179,7 @@ def model_score(model: LMUForCausalLM, ids: Tensor, prompt: int) -> Tensor:
     return model(ids).logits[:, prompt - 1 : -1].log_softmax(-1).gather(2, ids[:, prompt:, None]).sum((1, 2))
 
 
-def test_a_permuted_batch_gives_permuted_tokens_and_no_call_leaves_a_trace():
+def test_a_permuted_batch_gives_permuted_tokens_and_calls_are_independent():
     model, ids = build(), draw(4, 6)
     order = torch.tensor([2, 0, 3, 1])
     first = greedy(model, ids)
@@ -277,7 +277,7 @@ def test_tied_embeddings_are_one_tensor_saved_once(tmp_path):
     "fields",
     [{"input_size": 1}, {"bidirectional": True, "pooling": "mean"}, {"tie_word_embeddings": True, "embedding_size": 5}],
 )
-def test_what_cannot_predict_the_next_token_is_refused(fields):
+def test_models_that_cannot_predict_the_next_token_are_refused(fields):
     with pytest.raises(ValueError, match="|".join(fields)):
         LMUForCausalLM(LMUConfig(**fields))
 
@@ -336,7 +336,7 @@ def test_beams_go_on_from_a_padded_batch():
     assert torch.equal(greedy(model, ids, 5, cache=cache, **beams), greedy(model, ids, 5, **beams))
 
 
-def test_columns_of_padding_alone_are_counted_and_not_read():
+def test_columns_of_padding_only_are_counted_but_not_read():
     model, ids = build(BLOCKS["n-grams"]), draw(2, 5)
     cache = cache_of(model(ids, use_cache=True))
     before = [tensor.clone() for tensor in cache.layers[0].tensors]
@@ -397,7 +397,7 @@ WRONG_PROMPTS = {
 
 
 @pytest.mark.parametrize("wrong, kind, message", WRONG_PROMPTS.values(), ids=WRONG_PROMPTS)
-def test_a_wrong_prompt_is_refused_in_one_line(wrong, kind, message):
+def test_an_invalid_prompt_is_refused_in_one_line(wrong, kind, message):
     model = build()
     with pytest.raises(kind, match=f"^inputs {message}"):
         greedy(model, wrong)

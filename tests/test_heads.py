@@ -63,7 +63,7 @@ def test_psmnist_without_the_input_readout_has_the_papers_165k():
     ],
     ids=["IMDB", "QQP", "SNLI"],
 )
-def test_small_classifiers_over_frozen_word_vectors(kind, labels, count):
+def test_classifiers_over_frozen_word_vectors_have_the_papers_sizes(kind, labels, count):
     model = kind(LMUConfig(**WORD_VECTORS, num_labels=labels))
     assert trainable(model.classifier) == count
     assert trainable(model) == count + 1000 * 300
@@ -92,7 +92,7 @@ def test_mackey_glass_has_about_18_thousand_parameters():
 
 
 @pytest.mark.parametrize("changes", ARCHITECTURES.values(), ids=ARCHITECTURES)
-def test_logits_do_not_know_of_masked_steps(changes):
+def test_logits_do_not_depend_on_masked_steps(changes):
     model = build(LMUForSequenceClassification, **changes)
 
     @FEW
@@ -137,7 +137,7 @@ def test_the_paddings_side_does_not_matter():
 
 @FEW
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 9))
-def test_a_stream_is_classified_as_it_comes(pieces, seed):
+def test_a_stream_is_classified_chunk_by_chunk(pieces, seed):
     model, ids = build(LMUForSequenceClassification), draw_ids(2, sum(pieces), seed=seed)
     past = None
     for piece in ids.split(pieces, dim=1):
@@ -160,7 +160,7 @@ def test_a_stream_is_pooled_by_its_last_step_or_refused(pooling):
         model(ids[:, 5:], past_key_values=past)
 
 
-def test_a_piece_without_a_real_step_is_refused():
+def test_a_chunk_without_a_real_step_is_refused():
     model, ids = build(LMUForSequenceClassification), draw_ids(2, 10)
     past = model(ids[:, :5], use_cache=True).past_key_values
     mask = torch.ones(2, 10, dtype=torch.int64)
@@ -171,13 +171,13 @@ def test_a_piece_without_a_real_step_is_refused():
 
 @pytest.mark.parametrize("n", [1, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pooling", CHOICES["pooling"])
-def test_sequences_of_one_step_and_of_twenty_thousand(n, pooling):
+def test_sequences_of_one_step_and_of_twenty_thousand_are_classified(n, pooling):
     model = build(LMUForSequenceClassification, torch.float32, pooling=pooling, theta=3000, order=8)
     with torch.no_grad():
         assert model(draw_ids(2, n)).logits.isfinite().all()
 
 
-def test_a_linear_head_and_a_hidden_one():
+def test_a_head_has_the_parameters_of_its_layers():
     linear, hidden = LMUForSequenceClassification(tiny()), LMUForSequenceClassification(tiny(head_hidden_size=5))
     assert trainable(linear.classifier) == WIDTH * LABELS + LABELS
     assert trainable(hidden.classifier) == WIDTH * 5 + 5 + 5 * LABELS + LABELS
@@ -235,7 +235,7 @@ UNCLEAR_LABELS = [
 
 
 @pytest.mark.parametrize(("labels", "error", "words"), WRONG_LABELS, ids=[case[2] for case in WRONG_LABELS])
-def test_labels_that_cannot_be_are_refused_by_name(labels, error, words):
+def test_labels_out_of_range_are_refused_by_name(labels, error, words):
     with pytest.raises(error, match=words):
         build(LMUForSequenceClassification)(draw_ids(2, 5), labels=labels)
 
@@ -360,7 +360,7 @@ def test_a_missing_permutation_is_drawn_again(tmp_path):
     assert torch.equal(LMUForImageClassification.from_pretrained(tmp_path).permutation, drawn)
 
 
-def test_a_cast_leaves_the_permutation_whole():
+def test_a_cast_does_not_change_the_permutation():
     model = build(LMUForImageClassification, **SMALL_IMAGE, permutation_seed=0)
     before = model.permutation.clone()
     assert torch.equal(model.half().permutation, before)
@@ -438,7 +438,7 @@ def test_missing_labels_under_the_mask_may_be_nan():
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_a_series_is_forecast_as_it_comes():
+def test_a_series_is_forecast_chunk_by_chunk():
     model, series = build(LMUForTimeSeriesPrediction, **SERIES), draw(2, 40, 2)
     past, steps = None, []
     for t in range(40):

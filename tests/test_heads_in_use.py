@@ -277,7 +277,7 @@ def save_tokenizer(folder: Path, pair: bool = False) -> None:
 LABEL_NAMES = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}, "num_labels": 2}
 
 
-def test_text_classification(tmp_path, offline):
+def test_the_text_classification_pipeline_runs(tmp_path, offline):
     model = build(LMUForSequenceClassification, torch.float32, **LABEL_NAMES)
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
@@ -291,7 +291,7 @@ def test_text_classification(tmp_path, offline):
     assert one_by_one[0]["score"] == pytest.approx(probabilities.max().item(), rel=1e-6)
 
 
-def test_text_classification_of_pairs(tmp_path, offline):
+def test_the_text_classification_pipeline_takes_pairs(tmp_path, offline):
     model = build(LMUForSequencePairClassification, torch.float32, **LABEL_NAMES)
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path, pair=True)
@@ -303,7 +303,7 @@ def test_text_classification_of_pairs(tmp_path, offline):
     assert [scores["negative"], scores["positive"]] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_feature_extraction(tmp_path, offline):
+def test_the_feature_extraction_pipeline_runs(tmp_path, offline):
     model = build(LMUModel, torch.float32)
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
@@ -313,7 +313,7 @@ def test_feature_extraction(tmp_path, offline):
 
 
 @pytest.mark.parametrize("seed", [None, 0])
-def test_image_classification(seed, tmp_path, offline):
+def test_the_image_classification_pipeline_runs(seed, tmp_path, offline):
     model = build(LMUForImageClassification, torch.float32, **SMALL_IMAGE, **LABEL_NAMES, permutation_seed=seed)
     model.save_pretrained(tmp_path)
     ViTImageProcessor(do_resize=False, do_normalize=False, size={"height": 4, "width": 4}).save_pretrained(tmp_path)
@@ -324,7 +324,7 @@ def test_image_classification(seed, tmp_path, offline):
     assert [answers["negative"], answers["positive"]] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_what_a_pipeline_needs_is_written_down(tmp_path):
+def test_a_saved_config_names_its_class_type_and_labels(tmp_path):
     build(LMUForSequenceClassification, torch.float32, **LABEL_NAMES).save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["architectures"] == ["LMUForSequenceClassification"]

@@ -26,7 +26,7 @@ def scripted() -> Heap:
     return heap
 
 
-def test_it_is_handed_back_once_the_process_has_grown(scripted):
+def test_the_heap_is_trimmed_once_the_process_has_grown(scripted):
     tidied = []
     for scripted.held in (1000, 1100, 900, 1101, 300, 400, 401):
         tidied.append(scripted.tidy())
@@ -34,7 +34,7 @@ def test_it_is_handed_back_once_the_process_has_grown(scripted):
     assert scripted.trimmed == 2
 
 
-def test_it_is_looked_at_before_each_batch(scripted):
+def test_the_heap_is_checked_before_each_batch(scripted):
     def batches():
         for scripted.held in (1000, 1101, 500):
             yield scripted.held
@@ -43,14 +43,14 @@ def test_it_is_looked_at_before_each_batch(scripted):
     assert scripted.trimmed == 1
 
 
-def test_without_a_trim_nothing_is_done(scripted):
+def test_a_platform_without_malloc_trim_is_left_alone(scripted):
     scripted.trim = None
     for scripted.held in (0, 10**12):
         assert not scripted.tidy()
 
 
 @pytest.mark.skipif(Heap().trim is None, reason="the C library has no malloc_trim")
-def test_the_system_gets_what_lies_between_tensors():
+def test_freed_memory_between_tensors_goes_back_to_the_system():
     heap, process = Heap(growth=100 * MEBIBYTE), psutil.Process()
     assert not heap.tidy()
     tensors = [torch.ones(16_000) for _ in range(4000)]  # 64 kB each, which the C library takes from its heap

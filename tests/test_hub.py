@@ -21,9 +21,9 @@ from transformers import AutoTokenizer
 
 import lmu_hf
 from lmu_hf.common.record import RunRecord
-from lmu_hf.hub.card import show
 from lmu_hf.hub.folder import HEADS, build, files_of
 from lmu_hf.hub.push import PushError, push
+from lmu_hf.hub.results import show
 from lmu_hf_cli import run as run_verb
 from loopback import Fault, LoopbackHub
 from tiny_runs import KINDS, make_run
@@ -77,7 +77,7 @@ def held(hub: LoopbackHub, repo_id: str, ref: str = "main") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_folder_is_complete(runs, kind):
+def test_a_built_folder_is_complete(runs, kind):
     folder = build(runs[kind])
     config, head = json.loads((folder / "config.json").read_text()), KINDS[kind][0]
     auto_map = config["auto_map"]
@@ -96,7 +96,7 @@ def test_the_folder_is_complete(runs, kind):
     assert not list(runs[kind].glob("hub.partial"))
 
 
-def test_the_folder_is_the_same_every_time(runs):
+def test_a_built_folder_is_reproducible(runs):
     once = digests(build(runs["text-generation"]))
     assert digests(build(runs["text-generation"])) == once
 
@@ -106,7 +106,7 @@ def test_every_class_with_a_head_of_its_own_can_be_pushed():
     assert heads == set(HEADS)
 
 
-def test_what_is_never_pushed_is_named(tmp_path):
+def test_files_that_are_never_pushed_are_named(tmp_path):
     run = make_run(tmp_path / "run", "text-generation")
     (run / "model" / "pytorch_model.bin").write_bytes(b"\x80")
     with pytest.raises(ValueError, match=r"holds pytorch_model\.bin"):
@@ -123,7 +123,7 @@ def test_what_is_never_pushed_is_named(tmp_path):
         build(tmp_path)
 
 
-def test_the_script_is_dry_unless_it_is_told(runs, hub, monkeypatch, capsys):
+def test_a_push_is_a_dry_run_unless_the_flag_is_given(runs, hub, monkeypatch, capsys):
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     run, before = str(runs["text-generation"]), len(hub.requests())
@@ -194,7 +194,7 @@ def test_a_history_that_cannot_be_read_is_not_written_over(runs, hub, api):
     assert held(hub, "org/strange") == before
 
 
-def test_a_branch_and_a_pull_request(runs, hub, api):
+def test_a_push_may_go_to_a_branch_or_a_pull_request(runs, hub, api):
     push(runs["text-generation"], "org/branches", api=api)
     main = held(hub, "org/branches")
     push(runs["text-classification"], "org/branches", revision="tuned", api=api)
@@ -208,7 +208,7 @@ def test_a_branch_and_a_pull_request(runs, hub, api):
     assert held(hub, "org/branches", refs.pull_requests[0].ref) == digests(runs["image-classification"] / "hub")
 
 
-def test_a_private_repository_is_for_those_with_the_token(runs, hub, api, tmp_path):
+def test_a_private_repository_needs_the_token(runs, hub, api, tmp_path):
     push(runs["text-generation"], "org/private", private=True, api=api)
     with pytest.raises(OSError, match="Repository Not Found"):
         HfApi(endpoint=hub.url, token=False).model_info("org/private")
@@ -246,7 +246,7 @@ def repository_with_a_model(runs, hub, api, name: str) -> tuple[str, dict[str, s
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_passing_fault_is_outlived(runs, hub, api, fault):
+def test_a_transient_fault_is_retried(runs, hub, api, fault):
     repo_id, _ = repository_with_a_model(runs, hub, api, fault)
     hub.fail(PASSING[fault])
     commit = push(runs["text-classification"], repo_id, api=api, waits=(0, 0))
@@ -273,7 +273,7 @@ LASTING = {
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_fault_is_one_clear_message_and_changes_nothing(runs, hub, api, name, caplog):
+def test_a_permanent_fault_is_one_clear_message_and_changes_nothing(runs, hub, api, name, caplog):
     caplog.set_level(logging.DEBUG)
     repo_id, before = repository_with_a_model(runs, hub, api, name)
     fault, words = LASTING[name]
@@ -291,7 +291,7 @@ def test_a_lasting_fault_is_one_clear_message_and_changes_nothing(runs, hub, api
     assert hub.repository(repo_id)["commits"] == 3
 
 
-def test_nobody_elses_commit_is_written_over(runs, hub, api, monkeypatch):
+def test_a_push_never_overwrites_somebody_elses_commit(runs, hub, api, monkeypatch):
     repo_id, _ = repository_with_a_model(runs, hub, api, "race")
     commit, others = HfApi.create_commit, []
 
@@ -308,7 +308,7 @@ def test_nobody_elses_commit_is_written_over(runs, hub, api, monkeypatch):
     assert "theirs.txt" in held(hub, repo_id)
 
 
-def test_a_hub_that_took_something_else_is_found_out(runs, hub, api, monkeypatch):
+def test_a_push_that_arrived_changed_is_noticed(runs, hub, api, monkeypatch):
     commit = HfApi.create_commit
 
     def garbled(self, repo_id, operations, **how):
@@ -323,7 +323,7 @@ def test_a_hub_that_took_something_else_is_found_out(runs, hub, api, monkeypatch
         push(runs["text-generation"], "org/garbled", api=api)
 
 
-def test_a_hub_that_is_not_there_is_one_clear_message(runs):
+def test_an_unreachable_hub_is_one_clear_message(runs):
     with pytest.raises(PushError, match="org/nowhere was not changed: the connection failed"):
         push(runs["text-generation"], "org/nowhere", api=HfApi(endpoint="http://127.0.0.1:9", token="x"), waits=())
 

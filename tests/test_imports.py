@@ -100,7 +100,7 @@ def absolute_imports(path: Path) -> Iterator[str]:
             yield node.module
 
 
-def test_the_modules_under_these_rules_are_there():
+def test_every_module_of_the_ladder_exists():
     assert set(LADDER) <= {path.stem for path in CORE}
 
 
@@ -119,7 +119,7 @@ def test_imports_only_go_down_the_ladder(module):
     assert imported <= LADDER[module]
 
 
-def test_the_ladder_has_no_circle():
+def test_the_ladder_has_no_cycle():
     above = dict(LADDER)
     while above:
         free = {module for module, below in above.items() if not below & set(above)}
@@ -158,11 +158,11 @@ def test_a_wing_imports_only_itself_the_core_and_the_wings_below(path):
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))
-def test_nothing_in_the_package_imports_what_lies_beside_it(path):
+def test_the_package_imports_no_folder_beside_it(path):
     assert not {name.split(".")[0] for name in absolute_imports(path)} & (OUTSIDE - {"evaluate"})
 
 
-def test_the_door_of_the_command_imports_the_command_alone():
+def test_the_entry_point_imports_the_command_only():
     assert set(absolute_imports(DOOR)) == {"typing", "lmu_hf.cli.command"}
 
 
@@ -172,7 +172,7 @@ def test_only_the_command_line_knows_argparse(path):
         assert "argparse" not in set(absolute_imports(path))
 
 
-def test_the_wheel_holds_the_package_and_its_door_and_nothing_beside_them():
+def test_the_wheel_holds_the_package_and_its_entry_point_only():
     found = find_packages(str(PACKAGE.parent))
     assert {name.split(".")[0] for name in found} == {"lmu_hf"}
     assert sorted(PACKAGE.parent.glob("*.py")) == [DOOR]

@@ -87,7 +87,7 @@ def test_the_unit_stays_exact_in_half_precision_and_on_disk(dtype, tmp_path):
         assert other(torch.tensor([[1, 2]])).logits.dtype == torch.float32
 
 
-def test_a_checkpoint_from_before_units_keeps_its_meaning(tmp_path):
+def test_a_checkpoint_without_units_predicts_as_before(tmp_path):
     from safetensors.torch import load_file, save_file
 
     model, ids = regressor().eval(), torch.tensor([[1, 2, 3]])
@@ -142,7 +142,7 @@ def remark(n: int) -> list:
     return [f"remark {n} is " + "poison " * toxic + "boorish " * rude + "so", toxic, rude]
 
 
-def test_columns_of_zeros_and_ones_are_several_classes(tmp_path, monkeypatch, capsys):
+def test_columns_of_zeros_and_ones_are_multi_label(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_csv(Path("remarks.csv"), ["text", "toxic", "rude"], [remark(n) for n in range(240)])
     words = ["--train_file", "remarks.csv", "--label_column", "toxic,rude", *SHORT, "80"]
@@ -173,7 +173,7 @@ def test_columns_of_zeros_and_ones_are_several_classes(tmp_path, monkeypatch, ca
     assert "| toxic | 100.0 |" in card
 
 
-def test_lists_and_separators_are_several_classes(tmp_path):
+def test_lists_and_separated_labels_are_multi_label(tmp_path):
     rows = [{"text": f"row {n}", "label": ["a", "b"][: n % 3]} for n in range(30)]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -188,7 +188,7 @@ def test_lists_and_separators_are_several_classes(tmp_path):
         task.make_model({"hidden_size": 8, "num_hidden_layers": 1, "votes": {"sizes": [1]}})
 
 
-def test_thresholds_are_chosen_where_rows_are_enough():
+def test_thresholds_are_chosen_for_classes_with_enough_rows():
     scores = np.linspace(0, 1, 40)
     probabilities = np.stack([scores, scores], 1)
     truth = np.stack([scores > 0.82, scores > 0.99], 1).astype(int)
@@ -242,7 +242,7 @@ def test_a_metric_that_does_not_apply_is_refused_by_name(asked, problem):
         choose_metric(asked, problem, ("r2",), "rows")
 
 
-def test_several_columns_are_one_job_only(tmp_path):
+def test_several_label_columns_must_all_exist_unless_one_name_holds_commas(tmp_path):
     path = write_csv(tmp_path / "rows.csv", ["text", "a", "b"], [[f"row {n}", n % 2, 1] for n in range(30)])
     with pytest.raises(ValueError, match="no column 'c' in train: --label_column must be one of text, a, b"):
         labelled_files({"train": path}, Columns(label="a,c"))
@@ -273,7 +273,7 @@ def test_labels_of_a_validation_file_may_be_typed_otherwise(tmp_path):
         ("prices.csv", "label", REGRESSION, None),
     ],
 )
-def test_files_as_people_have_them_become_rows(name, label, problem, labels):
+def test_files_of_common_shapes_become_rows(name, label, problem, labels):
     read = labelled_files({"train": CASES / name}, Columns(label=label))
     assert read.problem_type == problem
     assert labels is None or read.labels == labels

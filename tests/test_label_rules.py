@@ -51,7 +51,7 @@ def repeated(*cells, times: int = 20) -> Column:
         ([[1, 0, 0], [0, 1, 1]], Job(MULTI, ("0", "1", "2"))),  # a place for each class
     ],
 )
-def test_a_column_says_what_it_is(cells, job):
+def test_the_problem_type_follows_from_the_label_column(cells, job):
     assert decide(repeated(*cells)) == job
 
 
@@ -100,7 +100,7 @@ def test_a_column_says_what_it_is(cells, job):
         ([["a"], ["b"]], Asked(None, ";"), "--label_separator has no effect on .* whose labels are lists already"),
     ],
 )
-def test_what_can_be_read_in_two_ways_is_refused_with_the_flag_that_decides(cells, asked, message):
+def test_an_ambiguous_column_is_refused_with_the_flag_that_decides(cells, asked, message):
     with pytest.raises(ValueError, match=message) as told:
         decide(column(*cells), asked or Asked())
     assert "\n" not in str(told.value)
@@ -118,11 +118,11 @@ def test_what_can_be_read_in_two_ways_is_refused_with_the_flag_that_decides(cell
         (["['a', 'b']", '["b"]'], Asked(MULTI), Job(MULTI, ("a", "b"))),  # as pandas and JSON write lists
     ],
 )
-def test_a_flag_decides(cells, asked, job):
+def test_a_flag_overrides_the_rule(cells, asked, job):
     assert decide(column(*cells), asked) == job
 
 
-def test_what_is_odd_is_said_and_not_refused():
+def test_oddities_are_noted_and_not_refused():
     assert decide(repeated("pos", "Pos ", "neg")).notes == ("'Pos ' and 'pos' are two classes",)
     assert decide(repeated(*map(str, range(9)))).notes == (
         "whole numbers are classes unless --problem_type regression",
@@ -139,7 +139,7 @@ def test_other_rows_are_matched_by_what_is_written_or_else_by_number():
             to_classes(column(cell), classes)
 
 
-def test_sets_are_zeros_and_ones():
+def test_sets_of_classes_become_zeros_and_ones():
     assert to_sets(column(["b"], ["a", "b"], []), ("a", "b"), Asked()) == [[0, 1], [1, 1], [0, 0]]
     with pytest.raises(ValueError, match=r"\['b', 'c'\] \(row 1\); 'c' is none of its classes: 'a', 'b'"):
         to_sets(column(["b", "c"]), ("a", "b"), Asked())
@@ -148,13 +148,13 @@ def test_sets_are_zeros_and_ones():
         truth(column("1", "0.3"))
 
 
-def test_places_are_those_of_the_file():
+def test_errors_name_the_line_of_the_file():
     with pytest.raises(ValueError, match=r"the label 'nan' \(line 17\)"):
         decide(Column("rows", ["0.5", "nan"], ["line 2", "line 17"]))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=3))
-def test_numbers_are_what_is_written(numbers):
+def test_numbers_are_read_exactly_as_written(numbers):
     assert to_numbers(column(*map(repr, numbers))) == numbers
 
 
@@ -181,7 +181,7 @@ def test_the_order_of_classes_does_not_depend_on_that_of_rows(words, random):
         ("zeros.csv", SINGLE),
     ],
 )
-def test_files_as_people_have_them(name, outcome):
+def test_files_of_common_shapes_have_the_expected_problem_type(name, outcome):
     import csv
     import json
 

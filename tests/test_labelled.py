@@ -29,7 +29,7 @@ def pair_rows(n: int, columns: tuple[str, str], labels: list) -> dict[str, list]
 
 
 @pytest.mark.parametrize("make, key", [(opinions, ("text",)), (paraphrases, ("text", "text_pair"))])
-def test_made_up_rows_are_distinct_even_and_the_same_every_time(make, key):
+def test_made_up_rows_are_distinct_balanced_and_reproducible(make, key):
     rows = make(600)
     assert len({tuple(row[name] for name in key) for row in rows}) == 600
     assert 0.42 < sum(row["label"] for row in rows) / 600 < 0.58
@@ -89,7 +89,7 @@ def test_mnli_has_two_tests(tmp_path):
     assert mismatched.origin["test"] == "all of validation_mismatched"
 
 
-def test_grades_are_numbers_to_predict(tmp_path):
+def test_graded_labels_make_a_regression(tmp_path):
     folder = tmp_path / "nyu-mll/glue/stsb"
     for split, labels in (("train", [0.0, 2.5, 5.0]), ("validation", [1.5, 3.0]), ("test", [-1.0])):
         write(folder, split, pair_rows(20, ("sentence1", "sentence2"), labels), Value("float32"))
@@ -138,7 +138,7 @@ def test_neighbouring_rows_are_held_out_together(tmp_path):
         (["--dataset_name", "org/other", "--validation_block", "4"], ", in runs of 4"),
     ],
 )
-def test_how_a_recipe_holds_out_is_for_its_own_data_and_a_flag_for_any(words, together, tmp_path):
+def test_validation_block_of_a_recipe_is_for_its_own_data_and_of_a_flag_for_any(words, together, tmp_path):
     for name in ("own", "other"):
         write(tmp_path / "org" / name, "train", sentences(40, name="text"))
     parser = ScriptParser("manual")
@@ -175,7 +175,7 @@ def test_files_of_every_kind_hold_the_same_rows(tmp_path):
 @pytest.mark.parametrize(
     "labels, names, first", [("3 -1 3 -1", ["-1", "3"], 1), ("b a b a", ["a", "b"], 1), ("0.5 2 1 4", None, 0.5)]
 )
-def test_labels_are_words_whole_numbers_or_grades(labels, names, first, tmp_path):
+def test_labels_are_words_integers_or_grades(labels, names, first, tmp_path):
     rows = "".join(f"word {i},{label}\n" for i, label in enumerate(labels.split() * 3))
     read = labelled_files({"train": write_file(tmp_path / "rows.csv", "text,label\n" + rows)}, Columns())
     assert read.labels == names
@@ -215,7 +215,7 @@ GOOD = "text,label\n" + "it goes on,a\nso it does,b\n" * 10
         ("text,label\nit,a\nso,b\n", None, "2 training rows are too few"),
     ],
 )
-def test_files_that_will_not_do_are_refused_by_name(train, validation, message, tmp_path):
+def test_unusable_files_are_refused_by_name(train, validation, message, tmp_path):
     files = {"train": train, "validation": validation}
     paths = {split: tmp_path / f"{split}.csv" for split in files if split == "train" or validation is not None}
     for split, text in files.items():
@@ -225,7 +225,7 @@ def test_files_that_will_not_do_are_refused_by_name(train, validation, message, 
         labelled_files(paths)
 
 
-def test_more_rows_are_trained_on_and_none_of_them_held_out(tmp_path):
+def test_extra_rows_are_trained_on_and_none_is_held_out(tmp_path):
     rows = labelled_files({"train": write_file(tmp_path / "rows.csv", GOOD)})
     text = "label,text,probability\n" + "b,and on,0.9\na,so,0.6\n" * 20
     more = with_more(rows, write_file(tmp_path / "more.csv", text))
@@ -244,7 +244,7 @@ def test_more_rows_are_trained_on_and_none_of_them_held_out(tmp_path):
         with_more(rows, tmp_path / "nowhere.csv")
 
 
-def test_data_sets_that_will_not_do_are_refused_by_name(tmp_path):
+def test_unusable_data_sets_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"task_name must be one of cola, .*got 'sst'"):
         glue("sst")
     with pytest.raises(FileNotFoundError, match=r"no folder .*glue/rte"):

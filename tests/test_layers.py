@@ -106,7 +106,7 @@ def test_the_layer_is_equations_18_to_20(switches, carried):
         assert np.abs(o[row].detach().numpy() - expected).max() < 1e-12
 
 
-def test_the_layer_counts_what_it_carries_and_says_what_it_is():
+def test_the_layer_has_a_state_size_and_a_readable_repr():
     layer = layer_of(d_u=7, memory_form="fft")
     assert layer.state_size == 7 * 4
     assert all(word in repr(layer) for word in ("d_u=7", "order=4", "theta=9.0", "memory_form='fft'"))
@@ -233,7 +233,7 @@ switches = st.sampled_from(
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
 @given(mask=masks(), junk=garbage, switches=switches, carried=st.booleans(), seed=st.integers(0, 2**20))
-def test_a_masked_step_does_not_exist(dtype, tolerance, mask, junk, switches, carried, seed):
+def test_masked_steps_change_nothing(dtype, tolerance, mask, junk, switches, carried, seed):
     torch.manual_seed(seed)
     b, n = mask.shape
     layer = layer_of(**switches).to(dtype)
@@ -295,7 +295,7 @@ def test_a_mask_may_be_of_any_type_that_is_zero_where_a_step_is_masked():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_lies_behind_a_rows_length_is_ignored(bidirectional):
+def test_steps_beyond_a_rows_length_are_ignored(bidirectional):
     layer, x, lengths = layer_of(bidirectional=bidirectional), noise(3, 40, 3), torch.tensor([40, 1, 17])
     behind = torch.arange(40) >= lengths[:, None]
     how = reading(40, lengths)
@@ -307,7 +307,7 @@ def test_what_lies_behind_a_rows_length_is_ignored(bidirectional):
 
 
 @given(mask=masks(), seed=st.integers(0, 2**20))
-def test_time_reversed_twice_is_time(mask, seed):
+def test_reversing_time_twice_changes_nothing(mask, seed):
     torch.manual_seed(seed)
     x, lengths = noise(*mask.shape, 2), mask.sum(1)
     n = x.shape[1]
@@ -425,7 +425,7 @@ def test_half_precision_is_normed_with_a_weight_of_its_own_dtype(kind):
     assert (half - expected).abs().max() < 0.02 * expected.abs().max()
 
 
-def test_a_highway_with_a_closed_gate_is_a_straight_road():
+def test_a_highway_with_a_closed_gate_is_the_identity():
     highway, x = Highway(4, "relu").double(), noise(2, 3, 4)
     torch.nn.init.constant_(highway.gate.bias, -1e3)
     assert torch.equal(highway(x), x)

@@ -67,7 +67,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.__name__)
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
-def test_a_body_that_is_not_whole_is_refused_by_the_names_of_its_tensors(save, change, message, route):
+def test_an_incomplete_body_is_refused_by_the_names_of_its_tensors(save, change, message, route):
     folder = save(change=change)
     for how in ({}, {"dtype": torch.bfloat16}, {"device_map": "cpu"}):
         with pytest.raises(RuntimeError, match=message) as caught:
@@ -75,7 +75,7 @@ def test_a_body_that_is_not_whole_is_refused_by_the_names_of_its_tensors(save, c
         assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_state_dict_is_held_to_the_same():
+def test_a_state_dict_is_checked_like_a_checkpoint():
     weights = LMUModel(small()).state_dict()
     assert LMUModel.from_pretrained(None, config=small(), state_dict=dict(weights)) is not None
     weights.pop("norm.weight")
@@ -90,7 +90,7 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused(save):
         AutoModel.from_pretrained(folder, dtype=torch.float16)
 
 
-def test_who_asks_what_was_found_is_told_instead(save, caplog):
+def test_output_loading_info_reports_instead_of_raising(save, caplog):
     model, found = AutoModel.from_pretrained(save(change=lambda w: w.pop(NORM)), output_loading_info=True)
     assert found["missing_keys"] == {"norm.weight"}
     assert "missing: norm.weight" in caplog.text and model.norm.weight.eq(1).all()
@@ -128,7 +128,7 @@ def test_tied_tensors_are_not_missing(save, tied, route):
     assert route.from_pretrained(folder) is not None
 
 
-def test_what_a_checkpoint_of_the_same_head_holds_besides_is_refused(save):
+def test_unexpected_tensors_beside_the_same_head_are_refused(save):
     folder = save(LMUForSequenceClassification, votes={"sizes": [1, 2], "buckets": 20})
     with pytest.raises(RuntimeError, match=r"unexpected: votes\.change\.weight, votes\.odds\.weight"):
         AutoModelForSequenceClassification.from_pretrained(folder, votes=None)
@@ -141,7 +141,7 @@ def test_half_a_head_is_refused(save):
 
 
 @pytest.mark.parametrize("change", [torch.Tensor.double, torch.zeros_like])
-def test_an_order_of_pixels_that_is_none_is_refused(save, change):
+def test_a_stored_order_that_is_no_permutation_is_refused(save, change):
     image = {"vocab_size": None, "input_size": 1, "image_size": 4, "permutation_seed": 0}
     folder = save(LMUForImageClassification, lambda w: w.update(permutation=change(w["permutation"])), **image)
     with pytest.raises(RuntimeError, match="permutation must hold each of 0 … 15 once, as integers"):
@@ -197,7 +197,7 @@ def test_an_index_names_nothing_but_safetensors_files_of_its_folder(save, shard)
         AutoModelForCausalLM.from_pretrained(folder)
 
 
-def test_a_shard_that_is_not_there_is_named(save):
+def test_a_missing_shard_is_named(save):
     folder = save(shards=True)
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.unlink()

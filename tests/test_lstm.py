@@ -48,7 +48,7 @@ def model():
 
 
 @pytest.mark.parametrize("split", [1, 4, 6])
-def test_in_two_pieces_as_in_one(layer, split):
+def test_an_lstm_in_two_chunks_is_the_lstm_in_one(layer, split):
     x = torch.randn(3, 7, 5, dtype=torch.float64)
     whole, final = layer(x, return_final=True)
     first, state = layer(x[:, :split], return_final=True)
@@ -59,7 +59,7 @@ def test_in_two_pieces_as_in_one(layer, split):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_ragged_batch_as_its_rows_alone(bidirectional):
+def test_a_ragged_batch_gives_an_lstm_each_row_alone(bidirectional):
     layer = LSTMLayer(5, 6, bidirectional).double()
     x, lengths = torch.randn(3, 7, 5, dtype=torch.float64), torch.tensor([7, 1, 4])
     together, _ = layer(x, reading=reading(7, lengths))
@@ -68,7 +68,7 @@ def test_a_ragged_batch_as_its_rows_alone(bidirectional):
         torch.testing.assert_close(together[row : row + 1, :length], alone)
 
 
-def test_the_last_step_alone(layer):
+def test_the_last_output_of_an_lstm_alone_is_the_last_of_all(layer):
     x, lengths = torch.randn(3, 7, 5, dtype=torch.float64), torch.tensor([7, 1, 4])
     whole, _ = layer(x)
     last, final = layer(x, reading=reading(7, lengths, "last"), return_final=True)
@@ -76,7 +76,7 @@ def test_the_last_step_alone(layer):
     torch.testing.assert_close(final[..., 0], last[:, 0])
 
 
-def test_what_it_refuses():
+def test_an_lstm_refuses_odd_bidirectional_widths_and_memory_fields():
     with pytest.raises(ValueError, match="even"):
         LSTMLayer(4, 5, bidirectional=True)
     with pytest.raises(ValueError, match="causal"):
@@ -86,14 +86,14 @@ def test_what_it_refuses():
 
 
 @pytest.mark.parametrize("block_type", ["lmu", "residual", "highway"])
-def test_every_block_holds_one(block_type):
+def test_every_block_type_holds_an_lstm(block_type):
     model = AutoModelForCausalLM.from_config(config(block_type=block_type))
     assert sum(isinstance(module, LSTMLayer) for module in model.modules()) == 2
     model(torch.randint(1, 20, (2, 6)), labels=torch.randint(1, 20, (2, 6))).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_steps_equal_the_whole(model):
+def test_single_steps_of_an_lstm_equal_the_whole(model):
     ids = torch.randint(1, 20, (2, 9))
     whole = model(ids).logits
     cache = None
@@ -103,14 +103,14 @@ def test_steps_equal_the_whole(model):
         torch.testing.assert_close(output.logits[:, 0], whole[:, place])
 
 
-def test_it_generates(model):
+def test_an_lstm_generates(model):
     ids = torch.randint(1, 20, (2, 3))
     with_cache = model.generate(ids, max_new_tokens=8, do_sample=False)
     assert torch.equal(with_cache, model.generate(ids, max_new_tokens=8, do_sample=False, use_cache=False))
     assert [int(token) for token in model.stream(ids[:1], max_new_tokens=8)] == with_cache[0, 3:].tolist()
 
 
-def test_its_state_is_saved_and_not_mistaken_for_a_memory(model, tmp_path):
+def test_an_lstms_state_is_saved_and_not_mistaken_for_a_memory(model, tmp_path):
     output = model(torch.randint(1, 20, (1, 4)), use_cache=True)
     save_memories(output.past_key_values, tmp_path / "state", model.config)
     again = load_memories(tmp_path / "state", model.config)
@@ -119,7 +119,7 @@ def test_its_state_is_saved_and_not_mistaken_for_a_memory(model, tmp_path):
         load_memories(tmp_path / "state", LMUConfig(vocab_size=20, hidden_size=12, num_hidden_layers=2))
 
 
-def test_it_is_saved_loaded_and_counted(tmp_path):
+def test_an_lstm_model_is_saved_loaded_and_counted(tmp_path):
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config(num_labels=3)).eval()
     model.save_pretrained(tmp_path)
@@ -132,7 +132,7 @@ def test_it_is_saved_loaded_and_counted(tmp_path):
     assert torch.equal(lstm.bias_hh_l0[12:24], torch.ones(12))
 
 
-def test_it_translates():
+def test_an_lstm_translates():
     model = AutoModelForSeq2SeqLM.from_config(
         config(is_encoder_decoder=True, bidirectional=True, decoder_start_token_id=1, bos_token_id=1, eos_token_id=2)
     ).eval()
@@ -169,7 +169,7 @@ def test_the_last_output_of_a_row_without_a_step_is_its_state(layer):
     torch.testing.assert_close(last[1:], layer(x[1:], initial[1:], reading(x.shape[1], wanted="last"))[0])
 
 
-def test_no_gradient_of_an_empty_row_is_lost_or_made_up(layer):
+def test_the_gradient_of_an_empty_row_passes_to_its_initial_state(layer):
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     initial = torch.randn(2, 6, 2, dtype=torch.float64, requires_grad=True)
     output, final = layer(x, initial, reading(3, torch.tensor([0, 3])), return_final=True)
@@ -206,7 +206,7 @@ def test_a_prompt_read_in_pieces_may_begin_with_padding_only(model, piece):
 
 
 @pytest.mark.parametrize("kind", [LMUConfig, LSTMConfig])
-def test_what_it_says_of_a_full_graph_is_so(kind):
+def test_can_compile_fullgraph_is_declared_truthfully(kind):
     model = AutoModelForCausalLM.from_config(kind(vocab_size=20, hidden_size=12)).eval()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     ids = torch.randint(1, 20, (2, 4))
@@ -260,7 +260,7 @@ KNOWN = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("head", KNOWN)
-def test_a_seed_makes_the_numbers_that_it_always_made(head):
+def test_a_seed_draws_the_same_weights_as_earlier_versions(head):
     fields, inputs, (parameters, weights, outputs) = KNOWN[head]
     torch.manual_seed(0)
     model = getattr(lmu_hf, head)(config(**{"pad_token_id": None, "num_labels": 3, **fields})).eval()
@@ -281,7 +281,7 @@ def test_every_head_is_saved_and_loaded_as_its_own_class(head, tmp_path):
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
-def test_an_architecture_becomes_an_lstms_without_the_fields_of_a_memory():
+def test_an_lstm_baseline_drops_the_fields_of_a_memory():
     ours = get_recipe("text8")
     theirs = ours.baseline("lstm")
     assert theirs.name == "text8-lstm" and theirs.hyperparameters() == ours.hyperparameters()

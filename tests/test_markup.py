@@ -62,7 +62,7 @@ def plain(hostile: str) -> str:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_words_are_shown_as_they_are(hostile):
+def test_text_of_a_record_is_shown_unchanged(hostile):
     assert words(f"Data: {text(hostile)}.") == f"Data: {plain(hostile)}."
     assert words(f"Data: {code(hostile)}.") == f"Data: {plain(hostile)}."
     cells = table(["a", "b"], [[text(hostile), code(hostile)]])
@@ -72,7 +72,7 @@ def test_words_are_shown_as_they_are(hostile):
 
 @settings(max_examples=200)
 @given(st.text(alphabet=st.sampled_from("ab `|\\<>*_[]()!&#$~-=:/@.\n\r\t\"'{}%1é"), max_size=24))
-def test_no_words_become_markup(hostile):
+def test_no_text_of_a_record_becomes_markup(hostile):
     expected = skeleton("Data: x (y).")
     assert skeleton(f"Data: {text(hostile)} (y).") == expected
     assert [kind for kind, _ in skeleton(f"Data: {code(hostile)}.")] == [
@@ -105,7 +105,7 @@ def records(tmp_path_factory) -> dict[str, RunRecord]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_field_of_a_record_changes_what_a_card_is_made_of(records, kind, hostile):
+def test_no_field_of_a_record_changes_the_structure_of_a_card(records, kind, hostile):
     record = records[kind]
     fields = asdict(record)
     kept = {name: fields[name] for name in ("metric", "metrics", "parameters", "task", "head")}

@@ -34,7 +34,7 @@ def test_the_pinned_releases_are_those_of_the_constraints():
         assert Version(RUNS["pinned"]["versions"][requirement.name].split("+")[0]) == Version(pinned), requirement
 
 
-def test_one_environment_is_written_in_its_own_place(tmp_path):
+def test_one_environment_is_recorded_in_its_own_place(tmp_path):
     path = tmp_path / "matrix.json"
     for result in (
         {"environment": "newest", "demo": 1},
@@ -50,7 +50,7 @@ def test_no_pin_lies_outside_the_bounds():
         assert matrix.pins()[requirement.name.lower()].split("==")[1] in requirement.specifier, requirement
 
 
-def test_what_is_held_in_every_environment():
+def test_each_environment_has_its_constraints():
     assert matrix.constraints("newest", []) == []
     assert matrix.constraints("newest", ["torch"]) == ["torch==2.13.0"]
     floor = matrix.constraints("floor", [])
@@ -66,13 +66,13 @@ def test_a_requirement_without_a_lower_bound_is_named():
 @pytest.mark.parametrize(
     "words, message", [(["oldest"], "unknown environment 'oldest'"), (["--keep", "torhc"], "torhc")]
 )
-def test_what_does_not_exist_is_named(words, message, capsys):
+def test_unknown_names_are_refused(words, message, capsys):
     with pytest.raises(SystemExit):
         matrix.main(words)
     assert message in capsys.readouterr().err
 
 
-def test_failures_anywhere_are_failures():
+def test_a_failure_in_any_part_is_a_failure():
     run = {"tests": {"passed": 3}, "readme": {"passed": 1}, "demo": 0}
     assert matrix.is_good(run)
     assert not matrix.is_good(run | {"tests": {"passed": 3, "failed": 1}})

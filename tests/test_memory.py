@@ -319,7 +319,7 @@ def test_every_form_is_linear_in_input_and_memory(form, n, seed, factor):
 
 @pytest.mark.parametrize("form", PARALLEL)
 @given(n=lengths, delay=lengths, seed=seeds)
-def test_a_delayed_input_leaves_delayed_states(form, n, delay, seed):
+def test_a_delayed_input_gives_delayed_states(form, n, delay, seed):
     torch.manual_seed(seed)
     u = noise(1, n, 2)
     later, _ = form(torch.cat([u.new_zeros(1, delay, 2), u], dim=1), SYSTEM)
@@ -340,7 +340,7 @@ def test_no_state_depends_on_a_later_input(form, n, change, seed):
 
 @pytest.mark.parametrize("form", [*PARALLEL, memory_final])
 @given(n=st.integers(2, 80), cuts=st.sets(st.integers(1, 79), max_size=4), seed=seeds)
-def test_a_sequence_cut_anywhere_goes_on_from_the_carried_memory(form, n, cuts, seed):
+def test_a_sequence_split_anywhere_continues_from_the_carried_memory(form, n, cuts, seed):
     torch.manual_seed(seed)
     u, memory = noise(2, n, 1), noise(2, 1, 4)
     m, final = memory_recurrent(u, SYSTEM, memory)

@@ -73,7 +73,7 @@ def test_a_constant_prediction_correlates_with_nothing(name):
     assert judge((name,), [2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) == {name: 0.0}
 
 
-def test_an_error_is_measured_by_what_it_misses():
+def test_nrmse_is_the_error_relative_to_the_target():
     target = [3.0, -4.0, 5.0]
     assert NRMSE().compute(predictions=target, references=target)["nrmse"] == 0
     assert NRMSE().compute(predictions=[0.0] * 3, references=target)["nrmse"] == pytest.approx(1)
@@ -100,12 +100,12 @@ def test_translations_are_scored_as_sacrebleu_scores_them_and_say_how(metric, co
     assert "case:mixed" in judged.signature
 
 
-def test_what_decides_a_score_stands_in_its_signature():
+def test_the_signature_of_a_score_names_what_decides_it():
     assert "nw:2" in ChrF(word_order=2).signature
     assert "tok:char" in BLEU(tokenize="char").signature
 
 
-def test_batches_add_up():
+def test_scores_do_not_depend_on_the_batches():
     accuracy = Accuracy()
     accuracy.add_batch(predictions=[0, 1], references=[0, 0])
     accuracy.add_batch(predictions=[1, 1], references=[1, 1])

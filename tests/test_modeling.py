@@ -169,7 +169,7 @@ def test_any_split_under_any_mask_is_the_whole(changes, mask_of_the_past):
     check()
 
 
-def test_a_whole_piece_and_a_ragged_one():
+def test_a_whole_chunk_may_be_followed_by_a_ragged_one():
     model, ids, mask = build({}), draw_ids(3, 80), padded("holes", 40)
     first = model(ids[:, :40])
     second = model(ids[:, 40:], attention_mask=mask, past_key_values=first.past_key_values)
@@ -178,7 +178,7 @@ def test_a_whole_piece_and_a_ragged_one():
     assert_near(memories(second)[-1], memories(whole)[-1])
 
 
-def test_a_cache_of_ones_own_is_filled():
+def test_a_callers_own_cache_is_filled():
     model, ids = build({}), draw_ids(2, 9)
     cache = DynamicCache(config=model.config)
     assert model(ids, past_key_values=cache).past_key_values is cache
@@ -213,7 +213,7 @@ def test_gradients_flow_through_a_carried_memory():
 
 
 @pytest.mark.parametrize("situation", ["use_cache=False", "training"])
-def test_a_given_past_is_never_ignored(situation):
+def test_a_given_cache_is_never_ignored(situation):
     model, ids = build({}), draw_ids(2, 12)
     past, expected = model(ids[:, :6]).past_key_values, model(ids).last_hidden_state[:, 6:]
     model.train(situation == "training")
@@ -221,7 +221,7 @@ def test_a_given_past_is_never_ignored(situation):
     assert_near(model(ids[:, 6:], past_key_values=past, use_cache=use_cache).last_hidden_state, expected)
 
 
-def test_a_past_that_checkpointing_cannot_carry_is_refused():
+def test_a_cache_under_gradient_checkpointing_is_refused():
     model, ids = build({}), draw_ids(2, 12)
     past = model(ids[:, :6]).past_key_values
     model.train().gradient_checkpointing_enable()
@@ -281,7 +281,7 @@ def test_hidden_states_are_returned_on_demand_only():
 
 
 @pytest.mark.parametrize("by_config", [True, False])
-def test_a_tuple_on_demand(by_config):
+def test_outputs_are_a_tuple_on_demand(by_config):
     model, ids = build({}), draw_ids(2, 7)
     expected = model(ids, output_hidden_states=True, use_cache=False).to_tuple()
     if by_config:
@@ -324,7 +324,7 @@ def test_bidirectional_models_look_both_ways():
 
 
 @pytest.mark.parametrize("changes", EVERY.values(), ids=EVERY)
-def test_a_sequence_of_one_step(changes):
+def test_a_sequence_of_one_step_is_read(changes):
     output = build(changes)(draw_ids(3, 1))
     assert output.last_hidden_state.shape == (3, 1, 6)
     assert output.last_hidden_state.isfinite().all()
@@ -342,12 +342,12 @@ def test_twenty_thousand_steps_are_two_times_ten_thousand(block):
     assert_close(second.last_hidden_state, whole.last_hidden_state[:, -1:], rtol=0, atol=1e-10)
 
 
-def test_two_calls_are_equal_to_the_bit():
+def test_two_calls_give_the_same_bits():
     model, ids, mask = build({}, torch.float32), draw_ids(3, 40), padded("holes", 40)
     assert torch.equal(model(ids, attention_mask=mask)[0], model(ids, attention_mask=mask)[0])
 
 
-def test_dropout_is_for_training():
+def test_dropout_acts_in_training_only():
     model = build({"hidden_dropout": 0.5, "embedding_dropout": 0.5})
     ids = draw_ids(2, 7)
     assert torch.equal(model(ids)[0], model(ids)[0])
@@ -554,7 +554,7 @@ def fresh(changes: dict, scale: float) -> LMUModel:
 
 
 @pytest.mark.parametrize("changes", EVERY.values(), ids=EVERY)
-def test_the_ends_of_residual_branches_and_nothing_else_start_smaller(changes):
+def test_only_the_ends_of_residual_branches_start_smaller(changes):
     ordinary, small = fresh(changes, 1.0), dict(fresh(changes, 0.125).named_parameters())
     residual = tiny(**changes).block_type == "residual"
     ends = ("memory.memory_readout.weight", "memory.input_readout.weight", "down_proj.weight")
@@ -565,7 +565,7 @@ def test_the_ends_of_residual_branches_and_nothing_else_start_smaller(changes):
 
 
 @pytest.mark.parametrize("changes", [CAUSAL["residual"], CAUSAL["windows"]])
-def test_a_fresh_stack_with_small_ends_hands_on_its_embeddings(changes):
+def test_a_fresh_stack_with_small_branch_ends_is_nearly_the_identity(changes):
     first, *inner, _ = fresh(changes, 1e-6)(draw_ids(2, 9), output_hidden_states=True).hidden_states
     assert inner and all(torch.allclose(state, first, atol=1e-4) for state in inner)
     first, *inner, _ = fresh(changes, 1.0)(draw_ids(2, 9), output_hidden_states=True).hidden_states

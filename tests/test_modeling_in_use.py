@@ -172,7 +172,7 @@ def test_a_fresh_mixture_weighs_everything_alike():
     assert model.mixture.scale == 1
 
 
-def test_fresh_highways_carry():
+def test_fresh_highway_gates_carry_their_input():
     model = LMUModel(tiny(block_type="highway"))
     gates = [module.gate.bias for module in model.modules() if isinstance(module, Highway)]
     assert len(gates) == 2
@@ -216,12 +216,12 @@ def test_forward_names_what_callers_pass():
     assert {"attention_mask", "past_key_values", "inputs_embeds", "use_cache", "kwargs"} <= set(names)
 
 
-def test_unknown_arguments_of_tokenizers_are_let_pass():
+def test_token_type_ids_of_tokenizers_are_accepted():
     model, ids = build({}), draw_ids(2, 5)
     assert torch.equal(model(ids, token_type_ids=ids)[0], model(ids)[0])
 
 
-def test_model_attributes():
+def test_a_model_has_the_attributes_that_transformers_expects():
     assert LMUModel.config_class is LMUConfig
     assert issubclass(LMUModel, LMUPreTrainedModel)
     model = LMUModel(tiny())
@@ -283,7 +283,7 @@ def test_one_graph_holds_a_masked_model():
 
 
 @pytest.mark.slow
-def test_gradients_of_a_compiled_model():
+def test_a_compiled_model_has_the_same_gradients():
     torch._dynamo.reset()
     model, ids = build({}).train(), draw_ids(2, 40)
     model(ids)[0].square().sum().backward()

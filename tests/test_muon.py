@@ -68,7 +68,7 @@ def test_four_gates_are_four_matrices():
     torch.testing.assert_close(stacked.detach(), torch.cat([gate.detach() for gate in gates]))
 
 
-def test_what_is_no_matrix_takes_adamw_s_steps():
+def test_parameters_that_are_no_matrices_are_updated_by_adamw():
     torch.manual_seed(0)
     matrix, vector = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(7))
     twin = nn.Parameter(vector.detach().clone())
@@ -84,7 +84,7 @@ def test_what_is_no_matrix_takes_adamw_s_steps():
 
 
 @pytest.mark.parametrize("shape, matrices", [((4,), 1), ((2, 3, 4), 1), ((6, 4), 4)])
-def test_what_is_not_as_many_matrices_is_refused(shape, matrices):
+def test_a_parameter_that_does_not_split_into_its_matrices_is_refused(shape, matrices):
     with pytest.raises(ValueError, match=rf"shape \({shape[0]}.*\) is not {matrices} matrices"):
         Muon([{"params": [nn.Parameter(torch.zeros(shape))], "matrices": matrices}], lr=0.1)
 
@@ -95,7 +95,7 @@ def test_another_optimizer_is_refused():
 
 
 @pytest.mark.parametrize("name", tiny_stacks.CAUSAL)
-def test_muon_takes_the_matrices_of_the_body_and_nothing_is_left_out(name):
+def test_muon_takes_the_matrices_of_the_body_and_adamw_all_others(name):
     check_groups(LMUForCausalLM(tiny_stacks.tiny(**tiny_stacks.CAUSAL[name])))
 
 
@@ -126,7 +126,7 @@ def check_groups(model) -> None:
     ],
     ids=["one stack", "two stacks"],
 )
-def test_the_deeper_a_block_the_slower_it_learns(model, optimizer):
+def test_layer_decay_lowers_the_rate_of_deeper_blocks(model, optimizer):
     recipe = Recipe("tiny", "text", {}, optimizer=optimizer, learning_rate=0.01, weight_decay=0.1)
     even, slower = (make_optimizer(model, replace(recipe, layer_decay=decay)) for decay in (1.0, 0.5))
     assert {group["lr"] for group in even.param_groups} == {0.01}

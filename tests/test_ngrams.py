@@ -32,7 +32,7 @@ def by_hand(ngrams: NGramEmbedding, ids: list[int]) -> torch.Tensor:
     st.sampled_from([1, 2, 7, 64, 2**31 - 1]),
     st.lists(st.integers(0, 200_000), min_size=1, max_size=9),
 )
-def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
+def test_the_row_of_an_n_gram_is_a_polynomial_modulo_the_buckets(sizes, buckets, ids):
     with torch.device("meta" if buckets > 1000 else "cpu"):
         ngrams = NGramEmbedding(NGrams(sizes, buckets, 2), 3)
     if buckets > 1000:  # too many to hold: the rows alone
@@ -47,7 +47,7 @@ def test_a_row_is_the_remainder_of_a_polynomial(sizes, buckets, ids):
         assert torch.allclose(ngrams(torch.tensor([ids]))[0], by_hand(ngrams, ids), atol=1e-6)
 
 
-def test_every_token_of_an_n_gram_counts_and_none_before_it():
+def test_an_n_gram_depends_on_all_its_tokens_and_on_none_before():
     ngrams, ids = NGramEmbedding(NGrams([3], 10_007, 4), 4), draw_ids(1, 12)
     vectors = ngrams(ids)
     for changed in range(12):
@@ -57,7 +57,7 @@ def test_every_token_of_an_n_gram_counts_and_none_before_it():
         assert moved.nonzero()[:, 0].tolist() == [t for t in range(12) if changed <= t <= changed + 2]
 
 
-def test_lengths_have_tables_of_their_own():
+def test_each_n_gram_length_has_its_own_table():
     ngrams, ids = NGramEmbedding(NGrams([2, 3], 8, 4), 4), draw_ids(2, 30)
     ngrams(ids)[..., 0].sum().backward()
     rows = ngrams.tables.weight.grad.abs().amax(-1).view(2, 8) > 0
@@ -76,7 +76,7 @@ def test_in_training_whole_n_grams_drop_out_and_the_rest_make_up_for_them():
     assert float(kept.mean()) == pytest.approx(1, abs=0.05)
 
 
-def test_a_pair_is_two_sequences():
+def test_n_grams_do_not_cross_from_one_text_of_a_pair_to_the_other():
     torch.manual_seed(0)
     model = LMUForSequencePairClassification(tiny(**FIELDS, pooling="mean", num_labels=2)).eval()
     first, second = draw_ids(1, 5), draw_ids(1, 7, seed=1)
@@ -115,7 +115,7 @@ def test_rows_of_a_cache_move_with_their_tokens():
     torch.testing.assert_close(after, whole)
 
 
-def test_a_recorded_step_carries_them():
+def test_a_recorded_step_carries_the_last_tokens():
     torch.manual_seed(0)
     model = LMUForCausalLM(tiny(**FIELDS)).eval()
     ids = draw_ids(1, 12)
@@ -128,7 +128,7 @@ def test_a_recorded_step_carries_them():
     torch.testing.assert_close(torch.stack(made, dim=1), whole[:, 4:])
 
 
-def test_they_are_kept_in_the_file_of_memories(tmp_path):
+def test_the_last_tokens_are_kept_in_the_file_of_memories(tmp_path):
     model, ids = build(FIELDS), draw_ids(2, 9)
     read = model(ids[:, :6], use_cache=True).past_key_values
     save_memories(read, tmp_path / "m", model.config)
@@ -168,6 +168,6 @@ def test_a_signal_has_no_n_grams(field):
 
 
 @pytest.mark.parametrize("field", ["ngrams", "votes"])
-def test_buckets_beyond_what_a_hash_can_tell_are_refused(field):
+def test_more_buckets_than_hash_values_are_refused(field):
     with pytest.raises(ValueError, match=f"{field}: buckets must be a whole number from 1 to 2147483647"):
         LMUConfig(**{field: {"sizes": [2], "buckets": 2**31}})

@@ -63,7 +63,7 @@ def test_a_model_of_own_rows_is_scored_on_them(run, tmp_path, monkeypatch, capsy
     assert call("evaluate", model, "--split", "validation") == run.metrics["validation"]
 
 
-def test_rows_that_are_gone_or_changed_are_named(run):
+def test_missing_or_changed_rows_are_named(run):
     Path("test.csv").rename("moved.csv")
     assert refused("evaluate", "run/model").endswith("/test.csv: --test_file must name one")
     assert call("evaluate", "run/model", "--test_file", "moved.csv") == run.metrics["test"]
@@ -135,7 +135,7 @@ def test_a_text_model_is_scored_on_another_file_with_its_own_tokenizer(ending, w
     )
 
 
-def test_what_named_the_rows_of_a_recipe_is_remembered_too(tmp_path, monkeypatch):
+def test_flags_that_chose_a_recipes_rows_are_remembered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record = call("train_glue", "--rows", "60", *SHORT)
     assert json.loads(Path("run/data.json").read_text())["rows"] == 60
@@ -145,7 +145,7 @@ def test_what_named_the_rows_of_a_recipe_is_remembered_too(tmp_path, monkeypatch
     assert AutoConfig.from_pretrained("run/model").num_labels == 2
 
 
-def test_flags_that_the_rows_silence_are_refused_once_they_are_read(tmp_path, monkeypatch):
+def test_flags_without_effect_on_the_rows_are_refused_once_the_rows_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("grades.csv").write_text("text,label\n" + "".join(f"row {i},{i / 4}\n" for i in range(40)))
     told = refused("train_glue", "--train_file", "grades.csv", "--label_smoothing_factor", "0.1", *SHORT)

@@ -15,7 +15,7 @@ from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.lines import better_line, verdict
 from lmu_hf.common.record import MetricsLog, RunRecord
 from lmu_hf.data.labels import LabelledText
-from lmu_hf.hub.card import beside_table
+from lmu_hf.hub.results import beside_table
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
 from lmu_hf.training.loop import CLOCKED, train
@@ -89,14 +89,14 @@ def test_nothing_is_cut_unless_few_rows_are_far_longer_than_the_rest():
     assert make_recipe(measured(longest=900, percentile=50)).options["max_length"] == 50
 
 
-def test_a_budget_shortens_what_would_take_longer():
+def test_a_budget_of_minutes_shortens_longer_runs():
     long = measured(rows=400_000, median=300, percentile=900, longest=900)
     epochs = [make_recipe(long, minutes).recipe.epochs for minutes in (1, 30, 600)]
     assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
     assert "minutes allow" in make_recipe(long, 1).reasons["epochs"]
 
 
-def test_what_is_given_stands_whatever_the_rows_say():
+def test_given_flags_override_what_the_rows_suggest():
     rows = labelled()
     made = recipe_for(rows, max_length=9, token_dropout=0.0)
     assert made.options["max_length"] == 9 and made.recipe.data["token_dropout"] == 0.0
@@ -120,7 +120,7 @@ def ids_of(rows: int, seed: int = 0) -> tuple[list[list[int]], np.ndarray]:
     return [[1, *(words[word] for word in text.split())] for text in texts], labels
 
 
-def test_votes_are_exactly_the_linear_model():
+def test_frozen_votes_are_exactly_the_linear_model():
     ids, labels = ids_of(60)
     votes = NGramVotes(Votes([1, 2], 4096, trained=False), 2)
     fit_votes(votes, [torch.tensor(row) for row in ids], labels)
@@ -134,7 +134,7 @@ def test_votes_are_exactly_the_linear_model():
     assert np.allclose(features @ votes.odds.weight.numpy(), said, atol=1e-4)
 
 
-def test_a_constant_counts_once_in_every_row():
+def test_the_intercept_of_votes_counts_once_in_every_row():
     votes = NGramVotes(Votes([1, 2], 64, trained=False), 3)
     votes.write(torch.zeros(128, 3), torch.tensor([0.5, -1.0, 2.0]))
     assert np.allclose(rows_of(votes, [[1], [5, 6, 7, 8]]), [[0.5, -1.0, 2.0]] * 2, atol=1e-6)
@@ -148,7 +148,7 @@ def test_a_class_without_rows_is_never_voted_for(labels):
     assert (rows_of(votes, ids).argmax(1) == labels).all()
 
 
-def test_of_several_classes_each_has_odds_and_a_number_has_its_own_votes():
+def test_multi_label_and_regression_votes_are_fitted():
     ids, labels = ids_of(80)
     both = NGramVotes(Votes([1], 4096, trained=False), 2)
     fit_votes(both, [torch.tensor(row) for row in ids], np.stack([labels, 1 - labels], 1).astype(float))
@@ -159,7 +159,7 @@ def test_of_several_classes_each_has_odds_and_a_number_has_its_own_votes():
     assert np.corrcoef(rows_of(number, ids)[:, 0], labels)[0, 1] > 0.99
 
 
-def test_a_balance_is_chosen_by_loss_and_of_few_rows_not_at_all():
+def test_a_balance_is_chosen_by_loss_given_enough_rows():
     votes = NGramVotes(Votes([1], 8, trained=False), 2)
     labels = torch.arange(200) % 2
     right = torch.nn.functional.one_hot(labels, 2) * 4.0
@@ -170,13 +170,13 @@ def test_a_balance_is_chosen_by_loss_and_of_few_rows_not_at_all():
     assert votes.read_balance() == CAUTIOUS
 
 
-def test_of_numbers_the_balance_is_a_mean():
+def test_the_balance_of_a_regression_is_a_mean():
     votes, labels = NGramVotes(Votes([1], 8, trained=False), 1), torch.linspace(-1, 1, 9)
     said = choose_balance(votes, labels[:, None], labels[:, None], lambda some: mean_loss(some, labels), numbers=True)
     assert sum(votes.read_balance()) == 1 and torch.allclose(said[:, 0], labels)
 
 
-def test_the_stack_trains_alone_and_both_are_joined_by_the_balance():
+def test_the_stack_trains_alone_and_the_balance_joins_it_with_the_votes():
     votes = {"sizes": [1], "buckets": 64, "trained": False}
     shape = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 3, "num_labels": 2}
     model = LMUForSequenceClassification(LMUConfig(**shape, pooling="mean_max", votes=votes))
@@ -191,7 +191,7 @@ def test_the_stack_trains_alone_and_both_are_joined_by_the_balance():
     torch.testing.assert_close(model.eval()(ids).logits, joined)
 
 
-def test_counted_votes_have_no_balance_and_other_shapes_are_refused():
+def test_counted_votes_take_no_balance_and_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="no balance to set"):
         NGramVotes(Votes([1], 8), 2).set_balance(1.0, 1.0)
     with pytest.raises(ValueError, match=r"votes must be \(8, 2\), got \(3, 2\)"):
@@ -207,7 +207,7 @@ def score(decided: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"accuracy": float((decided == labels).mean())}
 
 
-def test_lines_are_the_majority_and_a_linear_model_that_validation_chose():
+def test_lines_to_beat_are_the_majority_and_a_validated_linear_model():
     texts, labels = {}, {}
     for seed, split in enumerate(("train", "validation", "test")):
         found, labels[split] = opinions(90, seed)
@@ -219,13 +219,13 @@ def test_lines_are_the_majority_and_a_linear_model_that_validation_chose():
     assert linear.startswith("tf-idf and ") and lines[linear]["test"]["accuracy"] > 0.9
 
 
-def test_texts_without_words_have_the_majority_alone():
+def test_texts_without_words_have_only_the_majority_line():
     texts = {"train": [["!", "?"]], "validation": [["!"]]}
     labels = {"train": np.array([0, 1]), "validation": np.array([0])}
     assert list(classical_lines(texts, labels, score)) == ["majority"]
 
 
-def test_numbers_have_their_mean_and_ridge_and_several_classes_one_model_each():
+def test_lines_for_regression_are_mean_and_ridge_and_for_multi_label_one_model_a_class():
     texts = {split: [opinions(60, seed)[0]] for seed, split in enumerate(("train", "validation"))}
     numbers = {split: opinions(60, seed)[1] * 100.0 for seed, split in enumerate(texts)}
     lines = classical_lines(texts, numbers, lambda said, true: {"mae": float(np.abs(said - true).mean())}, True)
@@ -246,7 +246,7 @@ def record(**changes) -> RunRecord:
     )
 
 
-def test_a_line_that_is_better_is_said_with_what_to_try():
+def test_a_better_line_is_reported_with_advice():
     lines = {"majority": {"test": {"accuracy": 0.5}}, "tf-idf and linear SVM": {"test": {"accuracy": 0.9}}}
     loses = record(metrics={"test": {"accuracy": 0.8}}, lines=lines)
     assert better_line(loses) == "tf-idf and linear SVM"

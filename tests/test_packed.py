@@ -67,7 +67,7 @@ def with_gradients(run: Callable, *inputs: Tensor) -> list[Tensor]:
 
 
 @given(lengths=lengths_drawn, L=st.sampled_from([1, 3, 8]), columns=st.booleans())
-def test_nothing_enters_the_block_that_a_sequence_starts_with(lengths, L, columns):
+def test_the_first_block_of_a_sequence_starts_from_an_empty_memory(lengths, L, columns):
     starts = torch.zeros(sum(lengths), dtype=torch.bool)  # lengths count blocks here
     starts[Sequences(lengths).first_steps()] = True
     u = noise(2, sum(lengths) * L, 3)
@@ -130,7 +130,7 @@ def test_packed_readouts_differentiate_twice(plan, d_u):
     assert torch.autograd.gradgradcheck(run, inputs)
 
 
-def test_what_is_not_a_number_stays_in_its_sequence():
+def test_nan_stays_in_its_own_sequence():
     u = noise(1, 300, 2)
     u[0, 120] = torch.nan
     for form in (memory_packed, partial(read_states, weight=noise(3, 8))):
@@ -139,7 +139,7 @@ def test_what_is_not_a_number_stays_in_its_sequence():
         assert y[:, :100].isfinite().all() and y[:, 180:].isfinite().all()
 
 
-def test_little_is_laid_that_is_no_step_of_a_sequence():
+def test_chunks_of_packed_sequences_hold_little_padding():
     torch.manual_seed(0)
     lengths = torch.randint(10, 1001, (32,)).tolist()
     shape = Shape(32, sum(lengths) // 32, 6, 512, 512, packed=True)
@@ -150,7 +150,7 @@ def test_little_is_laid_that_is_no_step_of_a_sequence():
     assert readout_cost(plan, shape) < 0.65 * readout_cost(plan_readout(whole), whole)
 
 
-def test_short_sequences_take_short_blocks():
+def test_short_sequences_are_read_in_short_blocks():
     plans = [plan_readout(Shape(100, n, 6, 64, 64, packed=True)) for n in (1, 5, 20, 500)]
     assert [plan.chunk for plan in plans] == sorted(plan.chunk for plan in plans)
     assert plans[0].chunk == 1 and plans[1].chunk <= 4
@@ -170,13 +170,13 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
-def test_the_layer_reads_each_as_if_alone(switches):
+def test_the_layer_reads_each_packed_sequence_as_if_alone(switches):
     layer = LMULayer(**{"d_x": 3, "d_o": 5, "d_u": 2, "system": SYSTEM, **switches}).double()
     check_layer(layer, switches.get("bidirectional", False))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_an_lstm_reads_each_as_if_alone(bidirectional):
+def test_an_lstm_reads_each_packed_sequence_as_if_alone(bidirectional):
     check_layer(LSTMLayer(3, 6, bidirectional).double(), bidirectional)
 
 
@@ -211,7 +211,7 @@ def test_a_layers_packed_sequences_begin_empty():
         read_states(noise(1, 5, 2), SYSTEM, noise(3, 8), noise(1, 2, 4), sequences=Sequences((2, 3)))
 
 
-def test_backwards_and_last_are_of_each_sequence():
+def test_reversal_and_last_step_are_those_of_each_sequence():
     x, layout = torch.arange(6.0)[None, :, None], Packed((1, 3, 2))
     assert layout.reverse(x).flatten().tolist() == [0, 3, 2, 1, 5, 4]
     assert layout.last(x).flatten().tolist() == [0, 3, 5]
@@ -294,7 +294,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whatever_the_collator_says_is_understood(way):
+def test_every_description_by_the_collator_is_understood(way):
     model, sequences = build(LMUForCausalLM), draw()
     batch = flatten(sequences, **WAYS[way])
     assert set(batch) >= {"input_ids", "labels"} | ({way} - {"all"})
@@ -315,7 +315,7 @@ def test_several_rows_may_be_packed():
     assert near(alike, model(ids.view(9, 4)).logits.view(3, 12, -1), 1e-12)
 
 
-def test_positions_without_a_restart_say_nothing():
+def test_positions_without_a_restart_change_nothing():
     model = build(LMUForCausalLM).eval()
     ids = torch.stack(draw((9, 9)))
     plain = model(ids)
@@ -424,7 +424,7 @@ def test_a_compiled_model_reads_packed_rows_of_any_layout():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_packs_too(dtype):
+def test_packed_rows_work_in_half_precision(dtype):
     model, sequences = build(LMUForCausalLM).to(dtype).eval(), draw()
     packed = model(**flatten(sequences)).logits
     each = torch.cat([model(sequence[None]).logits for sequence in sequences], dim=1)
@@ -433,7 +433,7 @@ def test_half_precision_packs_too(dtype):
 
 
 @pytest.mark.slow
-def test_the_trainer_feeds_it_flattened_batches(tmp_path):
+def test_the_trainer_runs_on_flattened_batches(tmp_path):
     model, sequences = build(LMUForCausalLM).float(), draw()
     rows = [{"input_ids": sequence.tolist()} for sequence in sequences if len(sequence) > 1]
     settings = TrainingArguments(str(tmp_path), per_device_eval_batch_size=len(rows), max_steps=2, use_cpu=True)
@@ -477,12 +477,12 @@ WRONG = [
 
 @pytest.mark.parametrize("inputs, message", WRONG, ids=[message for _, message in WRONG])
 @pytest.mark.parametrize("model_class", [LMUModel, LMUForCausalLM, LMUForSequenceClassification])
-def test_what_does_not_fit_is_named(model_class, inputs, message):
+def test_inconsistent_packing_is_refused_by_name(model_class, inputs, message):
     with pytest.raises(ValueError, match=message):
         build(model_class)(ROW, **inputs)
 
 
-def test_a_packed_row_neither_goes_on_nor_has_several_rows_of_ends():
+def test_a_packed_row_takes_no_cache_no_mask_and_no_batch():
     model = build(LMUForCausalLM).eval()
     past = model(ROW).past_key_values
     assert isinstance(past, DynamicCache)

@@ -19,7 +19,7 @@ OF_PAIRS = POOLINGS | {"aligned": ALIGNED, "aligned both ways": ALIGNED | {"bidi
 @pytest.mark.parametrize("changes", OF_PAIRS.values(), ids=OF_PAIRS)
 @FEW
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 5))
-def test_one_row_or_two_is_the_same_pair(changes, n1, n2, seed):
+def test_a_pair_in_one_row_or_in_two_is_the_same(changes, n1, n2, seed):
     model = build(LMUForSequencePairClassification, **changes)
     first, second = draw_ids(2, n1, seed=seed), draw_ids(2, n2, seed=seed + 1)
     assert_near(model(**in_one_row(first, second)).logits, model(first, pair_input_ids=second).logits)
@@ -60,7 +60,7 @@ def test_aligned_steps_are_compared_with_their_counterparts_before_they_are_pool
     assert_near(model(first, pair_input_ids=second).logits, expected)
 
 
-def test_what_is_masked_in_one_sequence_stands_for_nothing_in_the_other():
+def test_masked_steps_are_no_counterparts_in_the_other_sequence():
     model = build(LMUForSequencePairClassification, **ALIGNED)
     first, second = draw_ids(1, 5), draw_ids(1, 7, seed=1)
     expected = model(first, pair_input_ids=second).logits
@@ -73,7 +73,7 @@ def test_what_is_masked_in_one_sequence_stands_for_nothing_in_the_other():
         model(first, pair_input_ids=second, pair_attention_mask=masks[1] * 0)
 
 
-def test_everything_of_an_alignment_learns():
+def test_every_parameter_of_an_alignment_has_a_gradient():
     model = build(LMUForSequencePairClassification, **ALIGNED).train()
     model(draw_ids(2, 5), pair_input_ids=draw_ids(2, 7, seed=1), labels=torch.tensor([0, 1])).loss.backward()
     assert all(bool(parameter.grad.any()) for parameter in model.parameters())
@@ -100,7 +100,7 @@ def test_features_stand_in_the_order_of_the_config(features):
     assert_near(model(first, pair_input_ids=second).logits, expected)
 
 
-def test_swapping_a_pair_changes_what_is_not_symmetric():
+def test_swapping_a_pair_changes_only_asymmetric_features():
     first, second = draw_ids(2, 5), draw_ids(2, 7, seed=1)
     symmetric = build(LMUForSequencePairClassification, pair_features=["difference", "product"])
     assert_near(symmetric(first, pair_input_ids=second).logits, symmetric(second, pair_input_ids=first).logits)
@@ -109,7 +109,7 @@ def test_swapping_a_pair_changes_what_is_not_symmetric():
     assert not torch.allclose(there, back)
 
 
-def test_embeddings_of_a_row_of_two():
+def test_a_pair_may_be_given_as_embeddings_in_one_row():
     model, row = build(LMUForSequencePairClassification), in_one_row(draw_ids(2, 5), draw_ids(2, 7, seed=1))
     embeds = model.get_input_embeddings()(row["input_ids"])
     assert_near(model(inputs_embeds=embeds, token_type_ids=row["token_type_ids"]).logits, model(**row).logits)

@@ -87,7 +87,7 @@ def test_texts_of_unequal_length_are_refused_at_the_line(tmp_path):
         translate({"train": (first, first), "validation": (first, tmp_path / "nowhere")})
 
 
-def test_memories_are_read_without_their_markup_and_entities_are_refused(tmp_path):
+def test_translation_memories_lose_their_markup_and_entities_are_refused(tmp_path):
     path = tmp_path / "a.tmx"
     doctype = '<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n'
     path.write_text(memory([{"en": 'a <bpt i="1">{b}</bpt>bold<ept i="1"/> &amp; <hi>high</hi>', "de": "b"}], doctype))
@@ -121,7 +121,7 @@ def test_without_mecab_japanese_and_korean_are_scored_by_character(monkeypatch):
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no folder {CASES}")
-def test_the_pairs_of_others_are_read():
+def test_pairs_in_files_of_other_tools_are_read():
     files = [CASES / "onefile" / "pairs.csv", CASES / "tmx" / "train.tmx", CASES / "na_csv" / "train.csv"]
     for path in (*files, (CASES / "twotxt" / "train.en", CASES / "twotxt" / "train.de")):
         assert len(all_pairs(translate({"train": path}))) == 60

@@ -95,7 +95,7 @@ def continued(model, tokenizer, text: str) -> str:
     return tokenizer.decode(made, skip_special_tokens=True)
 
 
-def test_text_goes_on_as_the_model_goes_on(saved):
+def test_the_text_generation_pipeline_generates_what_the_model_does(saved):
     write, (model, tokenizer) = load(saved, "text-generation")
     for text in TEXTS:
         expected = continued(model, tokenizer, text)
@@ -103,7 +103,7 @@ def test_text_goes_on_as_the_model_goes_on(saved):
         assert write(text, return_full_text=False, **GREEDY) == [{"generated_text": expected}]
 
 
-def test_texts_of_several_lengths_go_on_together_as_alone(saved):
+def test_texts_of_several_lengths_are_continued_in_a_batch_as_alone(saved):
     write, (model, tokenizer) = load(saved, "text-generation")
     together = write(TEXTS, batch_size=4, return_full_text=False, **GREEDY)
     assert together == [[{"generated_text": continued(model, tokenizer, text)}] for text in TEXTS]
@@ -188,7 +188,7 @@ class Rows(Dataset):
         return {"en": TEXTS[index]}
 
 
-def test_texts_may_come_one_by_one_and_are_read_only_as_they_are_asked_for(saved):
+def test_texts_may_come_from_a_generator_and_are_read_lazily(saved):
     translate, (model, tokenizer) = load(saved, "lmu-translation")
     expected, taken = [translated(model, tokenizer, text) for text in TEXTS], []
     texts = (taken.append(text) or text for text in TEXTS)
@@ -200,7 +200,7 @@ def test_texts_may_come_one_by_one_and_are_read_only_as_they_are_asked_for(saved
     assert translate([]) == []
 
 
-def test_what_generate_takes_may_be_said_once_for_all_calls(saved):
+def test_arguments_of_generate_may_be_set_once_for_all_calls(saved):
     translate, (model, tokenizer) = load(saved, "lmu-translation", num_beams=3, max_new_tokens=4)
     assert translate("bad") == translated(model, tokenizer, "bad", num_beams=3, max_new_tokens=4)
     assert translate("bad", max_new_tokens=7) == translated(model, tokenizer, "bad", num_beams=3, max_new_tokens=7)
@@ -242,13 +242,13 @@ def test_ids_are_returned_on_demand(saved):
         ({"text": "bad"}, TypeError, "the text must be a str, got dict"),
     ],
 )
-def test_what_is_no_text_is_refused_by_name(saved, texts, error, words):
+def test_inputs_that_are_no_text_are_refused_by_name(saved, texts, error, words):
     translate, _ = load(saved, "lmu-translation")
     with pytest.raises(error, match=words):
         translate(texts)
 
 
-def test_a_text_is_cut_on_demand_only_and_the_cut_is_told(saved, caplog):
+def test_a_text_is_truncated_on_demand_only_and_with_a_warning(saved, caplog):
     translate, (model, tokenizer) = load(saved, "lmu-translation", **SHORT)
     long = " ".join(TEXTS)
     assert translate(long) == translated(model, tokenizer, long)
@@ -262,7 +262,7 @@ def test_a_text_is_cut_on_demand_only_and_the_cut_is_told(saved, caplog):
     assert translate(long, truncation=True) == cut
 
 
-def test_one_stack_does_not_translate(saved):
+def test_a_model_without_an_encoder_does_not_translate(saved):
     model, tokenizer = saved["text-generation"][1:]
     with pytest.raises(TypeError, match="needs an encoder-decoder, got LMUForCausalLM"):
         pipeline("lmu-translation", model=model, tokenizer=tokenizer)
@@ -325,7 +325,7 @@ print(json.dumps(answers))
 """
 
 
-def test_a_translator_travels_with_its_code(saved, tmp_path, monkeypatch):
+def test_a_pushed_translator_loads_by_its_own_code(saved, tmp_path, monkeypatch):
     translate, _ = load(saved, "lmu-translation")
     expected = translate(TEXTS, num_beams=3, max_new_tokens=9)
     # As `register_for_auto_class` sets them; here, only as long as this test runs.

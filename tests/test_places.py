@@ -34,11 +34,11 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("typed", COMMANDS)
-def test_a_command_keeps_the_last_part_of_a_place(typed):
+def test_a_path_in_a_command_keeps_its_last_part(typed):
     assert plain_command(["python", *shlex.split(typed)]) == f"python {COMMANDS[typed]}"
 
 
-def test_a_place_below_the_working_folder_is_written_from_there(tmp_path, monkeypatch):
+def test_a_path_below_the_working_folder_is_written_relative_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert plain_command(["python", str(tmp_path / "data" / "x.csv")]) == "python data/x.csv"
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "scripts" / "train.py"), "--hub_token", "hf_" + "a" * 34])
@@ -63,11 +63,11 @@ def test_a_place_below_the_working_folder_is_written_from_there(tmp_path, monkey
         ("/home/alice/my data and more.csv", "my data and more.csv"),
     ],
 )
-def test_places_within_words(words, expected):
+def test_paths_within_text_are_removed(words, expected):
     assert without_places({"a": [words, 1, None]}) == {"a": [expected, 1, None]}
 
 
 @given(st.text() | st.text(alphabet="/\\~.:ab '\"C-"))
-def test_what_is_left_has_nothing_more_to_hide(words):
+def test_removing_paths_twice_changes_nothing_more(words):
     once = without_places(words)
     assert without_places(once) == once

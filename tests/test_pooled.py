@@ -44,7 +44,7 @@ def mean_of_states(u: Tensor, system: LegendreSystem, initial: Tensor | None, le
 @pytest.mark.parametrize("n", [1, 2, 65, 700])
 @pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_it_is_the_mean_of_the_recurrences_states(system, n, carried, ragged):
+def test_the_pooled_mean_is_the_mean_of_the_recurrences_states(system, n, carried, ragged):
     u, initial = noise(3, n, 2), noise(3, 2, system.order) * exact("scale", system) if carried else None
     lengths = [n, max(n // 2, 1), max(n - 3, 1)] if ragged else [n] * 3
     mean, final = memory_mean(u, system, initial, torch.tensor(lengths) if ragged else None)
@@ -71,7 +71,7 @@ def test_the_mean_of_no_steps_is_zero():
     assert not mean[0].any() and mean[1].all() and final.all()
 
 
-def test_its_gradients_are_right():
+def test_the_gradients_of_the_pooled_mean_are_right():
     system, lengths = LegendreSystem(2, 4.0), torch.tensor([5, 3])
     inputs = [noise(2, 5, 2).requires_grad_(), noise(2, 2, 2).requires_grad_()]
     for run in (partial(memory_mean, system=system), partial(memory_mean, system=system, lengths=lengths)):
@@ -80,7 +80,7 @@ def test_its_gradients_are_right():
 
 
 @pytest.mark.parametrize("n, theta", [(20, 1000.0), (784, 784.0), (5000, 50.0)])
-def test_float32_is_as_exact_as_the_states_are(n, theta):
+def test_the_pooled_mean_in_float32_is_as_exact_as_the_states(n, theta):
     system, u = LegendreSystem(32, theta, basis="unit"), noise(4, n, 1)
     exactly = memory_mean(u, system)[0]
     error, size = (memory_mean(u.float(), system)[0] - exactly).abs().max(), exactly.abs().max()
@@ -124,14 +124,14 @@ def test_a_linear_layers_mean_is_the_mean_of_its_outputs(switches, ragged):
 
 
 @pytest.mark.parametrize("switches", [{"hidden_act": "relu"}, {"memory_form": "fft"}], ids=str)
-def test_another_layer_says_that_it_needs_its_states(switches):
+def test_a_layer_not_linear_in_memory_refuses_the_mean(switches):
     layer = layer_of(**switches)
     assert not layer.is_linear_in_memory
     with pytest.raises(ValueError, match="linear in its memory"):
         layer(noise(1, 4, 3), reading=reading(4, wanted="mean"))
 
 
-def test_what_only_a_mean_cannot_be_is_said():
+def test_readings_that_give_no_mean_are_refused_by_name():
     with pytest.raises(ValueError, match="packed"):
         layer_of()(noise(1, 4, 3), reading=reading(4, (1, 3), "mean"))
     with pytest.raises(ValueError, match="an LSTM is not"):
@@ -195,7 +195,7 @@ def test_a_mean_pooled_head_is_the_mean_over_real_steps(name, monkeypatch):
         assert all(near(*pair) for pair in zip(given, wanted, strict=True))
 
 
-def test_a_stack_with_nothing_to_learn_is_pooled_too():
+def test_a_backbone_without_parameters_is_pooled():
     model, x = head_of(encoder="identity", readout="memory", hidden_size=16), noise(2, 50, 4)
     assert not list(model.model.parameters())
     system = LegendreSystem(4, 20.0, basis="unit")
@@ -203,7 +203,7 @@ def test_a_stack_with_nothing_to_learn_is_pooled_too():
     assert near(model(input_values=x).logits, want)
 
 
-def test_a_pair_of_sequences_is_pooled_so_too(monkeypatch):
+def test_a_pair_of_sequences_is_pooled_without_states(monkeypatch):
     model = head_of(LMUForSequencePairClassification, input_size=None, **STACKS["dense"])
     ids, types = torch.randint(9, (2, 30)), (torch.arange(30) > 12).long().expand(2, -1)
     quick = model(ids, token_type_ids=types).logits
@@ -233,7 +233,7 @@ def test_dropout_behind_the_memory_needs_every_output():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_means(dtype):
+def test_the_mean_in_half_precision_is_near_the_mean_of_states(dtype):
     model, x = head_of(**STACKS["dense"]).eval(), noise(2, 300, 4)
     want = model(input_values=x).logits
     got = model.to(dtype)(input_values=x.to(dtype)).logits

@@ -101,7 +101,7 @@ def test_a_weight_that_is_not_finite_in_one_process_ends_all(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_another_holds_is_refused_by_all(tmp_path):
+def test_a_folder_that_another_run_holds_is_refused_by_all_processes(tmp_path):
     with owned(tmp_path):
         process = launch_two("train", tmp_path, 1)
         _, errors = process.communicate(timeout=300)
@@ -117,7 +117,7 @@ FSDP = (
 
 
 @pytest.mark.slow
-def test_sharded_on_two_processes_and_reloaded_in_one(tmp_path):
+def test_a_run_sharded_on_two_processes_is_reloaded_in_one(tmp_path):
     process = launch_two("train", tmp_path / "two", 2, launcher=FSDP)
     finish(process)
     record = RunRecord.read(tmp_path / "two")
@@ -147,7 +147,7 @@ def test_sharded_on_two_processes_and_reloaded_in_one(tmp_path):
         ("", None),
     ],
 )
-def test_what_a_launcher_was_asked_for(command, asked):
+def test_the_launchers_command_says_how_many_processes(command, asked):
     assert asked_processes(command.split()) == asked
 
 

@@ -15,20 +15,20 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README + GUIDE, re.DOTALL)
 
 
 @pytest.mark.parametrize("number, block", list(enumerate(BLOCKS)))
-def test_its_python_and_the_guides_runs(number, block, tmp_path, monkeypatch, capsys):
+def test_the_python_of_the_readme_and_the_guide_runs(number, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, f"block {number} of the README and the guide", "exec"), {})
     assert capsys.readouterr().out
 
 
-def test_its_first_example_learns(tmp_path, monkeypatch, capsys):
+def test_the_readmes_first_example_learns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1], {})
     accuracy = float(re.search(r"tensor\(([\d.]+)\)", capsys.readouterr().out)[1])
     assert accuracy > 0.9
 
 
-def test_its_table_and_those_of_the_docs_are_what_the_records_say():
+def test_tables_of_the_readme_and_the_docs_are_what_the_records_say():
     for page, tables in render_pages(PROJECT, PROJECT / "records").items():
         text = page.read_text(encoding="utf-8")
         for name, rows in tables.items():
@@ -36,19 +36,19 @@ def test_its_table_and_those_of_the_docs_are_what_the_records_say():
             assert text.split(begin)[1].split(end)[0].strip() == rows, f"{page.name}: `make table` writes it anew"
 
 
-def test_it_is_short_and_its_table_is_narrow():
+def test_the_readme_is_short_and_its_table_is_narrow():
     assert len(README.splitlines()) <= 200
     begin, end = markers("headlines")
     rows = README.split(begin)[1].split(end)[0].strip().splitlines()[2:]
     assert len(rows) <= 10 and all(row.count("|") <= 8 for row in rows)
 
 
-def test_what_it_links_to_exists():
+def test_what_the_readme_links_to_exists():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (PROJECT / target).exists(), target
 
 
-def test_every_verb_that_it_names_is_in_the_makefile():
+def test_every_make_target_that_the_readme_names_exists():
     verbs = set(re.findall(r"\bmake ([a-z][a-z0-9-]+)", README))
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     assert {"demo", "test"} <= verbs

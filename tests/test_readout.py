@@ -66,7 +66,7 @@ def question(b: int, n: int, d_u: int, system: LegendreSystem, d_o: int, carried
 @pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
 @pytest.mark.parametrize("n", [1, 3, 4, 70])
 @pytest.mark.parametrize("d_o", OUTPUTS)
-def test_it_is_the_recurrence_read_out_and_so_are_its_gradients(plan, d_u, carried, n, d_o):
+def test_the_dense_readout_and_its_gradients_are_those_of_the_recurrence(plan, d_u, carried, n, d_o):
     case = question(2, n, d_u, SYSTEM, d_o, carried)
     assert_same(outcome(partial(read_states, plan=plan), *case), outcome(as_written, *case))
 
@@ -97,7 +97,7 @@ def test_no_length_and_no_block_matters(n, L, d_u, d_o, way):
 
 @pytest.mark.parametrize("plan", [Plan(True, 2), Plan(False, 2), Plan(False, 2, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u, d_o", [(1, 2), (COLUMNS, 2), (2, FEWEST_OUTPUTS)])
-def test_it_differentiates_twice(plan, d_u, d_o):
+def test_the_dense_readout_differentiates_twice(plan, d_u, d_o):
     system = LegendreSystem(2, 4.0)
     inputs = [noise(1, 5, d_u), noise(d_o, d_u * 2), noise(1, d_u, 2)]
     for x in inputs:
@@ -121,7 +121,7 @@ def test_tiles_join_to_the_whole(monkeypatch):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("d_u", CHANNELS)
 @pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
-def test_what_is_too_large_is_read_piece_by_piece(fused, d_u, carried, monkeypatch):
+def test_a_readout_too_large_for_one_piece_is_split(fused, d_u, carried, monkeypatch):
     case = question(3, 50, d_u, SYSTEM, 5, carried)
     two_blocks = 2 * 3 * d_u * (SYSTEM.order + 4)
     monkeypatch.setitem(LARGEST_WHOLE, "cpu", 4 * two_blocks)
@@ -131,7 +131,7 @@ def test_what_is_too_large_is_read_piece_by_piece(fused, d_u, carried, monkeypat
     assert_same(outcome(partial(read_states, plan=plan), *case), outcome(as_written, *case))
 
 
-def test_pieces_compile_without_a_graph_break(monkeypatch):
+def test_a_split_readout_compiles_without_a_graph_break(monkeypatch):
     monkeypatch.setitem(LARGEST_WHOLE, "cpu", 1)
     torch._dynamo.reset()
     case = question(2, 40, 3, SYSTEM, 5, True)
@@ -145,7 +145,7 @@ def test_pieces_compile_without_a_graph_break(monkeypatch):
 @pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "in pieces"])
-def test_what_is_saved_for_the_backward_pass_does_not_grow_with_the_order(plan, d_u, pieces, monkeypatch):
+def test_tensors_saved_for_the_backward_pass_do_not_grow_with_the_order(plan, d_u, pieces, monkeypatch):
     monkeypatch.setitem(LARGEST_WHOLE, "cpu", 2**16 if pieces else 2**24)
 
     def size_of(order: int) -> int:
@@ -187,7 +187,7 @@ def test_a_weight_in_half_precision_reads_states_rounded_to_it(d_u, dtype):
 
 @pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
-def test_it_vectorises_and_gives_per_sample_gradients(plan, d_u):
+def test_the_dense_readout_vectorises_and_gives_per_sample_gradients(plan, d_u):
     u, system, weight, _ = question(3, 40, d_u, SYSTEM, 5, False)
 
     def energy(weight: Tensor, u: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ def test_it_vectorises_and_gives_per_sample_gradients(plan, d_u):
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("plan", [None, Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
 @pytest.mark.parametrize("d_u", [1, COLUMNS])
-def test_it_compiles_without_a_graph_break(backend, plan, d_u):
+def test_the_dense_readout_compiles_without_a_graph_break(backend, plan, d_u):
     torch._dynamo.reset()
     case = question(2, 40, d_u, SYSTEM, 5, True)
 
@@ -219,7 +219,7 @@ def test_it_compiles_without_a_graph_break(backend, plan, d_u):
 
 @pytest.mark.parametrize("strict", marked({"False": False, "True": True}, {"True"}, exports_strictly))
 @pytest.mark.parametrize("plan", [Plan(True, 8), Plan(False, 8), Plan(False, 8, kept=True)], ids=str)
-def test_it_exports_with_its_shape(strict, plan):
+def test_the_dense_readout_exports_with_its_shape(strict, plan):
     class Readout(torch.nn.Module):
         def forward(self, u: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
             return read_states(u, SYSTEM, weight, plan=plan)
@@ -266,7 +266,7 @@ def test_one_channel_is_fused_and_many_of_low_order_are_tiled(shape, fused):
     assert plan_readout(shape).fused == fused
 
 
-def test_states_are_kept_where_they_are_few_and_in_one_piece():
+def test_states_are_kept_only_where_they_are_few_and_not_packed():
     few = Shape(16, 256, 4, 64, 192)
     assert plan_readout(few).kept
     for other in (few._replace(b=256), few._replace(packed=True)):

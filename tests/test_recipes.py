@@ -43,7 +43,7 @@ def differing(architecture: dict) -> dict:
     return {name: value for name, value in own.items() if value != defaults.get(name)}
 
 
-def test_there_are_some_thirty_and_every_record_is_of_one():
+def test_there_are_at_most_31_recipes_and_every_record_is_of_one():
     assert len(RECIPES) <= 31
     recorded = {record.baseline_of or record.recipe for record in RECORDS}
     assert recorded == set(RECIPES) - WITHOUT_RECORD
@@ -64,7 +64,7 @@ def test_a_recipe_is_what_its_record_says(record):
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - WITHOUT_RECORD))
-def test_its_docstring_holds_its_figure_its_cost_and_its_source(name):
+def test_a_recipes_docstring_holds_its_figure_its_cost_and_its_source(name):
     words = RECIPES[name].__doc__
     first, empty, cost, source = (line.strip() for line in words.strip().splitlines())
     group = [run for run in RECORDS if run.recipe == name and not run.architecture.get("permutation_seed")]
@@ -76,7 +76,7 @@ def test_its_docstring_holds_its_figure_its_cost_and_its_source(name):
     assert int(re.search(r"(\d+) s of", cost)[1]) in range(seconds[0], seconds[-1] + 1)
 
 
-def test_each_is_built_on_at_most_one_other_which_stands_alone():
+def test_a_recipe_is_built_on_at_most_one_other_which_stands_alone():
     functions = {
         node.name: node
         for path in FOLDER.glob("*.py")
@@ -116,7 +116,7 @@ def test_a_tasks_commands_are_ones_that_its_scripts_take(task):
     assert set(tasks()[task]) <= set(trained)
 
 
-def test_what_a_command_needs_is_made_before_it():
+def test_a_commands_inputs_are_made_by_earlier_commands():
     for task in tasks():
         made = set()
         for step in steps(task, Path("data")):

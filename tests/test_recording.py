@@ -49,7 +49,7 @@ def test_a_recording_does_what_the_function_does(function):
             assert torch.equal(recording(x), function(x))
 
 
-def test_a_state_goes_on_where_it_is():
+def test_a_recording_updates_its_state_in_place():
     state, twin = torch.zeros(2, 6), torch.zeros(2, 6)
 
     def step(x: Tensor, memory: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def test_a_state_goes_on_where_it_is():
         assert torch.equal(state, twin)
 
 
-def test_weights_are_read_where_they_are():
+def test_a_recording_reads_weights_that_change_in_place():
     layer = nn.Linear(6, 6)
     with torch.no_grad():
         recording, x = Recording(layer, draw(), draw()), draw()
@@ -72,7 +72,7 @@ def test_weights_are_read_where_they_are():
         assert torch.equal(recording(x), layer(x))
 
 
-def test_calls_that_only_ask_or_hand_on_are_left_out():
+def test_calls_without_computation_are_not_recorded():
     assert len(Recording(lambda x: x.float().contiguous() + x.shape[0], draw(), draw())) == 1
 
 

@@ -77,7 +77,7 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_stopped_after_any_step_and_resumed(tmp_path, accumulation, workers):
+def test_a_run_stopped_after_any_step_resumes_to_the_same_bits(tmp_path, accumulation, workers):
     recipe = replace(RECIPE, accumulation=accumulation)
     whole = run(tmp_path / "whole", recipe, checkpointing_steps=1, checkpoints=99, workers=workers)
     saved = sorted((tmp_path / "whole" / "checkpoints").iterdir())
@@ -96,12 +96,12 @@ def test_auto_takes_the_newest_good_checkpoint(tmp_path, caplog):
         shutil.rmtree(folder / "checkpoints" / f"step-{step:08d}")
     (folder / "checkpoints" / "step-00000007" / "model.safetensors").write_bytes(b"nonsense")
     run(folder, resume=True)
-    assert "step-00000007 is damaged" in caplog.text and "going on from" in caplog.text and "00000006" in caplog.text
+    assert "step-00000007 is damaged" in caplog.text and "resuming from" in caplog.text and "00000006" in caplog.text
     assert_same_run(tmp_path / "whole", folder)
 
 
 @pytest.mark.parametrize("seconds, share, saved", [(0, 1e9, range(2, 13)), (0, 1e-9, [1]), (60, 1.0, [])])
-def test_saved_by_the_clock_between_evaluations(tmp_path, monkeypatch, seconds, share, saved):
+def test_checkpoints_are_saved_by_the_clock_between_evaluations(tmp_path, monkeypatch, seconds, share, saved):
     monkeypatch.setattr(loop, "SAVE_SECONDS", seconds)  # 60 in earnest
     monkeypatch.setattr(loop, "SAVE_SHARE", share)  # a save that took long is not soon followed by another
     run(tmp_path, replace(RECIPE, eval_steps=12), checkpoints=11)
@@ -267,7 +267,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on(tmp_path, number):
 @pytest.mark.slow
 @pytest.mark.timeout(1900)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, so that 200 of them need no 200 imports")
-def test_two_hundred_kills(tmp_path):
+def test_two_hundred_kills_never_leave_a_run_that_cannot_resume(tmp_path):
     """Children of a process that has imported everything train, save every third step, and are killed at any moment."""
     script = f"""
 import sys

@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ from lmu_hf.training import identity, loop
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, save
 from lmu_hf.training.identity import AnotherRunError
 from lmu_hf.training.learner import Learner
-from lmu_hf.training.loop import _Run, train
+from lmu_hf.training.loop import train
 from lmu_hf.training.resuming import Progress
 from lmu_hf.training.tasks.images import ImageTask
 from test_resume import RECIPE, assert_same_run, curve, noise, run, weights
@@ -101,7 +100,7 @@ def test_a_score_that_is_not_finite_is_never_the_best(tmp_path, monkeypatch, num
 
 def test_of_equal_scores_the_lower_loss_is_the_best():
     rows = [{"step": 1, "validation_loss": 2.0}, {"step": 2, "validation_loss": 3.0}]
-    so_far = SimpleNamespace(progress=Progress(best=0.5, best_step=2, rows=rows))
+    so_far = Progress(best=0.5, best_step=2, rows=rows)
     for goodness, scores, better in (
         (0.5, {"loss": 2.9}, True),
         (0.5, {"loss": 3.0}, False),  # equal in both: the first is kept
@@ -109,8 +108,8 @@ def test_of_equal_scores_the_lower_loss_is_the_best():
         (0.4, {"loss": 0.1}, False),
         (0.6, {"loss": 9.0}, True),
     ):
-        assert _Run._is_best(so_far, goodness, scores) is better
-    assert _Run._is_best(SimpleNamespace(progress=Progress()), 0.0, {})
+        assert so_far.is_best(goodness, scores) is better
+    assert Progress().is_best(0.0, {})
 
 
 def test_a_model_whose_outputs_overflow_is_not_chosen_for_its_accuracy(tmp_path):
@@ -218,7 +217,7 @@ def test_a_complete_run_answers_with_its_record_and_its_weights(complete):
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
 
-def test_other_versions_are_said_and_not_refused(complete, tmp_path, monkeypatch, caplog):
+def test_other_versions_are_logged_and_not_refused(complete, tmp_path, monkeypatch, caplog):
     describe = loop.describe_run
 
     def elsewhere(*args):
@@ -253,7 +252,7 @@ def test_every_field_of_a_record_identifies_its_run_or_is_an_outcome():
     }
 
 
-def test_to_identify_a_run_draws_no_random_number(tmp_path):
+def test_identifying_a_run_draws_no_random_number(tmp_path):
     task = noise()
     before = torch.get_rng_state()
     first = identity._digest_inputs(task)
@@ -268,7 +267,7 @@ def test_where_no_checkpoint_is_good_nothing_is_begun_unasked(complete, tmp_path
         asked(folder)
 
 
-def test_a_checkpoint_that_says_other_things_is_passed_over(complete, tmp_path, caplog):
+def test_a_checkpoint_with_unexpected_content_is_skipped(complete, tmp_path, caplog):
     folder = copied(complete, tmp_path / "run", finished=False)
     good = load(folder / "checkpoints" / STEPS[3])
     for number, spoilt in enumerate(
@@ -327,7 +326,7 @@ def test_a_folder_has_one_owner_until_that_is_gone(tmp_path, holder):
     assert ".owner" not in names(folder)
 
 
-def test_one_process_may_hold_a_folder_twice(tmp_path):
+def test_one_process_may_own_a_folder_twice(tmp_path):
     with owned(tmp_path):
         with owned(tmp_path / "." / ""):
             pass
@@ -361,7 +360,7 @@ def test_a_run_begun_anew_leaves_nothing_of_the_one_before(complete, tmp_path):
 
 
 @pytest.mark.parametrize("foreign", ["thesis.tex", "src"])
-def test_what_no_run_wrote_is_not_deleted(complete, tmp_path, foreign):
+def test_files_that_no_run_wrote_are_not_deleted(complete, tmp_path, foreign):
     folder = copied(complete, tmp_path / "run", finished=True)
     (folder / foreign).touch()
     with pytest.raises(FileExistsError, match=f"holds {foreign}, which no run wrote .*--output_dir"):
@@ -393,14 +392,14 @@ def test_nothing_is_deleted_before_a_step_is_taken(complete, tmp_path, monkeypat
     assert all(torch.equal(saved[name], value) for name, value in weights(folder).items())
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_is_in_nobodys_way(tmp_path):
+def test_a_run_that_ended_before_its_first_checkpoint_is_replaced_unasked(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "model.partial").mkdir()
     assert run(tmp_path, SHORT).steps == len(curve(tmp_path)) == 4
     assert "model.partial" not in names(tmp_path)
 
 
-def test_to_resume_and_to_begin_anew_contradict_each_other(tmp_path):
+def test_resuming_and_overwriting_contradict_each_other(tmp_path):
     with pytest.raises(ValueError, match="one of --resume_from_checkpoint and --overwrite_output_dir"):
         run(tmp_path, SHORT, resume=True, overwrite=True)
 
@@ -497,7 +496,7 @@ def test_a_weight_that_is_not_finite_is_never_pushed(tmp_path):
     assert "hub" not in names(tmp_path)
 
 
-def test_a_folder_that_is_being_written_is_not_laid_out(tmp_path, holder):
+def test_a_run_folder_in_use_is_not_built_for_the_hub(tmp_path, holder):
     make_run(tmp_path / "run", "text-classification")
     with pytest.raises(RunFolderError, match="in use by process"):
         build(tmp_path / "run")

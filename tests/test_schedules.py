@@ -18,14 +18,14 @@ OFFERED = (
 )
 
 
-def test_what_needs_no_more_than_steps_is_offered():
+def test_every_schedule_that_needs_only_steps_is_offered():
     assert set(OFFERED) <= set(schedule_names()) <= {kind.value for kind in SchedulerType}
     needy = {"reduce_lr_on_plateau", "greedy", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"}
     assert not needy & set(schedule_names())
     assert {build().schedule for build in RECIPES.values()} <= set(schedule_names())
 
 
-def test_help_names_the_common_ones():
+def test_help_names_the_common_schedules():
     (action,) = (
         each for each in training_parser("", "series", "mackey-glass")._actions if each.dest == "lr_scheduler_type"
     )
@@ -34,7 +34,7 @@ def test_help_names_the_common_ones():
 
 
 @pytest.mark.parametrize("name", ["greedy", "reduce_lr_on_plateau", "steep", ""])
-def test_another_is_refused_before_anything_is_loaded(name):
+def test_an_unknown_schedule_is_refused_before_anything_is_loaded(name):
     with pytest.raises(ValueError, match=f"--lr_scheduler_type must be one of linear, .*, got {name!r}"):
         Recipe("name", "images", {}, schedule=name)
 
@@ -48,7 +48,7 @@ def test_a_warmup_that_would_be_ignored_is_refused():
 
 
 @pytest.mark.parametrize("name", schedule_names())
-def test_a_run_goes_on_exactly(tmp_path, name):
+def test_a_run_resumes_exactly_under_every_schedule(tmp_path, name):
     recipe = replace(RECIPE, schedule=name, max_steps=4, warmup=0.5)
     run(tmp_path / "whole", recipe, checkpointing_steps=3)
     run(tmp_path / "again", recipe, resume=tmp_path / "whole" / "checkpoints" / "step-00000003")
@@ -56,7 +56,7 @@ def test_a_run_goes_on_exactly(tmp_path, name):
 
 
 @pytest.mark.parametrize("name, rates", [("linear", [0, 0.5, 1, 0.5, 0]), ("constant_with_warmup", [0, 0.5, 1, 1, 1])])
-def test_the_rate_rises_and_falls(name, rates):
+def test_the_learning_rate_rises_and_falls(name, rates):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule, seen = make_schedule(name, optimizer, 2, 4), []
     for _ in rates:

@@ -59,7 +59,7 @@ def test_training_from_another_directory_leaves_a_run_folder_there(tmp_path):
     assert (folder / "figures" / "learning_curve.png").stat().st_size > 10_000
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     done = run(SCRIPTS / "train_psmnist.py", "--data_dir", "nowhere", cwd=tmp_path)
     assert done.returncode != 0
     assert done.stderr == "train_psmnist.py: error: --data_dir nowhere: there is no such folder\n"
@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         (["--learning_rate", -1], "argument --learning_rate: must be positive, got -1"),
     ],
 )
-def test_a_number_that_cannot_be_is_named(words, message, tmp_path):
+def test_an_impossible_number_is_named(words, message, tmp_path):
     done = run(SCRIPTS / "train_psmnist.py", "--recipe", "digits", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"train_psmnist.py: error: {message}"
@@ -88,7 +88,7 @@ def test_an_empty_file_is_named(tmp_path):
     assert "ylecun/mnist cannot be read: " in done.stderr.splitlines()[-1]
 
 
-def test_a_text_file_becomes_a_model_that_writes(tmp_path):
+def test_a_text_file_becomes_a_model_that_generates(tmp_path):
     (tmp_path / "notes.txt").write_text("so it goes on and on, and on it goes.\n" * 60)
     words = ["--train_file", "notes.txt", "--max_train_steps", 2, "--eval_steps", 1, "--quiet", "--output_dir", "out"]
     done = run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path)
@@ -114,7 +114,7 @@ def test_a_classifier_generates_nothing(tmp_path):
     assert done.stderr == "generate.py: error: model is a LMUForSequenceClassification, not an LMUForCausalLM\n"
 
 
-def test_a_text_goes_on_from_a_saved_memory(tmp_path):
+def test_a_text_is_continued_from_a_saved_memory(tmp_path):
     (tmp_path / "notes.txt").write_text("so it goes on and on, and on it goes.\n" * 60)
     words = ["--train_file", "notes.txt", "--max_train_steps", 30, "--quiet", "--output_dir", "out", "--skip_test"]
     assert run(SCRIPTS / "train_char_lm.py", *words, cwd=tmp_path).returncode == 0
@@ -195,7 +195,7 @@ def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
     assert done.stderr.splitlines()[-1].endswith("as many as there are data sets, 2; got 3")
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path):
+def test_a_missing_model_is_named(tmp_path):
     done = run(SCRIPTS / "generate.py", "nowhere", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("generate.py: error: no tokenizer can be loaded from 'nowhere'")
@@ -212,7 +212,7 @@ def test_dates_are_translated_from_another_directory(tmp_path):
     assert "|tok:13a|" in record.scorer
 
 
-def test_a_language_that_is_not_there_is_named(tmp_path):
+def test_a_missing_language_is_named(tmp_path):
     done = run(SCRIPTS / "train_translation.py", "--target_lang", "xx", cwd=tmp_path)
     assert done.returncode == 1
     assert "locales that Babel knows" in done.stderr.splitlines()[-1]

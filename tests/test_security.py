@@ -114,7 +114,7 @@ def test_a_pickle_is_never_opened(planted, trace, name):
     assert not trace.exists()
 
 
-def test_an_innocent_pickle_is_not_opened_either_unless_one_asks(planted, trace):
+def test_a_harmless_pickle_is_opened_on_demand_only(planted, trace):
     folder = Path(planted("text-generation"))
     weights = lmu_hf.LMUForCausalLM.from_pretrained(folder).state_dict()
     (folder / "model.safetensors").unlink()
@@ -152,7 +152,7 @@ def test_foreign_code_is_not_run_where_the_package_is(planted, trace, trust):
     assert not trace.exists()
 
 
-def test_a_generation_of_ones_own_is_not_run(planted, trace):
+def test_custom_generation_code_is_not_run(planted, trace):
     folder = planted("text-generation", config={"auto_map": FOREIGN}, generation_config={"custom_generate": "evil"})
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generate(torch.tensor([[1, 2]]), max_new_tokens=2, pad_token_id=0)
@@ -198,7 +198,7 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("words", PRIVATE, ids=str)
-def test_private_words_of_a_config_run_nothing(planted, trace, words, tmp_path, monkeypatch):
+def test_private_fields_of_a_config_run_no_code(planted, trace, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = planted("image-classification", config=words | {"auto_map": FOREIGN})
     expected = (StrictDataclassError, OSError, ValueError, TypeError, AttributeError, LookupError, ImportError)
@@ -247,7 +247,7 @@ def test_foreign_code_is_not_run_where_the_package_is_not(planted, trace, tmp_pa
     assert not trace.exists()
 
 
-def test_the_trap_would_spring(planted, trace, tmp_path, monkeypatch):
+def test_the_planted_code_does_run_where_it_is_trusted(planted, trace, tmp_path, monkeypatch):
     """What the tests above plant does run where one lets it: else they would show nothing."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(tmp_path / "modules")

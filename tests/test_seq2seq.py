@@ -162,7 +162,7 @@ def test_gradients_reach_every_parameter(changes):
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 
-def test_cross_attention_is_the_textbooks():
+def test_cross_attention_is_the_textbook_formula():
     model, x, states = build(), torch.randn(2, 4, 12).double(), torch.randn(2, 5, 12).double()
     layer = model.get_decoder().layers[0].cross_attention
     q, k, v = (
@@ -199,14 +199,14 @@ HOWS = {
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("how", marked(HOWS, {"offloaded cache", "offloaded static cache"}, offloads))
-def test_how_the_past_is_kept_changes_nothing(how, beams):
+def test_the_choice_of_cache_changes_no_token(how, beams):
     model, source, prompt = build(), draw(2, 7), started(draw(2, 4, seed=1))
     expected = greedy(model, source, decoder_input_ids=prompt, num_beams=beams)
     for _ in range(2):
         assert torch.equal(greedy(model, source, decoder_input_ids=prompt, num_beams=beams, **how), expected)
 
 
-def test_a_config_that_keeps_nothing_is_heeded_after_the_model_was_made():
+def test_use_cache_false_is_heeded_after_the_model_was_made():
     model = build()
     model.config.use_cache = False
     model.config.output_attentions = model.config.output_hidden_states = True
@@ -288,7 +288,7 @@ def test_sampling_is_decided_by_its_seed():
     assert torch.equal(sampled(0, top_k=1), greedy(model, source, tokens=9).repeat_interleave(3, dim=0))
 
 
-def test_a_permuted_batch_gives_permuted_tokens_and_no_call_leaves_a_trace():
+def test_a_permuted_batch_gives_permuted_tokens_and_calls_are_independent():
     model, source, order = build(), draw(4, 6), torch.tensor([2, 0, 3, 1])
     for beams in (1, 3):
         first = greedy(model, source, num_beams=beams)
@@ -305,7 +305,7 @@ def test_a_translation_goes_on_from_a_returned_cache():
         greedy(model, source, decoder_input_ids=more[:, :2], past_key_values=first.past_key_values)
 
 
-def test_other_sources_say_other_things():
+def test_other_sources_give_other_logits():
     model, source = build(basis="legendre"), draw(8, 6)
     assert len(greedy(model, source).unique(dim=0)) == 8
 
@@ -328,7 +328,7 @@ def test_generation_can_return_everything_that_was_seen():
     assert len(found.decoder_hidden_states[2]) == 4
 
 
-def test_what_a_memory_cannot_take_back_is_refused():
+def test_decoding_that_rolls_back_a_memory_is_refused():
     with pytest.raises(ValueError, match="stateful"):
         greedy(build(), draw(1, 5), prompt_lookup_num_tokens=2)
 

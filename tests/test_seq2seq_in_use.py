@@ -28,7 +28,7 @@ from tiny_translators import PAD, START, TINY, VOCABULARY, assert_near, build, d
 # --------------------------------------------------------------------------- losses
 
 
-def test_labels_are_what_each_step_should_say_and_are_not_shifted():
+def test_labels_are_the_targets_of_each_step_and_are_not_shifted():
     model, source, labels = build(), draw(2, 6), draw(2, 9, seed=1)
     output = model(source, labels=labels)
     logits = model(source, decoder_input_ids=started(labels)[:, :-1]).logits
@@ -152,7 +152,7 @@ def test_the_training_loss_is_on_the_scale_of_the_evaluation_loss_and_the_traine
 
 
 @each_kind
-def test_every_state_is_returned_on_demand(changes):
+def test_every_hidden_state_and_attention_is_returned_on_demand(changes):
     model, source, target = build(kind=LMUEncoderDecoderModel, **changes), draw(2, 6), draw(2, 4, seed=1)
     output = model(source, decoder_input_ids=target, output_hidden_states=True)
     config = model.config
@@ -274,7 +274,7 @@ def test_a_config_survives_being_written_down(fields, tmp_path):
     assert (again.num_decoder_layers, again.decoder_theta) == (config.num_decoder_layers, config.decoder_theta)
 
 
-def test_encoder_and_decoder_configs_are_halves_of_the_whole():
+def test_encoder_and_decoder_configs_are_parts_of_the_whole():
     config = tiny(bidirectional=True)
     encoder, decoder = config.get_text_config(encoder=True), config.get_text_config(decoder=True)
     assert config.get_text_config() is config
@@ -286,7 +286,7 @@ def test_encoder_and_decoder_configs_are_halves_of_the_whole():
 
 
 @each_kind
-def test_the_bytes_asked_for_are_a_models_bytes(changes):
+def test_the_size_estimate_is_the_size_of_the_model(changes):
     config = tiny(**{**changes, "hidden_size": 64, "vocab_size": 500})
     with torch.device("meta"):
         model = LMUForConditionalGeneration(config)
@@ -316,7 +316,7 @@ def test_the_bytes_asked_for_are_a_models_bytes(changes):
         ({"hidden_size": 2**13, "num_decoder_layers": 99, "decoder_theta": 4.0}, "GiB"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused_by_name(changes, words):
+def test_an_invalid_config_is_refused_by_name(changes, words):
     with pytest.raises(Exception, match=words):
         tiny(**changes)
 

@@ -32,7 +32,7 @@ def test_a_series_obeys_its_equation():
     np.testing.assert_allclose(mine, squashed - squashed.mean(), atol=2e-3)
 
 
-def test_series_are_centred_differ_and_follow_their_seed():
+def test_series_are_centred_distinct_and_decided_by_their_seed():
     values = mackey_glass(series=8, steps=400)
     assert values.shape == (8, 400) and abs(values.mean()) < 1e-12 and np.abs(values).max() < 2
     assert np.array_equal(values, mackey_glass(series=8, steps=400))
@@ -40,7 +40,7 @@ def test_series_are_centred_differ_and_follow_their_seed():
     assert np.abs(values[0] - values[1]).max() > 0.1
 
 
-def test_chaos_begins_with_the_delay():
+def test_a_long_delay_makes_the_series_chaotic():
     """With a short delay every series settles into one cycle; at 17 they part for good."""
 
     def spread(tau: int) -> float:
@@ -66,7 +66,7 @@ def test_windows_cut_training_series_and_no_others(task):
     assert task.describe()["rows"] == {"train": 160, "validation": 32, "test": 64}
 
 
-def test_the_score_is_root_mean_square_over_root_mean_square(task):
+def test_the_score_is_the_rms_error_over_the_rms_of_the_series(task):
     class Constant:
         def __call__(self, values, use_cache):
             return type("Output", (), {"predictions": torch.full((*values.shape, 1), 0.25)})
@@ -84,7 +84,7 @@ def test_lengths_that_do_not_fit_are_refused(fields):
 
 
 @pytest.mark.parametrize("name", ["mackey-glass", "mackey-glass-lstm"])
-def test_the_recipes_have_the_size_that_they_claim_and_learn(name, task, tmp_path):
+def test_the_series_recipes_have_their_claimed_size_and_learn(name, task, tmp_path):
     recipe = get_recipe(name, max_steps=20, eval_steps=10)
     model = task.make_model(recipe.architecture)
     assert 16_500 < model.num_parameters() <= 18_300

@@ -218,7 +218,7 @@ def test_a_hook_on_another_model_changes_nothing():
 
 
 @torch.no_grad()
-def test_a_class_that_reads_gradients_or_autocast_is_asked():
+def test_a_class_that_reads_gradients_or_autocast_is_called():
     model = build()
     step, played, own = both(model)
     go_on(model, step, played, own)

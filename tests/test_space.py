@@ -66,7 +66,7 @@ def test_pixels_come_in_the_models_own_order(tmp_path):
     assert readings[-1].chances == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_score_behind_a_word_is_that_of_the_text_up_to_it(tmp_path):
+def test_the_score_of_a_word_is_that_of_the_text_up_to_it(tmp_path):
     model, tokenizer = loaded("text-classification", tmp_path)
     words, verdict = read_sentence(model, tokenizer, "a charming  film")
     assert [word for word, _ in words] == ["a", "charming", "film"]
@@ -97,7 +97,7 @@ def test_text_grows_token_by_token(tmp_path):
     assert texts == list(write_on(model, tokenizer, "a man", 5, 0.8, seed=1))
 
 
-def test_a_drawn_line_is_a_signal_and_is_remembered():
+def test_a_drawn_line_becomes_a_signal_that_the_memory_decodes():
     ink = np.zeros((101, 600), np.uint8)
     t = np.arange(600)
     ink[np.round(50 + 40 * np.sin(t / 40)).astype(int), t] = 255
@@ -110,7 +110,7 @@ def test_a_drawn_line_is_a_signal_and_is_remembered():
     assert sample.shape == (600,) and sample.std() > 0.1
 
 
-def test_strokes_become_ink():
+def test_strokes_become_pixels():
     pad = pytest.importorskip("lmu_hf.hub.space.pad", reason="needs the extra `demo`")
     ink = pad.ink_of("[[[0.1, 0.5], [0.9, 0.5]], [[0.5, 0.1]]]", 100, 50, 6)
     assert ink.shape == (50, 100) and ink[25, 10:90].min() == 255 and ink[5, 50] == 255 and ink[45].max() == 0

@@ -41,7 +41,7 @@ READS = {
 
 @pytest.mark.parametrize("kind", READS)
 @pytest.mark.parametrize("text", NO_TEXT, ids=repr)
-def test_what_is_no_text_is_refused(loaded, kind, text):
+def test_inputs_that_are_no_text_are_refused(loaded, kind, text):
     with pytest.raises(ValueError, match="a text is needed, got"):
         READS[kind](*loaded[kind], text)
 
@@ -68,7 +68,7 @@ def test_odd_texts_are_read_or_refused_with_a_note(loaded, kind, text):
         assert str(error) == "there is no word to read yet" and kind == "text-classification"
 
 
-def test_many_words_are_read_some_at_a_time(loaded, monkeypatch):
+def test_many_words_are_read_in_batches(loaded, monkeypatch):
     model, tokenizer = loaded["text-classification"]
     text, rows, forward = " ".join(["a charming film"] * 30), [], type(model).forward
 
@@ -89,7 +89,7 @@ def test_many_words_are_read_some_at_a_time(loaded, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [None, "7", math.nan, math.inf, -1, 65, 10**400, True, [1]], ids=ascii)
-def test_what_is_no_number_within_limits_is_refused(value):
+def test_numbers_outside_limits_are_refused(value):
     with pytest.raises(ValueError, match=r"Order must be a number from 1 to 64, got "):
         inputs.whole(value, "Order", 1, 64)
 
@@ -108,7 +108,7 @@ DRAWINGS = [
 
 
 @pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda drawing: ascii(drawing)[:20])
-def test_what_is_no_drawing_is_refused_with_one_line(drawing):
+def test_inputs_that_are_no_drawing_are_refused_in_one_line(drawing):
     pad = pytest.importorskip("lmu_hf.hub.space.pad", reason="needs the extra `demo`")
     with pytest.raises(ValueError, match="drawing") as caught:
         pad.ink_of(drawing, 20, 10, 3)

@@ -216,7 +216,7 @@ def test_unknown_words_are_refused_by_name(word):
 
 
 @given(order=st.integers(1, 500), theta=st.floats(1, 1e6) | st.integers(1, 10**6), basis=st.sampled_from(BASES))
-def test_equal_numbers_make_equal_systems(order, theta, basis):
+def test_systems_of_equal_numbers_are_equal(order, theta, basis):
     system = LegendreSystem(order, theta, basis=basis)
     assert system == LegendreSystem(order, float(theta), basis=basis)
     assert hash(system) == hash(LegendreSystem(order, float(theta), basis=basis))
@@ -272,7 +272,7 @@ def assert_sound(kind: str, system: LegendreSystem, size: int, dtype: torch.dtyp
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("name", AMBIENT)
-def test_a_constant_first_derived_under_a_mode_outlives_it_unharmed(name, basis, dtype):
+def test_a_constant_derived_inside_a_torch_mode_is_valid_outside(name, basis, dtype):
     system = LegendreSystem(4, 30.0 + list(AMBIENT).index(name), basis=basis)
     with constants._cache_lock:
         constants._cache.clear()
@@ -285,7 +285,7 @@ def test_a_constant_first_derived_under_a_mode_outlives_it_unharmed(name, basis,
 
 @pytest.mark.parametrize("name", [name for name in AMBIENT if name != "fake tensors"])  # never called under those
 @pytest.mark.parametrize("kind", ["A_bar", "B_bar", "scale"])
-def test_an_exact_constant_first_derived_under_a_mode_outlives_it_unharmed(kind, name):
+def test_an_exact_constant_derived_inside_a_torch_mode_is_valid_outside(kind, name):
     system = LegendreSystem(4, 50.0 + list(AMBIENT).index(name), basis="unit")
     with constants._cache_lock:
         constants._cache.clear()
@@ -295,7 +295,7 @@ def test_an_exact_constant_first_derived_under_a_mode_outlives_it_unharmed(kind,
 
 
 @pytest.mark.parametrize("transform", ["grad", "vmap", "jvp", "vmap of grad"])
-def test_constants_first_derived_under_a_transform_outlive_it_unharmed(transform):
+def test_constants_derived_inside_a_transform_are_valid_outside(transform):
     system = LegendreSystem(4, 70.0 + len(transform), basis="unit")
     with constants._cache_lock:
         constants._cache.clear()
@@ -316,7 +316,7 @@ def test_constants_first_derived_under_a_transform_outlive_it_unharmed(transform
         assert_sound(kind, system, 8, torch.float64)
 
 
-def test_a_past_read_under_inference_leaves_nothing_that_breaks_training():
+def test_a_past_read_in_inference_mode_does_not_break_training():
     system = LegendreSystem(4, 90.0, basis="unit")
     with torch.inference_mode():
         decode_past(torch.zeros(1, 4, dtype=torch.float64), system, torch.tensor([0.5]))
@@ -326,7 +326,7 @@ def test_a_past_read_under_inference_leaves_nothing_that_breaks_training():
     assert u.grad.isfinite().all()
 
 
-def test_what_is_remembered_stays_under_its_budget(monkeypatch):
+def test_the_cache_of_constants_stays_under_its_budget(monkeypatch):
     monkeypatch.setattr(constants, "CACHE_BYTES", 64 * 2**10)
     system = LegendreSystem(16, 100.0)
     for length in range(1, 60):

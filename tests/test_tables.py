@@ -62,7 +62,7 @@ def test_a_flag_overrules_the_delimiter_that_would_be_found(tmp_path):
         read_table(tmp_path / "rows.csv", ReadOptions(delimiter="##"))
 
 
-def test_quotes_that_enclose_nothing_are_text(tmp_path):
+def test_unpaired_quotes_are_text(tmp_path):
     rows = [("text", "label"), *((f"{chr(34) * (i in (9, 50))}number {i}", str(i % 2)) for i in range(60))]
     read = rows_of(tmp_path / "rows.tsv", table(rows, "\t"))
     assert read == as_dicts(rows) and read[9]["text"] == '"number 9'
@@ -112,7 +112,7 @@ def test_a_first_line_for_excel_says_the_delimiter(tmp_path):
     ),
     mark=st.sampled_from(",;\t|"),
 )
-def test_what_the_csv_module_writes_comes_back(cells, mark, tmp_path):
+def test_files_written_by_the_csv_module_are_read_back(cells, mark, tmp_path):
     written = io.StringIO()
     csv.writer(written, delimiter=mark).writerows([("text", "label"), *cells])
     lines = io.StringIO(written.getvalue(), newline="")
@@ -210,7 +210,7 @@ def packed(ending: str, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip", "zst"])
-def test_what_is_compressed_is_read(ending, tmp_path):
+def test_compressed_files_are_read(ending, tmp_path):
     content = table(plain(), ";").encode()
     assert rows_of(tmp_path / f"rows.csv.{ending}", packed(ending, content)) == as_dicts(plain())
     assert rows_of(tmp_path / f"rows.CSV.{ending.upper()}", content) == as_dicts(plain())  # unpacked on its way here
@@ -232,7 +232,7 @@ def test_an_archive_takes_its_kind_from_the_one_file_in_it(tmp_path):
 # --------------------------------------------------------------------------- JSON
 
 
-def test_json_values_are_the_words_of_the_file(tmp_path):
+def test_json_values_are_the_text_of_the_file(tmp_path):
     lines = ['{"text": "a", "label": 1.50}', "", '{"text": 7, "label": true}', '{"text": null, "extra": [1, "b"]}']
     path = tmp_path / "rows.jsonl"
     read = rows_of(path, "\n".join(lines))
@@ -265,7 +265,7 @@ def test_a_single_line_is_a_record_of_lists(tmp_path):
     assert rows_of(tmp_path / "rows.jsonl", json.dumps(value)) == [value]
 
 
-def test_half_an_emoji_is_a_character_that_stands_for_what_is_lost(tmp_path):
+def test_a_lone_surrogate_becomes_the_replacement_character(tmp_path):
     assert rows_of(tmp_path / "rows.jsonl", '{"text": "so \\ud83d\\ude00 \\ud83d"}\n') == [{"text": "so 😀 \ufffd"}]
 
 
@@ -294,7 +294,7 @@ def test_nested_records_have_dotted_columns(tmp_path):
         ("[", r"rows\.jsonl is not JSON as a whole"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_place(text, message, tmp_path):
+def test_invalid_json_is_refused_with_its_place(text, message, tmp_path):
     (tmp_path / "rows.jsonl").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_table(tmp_path / "rows.jsonl")
@@ -303,7 +303,7 @@ def test_what_is_no_json_is_refused_with_its_place(text, message, tmp_path):
 # --------------------------------------------------------------------------- parquet and workbooks
 
 
-def test_parquet_values_are_words_but_for_classes_and_lists(tmp_path):
+def test_parquet_values_are_text_except_classes_and_lists(tmp_path):
     rows = {"text": [["a", "b"], ["c"]], "stars": [1.0, 2.5], "n": [3, None], "label": [0, 1], "q": [{"x": "y"}] * 2}
     Dataset.from_dict(rows).cast_column("label", ClassLabel(names=["no", "yes"])).to_parquet(tmp_path / "rows.parquet")
     read = read_table(tmp_path / "rows.parquet")
@@ -357,7 +357,7 @@ def test_rows_without_a_value_are_named_or_dropped(tmp_path, caplog):
         complete_rows("rows", rows.select([1]), ("text",), drop=True)
 
 
-def test_options_that_no_file_can_follow_are_refused(tmp_path):
+def test_options_without_effect_on_any_file_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text;label\nx;1\n")
     (tmp_path / "b.jsonl").write_text('{"text": "x", "label": 1}\n')
     both = {"train": tmp_path / "a.csv", "validation": tmp_path / "b.jsonl"}
@@ -410,7 +410,7 @@ FLAGS = {
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no folder {CASES}")
 @pytest.mark.parametrize("name", READ)
-def test_the_files_of_others_have_all_of_their_rows(name):
+def test_files_from_elsewhere_keep_all_of_their_rows(name):
     rows = read_table(CASES / name, FLAGS.get(name, ReadOptions()))
     assert len(rows) == READ[name]
     if "label" in rows.column_names:

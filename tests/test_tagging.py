@@ -74,7 +74,7 @@ def test_the_first_token_of_a_word_has_its_tag_and_a_model_meets_the_text_itself
         assert row.labels[place] == tag
 
 
-def test_a_word_without_a_token_and_words_that_are_cut_off_are_counted():
+def test_words_without_a_token_and_truncated_words_are_counted():
     tokenizer = make_tokenizer("word", add_bos=True)
     words, tags = ["saw", "\u3000", "soil", "", "Ann", " "], [0, 1, 2, 3, 4, 5]
     assert align(tokenizer, words, tags).without_token == 3
@@ -134,7 +134,7 @@ def test_a_data_sets_own_names_of_tags_are_kept(tmp_path):
         ([{"tokens": ["a"], "tags": None}], r"a\.jsonl, line 41 has no 'tags': fill it"),
     ],
 )
-def test_a_row_that_cannot_be_is_named(rows, message, tmp_path):
+def test_an_invalid_row_is_named(rows, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         tagged_files({"train": write(tmp_path / "a.jsonl", tagged(40) + rows)})
 
@@ -158,7 +158,7 @@ def test_columns_and_tags_that_are_not_there_are_named(tmp_path):
         tagged_files({"train": same})
 
 
-def test_made_up_names_cannot_be_told_word_by_word():
+def test_made_up_names_need_context_to_be_tagged():
     rows = made_up_names(600)
     assert rows.labels == ["O", "B-LOC", "B-PER", "I-LOC", "I-PER"]
     assert {split: len(part) for split, part in rows.splits.items()} == {"train": 400, "validation": 100, "test": 100}
@@ -175,7 +175,7 @@ def test_made_up_names_cannot_be_told_word_by_word():
 # --------------------------------------------------------------------------- the task
 
 
-def test_a_batch_is_padded_and_only_words_are_terms():
+def test_a_batch_is_padded_and_the_loss_counts_words_only():
     task = TaggingTask(made_up_names(60), max_length=32)
     rows = task.splits["train"].__getitems__(list(range(6)))
     batch = task.collate("train")(rows)
@@ -186,7 +186,7 @@ def test_a_batch_is_padded_and_only_words_are_terms():
     assert task.make_model(TINY)(**batch).loss.isfinite()
 
 
-def test_words_that_are_not_read_are_said_in_the_record_and_in_one_line(caplog):
+def test_words_that_are_not_read_are_in_the_record_and_in_one_line(caplog):
     task = TaggingTask(made_up_names(60), max_length=64)
     assert task.describe()["unread_words"]["train"] == {"without_token": 0, "cut_off": 0}
     logging.getLogger("lmu_hf").addHandler(caplog.handler)
@@ -277,7 +277,7 @@ def test_a_file_becomes_a_tagger_that_is_scored_tags_and_can_be_pushed(tmp_path)
     assert "pipeline_tag: token-classification" in (tmp_path / "run" / "hub" / "README.md").read_text()
 
 
-def test_flags_that_say_nothing_are_refused_by_name(tmp_path):
+def test_flags_without_effect_are_refused_by_name(tmp_path):
     for words, message in (
         (["--tags_column", "pos"], "--tags_column has no effect on names, which reads made-up sentences"),
         (["--validation_file", "a.jsonl"], "--validation_file and --test_file need a --train_file"),

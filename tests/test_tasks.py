@@ -118,7 +118,7 @@ def test_the_bytes_are_the_byte_tokenizers_ids():
     assert task.splits["train"].tokens.read(0, 100).tolist() == task.tokenizer(text)["input_ids"]
 
 
-def test_characters_that_training_never_saw_are_charged_for_what_they_would_hide():
+def test_characters_that_training_never_saw_cost_bits():
     task = TextTask("signs", {"train": ["abc" * 9], "validation": ["aßcß"]}, tokenizer="char")
     known = TextTask("signs", {"train": ["abc" * 9], "validation": ["abca"]}, tokenizer="char")
     model = task.make_model({"hidden_size": 8, "num_hidden_layers": 1, "theta": 4})
@@ -179,7 +179,7 @@ def test_text_files_are_taken_as_they_are_or_cut_in_three(tmp_path):
     assert "test" not in given_.splits
 
 
-def test_files_that_will_not_do_are_refused_by_name(tmp_path):
+def test_unusable_files_are_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         text_files({"train": tmp_path / "nowhere.txt"})
     (tmp_path / "empty.txt").touch()
@@ -279,7 +279,7 @@ def test_the_saved_model_searches_as_the_final_scores_do(tmp_path):
     assert again.generation_config.max_new_tokens == 40
 
 
-def test_pairs_that_will_not_do_are_refused_by_name(tmp_path):
+def test_unusable_pairs_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="train split of nouns has no language 'fr'; it has en, de"):
         translation_task(target_lang="fr")
     with pytest.raises(ValueError, match="validation split of x holds no pair"):
@@ -355,7 +355,7 @@ def test_every_recipe_takes_two_steps(name, tmp_path):
     assert len(moved) > len(before) / 2
 
 
-def test_the_lowest_bits_are_the_best_and_the_folder_generates(tmp_path):
+def test_weights_with_the_lowest_bits_are_kept_and_generate(tmp_path):
     task = text_task(sequence_length=32)
     recipe = Recipe("words", "characters", TINY, learning_rate=0.02, max_steps=60, eval_steps=10, batch_size=8)
     set_seed(0)

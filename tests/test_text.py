@@ -99,7 +99,7 @@ def test_the_memory_of_a_pass_does_not_grow_with_the_corpus(suffix, tmp_path):
     assert held[1] - held[0] < 20_000_000
 
 
-def test_what_has_been_encoded_is_found_again(tmp_path, byte_tokenizer, monkeypatch):
+def test_an_encoded_corpus_is_reused(tmp_path, byte_tokenizer, monkeypatch):
     rows = on_disk(LINES, tmp_path / "lines.parquet")
     first = encode(Corpus(rows), byte_tokenizer, "byte").tokens
     monkeypatch.setattr("lmu_hf.data.corpus._encode_text", None)  # nothing is encoded twice
@@ -149,7 +149,7 @@ def test_an_end_of_sequence_stands_between_two_rows_of_words():
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_perplexity_bits_per_token_and_per_character_are_one_number_thrice(kind):
+def test_perplexity_bits_per_token_and_bits_per_character_agree(kind):
     task = TextTask("words", {"train": LINES * 20, "validation": LINES}, tokenizer=kind, vocab_size=280)
     set_seed(0)
     scores = task.scores(task.make_model(TINY).eval(), "validation", task.loader("validation", 2), alone)
@@ -159,7 +159,7 @@ def test_perplexity_bits_per_token_and_per_character_are_one_number_thrice(kind)
     assert task.metric == "bits_per_character"
 
 
-def test_where_words_are_unknown_bits_per_character_are_left_out():
+def test_bits_per_character_are_left_out_where_words_are_unknown():
     task = TextTask("words", {"train": LINES * 20, "validation": ["many unheard words"]}, tokenizer="word")
     scores = task.scores(task.make_model(TINY).eval(), "validation", task.loader("validation", 2), alone)
     assert set(scores) == {"perplexity", "bits_per_token"}
@@ -219,7 +219,7 @@ def test_splits_are_joined_and_rows_held_out(tmp_path):
         text_dataset("reviews", tmp_path, hold_out=1.0)
 
 
-def test_a_table_is_one_whatever_the_case_of_its_ending(tmp_path):
+def test_a_table_is_recognised_whatever_the_case_of_its_ending(tmp_path):
     path = tmp_path / "rows.CSV"
     path.write_text("text,stars\n" + "".join(f"line {number},1\nNA,2\n" for number in range(20)))
     task = text_files({"train": path})
@@ -236,7 +236,7 @@ def test_a_table_is_one_whatever_the_case_of_its_ending(tmp_path):
         (b"text#stars\nso#1\n", "it has 'text#stars', which is one column: --delimiter says what parts columns"),
     ],
 )
-def test_tables_that_will_not_do_are_refused_by_name(content, message, tmp_path):
+def test_unusable_tables_are_refused_by_name(content, message, tmp_path):
     (tmp_path / "rows.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         text_files({"train": tmp_path / "rows.csv"})
@@ -309,7 +309,7 @@ def test_a_folder_of_tables_is_all_their_rows_and_a_mixed_one_is_refused(tmp_pat
         text_files({"train": tmp_path / "empty"})
 
 
-def test_what_validates_is_what_the_flags_say(tmp_path):
+def test_the_validation_text_is_the_one_that_the_flags_name(tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.txt").write_text(name * 40)
     a, b, c = (tmp_path / f"{name}.txt" for name in "abc")
@@ -322,7 +322,7 @@ def test_what_validates_is_what_the_flags_say(tmp_path):
     assert {split: len(text_of(task, split)) for split in task.splits} == {"train": 30, "validation": 10}
 
 
-def test_words_for_nothing_are_words_and_a_row_of_nothing_is_named_or_dropped(tmp_path):
+def test_na_and_null_are_words_and_empty_rows_are_named_or_dropped(tmp_path):
     (tmp_path / "a.csv").write_text("text,n\nNA,1\nnull,2\nnan,3\n")
     task = text_files({"train": tmp_path / "a.csv", "validation": tmp_path / "a.csv"})
     assert list(task.texts["train"].texts()) == ["NA", "null", "nan"]

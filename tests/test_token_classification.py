@@ -50,7 +50,7 @@ def by_loop(model: LMUForTokenClassification, ids: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["causal", "hidden layer", "highway", "lstm"])
-def test_a_sequence_at_once_as_one_token_after_another(name):
+def test_a_whole_sequence_is_tagged_as_token_by_token(name):
     model = make(**STACKS[name])
     assert_near(model(IDS).logits, by_loop(model, IDS))
 
@@ -67,7 +67,7 @@ def test_each_step_is_classified_from_its_hidden_state(name):
 @FEW
 @given(mask=masks())
 @pytest.mark.parametrize("name", ["causal", "both ways"])
-def test_a_masked_step_does_not_exist(name, mask):
+def test_masked_steps_change_nothing(name, mask):
     model, ids = make(**STACKS[name]), draw_ids(*mask.shape)
     together = model(ids, attention_mask=mask.long()).logits
     for row, real in enumerate(mask):
@@ -137,7 +137,7 @@ def test_labels_on_masked_steps_count_for_nothing_unless_they_were_counted():
         (torch.full((2, 7), -100), ValueError, "leave no real step to compute a loss over"),
     ],
 )
-def test_labels_that_cannot_be_are_named(labels, error, message):
+def test_labels_out_of_range_are_named(labels, error, message):
     with pytest.raises(error, match=message):
         make()(IDS, labels=labels if not isinstance(labels, Tensor) else labels.where(labels != -99, 0))
 

@@ -156,7 +156,7 @@ def test_special_tokens_that_a_text_spells_are_special(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tokenizer_that_was_saved_to_split_them_still_does(kind, tmp_path):
+def test_a_saved_tokenizer_keeps_splitting_special_tokens(kind, tmp_path):
     made(kind).save_pretrained(tmp_path)
     assert ids(AutoTokenizer.from_pretrained(tmp_path), "<eos>") == ids(made(kind), "<eos>")
     asked = AutoTokenizer.from_pretrained(tmp_path, split_special_tokens=False)
@@ -223,7 +223,7 @@ def test_words_and_signs_are_set_apart_and_come_back_with_single_spaces():
     assert tokenizer.tokenize("Hello hello") == ["Hello", "<unk>"]
 
 
-def test_words_may_be_lowered():
+def test_words_may_be_lowercased():
     tokenizer = train_tokenizer("word", ["Übung ÜBUNG macht"], lowercase=True)
     assert tokenizer.convert_ids_to_tokens(range(4, len(tokenizer))) == ["übung", "macht"]
     assert tokenizer.tokenize("übunG Macht") == ["übung", "macht"]
@@ -236,7 +236,7 @@ def test_a_word_is_the_same_however_its_marks_are_written(form):
         assert tokenizer.tokenize(unicodedata.normalize(other, "trượt cửa")) == ["trượt", "cửa"]
 
 
-def test_words_that_are_set_apart_already_stay_whole_and_their_unk_is_ours():
+def test_pretokenised_words_stay_whole_and_their_unk_is_the_unk_token():
     tokenizer = train_tokenizer("word", ["the <unk> 's @-@ <unk> <unk> the", "<pad>"], word_pattern=r"\S+")
     assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == [*SPECIALS, "the", "'s", "@-@"]
     assert ids(tokenizer, "the <unk> @-@") == [4, 3, 6]
@@ -249,7 +249,7 @@ def test_byte_pairs_fill_the_vocabulary_with_strings_that_shorten_the_texts():
     assert all(length < 0.8 * len(text.encode()) for length, text in zip(lengths, TEXTS, strict=True))
 
 
-def test_byte_pairs_stop_where_nothing_is_seen_twice():
+def test_byte_pairs_stop_merging_where_no_pair_occurs_twice():
     assert len(train_tokenizer("bpe", ["abcdefgh"], vocab_size=1000)) == 3 + 256
     assert len(train_tokenizer("bpe", ["abcdefgh"], vocab_size=1000, min_frequency=1)) == 3 + 256 + 7
 
@@ -261,7 +261,7 @@ def test_byte_pairs_keep_marks_with_letters_digits_apart_and_spaces_before_words
     assert [tokenizer.decode([token]) for token in encoded] == expected
 
 
-def test_no_pair_spells_a_special_token_however_often_it_is_seen():
+def test_no_merge_makes_a_special_token_however_frequent():
     tokenizer = train_tokenizer("bpe", [" ".join(SPECIALS)] * 50, vocab_size=600)
     assert not set(ids(tokenizer, "<pad><bos> <eos>", split_special_tokens=True)) & {0, 1, 2}
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
@@ -299,7 +299,7 @@ def test_a_column_of_a_dataset_and_a_generator_are_texts(kind):
 
 
 @pytest.mark.parametrize("kind", ["char", "word", "bpe"])
-def test_texts_are_read_one_after_the_other_and_let_go(kind):
+def test_training_texts_are_streamed_and_not_kept(kind):
     class Text(str):
         __slots__ = ("__weakref__",)
 
@@ -318,7 +318,7 @@ def test_texts_are_read_one_after_the_other_and_let_go(kind):
     assert most < 1000
 
 
-def test_bytes_read_no_texts():
+def test_the_byte_tokenizer_needs_no_training_texts():
     def texts():
         raise AssertionError("read")
         yield
@@ -536,7 +536,7 @@ def test_wrong_arguments_are_refused_by_name(kind, texts, options, error, messag
         (["a", "b\ud800"], ValueError, r"number 1 holds the lone surrogate '\\ud800'"),
     ],
 )
-def test_what_is_no_text_is_refused_by_its_place(kind, texts, error, message):
+def test_inputs_that_are_no_text_are_refused_by_their_place(kind, texts, error, message):
     with pytest.raises(error, match=message):
         train_tokenizer(kind, texts, **SIZES.get(kind, {}))
 

@@ -113,7 +113,7 @@ def test_mnist_holds_out_the_last_training_rows(tiny_mnist):
     assert task.splits["validation"].labels.tolist() == [i % 10 for i in range(50, 60)]
 
 
-def test_data_that_will_not_do_is_refused_by_name(tiny_mnist, tmp_path):
+def test_unusable_data_is_refused_by_name(tiny_mnist, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         mnist("nowhere", tmp_path)
     with pytest.raises(ValueError, match="60 training rows"):
@@ -214,7 +214,7 @@ def test_a_seed_decides_a_run(task, tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_run_that_diverges_says_so_and_claims_nothing(task, tmp_path):
+def test_a_run_that_diverges_says_so_and_leaves_no_record(task, tmp_path):
     recipe = small(get_recipe("digits"), learning_rate=1e30)
     with pytest.raises(FloatingPointError, match=r"has diverged: after step .*--learning_rate below 1e\+30"):
         train(fresh_model(recipe, task), recipe, task, seed=0, output_dir=tmp_path, quiet=True)
@@ -235,7 +235,7 @@ def test_a_finished_run_is_only_overwritten_when_asked_and_then_leaves_no_record
         RunRecord.read(tmp_path)
 
 
-def test_the_average_starts_short_and_grows_long(task, tmp_path):
+def test_the_average_of_weights_starts_short_and_grows_long(task, tmp_path):
     recipe = small(get_recipe("digits"), epochs=2)
     recipe = replace(recipe, averaging=0.999)
     seen, update = [], Learner.update
@@ -258,7 +258,7 @@ def test_the_average_starts_short_and_grows_long(task, tmp_path):
 # --------------------------------------------------------------------------- records
 
 
-def test_a_record_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_no_record_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="not a run record"):
         RunRecord.read(tmp_path)

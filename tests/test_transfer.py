@@ -31,7 +31,7 @@ def test_the_body_is_kept_and_only_the_head_is_new(body):
     assert transfer.model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3)
 
 
-def test_a_mixture_of_layers_is_new_and_starts_as_their_mean(body):
+def test_a_mixture_of_layers_is_added_and_starts_as_their_mean(body):
     transfer = transfer_body(body, num_labels=2, deep_representations=True, num_highway_layers=1)
     parts = {name.rsplit(".", 1)[0].split(".")[0:2][-1] for name in transfer.new if name.startswith("model.")}
     assert parts == {"mixture", "mixture_highways"}
@@ -51,7 +51,7 @@ def test_a_classifier_gives_its_body_to_another_with_other_classes(body, tmp_pat
     assert other.model.config.num_labels == 5
 
 
-def test_the_class_of_a_pair_stands_on_the_same_body(body):
+def test_a_pair_classifier_takes_over_the_same_body(body):
     transfer = transfer_body(body, architectures=["LMUForSequencePairClassification"], pair_features=["product"])
     assert isinstance(transfer.model, LMUForSequencePairClassification)
     aligned = {"pooling": "mean", "alignment": {"size": 3}}
@@ -74,7 +74,7 @@ def test_another_body_is_refused_by_its_field(body, changes, message):
         classifier_from_pretrained(body, **changes)
 
 
-def test_what_is_no_body_is_refused_by_name(body, tmp_path):
+def test_an_unusable_body_is_refused_by_name(body, tmp_path):
     with pytest.raises(ValueError, match=r"no model can be loaded from .*nowhere"):
         transfer_body(str(tmp_path / "nowhere"))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')

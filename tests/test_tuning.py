@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from lmu_hf.common.record import RunRecord
-from lmu_hf.hub.card import show
+from lmu_hf.hub.results import show
 from loopback import LoopbackHub
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -100,7 +100,7 @@ def test_generate_takes_a_cache_by_either_name(name):
 
 
 @pytest.mark.parametrize("build", (CARRYING | READING_WHOLE).values(), ids=CARRYING | READING_WHOLE)
-def test_no_cache_is_swallowed_unread(build):
+def test_a_cache_under_a_wrong_name_is_refused_and_not_ignored(build):
     model = build()
     cache = DynamicCache(config=model.config)
     with pytest.raises(TypeError, match=r"cache and past_key_values are two names|cache is not an argument"):

@@ -37,7 +37,7 @@ def of_the_stack(model: LMUForSequenceClassification, ids: torch.Tensor) -> torc
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 5), min_size=1, max_size=6)), max_size=9))
-def test_a_vote_is_the_log_of_how_much_more_often_a_class_holds_the_n_gram(drawn):
+def test_a_vote_is_the_log_ratio_of_an_n_grams_frequency_in_a_class(drawn):
     rows = [*drawn, *((label, [label]) for label in range(3))]  # no class is empty
     votes = NGramVotes(Votes([1, 2], 10_007), 3)
     votes.count([torch.tensor(ids) for _, ids in rows], [label for label, _ in rows])
@@ -60,14 +60,14 @@ def test_a_sequence_is_judged_by_its_stack_and_the_mean_vote():
     torch.testing.assert_close(model(ids).logits, of_the_stack(model, ids) + total)
 
 
-def test_counts_do_not_stop_where_bfloat16_does():
+def test_counts_are_exact_beyond_the_precision_of_bfloat16():
     votes = NGramVotes(Votes([1], 7), 2).bfloat16()
     votes.count([torch.tensor([1])] * 400 + [torch.tensor([2])] * 400, [0] * 400 + [1] * 400)
     [said] = votes.odds.weight[votes.find(torch.tensor([[1]]))[0, :, 0]].float().tolist()
     assert said == pytest.approx([log(401) / 2, -log(401) / 2], rel=0.01)
 
 
-def test_what_no_class_has_votes_for_none():
+def test_an_unseen_n_gram_has_no_vote():
     votes = NGramVotes(Votes([1], 10_007), 2)
     votes.count([torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([1, 3])], [0, 0, 1])
     said = votes.eval()(torch.tensor([[1, 2, 3, 4]]))[0]
@@ -109,7 +109,7 @@ def test_training_changes_the_weights_of_votes_and_not_the_counts():
     assert torch.equal(model.votes.odds.weight, odds)
 
 
-def test_in_training_the_stack_and_the_votes_learn_each_alone():
+def test_in_training_the_stack_and_the_votes_have_losses_of_their_own():
     model, ids, labels = build(), draw_ids(4, 9), torch.tensor([0, 2, 1, 1])
     used = model(ids, labels=labels)
     assert used.learners is None
@@ -169,7 +169,7 @@ def test_votes_for_a_single_class_are_refused():
 
 
 @pytest.mark.parametrize("labels, message", [([0, 1, 1], "class 2 has none"), ([0, 1], "zip"), ([0, 1, 2, 0], "zip")])
-def test_what_cannot_be_counted_is_refused_and_changes_nothing(labels, message):
+def test_invalid_labels_are_not_counted_and_change_nothing(labels, message):
     votes = NGramVotes(Votes([1], 50), 3)
     with pytest.raises(ValueError, match=message):
         votes.count([torch.tensor([token]) for token in range(3)], labels)

@@ -48,7 +48,7 @@ def test_words_get_their_vectors_with_or_without_a_header(header, words, tmp_pat
     assert 0 < vectors[ids["here"]].abs().max() < 1
 
 
-def test_what_the_file_lacks_is_drawn_from_the_seed_or_zero(words, tmp_path):
+def test_missing_words_are_drawn_from_the_seed_or_zero(words, tmp_path):
     path, here = write(tmp_path, GLOVE), words.get_vocab()["here"]
     first, again, other = (load_word_vectors(path, words, seed=seed)[here] for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -58,14 +58,14 @@ def test_what_the_file_lacks_is_drawn_from_the_seed_or_zero(words, tmp_path):
         load_word_vectors(path, words, missing="ones")
 
 
-def test_how_many_words_are_missing_is_told(words, tmp_path, monkeypatch):
+def test_the_number_of_missing_words_is_reported(words, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("lmu_hf.data.word_vectors.logger.warning", lambda text, *values: told.append(text % values))
     load_word_vectors(write(tmp_path, GLOVE), words)
     assert told[0].endswith("vectors.txt has vectors for 3 of 8 tokens; 5 are random")
 
 
-def test_a_word_written_alike_goes_before_one_that_is_only_alike(words, tmp_path):
+def test_an_exact_match_of_a_word_beats_a_case_insensitive_one(words, tmp_path):
     path = write(tmp_path, "CAT 1 1\nCat 2 2\ncat 3 3\ncat 4 4\n")
     assert load_word_vectors(path, words)[words.get_vocab()["cat"]].tolist() == [3, 3]
 
@@ -90,12 +90,12 @@ def test_words_with_spaces_and_gzipped_files_are_read(tmp_path):
         ("dog 1 2\n", "holds none of the 8 tokens"),
     ],
 )
-def test_a_file_that_will_not_do_is_refused_by_its_line(text, message, words, tmp_path):
+def test_an_unusable_file_is_refused_by_its_line(text, message, words, tmp_path):
     with pytest.raises(ValueError, match=message):
         load_word_vectors(write(tmp_path, text), words)
 
 
-def test_vectors_that_cannot_be_written_to_their_end_leave_what_was_there(tmp_path, monkeypatch):
+def test_vectors_that_cannot_be_written_leave_the_earlier_file(tmp_path, monkeypatch):
     path = write(tmp_path, GLOVE)
     train = partial(train_word_vectors, [["a", "b"]], path, "lsa", size=1, min_count=1)
     full = Mock(side_effect=OSError("no space left"))
@@ -108,7 +108,7 @@ def test_vectors_that_cannot_be_written_to_their_end_leave_what_was_there(tmp_pa
     assert dict(read_word_vectors(path)).keys() == {"a", "b"} and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_and_what_is_no_file_stay_what_they_are(tmp_path):
+def test_links_and_pipes_are_written_through_and_not_replaced(tmp_path):
     path, link, pipe = write(tmp_path, GLOVE), tmp_path / "link.txt", tmp_path / "pipe"
     link.symlink_to(path)
     os.mkfifo(pipe)
@@ -121,7 +121,7 @@ def test_a_link_and_what_is_no_file_stay_what_they_are(tmp_path):
     assert {found.name for found in tmp_path.iterdir()} == {"vectors.txt", "link.txt", "pipe"}
 
 
-def test_other_bytes_and_missing_files_are_refused(words, tmp_path):
+def test_files_in_another_encoding_and_missing_files_are_refused(words, tmp_path):
     path = tmp_path / "latin.txt"
     path.write_bytes(b"the 1 2\n\xe4h 1 2\n")
     with pytest.raises(ValueError, match="line 2 is not UTF-8"):
@@ -144,7 +144,7 @@ def test_a_tokenizer_is_made_of_the_files_words(tmp_path):
 
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, ("lsa", "word2vec")], ids=str)
-def test_words_that_stand_in_the_same_places_come_out_alike(algorithm, words, tmp_path):
+def test_words_of_similar_contexts_have_similar_vectors(algorithm, words, tmp_path):
     draw = np.random.default_rng(0)
     animals, tools = ("cat", "dog", "cow"), ("axe", "saw", "pin")
     texts = [f"The {draw.choice(animals)} eats and sleeps." for _ in range(300)]
@@ -207,7 +207,7 @@ def test_a_vector_is_as_long_as_its_word_is_rare(words, tmp_path):
     assert sizes == pytest.approx({"three": 0.5, "two": 0.6, "one": 0.75}, rel=1e-5)
 
 
-def test_components_keep_most_of_what_a_text_shows():
+def test_principal_components_keep_most_of_the_weighted_variance():
     draw = np.random.default_rng(0)
     told, probability = [draw.normal(size=(50, 3)), draw.normal(size=(50, 4))], draw.dirichlet(np.ones(50))
     unit = np.hstack([vectors / np.sqrt((vectors**2).mean(1, keepdims=True)) for vectors in told])
@@ -233,7 +233,7 @@ def test_vectors_of_several_algorithms_belong_to_their_words(words, tmp_path):
     np.testing.assert_allclose(rows @ rows.T, expected @ expected.T, atol=1e-4)
 
 
-def test_words_are_alike_that_are_spelt_alike(words, tmp_path):
+def test_words_of_similar_spelling_have_similar_vectors(words, tmp_path):
     spelt = spelling_vectors(["quickly", "quick", "slow", "a", "quick"], size=4096)
     assert spelt.dtype == np.float32
     assert (spelt >= 0).all()

@@ -29,15 +29,8 @@ STEPS = ("row", "step", "channel")  # axes of a signal
 IMAGES = ("image", "channel", "row", "column")
 MISSING = "mask the step (attention_mask 0) or fill the gap first, as a memory would spread it over every later step"
 UNKNOWN = f"give {IGNORED} where there is nothing to learn"
-HEADS = (
-    "lm_head",
-    "classifier",
-    "head",
-    "votes",
-    "alignment",
-    "permutation",
-    "targets",
-)  # of every class, beside its body
+# The parts of every class beside its body.
+HEADS = ("lm_head", "classifier", "head", "votes", "alignment", "permutation", "targets")
 WHERE = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
 NAMED = 5  # tensors in one message
 # Whether the caller reads what is missing, `output_loading_info=True`, so that it need not be an error.
@@ -54,11 +47,8 @@ def check_tensors(**given: object) -> None:
         if value is None or isinstance(value, Tensor):
             continue
         # A tokenizer's BatchEncoding is one: the usual slip is model(batch) for model(**batch).
-        if isinstance(value, Mapping):
-            raise TypeError(
-                f"{name} must be a tensor, got {type(value).__name__}: give what it holds by name, as **{name}"
-            )
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}: give torch.as_tensor({name})")
+        remedy = f"what it holds by name, as **{name}" if isinstance(value, Mapping) else f"torch.as_tensor({name})"
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}: give {remedy}")
 
 
 def check_steps(**given: object) -> None:

@@ -232,7 +232,7 @@ class LMULayer(nn.Module):
         encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
         readout: ``"dense"`` (eq. 20) or ``"memory"`` (o = m, flattened; needs d_o = memory width).
         encoder_activation: f1, a key of ``ACTIVATIONS``.
-        hidden_act: f2, likewise.
+        hidden_act: f2, a key of ``ACTIVATIONS``.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
         memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"final"`` for the
             last state alone, :func:`~lmu_hf.readout.read_states` for a dense readout, and else ``"chunked"``.

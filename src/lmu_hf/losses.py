@@ -57,9 +57,6 @@ def _divided(total: Tensor, items: Tensor | int) -> Tensor:
     return total / (items.to(total.device) if isinstance(items, Tensor) else items)  # Trainer may count elsewhere
 
 
-# --------------------------------------------------------------------------- of whole sequences
-
-
 def problem_type(labels: Tensor, config: LMUConfig) -> Problem:
     """What ``config.problem_type`` says, or else what transformers would read off the labels."""
     if config.problem_type is not None:

@@ -58,7 +58,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
             attention_mask: (b, n), zero where a step does not exist.
             token_type_ids: (b, n), 0 for the first sequence, 1 for the second.
             pair_input_ids: (b, n₂), the second sequences, in place of ``token_type_ids``.
-            pair_attention_mask: (b, n₂), likewise.
+            pair_attention_mask: (b, n₂), zero where a step of the second sequences does not exist.
             inputs_embeds: (b, n, width), with ``token_type_ids``, in place of ``input_ids``.
             position_ids: (b, n), of several pairs packed in a row, each told apart by ``token_type_ids``: a pair starts
                 at every 0 and has its own logits. ``hidden_states`` are then those of the first sequences, end to end.

@@ -33,8 +33,8 @@ def check_up() -> None:
         print(line)
     start = time.perf_counter()
     differences = self_test()
-    told = ", ".join(f"{form} {difference:.0e}" for form, difference in differences.items())
-    print(f"memory     largest difference from a float64 loop: {told} ({time.perf_counter() - start:.1f} s)")
+    errors = ", ".join(f"{form} {difference:.0e}" for form, difference in differences.items())
+    print(f"memory     largest difference from a float64 loop: {errors} ({time.perf_counter() - start:.1f} s)")
     worst = max(differences, key=differences.__getitem__)
     if not differences[worst] < BOUND:  # NaN is not below it either
         raise InputError(f"the form {worst!r} of the memory is off by {differences[worst]:.0e}, more than {BOUND:.0e}")
@@ -43,8 +43,8 @@ def check_up() -> None:
 
 def processor() -> str:
     """The processor's name, where the system tells it."""
-    told = Path("/proc/cpuinfo")  # Linux, where `platform.processor` is empty
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    info = Path("/proc/cpuinfo")  # Linux, where `platform.processor` is empty
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or "unknown"
 
@@ -64,8 +64,8 @@ def extra_lines() -> list[str]:
         if name == "dev":  # of those who work on the package itself
             continue
         lacking = missing(name)
-        told = f"missing {', '.join(lacking)}: pip install '{PROJECT}[{name}]'" if lacking else "installed"
-        lines.append(f"extra      {name}: {told}")
+        state = f"missing {', '.join(lacking)}: pip install '{PROJECT}[{name}]'" if lacking else "installed"
+        lines.append(f"extra      {name}: {state}")
     return lines
 
 

@@ -23,8 +23,8 @@ def export_model(args: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     found = {} if args.format != "onnx" else differences(model, args.folder)
     for path in paths:
-        told = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
-        print(f"{path}: {path.stat().st_size:,} bytes{told}")
+        error = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
+        print(f"{path}: {path.stat().st_size:,} bytes{error}")
     print(json.dumps({"model": args.model, "format": args.format, "differences": found}))
     if found and not max(found.values()) <= args.tolerance:
         raise SystemExit(f"a number differs by {max(found.values()):.1e}, more than --tolerance {args.tolerance:.1e}")

@@ -13,11 +13,11 @@ PROJECT = "lmu-hf"
 def extras() -> dict[str, list[Requirement]]:
     """Of each extra of the installed package, what it asks for; nothing if the package was not installed by pip."""
     try:
-        told = distribution(PROJECT)
+        package = distribution(PROJECT)
     except PackageNotFoundError:  # a source tree on the path
         return {}
-    names = told.metadata.get_all("Provides-Extra") or []
-    return {name: list(_asked(told.requires or [], name)) for name in names}
+    names = package.metadata.get_all("Provides-Extra") or []
+    return {name: list(_asked(package.requires or [], name)) for name in names}
 
 
 def _asked(requirements: list[str], extra: str) -> Iterator[Requirement]:

@@ -32,8 +32,8 @@ def label(args: argparse.Namespace) -> dict[str, int]:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             labelled.to_parquet(staged)
-        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"{args.output_file}: {len(labelled):,} texts; {told}".removesuffix("; "))
+        counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"{args.output_file}: {len(labelled):,} texts; {counted}".removesuffix("; "))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
         publish(made, args.output_file.with_suffix(".json"))
     return counts

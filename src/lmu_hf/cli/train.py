@@ -196,15 +196,15 @@ def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -
 
 
 def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
-    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for.
+    """The fields of :class:`lmu_hf.training.running.Running` that the flags ask for.
 
     Raises:
         ValueError: a flag's value is none that it takes, or two contradict each other.
     """
     args = Flags.of(args)
-    every = args.checkpointing_steps
-    if every not in (None, "epoch") and not (every.isdigit() and int(every) > 0):
-        raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {every!r}")
+    interval = args.checkpointing_steps
+    if interval not in (None, "epoch") and not (interval.isdigit() and int(interval) > 0):
+        raise ValueError(f"--checkpointing_steps must be a number of steps or 'epoch', got {interval!r}")
     resume: bool | Path = args.resume_from_checkpoint is not None
     # True stands for the newest checkpoint, a path for that one.
     if resume and args.resume_from_checkpoint != "auto":
@@ -214,7 +214,7 @@ def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
         "read_test": not args.skip_test,
         "resume": resume,
         "overwrite": args.overwrite_output_dir,
-        "checkpointing_steps": every,
+        "checkpointing_steps": interval,
         "checkpoints": args.save_total_limit,
         "workers": args.dataloader_num_workers,
         "report_to": args.report_to,
@@ -250,8 +250,8 @@ def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
         for name, scores in {**record.lines, **record.parts}.items():
             print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
-        if told := verdict(record):
-            print(told)
+        if sentence := verdict(record):
+            print(sentence)
         split = "test" if "test" in record.details else "validation"
         classes = record.details.get(split, {}).get("classes", {})
         if 0 < len(classes) <= TABLE:

@@ -115,7 +115,7 @@ RUN_FLAGS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "resume_from_checkpoint": {
             "metavar": "PATH|auto",
-            "help": "checkpoint to go on from: its path, or 'auto' for the run folder's newest (default: begin anew)",
+            "help": "checkpoint to resume from: its path, or 'auto' for the run folder's newest (default: begin anew)",
         },
         "report_to": {
             "default": "tensorboard",

@@ -18,9 +18,9 @@ def write(args: argparse.Namespace) -> None:
     with loading("tokenizer", name, TOKENIZER):
         tokenizer = AutoTokenizer.from_pretrained(name)
     with loading("model", name):
-        kinds = AutoConfig.from_pretrained(name).architectures
-    if kinds and kinds != [LMUForCausalLM.__name__]:  # its head would be drawn at random
-        raise ValueError(f"{name} is a {kinds[0]}, not an LMUForCausalLM")
+        classes = AutoConfig.from_pretrained(name).architectures
+    if classes and classes != [LMUForCausalLM.__name__]:  # its head would be drawn at random
+        raise ValueError(f"{name} is a {classes[0]}, not an LMUForCausalLM")
     with loading("model", name):
         model = AutoModelForCausalLM.from_pretrained(name).eval()
     if not isinstance(model, LMUForCausalLM):

@@ -26,10 +26,10 @@ def one_line(error: BaseException) -> str:
     """What an exception says, in one line that is never empty."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    told: BaseException = error
+    cause: BaseException = error
     if type(error).__name__.startswith("StrictDataclass") and error.__cause__ is not None:
-        told = error.__cause__  # what a config's own check says, without which of transformers' steps called it
-    text = " ".join(str(told).split())
+        cause = error.__cause__  # what a config's own check says, without which of transformers' steps called it
+    text = " ".join(str(cause).split())
     if isinstance(error, SLIPS) or not text:  # what these say, a missing key alone say, is not a sentence
         return f"{type(error).__name__}: {text}".removesuffix(": ")
     return text

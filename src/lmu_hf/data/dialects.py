@@ -17,7 +17,7 @@ from .opening import open_text
 
 DELIMITERS = (",", ";", "\t", "|")
 NOTHING = "\x1f"  # ASCII's own unit separator: no text holds it, so it parts nothing
-TOLD = re.compile(r"sep=(.)", re.IGNORECASE)  # a first line that Excel reads
+SEP_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # a first line that Excel reads
 SAMPLE = 200  # records by which the delimiter is found
 # A cell may be of any length; what C's long holds on every platform.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -147,8 +147,8 @@ def find_delimiter(lines: list[str], usual: str, width: int | None = None) -> st
         usual: which one is taken where several fit as well.
         width: how many cells a record has, where that is known.
     """
-    if lines and (told := TOLD.fullmatch(lines[0].strip("\r\n"))):
-        return told[1]
+    if lines and (found := SEP_LINE.fullmatch(lines[0].strip("\r\n"))):
+        return found[1]
     scores = {}
     for delimiter in DELIMITERS:
         widths = _widths(lines, delimiter)

@@ -98,9 +98,6 @@ def shown(cell: Cell) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-# --------------------------------------------------------------------------- what a column is
-
-
 def decide(column: Column, asked: Asked = UNASKED) -> Job:
     """What the labels of the training rows say is to be found.
 
@@ -204,14 +201,14 @@ def _refuse_too_many(column: Column, counts: Counter[str]) -> None:
     if found <= 2 or not (2 * found > rows or (found > 10 and 4 * found > rows)):
         return
     example = shown(column.cells[0])
-    told = f"{column.where} has {found:,} different labels in {rows:,} rows, as {example}"
+    fault = f"{column.where} has {found:,} different labels in {rows:,} rows, as {example}"
     if all(WHOLE.fullmatch(word) for word in counts):
         raise InputError(
-            f"{told}: say --problem_type {REGRESSION} to predict the number, or {SINGLE} to tell them apart"
+            f"{fault}: say --problem_type {REGRESSION} to predict the number, or {SINGLE} to tell them apart"
         )
     several = next((mark for mark in SEPARATORS if sum(mark in word for word in counts) * 4 > found), None)
     meant = f"--label_separator '{several}' if each holds several, " if several else ""
-    raise InputError(f"{told}: give another --label_column, {meant}or --problem_type {SINGLE} to tell them all apart")
+    raise InputError(f"{fault}: give another --label_column, {meant}or --problem_type {SINGLE} to tell them all apart")
 
 
 def _kind(word: str) -> str:
@@ -249,9 +246,6 @@ def _odd_names(classes: Sequence[str]) -> tuple[str, ...]:
         if other != name:
             return (f"{other!r} and {name!r} are two classes",)
     return ()
-
-
-# --------------------------------------------------------------------------- cells to labels
 
 
 def to_numbers(column: Column) -> list[float]:

@@ -144,7 +144,7 @@ def _file_rows(files: dict[str, Path], columns: Columns, options: ReadOptions | 
 
 
 def with_more(rows: LabelledText, path: Path, options: ReadOptions | None = None) -> LabelledText:
-    """The same splits with a file's rows, as ``label.py`` writes them, behind those to train on; none is held out.
+    """The same splits with a file's rows, as ``lmu-hf label`` writes them, behind those to train on; none is held out.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -174,7 +174,7 @@ def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = 
         FileNotFoundError: the file does not exist.
         ValueError: it cannot be read, holds no row, or lacks a column or a text.
     """
-    # The name "train" is for messages alone: label.py reads the file from --train_file.
+    # The name "train" is for messages alone: `lmu-hf label` reads the file from --train_file.
     columns = replace(columns, label=None)
     return rename_columns(path.name, "train", _file_rows({"train": path}, columns, options)["train"], columns)
 
@@ -182,7 +182,7 @@ def unlabelled_file(path: Path, columns: Columns, options: ReadOptions | None = 
 def unlabelled_dataset(
     name: str, split: str, data_dir: Path | None, columns: Columns, config: str | None = None
 ) -> "Dataset":
-    """Texts of one split of a data set, likewise; the other arguments as for :func:`labelled_dataset`.
+    """Texts of one split of a data set, labelled or not; arguments are those of :func:`labelled_dataset`.
 
     Raises:
         FileNotFoundError: the folder does not hold it.

@@ -25,12 +25,12 @@ from .label_rules import (
     truth,
 )
 from .sources import SPLITS, list_columns
+from .tables import PLACE
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 Classes = Sequence[str] | None  # the tags of a saved model; or None: still to be found
-PLACE = "_place"  # the column of a reader that says where in its file a row stands
 METRICS = {
     SINGLE: ("accuracy", "macro_f1"),
     MULTI: ("macro_f1", "micro_f1", "subset_accuracy"),

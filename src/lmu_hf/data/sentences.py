@@ -108,11 +108,11 @@ def _draw_paraphrases(draw: random.Random) -> Iterator[dict]:
         who, whom, third = draw.sample(WHO, 3)
         verb, wrong = draw.sample(sorted(DONE), 2)  # sample takes no dictionary, and the order must be fixed
         same = draw.random() < 0.5
-        told = (who, verb, whom)
+        second = (who, verb, whom)
         if not same:
             # Half of these swap the roles and keep the words, which no bag of words can tell.
-            told = draw.choice(((whom, verb, who), (whom, verb, who), (who, wrong, whom), (who, verb, third)))
-        yield {"text": _tell(draw, who, verb, whom), "text_pair": _tell(draw, *told), "label": int(same)}
+            second = draw.choice(((whom, verb, who), (whom, verb, who), (who, wrong, whom), (who, verb, third)))
+        yield {"text": _tell(draw, who, verb, whom), "text_pair": _tell(draw, *second), "label": int(same)}
 
 
 def _tell(draw: random.Random, who: str, verb: str, whom: str) -> str:

@@ -23,14 +23,14 @@ def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
     counts = labels.sum(0) if problem == MULTI else np.bincount(labels, minlength=len(classes))
     order = np.argsort(-counts, kind="stable")
     shown = range(len(classes)) if len(classes) <= SHOWN else [order[0], order[1], order[-1]]
-    each = [f"{classes[at]} {counts[at]:,}" for at in shown]
+    counted = [f"{classes[at]} {counts[at]:,}" for at in shown]
     if len(classes) > SHOWN:
-        each = [*each[:2], "…", each[2]]
+        counted = [*counted[:2], "…", counted[2]]
     kind = "classes, several a row" if problem == MULTI else "classes"
     share = counts.max() / len(labels)
     # A majority that is well above an equal share is what a result stands beside.
     majority = f" (majority {share:.1%})" if problem == SINGLE and share > 1.2 / len(classes) else ""
-    return f"{len(classes)} {kind}, {', '.join(each)}{majority}"
+    return f"{len(classes)} {kind}, {', '.join(counted)}{majority}"
 
 
 def say_lengths(rows: "Dataset") -> str:

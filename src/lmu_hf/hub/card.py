@@ -2,7 +2,6 @@
 
 import json
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,33 +10,22 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..common.lines import verdict
 from ..common.record import RunRecord
 from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
-from .markup import block, code, one_line, table, text
+from .markup import block, code, one_line, text
 from .records import own_record, readable_records
+from .results import (
+    beside_table,
+    classes_table,
+    history_table,
+    metric_name,
+    results_table,
+    split_of_details,
+    total_parameters,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
-# A name that ends in % is of a fraction, which `show` multiplies by 100.
-METRIC_NAMES = {
-    "accuracy": "accuracy, %",
-    "f1": "F1, %",
-    "macro_f1": "macro F1, %",
-    "micro_f1": "micro F1, %",
-    "subset_accuracy": "rows without a mistake, %",
-    "r2": "R²",
-    "mae": "mean absolute error",
-    "rmse": "root mean squared error",
-    "pearson": "Pearson's correlation",
-    "spearmanr": "Spearman's correlation",
-    "matthews_correlation": "Matthews correlation",
-    "bleu": "BLEU",
-    "bits_per_character": "bits per character",
-    "nrmse": "NRMSE",
-    "loss": "loss per token, nats",
-}
-MOST_CLASSES = 40  # that a card lists
 SHOWN_OF_THE_SETTING = ("data", "augmentation")  # these are dictionaries, and in run.json
 
 
@@ -126,13 +114,13 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         recipe=f"recipe {code(record.recipe)}" + (f" on {text(record.data['name'])}" if _is_own(record) else ""),
         command=block(one_line(record.command)),
         reads=kind.reads(record),
-        parameters=_total(record),
+        parameters=total_parameters(record),
         usage=_usage(record, repo_id),
-        results=results_table(shown),
+        results=results_table(record, shown.group, shown.baselines),
         beside=beside_table(record),
         parts=bool(record.parts),
         classes=classes_table(record),
-        confused=_split_of_details(record, "confusion") is not None,
+        confused=split_of_details(record, "confusion") is not None,
         how_scored=_how_scored(shown),
         caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
@@ -183,7 +171,7 @@ def eval_results(record: RunRecord) -> list[EvalResult]:
             dataset_split=_split_of(record, split),
             metric_type=metric,
             # Values stay fractions, as they are recorded, so their name must not say per cent.
-            metric_name=_name(record, metric).removesuffix(", %"),
+            metric_name=metric_name(record, metric).removesuffix(", %"),
             metric_value=value,
             metric_config=record.scorer or None,
         )
@@ -214,119 +202,9 @@ def leaderboard_entries(record: RunRecord, repo_id: str) -> list[EvalResultEntry
     ]
 
 
-def results_table(shown: Shown) -> str:
-    """This model's scores, those of other seeds of the same training, and the baseline's."""
-    record = shown.record
-    baselines: dict[str, list[RunRecord]] = {}
-    for other in shown.baselines:
-        baselines.setdefault(other.recipe, []).append(other)  # one column a recipe, whatever its seeds
-    header = ["split", "score", f"this model (seed {record.seed})"]
-    header += [f"seeds {', '.join(str(run.seed) for run in shown.group)}: mean (range)"] if shown.seeds else []
-    header += [
-        f"{str(group[0].baseline).upper()} ({code(recipe)}), {_total(group[0])} parameters"
-        for recipe, group in baselines.items()
-    ]
-    rows = []
-    for split, scores in record.metrics.items():
-        for metric, value in scores.items():
-            row = [text(split), text(_name(record, metric)), show(metric, value)]
-            row += [_spread(shown.group, split, metric)] if shown.seeds else []
-            row += [_spread(group, split, metric) for group in baselines.values()]
-            rows.append(row)
-    return table(header, rows)
-
-
 def _is_own(record: RunRecord) -> bool:
     """Whether the rows were somebody's own file, after which the run is called."""
     return "title" in record.data
-
-
-def _split_of_details(record: RunRecord, what: str) -> str | None:
-    """The split whose details a card shows: the test, or else validation; None where a record has no such details."""
-    return next((split for split in ("test", "validation") if what in record.details.get(split, {})), None)
-
-
-def classes_table(record: RunRecord) -> str:
-    """Precision, recall and F1 of every class, the commonest first where there are many; empty for older records."""
-    if (split := _split_of_details(record, "classes")) is None:
-        return ""
-    classes, thresholds = record.details[split]["classes"], record.details[split].get("thresholds")
-    cuts = dict(zip(classes, thresholds, strict=True)) if thresholds else {}
-    shown = sorted(classes, key=lambda name: -classes[name]["support"])[:MOST_CLASSES]
-    names = list(classes) if len(classes) <= MOST_CLASSES else shown
-    header = ["class", "precision, %", "recall, %", "F1, %", f"{text(split)} rows", *(["from"] if cuts else [])]
-    rows = [
-        [
-            text(name),
-            *(f"{100 * classes[name][score]:.1f}" for score in ("precision", "recall", "f1")),
-            f"{classes[name]['support']:,}",
-            *([f"{cuts[name]:g}"] if cuts else []),
-        ]
-        for name in names
-    ]
-    left = f"\n\nThe {len(names)} commonest of {len(classes):,} classes." if len(names) < len(classes) else ""
-    return table(header, rows) + left
-
-
-def beside_table(record: RunRecord) -> str:
-    """The model, its parts alone and the lines to beat, by the score that chooses weights; empty for older records."""
-    if not record.lines:
-        return ""
-    splits, metric = list(record.metrics), record.metric
-    rows = [
-        [
-            text(name),
-            *(show(metric, scores[split][metric]) if metric in scores.get(split, {}) else "" for split in splits),
-        ]
-        for name, scores in {"this model": record.metrics, **record.parts, **record.lines}.items()
-    ]
-    told = table(["", *(text(f"{split} {_name(record, metric)}") for split in splits)], rows)
-    # What the memory adds shows beside the n-grams alone, and so must be on the card.
-    return "\n\n".join(filter(None, [told, text(verdict(record))]))
-
-
-def _total(record: RunRecord) -> str:
-    return f"{record.parameters['total']:,}"
-
-
-def history_table(history: Sequence[RunRecord]) -> str:
-    """The scores of earlier pushes, the oldest first."""
-    rows = []
-    for record in history:
-        metric = _name(record, record.metric)
-        scores = [
-            f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
-            for split, values in record.metrics.items()
-        ]
-        data = text(record.data["name"])
-        rows.append([code(record.recipe), str(record.seed), data, _total(record), "; ".join(scores)])
-    return table(["recipe", "seed", "data", "parameters", "scores"], rows)
-
-
-def _name(record: RunRecord, metric: str) -> str:
-    """A score in words, with its unit."""
-    if metric == "loss" and kind_of(record).name.endswith("classification"):
-        return "loss"
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
-def show(metric: str, value: float) -> str:
-    """A score as a reader expects it."""
-    if METRIC_NAMES.get(metric, "").endswith("%"):
-        return f"{100 * value:.2f}"
-    if abs(value) >= 1000:  # an error in dollars or in grams: three places would be noise
-        return f"{value:,.0f}"
-    # Below 0.1 three significant digits: three places would hide a forecast's small errors.
-    return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
-
-
-def _spread(group: Sequence[RunRecord], split: str, metric: str) -> str:
-    # A run that left the test unread has no score of it, and no part in its mean.
-    values = [record.metrics[split][metric] for record in group if metric in record.metrics.get(split, {})]
-    if not values:
-        return ""
-    several = f" ({show(metric, min(values))} to {show(metric, max(values))})" if len(values) > 1 else ""
-    return f"{show(metric, statistics.mean(values))}{several}"
 
 
 def _split_of(record: RunRecord, split: str) -> str:
@@ -336,7 +214,7 @@ def _split_of(record: RunRecord, split: str) -> str:
 
 def _how_scored(shown: Shown) -> str:
     record = shown.record
-    name = _name(record, record.metric).removesuffix(", %")
+    name = metric_name(record, record.metric).removesuffix(", %")
     parts = [f"Weights are those with the best validation {text(name)} on the way."]
     if "test" in record.metrics:
         parts.append("The test split was read once, at the end.")

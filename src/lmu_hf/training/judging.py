@@ -16,7 +16,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     MULTI: ("macro_f1", "micro_f1", "subset_accuracy", "loss"),
     REGRESSION: ("r2", "mae", "rmse", "pearson", "spearmanr", "loss"),
 }
-LOWER_IS_BETTER = ("loss", "mae", "rmse")
 # Thresholds that are tried: coarse, since few rows choose them. A class with fewer rows than FEW on a side keeps 0.5.
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 FEW = 5
@@ -81,8 +80,8 @@ def class_table(decided: np.ndarray, truth: np.ndarray, classes: Sequence[str]) 
     """Precision, recall, F1 and rows of every class; of one class a row or, as columns of 0 and 1, of several."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    labels = range(len(classes))
-    columns = precision_recall_fscore_support(truth, decided, labels=list(labels), zero_division=0)
+    labels = list(range(len(classes)))
+    columns = precision_recall_fscore_support(truth, decided, labels=labels, zero_division=0)
     return {
         name: {
             "precision": float(precision),

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from .randomness import random_state, restore_random_state
 from .recipes import Recipe
 from .resuming import Progress, find_checkpoint, load_run
 from .run_folder import delete, earlier_files, folder_written_whole
+from .running import Running
 from .signals import Interrupted, Interruption
 from .tasks.base import Task
 
@@ -40,43 +41,6 @@ CLOCKED = 25  # steps between two looks at the clock, of a run that has a budget
 SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``, which its record holds.
-
-    Args:
-        quiet: no progress bar.
-        read_test: read the test split, once, with the chosen weights (if the task has one).
-        resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
-            checkpoint at a path.
-        overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
-        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
-            seldom where saving is slow.
-        checkpoints: how many are kept.
-        workers: processes that make batches.
-        report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
-        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
-            accelerate was launched with.
-
-    Raises:
-        ValueError: the run is to be gone on with and to be begun anew.
-    """
-
-    quiet: bool = False
-    read_test: bool = True
-    resume: bool | Path = False
-    overwrite: bool = False
-    checkpointing_steps: int | str | None = None
-    checkpoints: int = 2
-    workers: int = 0
-    report_to: str = "none"
-    mixed_precision: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.resume and self.overwrite:
-            raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
 
 
 def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_dir: Path, **how: Any) -> RunRecord:
@@ -91,7 +55,7 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
         task: data and metric.
         seed: of the order of rows, of dropout and of augmentation.
         output_dir: the run folder: ``checkpoints/``, ``model/``, ``metrics.jsonl`` and ``run.json`` are written there.
-        how: fields of :class:`Running`.
+        how: fields of :class:`~lmu_hf.training.running.Running`.
 
     Returns:
         The record, as written to ``run.json`` (last of all, so a folder that has one is complete).
@@ -170,14 +134,14 @@ class _Run:
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
                 # A signal may reach one process alone, and clocks differ; but all must save together.
-                told, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
-                if told or self._save_is_due(late):
+                interrupted, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
+                if interrupted or self._save_is_due(late):
                     began = time.perf_counter()
                     progress.seconds = began - start
                     path = self._save()  # in all processes: it gathers from each
                     saved = time.perf_counter()
                     next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)  # a slow disk: more seldom
-                    if told:
+                    if interrupted:
                         raise Interrupted(interruption.signal or 0, progress.step, path)
         self._begin()  # also if no step was left to take
         bar.close()
@@ -226,9 +190,9 @@ class _Run:
         ]
         # A row that a process read for want of any counts 0; all labels may be ignored, hence the clamp.
         terms = [self.task.terms(given) * (rows > 0) for given, rows in zip(inputs, turns, strict=True)]
-        every = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
+        total = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
         for turn, (given, count) in enumerate(zip(inputs, terms, strict=True)):
-            share = count / every
+            share = count / total
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
             with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
                 loss = self.learner.model(**given).loss  # a mean over the terms of this turn
@@ -252,8 +216,8 @@ class _Run:
         return round(self.progress.step / self.rows.steps_per_epoch, 3)
 
     def _evaluation_is_due(self) -> bool:
-        every = self.recipe.eval_steps or self.rows.steps_per_epoch
-        return self.progress.step % every == 0 or self.progress.step == self.steps
+        interval = self.recipe.eval_steps or self.rows.steps_per_epoch
+        return self.progress.step % interval == 0 or self.progress.step == self.steps
 
     def _patience_is_over(self) -> bool:
         return self.recipe.patience is not None and self.progress.worse >= self.recipe.patience
@@ -269,7 +233,7 @@ class _Run:
             self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1  # set back below if this is the best
-            if self._is_best(goodness, scores):
+            if progress.is_best(goodness, scores):
                 progress.best, progress.best_step, progress.worse = goodness, progress.step, 0
                 self.best_weights = self.learner.weights()
         row = {"step": progress.step, "epoch": self.epoch, "train_loss": loss}
@@ -279,18 +243,6 @@ class _Run:
         progress.rows.append({**row, "seconds": time.perf_counter() - start})
         if self.log is not None:
             self.log.add(progress.rows[-1])
-
-    def _is_best(self, goodness: float, scores: dict[str, float]) -> bool:
-        """Whether a validation is better than the best so far: by its metric, or of equal ones by the lower loss.
-
-        Metrics that count, as BLEU of a model that has hardly begun, are often equal. Where a task gives no loss, or
-        that is equal, too, the first is kept.
-        """
-        best = self.progress.best
-        if best is None or goodness != best:
-            return best is None or goodness > best
-        row = next(row for row in self.progress.rows if row["step"] == self.progress.best_step)
-        return scores.get("loss", math.inf) < row.get("validation_loss", math.inf)
 
     def _mean_loss(self) -> float:
         """The mean training loss of the steps since the last evaluation."""
@@ -333,10 +285,10 @@ class _Run:
         return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
     def _save_is_due(self, late: bool) -> bool:
-        every = self.running.checkpointing_steps
-        if every is None:
+        interval = self.running.checkpointing_steps
+        if interval is None:
             return late
-        return self.progress.step % (self.rows.steps_per_epoch if every == "epoch" else int(every)) == 0
+        return self.progress.step % (self.rows.steps_per_epoch if interval == "epoch" else int(interval)) == 0
 
     def _save(self) -> Path:
         """Write a checkpoint of all that decides how the run goes on; where it lies."""
@@ -360,11 +312,11 @@ class _Run:
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of each process, under its rank."""
-        every: dict[str, Tensor] = {}
+        states: dict[str, Tensor] = {}
         for name, tensor in own.items():
             gathered = cast(Tensor, self.accelerator.gather(tensor[None].to(self.accelerator.device))).cpu()
-            every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
-        return every
+            states |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
+        return states
 
     def _resume(self) -> None:
         """Go on from a checkpoint, if the run is to and there is one."""
@@ -386,12 +338,12 @@ class _Run:
         self.learner.load_state(saved.tensors, saved.state)
         self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
-        every = saved.tensors["processes"].items()
-        own = {name.removeprefix(rank): part for name, part in every if name.startswith(rank)}
+        states = saved.tensors["processes"].items()
+        own = {name.removeprefix(rank): part for name, part in states if name.startswith(rank)}
         self.loss = own.pop("loss").to(self.loss.device)
         restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
-            logger.warning("going on from %s", path)
+            logger.warning("resuming from %s", path)
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""

@@ -1,5 +1,6 @@
 """Where a run goes on: the checkpoint that it takes up, and what must stand in its folder for that."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ class Progress:
     steps: int = 0  # of the whole run, where a budget of minutes has made them fewer; else 0
     memory_bytes: int = 0  # the most held by the main process, or by one before it that was interrupted
     rows: list[dict] = field(default_factory=list)
+
+    def is_best(self, goodness: float, scores: dict[str, float]) -> bool:
+        """Whether a validation is better than the best so far: by its metric, or of equal ones by the lower loss.
+
+        Metrics that count, as BLEU of a model that has hardly begun, are often equal. Where a task gives no loss, or
+        that is equal, too, the first is kept.
+        """
+        if self.best is None or goodness != self.best:
+            return self.best is None or goodness > self.best
+        row = next(row for row in self.rows if row["step"] == self.best_step)
+        return scores.get("loss", math.inf) < row.get("validation_loss", math.inf)
 
 
 @dataclass

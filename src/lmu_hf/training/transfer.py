@@ -93,8 +93,8 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
     new = sorted({*found["missing_keys"], *misshapen})
     for name in new:
         if not name.startswith(MADE_ANEW):
-            told = f"has the shape {tuple(misshapen[name][0])}" if name in misshapen else "is missing"
-            raise ValueError(f"{name_or_path} does not hold the body that its config describes: {name} {told}")
+            fault = f"has the shape {tuple(misshapen[name][0])}" if name in misshapen else "is missing"
+            raise ValueError(f"{name_or_path} does not hold the body that its config describes: {name} {fault}")
     return Transfer(model.eval(), tuple(new), tuple(sorted(found["unexpected_keys"])))  # sorted: the sets have no order
 
 

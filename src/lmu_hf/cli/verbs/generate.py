@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument("--top_k", type=COUNT, help="number of likeliest tokens to sample among (default: all)")
     output.add_argument("--seed", type=SEED, default=0, help="random seed of the sampling (default: %(default)s)")
     output.add_argument(
-        "--load_memory", type=Path, help="file of a saved memory to go on from (default: an empty memory)"
+        "--load_memory", type=Path, help="file of a saved memory to continue from (default: an empty memory)"
     )
     output.add_argument(
         "--save_memory", type=output_file, help="file for the memory at the end (default: it is not kept)"

@@ -25,7 +25,7 @@ class Reproduction:
         flags: of the training script.
         also: more flags, each for one run of seed 0.
         lstm: flags of the LSTM baseline's runs, after ``flags``; None where no baseline is on record.
-        word_vectors: flags of ``train_word_vectors.py`` that learn its frozen word vectors.
+        word_vectors: flags of ``lmu-hf train vectors`` that make its frozen word vectors.
         starts_from: the recipe whose model it fine-tunes.
         labels_by: the recipe whose model labels texts for it.
         hub_name: the data set's name on the Hub, where the recipe's is a folder's.
@@ -48,7 +48,7 @@ class Recipe:
 
     Args:
         name: what the run is called.
-        kind: the kind of data that it is for: ``"images"``, ``"characters"`` or ``"translation"``.
+        kind: the kind of data that it is for, by which verbs and scripts find it: ``"images"``, ``"characters"``, …
         architecture: fields of :class:`LMUConfig`, but for those that the data decides.
         lstm: what its LSTM baseline has otherwise of the architecture, such as a ``hidden_size`` that makes the
             parameters as many.
@@ -121,16 +121,8 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
         # and the rest decides none of this run's numbers.
-        others = (
-            "name",
-            "kind",
-            "architecture",
-            "lstm",
-            "label_smoothing",
-            "reproduction",
-            "baseline_kind",
-            "baseline_of",
-        )
+        others = ("name", "kind", "architecture", "lstm", "label_smoothing", "reproduction")
+        others += ("baseline_kind", "baseline_of")
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":

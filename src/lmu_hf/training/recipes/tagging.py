@@ -5,7 +5,7 @@ from .base import Recipe, recipe
 
 @recipe
 def names() -> Recipe:
-    """Made-up sentences with names of people and places: ``train_token.py``'s default. No record.
+    """Made-up sentences with names of people and places: the default of ``lmu-hf train tokens``. No record.
 
     Cost: half a minute of one core, no download.
     Source: made up here.

@@ -89,7 +89,7 @@ def evbnews() -> Recipe:
 
 @recipe
 def dates() -> Recipe:
-    """Dates and quantities, English to German: ``train_translation.py``'s default. No record.
+    """Dates and quantities, English to German: the default of ``lmu-hf train translation``. No record.
 
     Cost: three minutes of one core, no download.
     Source: made up here with Babel.

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from ...common.lines import LOWER_IS_BETTER
 from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
 from ...data.telling import example_of, say_labels, say_lengths
@@ -79,7 +80,7 @@ class ClassificationTask(Task):
         num_proc: int | None = None,
         metric: str | None = None,
     ) -> None:
-        from ..judging import LOWER_IS_BETTER, choose_metric
+        from ..judging import choose_metric
 
         if single_output and (rows.labels is None or len(rows.labels) != 2):
             raise ValueError(f"single_output tells two classes apart; {rows.name} has {rows.labels or 'no classes'}")
@@ -144,15 +145,15 @@ class ClassificationTask(Task):
         """What is to be found, in how many rows of which length, and what of them is cut."""
         rows, train = self.rows, self.rows.splits["train"]
         labels = np.asarray(train["label"][:])
-        told = [
+        sentences = [
             f"{rows.label_name}: {say_labels(labels, rows)}",
             f"{len(train):,} training rows, {say_lengths(train)}",
         ]
         cut = count_cut(train, self.splits["train"], self.tokenizer, self.max_length)
         others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
-        told += [others] if others else []
-        told += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
-        return "; ".join(told)
+        sentences += [others] if others else []
+        sentences += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
+        return "; ".join(sentences)
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
@@ -210,8 +211,8 @@ class ClassificationTask(Task):
             labels = np.asarray(self.splits["train"]["label"][:])
             if votes.balance is not None:  # a linear model's, from the training rows alone, on the scale of the head
                 numbers = cast(Any, model).targets
-                told = labels if numbers is None else numbers.standardise(torch.as_tensor(labels)).numpy()
-                fit_votes(votes, rows["input_ids"], told)
+                targets = labels if numbers is None else numbers.standardise(torch.as_tensor(labels)).numpy()
+                fit_votes(votes, rows["input_ids"], targets)
                 self._voting = Voting(self._judge_parts)
             elif self.problem_type != SINGLE:
                 raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")

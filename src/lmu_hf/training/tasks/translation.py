@@ -264,7 +264,7 @@ def parallel_files(
         source_lang: the language to translate from.
         target_lang: the language to translate into.
         source_column: of a table, the column of sources; None for one called ``source_lang``.
-        target_column: likewise.
+        target_column: that of targets; None for one called ``target_lang``.
         options: how the files are read.
         how: further arguments of :class:`TranslationTask`.
 

@@ -1,0 +1,140 @@
+"""The tables of results on a model card: scores of splits, seeds and baselines, of classes, and of earlier pushes."""
+
+import statistics
+from collections.abc import Sequence
+
+from ..common.lines import verdict
+from ..common.record import RunRecord
+from .kinds import kind_of
+from .markup import code, table, text
+
+# A name that ends in % is of a fraction, which `show` multiplies by 100.
+METRIC_NAMES = {
+    "accuracy": "accuracy, %",
+    "f1": "F1, %",
+    "macro_f1": "macro F1, %",
+    "micro_f1": "micro F1, %",
+    "subset_accuracy": "rows without a mistake, %",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "pearson": "Pearson's correlation",
+    "spearmanr": "Spearman's correlation",
+    "matthews_correlation": "Matthews correlation",
+    "bleu": "BLEU",
+    "bits_per_character": "bits per character",
+    "nrmse": "NRMSE",
+    "loss": "loss per token, nats",
+}
+MOST_CLASSES = 40  # that a card lists
+
+
+def results_table(record: RunRecord, group: Sequence[RunRecord], baselines: Sequence[RunRecord]) -> str:
+    """This model's scores, those of all seeds of its training, itself among them, and the baselines'."""
+    recipes: dict[str, list[RunRecord]] = {}
+    for baseline in baselines:
+        recipes.setdefault(baseline.recipe, []).append(baseline)  # one column a recipe, whatever its seeds
+    header = ["split", "score", f"this model (seed {record.seed})"]
+    several = len(group) > 1
+    header += [f"seeds {', '.join(str(run.seed) for run in group)}: mean (range)"] if several else []
+    header += [
+        f"{str(runs[0].baseline).upper()} ({code(recipe)}), {total_parameters(runs[0])} parameters"
+        for recipe, runs in recipes.items()
+    ]
+    rows = []
+    for split, scores in record.metrics.items():
+        for metric, value in scores.items():
+            row = [text(split), text(metric_name(record, metric)), show(metric, value)]
+            row += [_spread(group, split, metric)] if several else []
+            row += [_spread(runs, split, metric) for runs in recipes.values()]
+            rows.append(row)
+    return table(header, rows)
+
+
+def split_of_details(record: RunRecord, what: str) -> str | None:
+    """The split whose details a card shows: the test, or else validation; None where a record has no such details."""
+    return next((split for split in ("test", "validation") if what in record.details.get(split, {})), None)
+
+
+def classes_table(record: RunRecord) -> str:
+    """Precision, recall and F1 of every class, the commonest first where there are many; empty for older records."""
+    if (split := split_of_details(record, "classes")) is None:
+        return ""
+    classes, thresholds = record.details[split]["classes"], record.details[split].get("thresholds")
+    cuts = dict(zip(classes, thresholds, strict=True)) if thresholds else {}
+    shown = sorted(classes, key=lambda name: -classes[name]["support"])[:MOST_CLASSES]
+    names = list(classes) if len(classes) <= MOST_CLASSES else shown
+    header = ["class", "precision, %", "recall, %", "F1, %", f"{text(split)} rows", *(["threshold"] if cuts else [])]
+    rows = [
+        [
+            text(name),
+            *(f"{100 * classes[name][score]:.1f}" for score in ("precision", "recall", "f1")),
+            f"{classes[name]['support']:,}",
+            *([f"{cuts[name]:g}"] if cuts else []),
+        ]
+        for name in names
+    ]
+    left = f"\n\nThe {len(names)} commonest of {len(classes):,} classes." if len(names) < len(classes) else ""
+    return table(header, rows) + left
+
+
+def beside_table(record: RunRecord) -> str:
+    """The model, its parts alone and the lines to beat, by the score that chooses weights; empty for older records."""
+    if not record.lines:
+        return ""
+    splits, metric = list(record.metrics), record.metric
+    rows = [
+        [
+            text(name),
+            *(show(metric, scores[split][metric]) if metric in scores.get(split, {}) else "" for split in splits),
+        ]
+        for name, scores in {"this model": record.metrics, **record.parts, **record.lines}.items()
+    ]
+    scores_table = table(["", *(text(f"{split} {metric_name(record, metric)}") for split in splits)], rows)
+    # What the memory adds shows beside the n-grams alone, and so must be on the card.
+    return "\n\n".join(filter(None, [scores_table, text(verdict(record))]))
+
+
+def history_table(history: Sequence[RunRecord]) -> str:
+    """The scores of earlier pushes, the oldest first."""
+    rows = []
+    for record in history:
+        metric = metric_name(record, record.metric)
+        scores = [
+            f"{text(f'{split} {metric}')}: {show(record.metric, values[record.metric])}"
+            for split, values in record.metrics.items()
+        ]
+        data = text(record.data["name"])
+        rows.append([code(record.recipe), str(record.seed), data, total_parameters(record), "; ".join(scores)])
+    return table(["recipe", "seed", "data", "parameters", "scores"], rows)
+
+
+def metric_name(record: RunRecord, metric: str) -> str:
+    """A score in words, with its unit."""
+    if metric == "loss" and kind_of(record).name.endswith("classification"):
+        return "loss"
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def show(metric: str, value: float) -> str:
+    """A score as a reader expects it."""
+    if METRIC_NAMES.get(metric, "").endswith("%"):
+        return f"{100 * value:.2f}"
+    if abs(value) >= 1000:  # an error in dollars or in grams: three places would be noise
+        return f"{value:,.0f}"
+    # Below 0.1 three significant digits: three places would hide a forecast's small errors.
+    return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def total_parameters(record: RunRecord) -> str:
+    """How many there are, with commas."""
+    return f"{record.parameters['total']:,}"
+
+
+def _spread(group: Sequence[RunRecord], split: str, metric: str) -> str:
+    # A run that left the test unread has no score of it, and no part in its mean.
+    values = [record.metrics[split][metric] for record in group if metric in record.metrics.get(split, {})]
+    if not values:
+        return ""
+    several = f" ({show(metric, min(values))} to {show(metric, max(values))})" if len(values) > 1 else ""
+    return f"{show(metric, statistics.mean(values))}{several}"

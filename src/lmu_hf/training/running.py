@@ -1,0 +1,41 @@
+"""How a run is run: beside its recipe, its data and its seed, what does not decide its numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``, which its record holds.
+
+    Args:
+        quiet: no progress bar.
+        read_test: read the test split, once, with the chosen weights (if the task has one).
+        resume: from the newest good checkpoint in the run folder (or begin, if there is none), or from the
+            checkpoint at a path.
+        overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
+        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
+            seldom where saving is slow.
+        checkpoints: how many are kept.
+        workers: processes that make batches.
+        report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
+        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
+            accelerate was launched with.
+
+    Raises:
+        ValueError: the run is to be gone on with and to be begun anew.
+    """
+
+    quiet: bool = False
+    read_test: bool = True
+    resume: bool | Path = False
+    overwrite: bool = False
+    checkpointing_steps: int | str | None = None
+    checkpoints: int = 2
+    workers: int = 0
+    report_to: str = "none"
+    mixed_precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
