@@ -25,7 +25,8 @@ MOST_WORDS = 30_000
 # Operations a second, forwards and backwards, that training gets out of one core: measured on short rows, with room.
 SPEED = 1.5e10
 MOST_FITTED = 10_000_000  # tokens to which a linear model is fitted
-FEW = 1000  # rows of which a tenth is too few to choose among epochs
+FEW = 1000
+FEW_TO_CHOOSE = 10_000  # rows of which a tenth is too few to choose among epochs: its best one was the first
 PIECES = 1.5  # tokens of a tokenizer of subwords for each word
 FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
@@ -168,7 +169,7 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         reasons["votes"] = "a linear model weighs them in seconds" if few else "counted, and weighed anew in training"
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
-    if of.rows < FEW:
+    if of.rows < FEW_TO_CHOOSE:
         steps = epochs * -(-of.rows // batch)
         made = replace(made, eval_steps=say("eval_steps", steps, "few validation rows choose badly among epochs"))
     made = replace(made, minutes=say("minutes", (1 - PREPARED) * minutes, f"of {minutes:g}, the rest is preparation"))
