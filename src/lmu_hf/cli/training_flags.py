@@ -98,6 +98,10 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
         "choices": ("no", "bf16"),
         "help": "precision of products in training; the memory and final scores stay float32 (default: accelerate's)",
     },
+    "torch_compile": {
+        "action": "store_true",
+        "help": "compile training steps with torch.compile, once for each shape of a batch; scores are not compiled",
+    },
     "report_to": {
         "default": "tensorboard",
         "help": "tracker: tensorboard, wandb, trackio and so on, or none (default: %(default)s)",

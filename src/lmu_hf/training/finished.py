@@ -10,6 +10,7 @@ from ..common.record import RunRecord
 from .evaluation import evaluate, load_model
 from .identity import check_same_run
 from .processes import on_main
+from .speed import still_there
 from .tasks.base import Task
 
 
@@ -42,7 +43,7 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
     model.load_state_dict(load_model(str(folder / "model"), task).state_dict())
     if read_test and "test" in task.splits and "test" not in record.metrics:
         # On every process: rows are shared out. Only the write is the main one's.
-        record.metrics["test"] = evaluate(model, task, "test")
+        record.metrics["test"] = evaluate(model, task, "test", products=still_there(record.matmul))
         # Typed again, the command shall lead to this record, test and all.
         record.command = shlex.join(word for word in shlex.split(record.command) if word != "--skip_test")
         on_main(lambda: _write(folder, record, task))

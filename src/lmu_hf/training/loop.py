@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from ..common.finite import first_not_finite, watched_outputs
+from ..common.finite import first_not_finite, first_score_not_finite, watched_outputs
 from ..common.lock import owned
 from ..common.record import MetricsLog, RunRecord, peak_memory_bytes
 from ..data.batches import Schedule, training_batches
@@ -33,6 +33,7 @@ from .recipes import Recipe
 from .resuming import Progress, find_checkpoint, load_run
 from .run_folder import delete, earlier_files, folder_written_whole
 from .signals import Interrupted, Interruption
+from .speed import CompileClock, at_speed, uncompiled
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0  # between two checkpoints, at least
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``, which its record holds.
+    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
 
     Args:
         quiet: no progress bar.
@@ -58,6 +59,7 @@ class Running:
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
         mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
             accelerate was launched with.
+        torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
 
     Raises:
         ValueError: the run is to be gone on with and to be begun anew.
@@ -72,6 +74,7 @@ class Running:
     workers: int = 0
     report_to: str = "none"
     mixed_precision: str | None = None
+    torch_compile: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
@@ -112,12 +115,13 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     if running.quiet:
         disable_progress_bar()
     set_seed(seed, device_specific=True)  # each process has dropout of its own
-    record = describe_run(model, recipe, task, seed, accelerator)
+    record = describe_run(model, recipe, task, seed, accelerator, running.torch_compile)
     if running.resume and is_complete(output_dir):
         return finished(output_dir, record, model, task, running.read_test)
     run = _Run(accelerator, model, recipe, task, record, output_dir, running)
     with ExitStack() as held:
         on_main(lambda: held.enter_context(owned(output_dir)))  # one holder for all, until the stack closes
+        held.enter_context(at_speed(record, run.resume(), run.learner.plain))
         run.fit()
         run.finish()
     return record
@@ -150,10 +154,10 @@ class _Run:
         self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
+        self.clock = CompileClock()
 
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
-        self._resume()
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
         quiet = self.running.quiet or not self.accelerator.is_main_process
@@ -248,7 +252,7 @@ class _Run:
         with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:  # kept weights are the average
             scores = self.scores("validation")
             self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
-            self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
+            self._refuse_divergence("{}, of validation, is not finite", first_score_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1  # set back below if this is the best
             if progress.best is None or goodness > progress.best:  # of equal scores the first is kept
@@ -300,7 +304,8 @@ class _Run:
             loader = self.task.loader(split, self.task.evaluation_batch, self.running.workers)
             self.loaders[split] = self.accelerator.prepare_data_loader(loader)  # a share for each process
         model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
-        return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
+        with uncompiled(self.record):
+            return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
     def _save_is_due(self, late: bool) -> bool:
         every = self.running.checkpointing_steps
@@ -310,11 +315,12 @@ class _Run:
 
     def _save(self) -> Path:
         """Write a checkpoint of all that decides how the run goes on; where it lies."""
-        self._measure_memory()
+        self._measure()
         self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         tensors, state = self.learner.state()
-        own = random_state(variations=self.variations) | {"loss": self.loss.cpu()}
-        tensors["processes"] = self._of_every_process(own)
+        tensors["processes"] = self._of_every_process(
+            random_state(variations=self.variations) | {"loss": self.loss.cpu()}
+        )
         if self.progress.best is not None:
             tensors["best"] = self.best_weights
         checkpoint = Checkpoint(tensors, state | {"record": asdict(self.record), "progress": vars(self.progress)})
@@ -325,8 +331,9 @@ class _Run:
             self._refuse_divergence("{}", str(error))  # only `save` looks at moments, on the main process
             raise
 
-    def _measure_memory(self) -> None:
+    def _measure(self) -> None:
         self.progress.memory_bytes = max(self.progress.memory_bytes, peak_memory_bytes())
+        self.record.compile_seconds = round(self.record.compile_seconds + self.clock.passed(), 1)
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of each process, under its rank."""
@@ -336,12 +343,12 @@ class _Run:
             every |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
         return every
 
-    def _resume(self) -> None:
-        """Go on from a checkpoint, if the run is to and there is one."""
+    def resume(self) -> RunRecord | None:
+        """Go on from a checkpoint, if the run is to and there is one; the record that it holds."""
         running = self.running
         path = on_main(lambda: find_checkpoint(self.folder, running.resume, running.overwrite, self.record))
         if path is None:
-            return
+            return None
         saved, failure = None, None
         try:
             saved = load_run(path)
@@ -350,6 +357,7 @@ class _Run:
         if any(self._any(failure is not None)) or saved is None:
             raise failure or CheckpointError(f"{path} could not be read by every process")
         self.progress, self.resumed = saved.progress, True
+        self.record.compile_seconds = saved.record.compile_seconds
         self.learner.load_state(saved.tensors, saved.state)
         self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
@@ -359,20 +367,26 @@ class _Run:
         restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
             logger.warning("going on from %s", path)
+        return saved.record
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
         self.learner.set_weights(self.best_weights)
         self.learner.end_autocast()  # as for whoever loads the saved model
-        record.best_step, record.steps = progress.best_step, progress.step
+        record.best_step, record.steps, record.wall_seconds = (
+            progress.best_step,
+            progress.step,
+            round(progress.seconds, 1),
+        )
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
-        record.wall_seconds = round(progress.seconds, 1)
         splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
         for split in splits:
             scores = record.metrics[split] = self.scores(split, final=True)
-            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", _first_not_finite(scores))
-        self._measure_memory()
+            self._refuse_divergence(
+                f"{{}} of the chosen weights, on {split}, is not finite", first_score_not_finite(scores)
+            )
+        self._measure()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()
         self._refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
@@ -392,7 +406,3 @@ class _Run:
             if (processor := self.task.processor()) is not None:
                 processor.save_pretrained(staged)
         self.record.write(self.folder)
-
-
-def _first_not_finite(scores: dict[str, float]) -> str | None:
-    return next((name for name, score in scores.items() if not math.isfinite(score)), None)
