@@ -31,8 +31,8 @@ VARIABLE = "LMU_HF_MATMUL"
 ROUTES = {"torch": None, "onednn": "bf16"}  # what torch's switch is set to; None leaves it
 AUTO = "auto"
 GAIN = 1.05  # times as fast a route must be as torch's own: less may be chance, and each route has digits of its own
-ROWS, INNER, OUT = 512, 256, 256  # of the products that are timed: some thirty milliseconds in all
-REPEATS = 15
+ROWS, INNER, OUT = 1024, 256, 256  # of the products that are timed: some forty milliseconds in all
+REPEATS = 10
 CHECKED = ((1, 256, 64), (64, 256, 16), (256, 256, 256))  # shapes whose error is measured: routes choose by shape
 TIMES_FLOAT32 = 4.0  # torch's own error, and so many times that is still float32's: sums are made in another order
 
