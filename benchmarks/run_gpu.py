@@ -37,9 +37,7 @@ PARTS: dict[str, tuple[float, list[str]]] = {
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Where the records go."""
     parser = ScriptParser(__doc__)
-    parser.add_argument(
-        "--records", type=output_file, default=Path("records/gpu"), help="folder (default: %(default)s)"
-    )
+    parser.add_argument("--records", type=Path, default=Path("records/gpu"), help="folder (default: %(default)s)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (default: all)")
     return parser.parse_args(argv)
 

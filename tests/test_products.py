@@ -154,3 +154,8 @@ def test_a_layer_by_either_route_is_the_same_to_float32():
     # Sums of 256 terms in another order: some units in the last place.
     for one, two in zip(own, other, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5 * one.abs().max().item())
+
+
+def test_bfloat16_is_timed_beside_the_fastest_exact_route():
+    before = setting()
+    assert products.bfloat16_gain() > 0 and setting() == before

@@ -11,8 +11,8 @@ from lmu_hf.common.errors import InputError
 from lmu_hf.common.record import RunRecord
 from lmu_hf.training.checkpoint import CheckpointError
 from lmu_hf.training.identity import AnotherRunError
-from lmu_hf.training.speed import _route
-from test_resume import assert_same_run, run
+from lmu_hf.training.speed import _route, chosen_precision
+from test_resume import RECIPE, assert_same_run, run
 
 STEP = "step-00000005"
 
@@ -69,3 +69,12 @@ def test_more_shapes_than_are_compiled_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("lmu_hf.training.speed.GRAPHS", 1)
     with pytest.raises(InputError, match="--torch_compile: batches have more than 1 shapes"):
         run(tmp_path, torch_compile=True)
+
+
+@pytest.mark.parametrize("gain, allowed, chosen", [(2.0, True, "bf16"), (1.1, True, "no"), (2.0, False, "no")])
+def test_automatic_precision_asks_recipe_and_processor(monkeypatch, gain, allowed, chosen):
+    monkeypatch.setattr("lmu_hf.training.speed.bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    recipe = replace(RECIPE, allows_bf16=allowed)
+    assert chosen_precision("auto", recipe) == chosen
+    assert [chosen_precision(asked, recipe) for asked in (None, "no", "bf16")] == [None, "no", "bf16"]

@@ -176,7 +176,7 @@ def asked_recipe(args: argparse.Namespace | Flags) -> Recipe:
 
 
 def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
-    """The fields of :class:`lmu_hf.training.loop.Running` that the flags ask for.
+    """The fields of :class:`lmu_hf.training.running.Running` that the flags ask for.
 
     Raises:
         ValueError: a flag's value is none that it takes, or two contradict each other.

@@ -95,8 +95,9 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
         "help": "worker processes that make batches; 0 for the training process itself (default: %(default)s)",
     },
     "mixed_precision": {
-        "choices": ("no", "bf16"),
-        "help": "precision of products in training; the memory and final scores stay float32 (default: accelerate's)",
+        "choices": ("no", "bf16", "auto"),
+        "help": "precision of products in training; auto: bf16 where the recipe allows it and it is faster here; the "
+        "memory and final scores stay float32 (default: accelerate's)",
     },
     "torch_compile": {
         "action": "store_true",

@@ -16,7 +16,7 @@ The environment's ``LMU_HF_MATMUL`` names a route for all of these; ``auto``, th
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -72,7 +72,7 @@ def measure() -> tuple[Measured, ...]:
 def _trial(switch: Any, routes: dict[str, str | None]) -> dict[str, tuple[float, float]]:
     """Of each route its speed and its error."""
     before = None if switch is None else switch.fp32_precision
-    make = _products(ROWS, INNER, OUT)
+    operands = _operands(ROWS, INNER, OUT)
     seconds, errors = dict.fromkeys(routes, float("inf")), {}
     try:
         for turn in range(REPEATS + 1):  # in turns: a busy machine is busy for all
@@ -81,15 +81,30 @@ def _trial(switch: Any, routes: dict[str, str | None]) -> dict[str, tuple[float,
                     switch.fp32_precision = setting or "ieee"  # torch's own: float32 in any case
                 if turn == 0:  # it warms up, too
                     errors[route] = max(_error(*shape) for shape in CHECKED)
-                    make()
+                    _three(*operands)
                     continue
                 start = time.perf_counter()
-                make()
+                _three(*operands)
                 seconds[route] = min(seconds[route], time.perf_counter() - start)
     finally:
         if switch is not None:
             switch.fp32_precision = before
     return {route: (6e-9 * ROWS * INNER * OUT / seconds[route], errors[route]) for route in routes}
+
+
+@cache
+def bfloat16_gain() -> float:
+    """How many times as fast products of bfloat16 matrices are as the fastest exact ones of float32 matrices."""
+    wide = _operands(ROWS, INNER, OUT)
+    narrow = tuple(operand.bfloat16() for operand in wide)
+    seconds = dict.fromkeys((wide, narrow), float("inf"))
+    with fast_products(AUTO):
+        for _ in range(REPEATS + 1):
+            for operands in seconds:
+                start = time.perf_counter()
+                _three(*operands)
+                seconds[operands] = min(seconds[operands], time.perf_counter() - start)
+    return seconds[wide] / seconds[narrow]
 
 
 def _hard(rows: int, columns: int) -> Tensor:
@@ -99,16 +114,20 @@ def _hard(rows: int, columns: int) -> Tensor:
     return ((leading + 0x3F80) * 65536 + 0x7F3F).view(torch.float32)
 
 
-def _products(rows: int, inner: int, out: int) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-    """A linear layer's product and the two of its backward pass."""
-    x, weight, gradient = _hard(rows, inner), _hard(out, inner), _hard(rows, out)
-    return lambda: (x @ weight.T, gradient @ weight, gradient.T @ x)
+def _operands(rows: int, inner: int, out: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A linear layer's input, weight and gradient."""
+    return _hard(rows, inner), _hard(out, inner), _hard(rows, out)
+
+
+def _three(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Its product, and the two of its backward pass."""
+    return x @ weight.T, gradient @ weight, gradient.T @ x
 
 
 def _error(rows: int, inner: int, out: int) -> float:
     """The largest relative error of the three, of some rows, and of as many products in a batch."""
-    x, weight, gradient = _hard(rows, inner), _hard(out, inner), _hard(rows, out)
-    y, d_x, d_weight = _products(rows, inner, out)()
+    x, weight, gradient = _operands(rows, inner, out)
+    y, d_x, d_weight = _three(x, weight, gradient)
     some = slice(0, 8)
     wanted = [(y, x, weight.T), (d_x, gradient, weight), (d_weight, gradient.T, x)]
     wanted += [(torch.bmm(x[None].expand(2, -1, -1), weight.T.expand(2, -1, -1))[1], x, weight.T)]

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,53 +32,15 @@ from .randomness import random_state, restore_random_state
 from .recipes import Recipe
 from .resuming import Progress, find_checkpoint, load_run
 from .run_folder import delete, earlier_files, folder_written_whole
+from .running import Running
 from .signals import Interrupted, Interruption
-from .speed import CompileClock, at_speed, uncompiled
+from .speed import CompileClock, at_speed, chosen_precision, uncompiled
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0  # between two checkpoints, at least
 SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
-
-    Args:
-        quiet: no progress bar.
-        read_test: read the test split, once, with the chosen weights (if the task has one).
-        resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
-            checkpoint at a path.
-        overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
-        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
-            seldom where saving is slow.
-        checkpoints: how many are kept.
-        workers: processes that make batches.
-        report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
-        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
-            accelerate was launched with.
-        torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
-
-    Raises:
-        ValueError: the run is to be gone on with and to be begun anew.
-    """
-
-    quiet: bool = False
-    read_test: bool = True
-    resume: bool | Path = False
-    overwrite: bool = False
-    checkpointing_steps: int | str | None = None
-    checkpoints: int = 2
-    workers: int = 0
-    report_to: str = "none"
-    mixed_precision: str | None = None
-    torch_compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.resume and self.overwrite:
-            raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
 
 
 def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_dir: Path, **how: Any) -> RunRecord:
@@ -109,9 +71,8 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     """
     running = Running(**how)
     tracker = None if running.report_to == "none" else running.report_to
-    accelerator = Accelerator(
-        mixed_precision=running.mixed_precision, log_with=tracker, project_dir=output_dir / "trackers"
-    )
+    precision = chosen_precision(running.mixed_precision, recipe)
+    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=output_dir / "trackers")
     if running.quiet:
         disable_progress_bar()
     set_seed(seed, device_specific=True)  # each process has dropout of its own

@@ -10,11 +10,13 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from ..common.errors import InputError
-from ..common.products import AUTO, asked_route, choose_route, fast_products, measure
+from ..common.products import AUTO, asked_route, bfloat16_gain, choose_route, fast_products, measure
 from ..common.record import RunRecord
 from .identity import AnotherRunError
 from .processes import on_main
+from .recipes import Recipe
 
+BF16_GAIN = 1.3  # times as fast as float32 products must be: the rest of a step does not gain
 GRAPHS = 64  # shapes of a batch that a run may have, each compiled by itself
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,17 @@ def at_speed(record: RunRecord, earlier: RunRecord | None, model: PreTrainedMode
         measured = measure() if PartialState().device.type == "cpu" else ()
         record.products = {m.route: {"gflops": round(m.gflops, 1), "error": m.error} for m in measured}
         yield
+
+
+def chosen_precision(asked: str | None, recipe: Recipe) -> str | None:
+    """What accelerate is told: what was asked for, and of ``"auto"`` what the recipe allows and gains by here."""
+    if asked != "auto":
+        return asked
+    if not recipe.allows_bf16:
+        return "no"
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    return on_main(lambda: "bf16" if bfloat16_gain() >= BF16_GAIN else "no")
 
 
 def _route(earlier: RunRecord | None) -> str:

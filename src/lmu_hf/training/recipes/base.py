@@ -73,6 +73,8 @@ class Recipe:
             step t; 0 for none.
         augmentation: deformations of training images, or None.
         max_grad_norm: gradients are clipped to this norm; None to leave them.
+        allows_bf16: ``--mixed_precision auto`` may make its products in bfloat16, where the processor gains by it: its
+            scores on record were reached so.
         reproduction: how its records are made again.
 
     Raises:
@@ -102,6 +104,7 @@ class Recipe:
     averaging: float = 0.0
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
+    allows_bf16: bool = False
     reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
@@ -125,6 +128,7 @@ class Recipe:
             "lstm",
             "label_smoothing",
             "reproduction",
+            "allows_bf16",  # the record says what was made of it
             "baseline_kind",
             "baseline_of",
         )

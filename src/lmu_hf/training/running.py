@@ -1,0 +1,43 @@
+"""What is asked of a run beside its recipe: how it is run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
+
+    Args:
+        quiet: no progress bar.
+        read_test: read the test split, once, with the chosen weights (if the task has one).
+        resume: go on from the newest good checkpoint in the run folder (or begin, if there is none), or from the
+            checkpoint at a path.
+        overwrite: begin anew in a folder that holds an earlier run, which is lost once this one has taken a step.
+        checkpointing_steps: save a checkpoint every so many steps, or ``"epoch"``; None for once a minute, or more
+            seldom where saving is slow.
+        checkpoints: how many are kept.
+        workers: processes that make batches.
+        report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
+        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32, or ``"auto"`` for
+            what the recipe allows and is faster here; None for what accelerate was launched with.
+        torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
+
+    Raises:
+        ValueError: the run is to be gone on with and to be begun anew.
+    """
+
+    quiet: bool = False
+    read_test: bool = True
+    resume: bool | Path = False
+    overwrite: bool = False
+    checkpointing_steps: int | str | None = None
+    checkpoints: int = 2
+    workers: int = 0
+    report_to: str = "none"
+    mixed_precision: str | None = None
+    torch_compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
