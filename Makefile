@@ -52,6 +52,10 @@ bench: install  ## time every form of the memory, and training and generation be
 	$(RUN) benchmarks/benchmark_memory.py --output records/benchmark_memory.json
 	$(RUN) benchmarks/benchmark_training.py --output records/benchmark_training.json
 	$(RUN) benchmarks/benchmark_generation.py --output records/benchmark_generation.json
+	$(RUN) benchmarks/benchmark_lengths.py --output records/benchmark_lengths.json
+
+bench-gpu: install  ## run every benchmark and every test marked gpu on a CUDA device, in under 25 minutes
+	$(RUN) benchmarks/run_gpu.py --records records/gpu
 
 reproduce: install  ## make a task's records again: TASK=imdb (none: list the tasks); DATA=folder, or the Hub; SEEDS="0 1 2"
 	$(RUN) scripts/reproduce.py $(TASK) $(if $(DATA),--data_dir $(DATA)) $(if $(SEEDS),--seeds $(SEEDS))

@@ -8,7 +8,8 @@ embeddings and its head. LMU, GPT-2 and LSTM have equal depth. Mamba runs twice:
 each is half a block of the others (mamba-130m has 24 where GPT-2 has 12), and, called shallow, with as many. A row's
 prefill is the time to the first new token, its tokens per second follow from the time between further ones. LMU, Mamba
 and GPT-2 run through transformers' `generate`; the LMU also through its `stream`, and the LSTM through a plain loop,
-which do nothing but step and take the likeliest token. Times are medians over rounds in which each model has its turn,
+which do nothing but step and take the likeliest token. The LMU
+runs with bfloat16 and int8 weights, too (--weights). Times are medians over rounds in which each model has its turn,
 so that a noisy machine is noisy for all. Then one LMU streams up to --positions tokens, to show whether a token's time
 or the process's memory grows. The last line is everything as one line of JSON. A CUDA device is used if there is one.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.generation.streamers import BaseStreamer
 
@@ -34,6 +35,7 @@ from lmu_hf.decoding_lmu import TokenStep
 from peers import FAMILIES, VOCABULARY, add_sizes, body_size, build, reason_against
 
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")
+WEIGHTS = ("bf16", "int8")  # narrower ones of the LMU, made from its float32 weights
 WINDOW = 500  # tokens whose median time stands for a position
 
 
@@ -75,6 +77,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=1e12,
         help="operations that the prompts of a row may cost; dearer rows are left out (default: %(default)s)",
     )
+    parser.add_argument(
+        "--weights",
+        nargs="*",
+        choices=WEIGHTS,
+        default=list(WEIGHTS),
+        help="narrower weights that the LMU is timed with, too: bfloat16, and torch's packed int8 (default: both)",
+    )
     parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     return parser.parse_args(argv)
 
@@ -91,6 +100,15 @@ class Clock(BaseStreamer):
 
     def end(self) -> None:
         """Nothing is left to say."""
+
+
+def narrowed(model: Any, weights: str) -> Any:
+    """A copy of a model with narrower weights: all in bfloat16, or those of its products as torch packs int8."""
+    if weights == "bf16":
+        return copy.deepcopy(model).to(torch.bfloat16)
+    from torch.ao.quantization import quantize_dynamic  # a warning that it will be torchao's
+
+    return quantize_dynamic(copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8)
 
 
 def times_of(name: str, model: Any, ids: Tensor, tokens: int) -> list[float]:
@@ -127,6 +145,18 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     for size in args.sizes:
         positions = max(args.prompts) + args.new_tokens + 1
         models = {name: build(name, size, positions).to(device).eval() for name in FAMILIES}
+        sizes = {name: body_size(model) for name, model in models.items()}
+        for weights in args.weights:
+            if weights == "int8" and device.type != "cpu":
+                yield {
+                    "size": size,
+                    "batch": 0,
+                    "prompt": 0,
+                    "skipped": "LMU int8: torch packs it for processors alone",
+                }
+                continue
+            models[f"LMU {weights}"], sizes[f"LMU {weights}"] = narrowed(models["LMU"], weights), sizes["LMU"]
+        narrow = [f"{name}, {way}" for name in models if name not in FAMILIES for way in ("stream", "generate")]
         for batch in args.batch_sizes:
             for prompt in args.prompts:
                 cell = {"size": size, "batch": batch, "prompt": prompt}
@@ -136,7 +166,8 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
                     continue
                 ids = torch.randint(1, VOCABULARY, (batch, prompt), device=device)
                 rounds = args.repeats if work < 1e10 else 1
-                offered = MODELS[1:] if batch > 1 else MODELS  # a stream has one prompt
+                # A stream has one prompt.
+                offered = [name for name in (*MODELS, *narrow) if batch == 1 or "stream" not in name]
                 against = {name: reason_against(models[name.split(",")[0]], batch, prompt) for name in offered}
                 times = measure(models, [n for n in offered if not against[n]], ids, args.new_tokens, rounds)
                 yield from ({**cell, "skipped": f"{name}: {why}"} for name, why in against.items() if why)
@@ -144,7 +175,7 @@ def cells(args: argparse.Namespace, device: torch.device) -> Iterator[dict]:
                     yield {
                         **cell,
                         "model": name,
-                        "parameters": body_size(models[name.split(",")[0]]),
+                        "parameters": sizes[name.split(",")[0]],
                         "prefill_seconds": prefill,
                         "tokens_per_second": batch / step,
                         "rounds": rounds,

@@ -8,7 +8,9 @@
 Every row is a signal written to a memory, equation (19), and read out by W_m, the first term of equation (20), forward
 and backward: every output, or the last alone. The floor is the product with W_m alone, on states that are there
 already, which no implementation that computes m can leave out; one that does not compute m may pass below it. All
-rows of a shape take turns, so that a busy machine is busy for all, and their medians are compared. Peak memory is what
+rows of a shape take turns, so that a busy machine is busy for all, and their medians are compared. The whole layer is
+equations (18) to (20) with d_x and the activation that its row names. All products are made by the machine's fastest
+exact route (LMU_HF_MATMUL=torch: by torch's own), those of the floor, too. Peak memory is what
 the tensors of one call need at once, inputs and weights included. The last line is the whole table as one line of JSON.
 A CUDA device is measured in place of the processor, if there is one.
 """
@@ -30,7 +32,9 @@ from torch.utils._pytree import tree_leaves
 from lmu_hf.chunks import Plan, Shape, plan_readout, plans_for
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, SEED, ScriptParser, number, output_file
+from lmu_hf.common.products import describe, fast_products
 from lmu_hf.common.record import publish
+from lmu_hf.layers import LMULayer
 from lmu_hf.memory import MEMORY_FORMS
 from lmu_hf.readout import read_states
 from lmu_hf.statespace import LegendreSystem
@@ -42,6 +46,9 @@ SHAPES = {
     "multi-channel": (Shape(b=4, n=4096, d=64, d_u=64, d_o=256), 1024.0),
     **{f"long-2^{k}": (Shape(b=1, n=2**k, d=64, d_u=16, d_o=64), 1024.0) for k in range(10, 21, 2)},
 }
+# Of the whole layer: its input's width d_x and its activation, as the recipe of that shape has them.
+LAYERS = {"psmnist": (1, "relu"), "mackey-glass": (1, "gelu"), "language-model": (512, "gelu")}
+LAYERS |= {"multi-channel": (256, "gelu")}
 FLOOR = "floor: the product with W_m alone"
 FORMS = ("recurrent", "fft", "toeplitz", "chunked")
 LARGEST_STATES = 2**30  # bytes of m that a form which writes it may need: it keeps several times as much
@@ -72,6 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--length", type=COUNT, help=text)
     text = "window of a shape of one's own, in time steps (default: the length)"
     parser.add_argument("--theta", type=number(float, least=1), help=text)
+    parser.add_argument("--layers_only", action="store_true", help="measure the floor, readout and whole layer alone")
     parser.add_values(VALUES)
     parser.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     args = parser.parse_args(argv)
@@ -130,6 +138,24 @@ def floor_step(shape: Shape, device: torch.device) -> Step:
     return step
 
 
+def layer_step(name: str, shape: Shape, system: LegendreSystem, device: torch.device) -> Step:
+    """Forward and backward through a whole layer, equations (18) to (20): its encoder, both readouts, activation."""
+    d_x, hidden_act = LAYERS.get(name, (shape.d_o, "identity"))
+    torch.manual_seed(0)
+    layer = LMULayer(d_x, shape.d_o, shape.d_u, system, hidden_act=hidden_act).to(device)
+    x = torch.randn(
+        shape.b, shape.n, d_x, device=device, requires_grad=d_x > 1
+    )  # one number is data, which no one trains
+    gradient = torch.randn(shape.b, shape.n, shape.d_o, device=device)
+
+    def step() -> None:
+        layer.zero_grad(set_to_none=True)
+        x.grad = None
+        layer(x)[0].backward(gradient)
+
+    return step
+
+
 def by_states(form: str, system: LegendreSystem, u: Tensor, weight: Tensor) -> Tensor:
     """A form that writes m, and W_m m."""
     return MEMORY_FORMS[form](u, system)[0].flatten(2) @ weight.T
@@ -140,7 +166,7 @@ def straight(system: LegendreSystem, plan: Plan | None, u: Tensor, weight: Tenso
     return read_states(u, system, weight, plan=plan)[0]
 
 
-def rows_of(shape: Shape, theta: float) -> dict[tuple[str, str], Callable[[torch.device], Step] | str]:
+def rows_of(name: str, shape: Shape, theta: float) -> dict[tuple[str, str], Callable[[torch.device], Step] | str]:
     """Every row of a shape: how to make its step, or why there is none."""
     system = LegendreSystem(shape.d, theta)
     large = 4 * shape.b * shape.n * shape.d_u * shape.d > LARGEST_STATES
@@ -154,8 +180,11 @@ def rows_of(shape: Shape, theta: float) -> dict[tuple[str, str], Callable[[torch
             why = "a loop of so many steps"
         rows[form, "all"] = why or partial(readout_step, partial(by_states, form, system), shape)
     plan = plan_readout(shape)
-    name = f"{'fused' if plan.fused else 'kept' if plan.kept else 'tiled'} readout, blocks of {plan.chunk}"
-    rows[name, "all"] = partial(readout_step, partial(straight, system, None), shape)
+    readout = f"{'fused' if plan.fused else 'kept' if plan.kept else 'tiled'} readout, blocks of {plan.chunk}"
+    rows[readout, "all"] = partial(readout_step, partial(straight, system, None), shape)
+    rows[f"whole layer, {' '.join(map(str, LAYERS.get(name, (shape.d_o, 'identity'))))}", "all"] = partial(
+        layer_step, name, shape, system
+    )
     rows["final", "last"] = partial(readout_step, partial(by_states, "final", system), shape, last=True)
     return rows
 
@@ -230,9 +259,13 @@ def medians(steps: dict, device: torch.device, repeats: int) -> dict:
     return {key: statistics.median(values) for key, values in times.items()}
 
 
-def benchmark(name: str, shape: Shape, theta: float, device: torch.device, repeats: int) -> list[dict]:
-    """All rows of one shape."""
-    rows = rows_of(shape, theta)
+def benchmark(
+    name: str, shape: Shape, theta: float, device: torch.device, repeats: int, layers_only: bool = False
+) -> list[dict]:
+    """All rows of one shape; or the floor, the readout and the whole layer alone."""
+    rows = rows_of(name, shape, theta)
+    if layers_only:
+        rows = {key: make for key, make in rows.items() if key[0] not in (*FORMS, "final")}
     makers = {key: make for key, make in rows.items() if not isinstance(make, str)}
     # The first pass derives the constants, which stay.
     peaks = {key: (make(device)(), peak_bytes(make, device))[1] for key, make in makers.items()}
@@ -299,6 +332,7 @@ def show(rows: list[dict]) -> None:
 
 
 @script
+@fast_products()
 def main(argv: list[str] | None = None) -> dict:
     """Measure, print tables, and end with one line of JSON."""
     args = parse_args(argv)
@@ -308,9 +342,12 @@ def main(argv: list[str] | None = None) -> dict:
         sizes = ", ".join(f"{letter}={size}" for letter, size in sizes_of(shape).items())
         print(f"\n{name}: {sizes}, θ={theta:g}, {device.type}, forward + backward")
         print(f"{'form':<36}{'out':>5}{'ms':>11}{'MiB':>9}{'x floor':>9}{'vs loop':>10}{'vs FFT':>10}")
-        rows.append(benchmark(name, shape, theta, device, args.repeats))
+        rows.append(benchmark(name, shape, theta, device, args.repeats, args.layers_only))
         show(rows[-1])
-    measured: dict = {"shapes": {name: {**sizes_of(shape), "theta": theta} for name, (shape, theta) in shapes.items()}}
+    measured: dict = {
+        "products": describe(),
+        "shapes": {name: {**sizes_of(shape), "theta": theta} for name, (shape, theta) in shapes.items()},
+    }
     measured["rows"] = [row for table in rows for row in table]
     if args.random_shapes:
         measured["picks"] = check_picks(args.random_shapes, args.seed, device, args.repeats)

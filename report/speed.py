@@ -17,6 +17,7 @@ def render(folder: Path) -> dict[str, str]:
         "training": training_table(training),
         "generation": generation_table(generation),
         "positions": position_table(generation),
+        "machines": machines({"memory": speed, "training": training, "generation": generation}),
     }
 
 
@@ -67,16 +68,34 @@ def generation_table(result: dict) -> str:
 
 def training_table(result: dict) -> str:
     """What `benchmarks/benchmark_training.py` measured of every model, as it left it in its JSON file."""
-    header = ["size", "length", "batch", "model", "parameters", "characters a second", "LMU is times as fast"]
+    header = ["size", "length", "products", "batch", "model", "parameters", "characters a second", "LMU, times as fast"]
     rows = []
     for row in result["rows"]:
-        cell = [f"{row['size'] / 1e6:.3g} M", f"{row['length']:,}"]
+        cell = [f"{row['size'] / 1e6:.3g} M", f"{row['length']:,}", _products(row)]
         if "skipped" in row:
-            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 3)])
+            rows.append([*cell, f"not measured: {row['skipped']}", *[""] * (len(header) - 4)])
             continue
-        numbers = [f"{row['parameters']:,}", f"{row['characters_per_second']:,.0f}", f"{row['lmu_ratio']:.3g} x"]
+        numbers = [f"{row['parameters']:,}", f"{row['characters_per_second']:,.0f}", ""]
+        numbers[-1] = "" if row["lmu_ratio"] is None else f"{row['lmu_ratio']:.3g} x"
         rows.append([*cell, str(row["batch"]), row["model"], *numbers])
     return markup.table(header, rows)
+
+
+def _products(row: dict) -> str:
+    """How a row of training made its products; records of before there was a choice had float32, not compiled."""
+    return row.get("precision", "float32") + (", compiled" if row.get("compiled") else "")
+
+
+def machines(results: dict[str, dict]) -> str:
+    """Where each benchmark ran. Records of earlier versions do not name their processor."""
+    rows = []
+    for name, result in results.items():
+        hardware, versions = result["hardware"], result["versions"]
+        processor = hardware.get("accelerator") or hardware.get("processor", f"{hardware['machine']}, not said")
+        libraries = ", ".join(f"{part} {versions[part]}" for part in ("torch", "mkl", "onednn") if part in versions)
+        sets = ", ".join(hardware.get("instructions", ["not said"]))
+        rows.append([name, processor, sets, str(hardware["threads"]), libraries])
+    return markup.table(["benchmark", "processor", "instruction sets", "threads", "libraries"], rows)
 
 
 def position_table(result: dict) -> str:
@@ -91,7 +110,7 @@ def position_table(result: dict) -> str:
 def speed_summary(result: dict) -> str:
     """Of every shape, the ways that an LMU layer takes: to all outputs and, where a head reads only it, to the last."""
     header = ["layer", "all outputs, ms", "of the floor", "as fast as the loop", "as the FFT", "its memory"]
-    header += ["last output, ms", "as fast as the loop", "as the FFT"]
+    header += ["last output, ms", "as fast as the loop", "as the FFT", "whole layer, of the floor"]
     rows = []
     for name, sizes in result["shapes"].items():
         forms = {row["form"]: row for row in result["rows"] if row["shape"] == name and "skipped" not in row}
@@ -100,7 +119,8 @@ def speed_summary(result: dict) -> str:
         rows.append([_shape(name, sizes), f"{every['milliseconds']:.4g}"])
         rows[-1] += ["" if every["times_floor"] is None else f"{every['times_floor']:.3g}", *_faster(every)]
         rows[-1].append("" if fft is None else f"{every['peak_bytes'] / fft['peak_bytes']:.2g}")
-        rows[-1] += [f"{last['milliseconds']:.4g}", *_faster(last)]
+        whole = next((row["times_floor"] for form, row in forms.items() if form.startswith("whole layer")), None)
+        rows[-1] += [f"{last['milliseconds']:.4g}", *_faster(last), "" if whole is None else f"{whole:.3g}"]
     return markup.table(header, rows)
 
 
@@ -112,12 +132,13 @@ def _faster(row: dict) -> list[str]:
 
 def training_summary(result: dict) -> str:
     """Of every size and length, the LMU's speed, and how many times as fast it is as each other model."""
-    return _against(result["rows"], ("size", "length"), "LMU", "characters_per_second", "characters a second")
+    rows = [row | {"products": _products(row)} for row in result["rows"]]
+    return _against(rows, ("size", "length", "products"), "LMU", "characters_per_second", "characters a second")
 
 
 def generation_summary(result: dict) -> str:
     """Of every size, batch and prompt, the speed of ``generate`` and how many times as fast it is as each other way."""
-    rows = [row for row in result["rows"] if row.get("model") != "LMU, stream"]
+    rows = [row for row in result["rows"] if "stream" not in row.get("model", "")]
     return _against(rows, ("size", "batch", "prompt"), "LMU, generate", "tokens_per_second", "tokens a second")
 
 
@@ -130,5 +151,6 @@ def _against(rows: list[dict], places: tuple[str, ...], ours: str, speed: str, u
     table = []
     for at, speeds in cells.items():
         ratios = [f"{speeds[ours] / speeds[other]:.3g} x" if other in speeds else "" for other in others]
-        table.append([f"{at[0] / 1e6:.3g} M", *(f"{place:,}" for place in at[1:]), f"{speeds[ours]:,.0f}", *ratios])
+        where = [place if isinstance(place, str) else f"{place:,}" for place in at[1:]]
+        table.append([f"{at[0] / 1e6:.3g} M", *where, f"{speeds[ours]:,.0f}", *ratios])
     return markup.table([*places, f"LMU, {unit}", *others], table)

@@ -11,6 +11,7 @@ from transformers.utils import logging
 # Tests run side by side: the threads of each would wait for a core that another one holds.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # the processes that tests start, too
+os.environ["LMU_HF_MATMUL"] = "torch"  # a probe on a busy machine may find either route the faster: digits would differ
 
 # derandomize: a red run is the same run on every machine. No deadline: time is judged by benchmarks.
 settings.register_profile("lmu", deadline=None, derandomize=True, max_examples=40)

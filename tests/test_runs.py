@@ -249,6 +249,7 @@ def test_every_field_of_a_record_identifies_its_run_or_is_an_outcome():
     assert outcomes == {
         *("metrics", "best_step", "best_epoch", "steps", "wall_seconds", "peak_memory_bytes"),
         *("command", "commit", "versions", "hardware", "scorer", "remarks", "details", "lines", "parts", "reasons"),
+        *("matmul", "products", "compile_seconds"),
     }
 
 

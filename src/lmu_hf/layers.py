@@ -11,6 +11,7 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.modules import module as of_all_modules
 
 from .layout import Layout, Reading
@@ -35,6 +36,7 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
 COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
+NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias and added in one product
 INITIAL_SCALE = "initial_scale"  # an attribute of the last projections of residual branches
 
 
@@ -381,9 +383,18 @@ class LMULayer(nn.Module):
     def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
         # Where is_read, m is W_m m already, made together with the memory.
         if is_read and self.input_readout is not None:
-            return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
+            return ACTIVATIONS[self.hidden_act](_add_linear(m, x, self.input_readout))
         # The memory ran in float32 or wider; from here on, the dtype of x holds.
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
+
+
+def _add_linear(o: Tensor, x: Tensor, linear: nn.Linear) -> Tensor:
+    """Give o + W_x x + b_o; of a narrow x in one product, [x, 1] times [W_x, b_o], added to o as it is written."""
+    thin = x.shape[-1] <= NARROW_INPUT and is_plain(linear) and o.dtype == x.dtype == linear.weight.dtype
+    if not thin or torch.is_autocast_enabled(x.device.type):
+        return o + linear(x)
+    joined, matrix = pad(x, (0, 1), value=1.0).flatten(0, -2), torch.cat([linear.weight.T, linear.bias[None]])
+    return torch.addmm(o.flatten(0, -2), joined, matrix).view(o.shape)

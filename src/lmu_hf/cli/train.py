@@ -219,6 +219,7 @@ def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
         "workers": args.dataloader_num_workers,
         "report_to": args.report_to,
         "mixed_precision": args.mixed_precision,
+        "torch_compile": args.torch_compile,
     }
 
 

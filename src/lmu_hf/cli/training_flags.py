@@ -93,8 +93,13 @@ RUN_FLAGS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "worker processes that make batches; 0 for the training process itself (default: %(default)s)",
         },
         "mixed_precision": {
-            "choices": ("no", "bf16"),
-            "help": "precision of products in training; memory and final scores stay float32 (default: accelerate's)",
+            "choices": ("no", "bf16", "auto"),
+            "help": "precision of products in training; auto: bf16 where the recipe allows it and it is faster here; "
+            "memory and final scores stay float32 (default: accelerate's)",
+        },
+        "torch_compile": {
+            "action": "store_true",
+            "help": "compile training steps with torch.compile, once for each shape of a batch; scores are not",
         },
     },
     "output": {
@@ -130,7 +135,7 @@ RUN_FLAGS: dict[str, dict[str, dict[str, Any]]] = {
 SELDOM = (
     *("optim", "weight_decay", "layer_decay", "gradient_accumulation_steps", "lr_scheduler_type", "warmup_ratio"),
     *("max_grad_norm", "label_smoothing_factor", "averaging", "early_stopping_patience", "eval_steps"),
-    *("dataloader_num_workers", "checkpointing_steps", "save_total_limit", "report_to"),
+    *("dataloader_num_workers", "checkpointing_steps", "save_total_limit", "report_to", "torch_compile"),
     *("dataset_config_name", "extra_train_file", "validation_block", "preprocessing_num_workers", "rows"),
     *("freeze_word_vectors", "train_split", "validation_split", "series_seed"),
     *("encoding", "field", "column_names", "label_separator", "tokenizer_name"),

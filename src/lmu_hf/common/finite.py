@@ -1,5 +1,6 @@
 """Whether numbers are finite: asked of everything that a run keeps, chooses or passes on."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,11 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     Of a tensor that is sharded over processes, each process looks at its own shard.
     """
     return next((name for name, tensor in tensors.items() if not _all_finite(tensor)), None)
+
+
+def first_score_not_finite(scores: Mapping[str, float]) -> str | None:
+    """The name of the first score that is NaN or an infinity; None if all are finite."""
+    return next((name for name, score in scores.items() if not math.isfinite(score)), None)
 
 
 class OutputWatch:

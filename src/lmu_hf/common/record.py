@@ -6,6 +6,7 @@ Cards, README tables and plots read these files and nothing else.
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -22,6 +23,22 @@ from .places import plain_command
 from .staging import write_text
 
 OUTCOME = {"outcome": True}  # of a field: what came of a run, or where it ran; every other field decides its numbers
+LIBRARIES = {
+    "mkl": r"Math Kernel Library Version (\S+)",
+    "onednn": r"MKL-DNN v(\S+)",
+}  # in what torch says of its build
+INSTRUCTIONS: tuple[str, ...] = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "sve",
+)
+INSTRUCTIONS += ("bf16", "i8mm")  # of Arm
 RECORDED_PACKAGES = ("lmu-hf", "torch", "transformers", "accelerate", "datasets", "numpy")
 
 
@@ -53,6 +70,7 @@ class RunRecord:
     parameters: dict[str, int]
     processes: int = 1
     mixed_precision: str = "no"
+    torch_compile: bool = False
     metric: str = "accuracy"
     problem_type: str | None = None
     baseline: str | None = None
@@ -70,6 +88,10 @@ class RunRecord:
     best_epoch: float = field(default=0, metadata=OUTCOME)
     steps: int = field(default=0, metadata=OUTCOME)
     wall_seconds: float = field(default=0.0, metadata=OUTCOME)
+    compile_seconds: float = field(default=0.0, metadata=OUTCOME)  # of these, spent in torch's compiler
+    # The route of float32 products, which a resumed run keeps; and the speed and error of each route there was.
+    matmul: str | None = field(default=None, metadata=OUTCOME)
+    products: dict[str, dict[str, float]] = field(default_factory=dict, metadata=OUTCOME)
     peak_memory_bytes: int = field(default=0, metadata=OUTCOME)
     remarks: list[str] = field(default_factory=list, metadata=OUTCOME)
     # By a lambda, since the function is defined further below.
@@ -177,23 +199,51 @@ def current_commit() -> str | None:
 
 
 def installed_versions() -> dict[str, str]:
-    """Python's version and those of the packages that matter to a result."""
+    """Python's version and those of the packages, and of torch's libraries for products, that matter to a result."""
     versions = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return versions
+    return versions | {name: found[1] for name, text in LIBRARIES.items() if (found := re.search(text, _build()))}
+
+
+def _build() -> str:
+    return torch.__config__.show()
+
+
+def describe_processor() -> str:
+    """The processor's name, with its family and model where Linux says them: makers give many the same name."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())}
+    more = ", ".join(f"{name.removeprefix('cpu ')} {said[name]}" for name in ("cpu family", "model") if name in said)
+    name = said.get("model name") or platform.machine()
+    return f"{name} ({more})" if more else name
+
+
+def instruction_sets() -> list[str]:
+    """Those of the processor that decide how fast its products are, as Linux names them; and the one torch uses."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        told = ""
+    flags = set(told.split())
+    return [name for name in INSTRUCTIONS if name in flags] + [f"torch: {torch.backends.cpu.get_cpu_capability()}"]
 
 
 def describe_hardware() -> dict:
-    """Processor, cores and threads, and the accelerator if there is one."""
+    """Processor and its instruction sets, cores and threads, and the accelerator if there is one."""
     # The cores that this process may use; `cpu_count` gives the machine's, in a container too.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "machine": platform.machine(),
+        "processor": describe_processor(),
+        "instructions": instruction_sets(),
         "cores": cores,
         "threads": torch.get_num_threads(),
         "accelerator": accelerator,

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common.errors import TOKENIZER, loading
+from ..common.products import fast_products
 from ..common.record import RunRecord, count_parameters
 from ..data.heap import Heap
 from .recipes import Recipe, get_recipe
@@ -97,8 +98,17 @@ def evaluate(
     split: str,
     batch_size: int | None = None,
     rows: Sequence[int] | None = None,
+    products: str | None = None,
 ) -> dict[str, float]:
     """A model's scores on a split, or on some of its rows, by the search that a run's final scores use.
+
+    Args:
+        model: a saved one.
+        task: its data.
+        split: of the data.
+        batch_size: None for the task's own.
+        rows: which; None for all.
+        products: the route of float32 products, as of :func:`~lmu_hf.common.products.fast_products`.
 
     Raises:
         ValueError: the data has no such split.
@@ -108,7 +118,8 @@ def evaluate(
     # `gather_for_metrics` asks a prepared loader how many rows of the last batch are there twice, and drops them.
     loader = accelerator.prepare(task.loader(split, batch_size or task.evaluation_batch, rows=rows))
     model, batches = model.eval().to(accelerator.device), Heap().tidied(loader)
-    return task.scores(model, split, batches, accelerator.gather_for_metrics, final=True)
+    with fast_products("torch" if accelerator.device.type != "cpu" else products):
+        return task.scores(model, split, batches, accelerator.gather_for_metrics, final=True)
 
 
 def evaluate_by_length(

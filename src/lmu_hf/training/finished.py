@@ -10,6 +10,7 @@ from ..common.record import RunRecord
 from .evaluation import evaluate, load_model
 from .identity import check_same_run
 from .processes import on_main
+from .speed import still_there
 from .tasks.base import Task
 
 
@@ -45,7 +46,7 @@ def finished(folder: Path, asked: RunRecord, model: PreTrainedModel, task: Task,
         model.config.thresholds = thresholds
     if read_test and "test" in task.splits and "test" not in record.metrics:
         # On every process: rows are shared out. Only the write is the main one's.
-        record.metrics["test"] = evaluate(model, task, "test")
+        record.metrics["test"] = evaluate(model, task, "test", products=still_there(record.matmul))
         if details := task.details("test"):
             record.details["test"] = details
         # Typed again, the command shall lead to this record, test and all.

@@ -33,13 +33,21 @@ class AnotherRunError(CheckpointError):
     """What a folder or a checkpoint holds is of another run; the message names what differs."""
 
 
-def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, accelerator: Accelerator) -> RunRecord:
+def describe_run(
+    model: PreTrainedModel,
+    recipe: Recipe,
+    task: Task,
+    seed: int,
+    accelerator: Accelerator,
+    torch_compile: bool = False,
+) -> RunRecord:
     """The record of a run that is about to begin, with all that identifies it.
 
     Args:
         model: as it is before the first step.
         recipe, task, seed: of the run.
         accelerator: as it was launched.
+        torch_compile: whether the model is compiled, which makes sums in another order.
     """
     return RunRecord(
         recipe=recipe.name,
@@ -57,6 +65,7 @@ def describe_run(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, 
         parameters=count_parameters(model),
         processes=accelerator.num_processes,
         mixed_precision=accelerator.mixed_precision,
+        torch_compile=torch_compile,
         options=_options(task),
         inputs=_digest_inputs(task),
         initial_model=_digest_model(model),
@@ -124,7 +133,8 @@ def _differing_environment(theirs: RunRecord, ours: RunRecord) -> list[str]:
         {**record.versions, **record.hardware, "commit": record.commit, "scorer": record.scorer}
         for record in (theirs, ours)
     )
-    return [f"{name} {there.get(name)}, here {here.get(name)}" for name in here if there.get(name) != here[name]]
+    # What a record of an earlier version does not say is not compared.
+    return [f"{name} {there[name]}, here {here[name]}" for name in here if name in there and there[name] != here[name]]
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

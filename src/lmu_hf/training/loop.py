@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from ..common.finite import first_not_finite, watched_outputs
+from ..common.finite import first_not_finite, first_score_not_finite, watched_outputs
 from ..common.lock import owned
 from ..common.record import MetricsLog, RunRecord, peak_memory_bytes
 from ..data.batches import Schedule, training_batches
@@ -34,6 +34,7 @@ from .resuming import Progress, find_checkpoint, load_run
 from .run_folder import delete, earlier_files, folder_written_whole
 from .running import Running
 from .signals import Interrupted, Interruption
+from .speed import CompileClock, at_speed, chosen_precision, uncompiled
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0  # between two checkpoints, at least
@@ -71,18 +72,18 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     """
     running = Running(**how)
     tracker = None if running.report_to == "none" else running.report_to
-    accelerator = Accelerator(
-        mixed_precision=running.mixed_precision, log_with=tracker, project_dir=output_dir / "trackers"
-    )
+    precision = chosen_precision(running.mixed_precision, recipe)
+    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=output_dir / "trackers")
     if running.quiet:
         disable_progress_bar()
     set_seed(seed, device_specific=True)  # each process has dropout of its own
-    record = describe_run(model, recipe, task, seed, accelerator)
+    record = describe_run(model, recipe, task, seed, accelerator, running.torch_compile)
     if running.resume and is_complete(output_dir):
         return finished(output_dir, record, model, task, running.read_test)
     run = _Run(accelerator, model, recipe, task, record, output_dir, running)
     with ExitStack() as held:
         on_main(lambda: held.enter_context(owned(output_dir)))  # one holder for all, until the stack closes
+        held.enter_context(at_speed(record, run.resume(), run.learner.plain))
         run.fit()
         run.finish()
     return record
@@ -115,10 +116,10 @@ class _Run:
         self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
+        self.clock = CompileClock()
 
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
-        self._resume()
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
         quiet = self.running.quiet or not self.accelerator.is_main_process
@@ -230,7 +231,7 @@ class _Run:
         with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:  # kept weights are the average
             scores = self.scores("validation")
             self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
-            self._refuse_divergence("{}, of validation, is not finite", _first_not_finite(scores))
+            self._refuse_divergence("{}, of validation, is not finite", first_score_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1  # set back below if this is the best
             if progress.is_best(goodness, scores):
@@ -282,7 +283,8 @@ class _Run:
             loader = self.task.loader(split, self.task.evaluation_batch, self.running.workers)
             self.loaders[split] = self.accelerator.prepare_data_loader(loader)  # a share for each process
         model, batches = self.learner.plain.eval(), self.heap.tidied(self.loaders[split])
-        return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
+        with uncompiled(self.record):
+            return self.task.scores(model, split, batches, self.accelerator.gather_for_metrics, final)
 
     def _save_is_due(self, late: bool) -> bool:
         interval = self.running.checkpointing_steps
@@ -292,11 +294,12 @@ class _Run:
 
     def _save(self) -> Path:
         """Write a checkpoint of all that decides how the run goes on; where it lies."""
-        self._measure_memory()
+        self._measure()
         self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         tensors, state = self.learner.state()
-        own = random_state(variations=self.variations) | {"loss": self.loss.cpu()}
-        tensors["processes"] = self._of_every_process(own)
+        tensors["processes"] = self._of_every_process(
+            random_state(variations=self.variations) | {"loss": self.loss.cpu()}
+        )
         if self.progress.best is not None:
             tensors["best"] = self.best_weights
         checkpoint = Checkpoint(tensors, state | {"record": asdict(self.record), "progress": vars(self.progress)})
@@ -307,8 +310,9 @@ class _Run:
             self._refuse_divergence("{}", str(error))  # only `save` looks at moments, on the main process
             raise
 
-    def _measure_memory(self) -> None:
+    def _measure(self) -> None:
         self.progress.memory_bytes = max(self.progress.memory_bytes, peak_memory_bytes())
+        self.record.compile_seconds = round(self.record.compile_seconds + self.clock.passed(), 1)
 
     def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of each process, under its rank."""
@@ -318,12 +322,12 @@ class _Run:
             states |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
         return states
 
-    def _resume(self) -> None:
-        """Go on from a checkpoint, if the run is to and there is one."""
+    def resume(self) -> RunRecord | None:
+        """Go on from a checkpoint, if the run is to and there is one; the record that it holds."""
         running = self.running
         path = on_main(lambda: find_checkpoint(self.folder, running.resume, running.overwrite, self.record))
         if path is None:
-            return
+            return None
         saved, failure = None, None
         try:
             saved = load_run(path)
@@ -335,6 +339,7 @@ class _Run:
         if self.progress.steps:  # before the state, which says where the schedule stands
             self.steps = self.progress.steps
             self.learner.end_at(self.steps)
+        self.record.compile_seconds = saved.record.compile_seconds
         self.learner.load_state(saved.tensors, saved.state)
         self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
         rank = f"{self.accelerator.process_index}."
@@ -344,22 +349,28 @@ class _Run:
         restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
         if self.accelerator.is_main_process:
             logger.warning("resuming from %s", path)
+        return saved.record
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
         self.learner.set_weights(self.best_weights)
         self.learner.end_autocast()  # as for whoever loads the saved model
-        record.best_step, record.steps = progress.best_step, progress.step
+        record.best_step, record.steps, record.wall_seconds = (
+            progress.best_step,
+            progress.step,
+            round(progress.seconds, 1),
+        )
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
-        record.wall_seconds = round(progress.seconds, 1)
         splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
         for split in splits:
             scores = record.metrics[split] = self.scores(split, final=True)
             if details := self.task.details(split):
                 record.details[split] = details
-            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", _first_not_finite(scores))
-        self._measure_memory()
+            self._refuse_divergence(
+                f"{{}} of the chosen weights, on {split}, is not finite", first_score_not_finite(scores)
+            )
+        self._measure()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()
         self._refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
@@ -381,7 +392,3 @@ class _Run:
             if (processor := self.task.processor()) is not None:
                 processor.save_pretrained(staged)
         self.record.write(self.folder)
-
-
-def _first_not_finite(scores: dict[str, float]) -> str | None:
-    return next((name for name, score in scores.items() if not math.isfinite(score)), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is run: nothing here changes what it computes, but for ``mixed_precision``, which its record holds.
+    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
 
     Args:
         quiet: no progress bar.
@@ -19,8 +19,9 @@ class Running:
         checkpoints: how many are kept.
         workers: processes that make batches.
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
-        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32; None for what
-            accelerate was launched with.
+        mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32, or ``"auto"`` for
+            what the recipe allows and is faster here; None for what accelerate was launched with.
+        torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
 
     Raises:
         ValueError: the run is to be gone on with and to be begun anew.
@@ -35,6 +36,7 @@ class Running:
     workers: int = 0
     report_to: str = "none"
     mixed_precision: str | None = None
+    torch_compile: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:

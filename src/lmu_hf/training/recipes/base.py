@@ -75,6 +75,8 @@ class Recipe:
         max_grad_norm: gradients are clipped to this norm; None to leave them.
         minutes: what training may take; where it would take longer, it has fewer steps, and the schedule ends with
             them. None for as long as it takes.
+        allows_bf16: ``--mixed_precision auto`` may make its products in bfloat16, where the processor gains by it: its
+            scores on record were reached so.
         reproduction: how its records are made again.
 
     Raises:
@@ -105,6 +107,7 @@ class Recipe:
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
     minutes: float | None = None
+    allows_bf16: bool = False
     reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
@@ -121,7 +124,17 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
         # and the rest decides none of this run's numbers.
-        others = {"name", "kind", "architecture", "lstm", "label_smoothing", "reproduction", "baseline_kind", "baseline_of"}
+        others = (
+            "name",
+            "kind",
+            "architecture",
+            "lstm",
+            "label_smoothing",
+            "reproduction",
+            "allows_bf16",  # the record says what was made of it
+            "baseline_kind",
+            "baseline_of",
+        )
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":

@@ -211,6 +211,7 @@ def imdb_student() -> Recipe:
         imdb_fine_tuned(),
         name="imdb-student",
         eval_steps=755,  # three times an epoch of 2,266 steps
+        allows_bf16=True,
         reproduction=Reproduction(
             task="imdb-lm", flags="--mixed_precision bf16", starts_from="imdb-lm", labels_by="imdb-fine-tuned"
         ),

@@ -115,6 +115,7 @@ def ptb_char_windows() -> Recipe:
         architecture=WIDE | {"hidden_dropout": 0.05, "ngrams": ngrams},
         lstm=PLAIN_LSTM,
         learning_rate=8e-3,
+        allows_bf16=True,
         reproduction=Reproduction(task="ptb-char", flags="--mixed_precision bf16", lstm=""),  # one task, one table
     )
 
@@ -160,6 +161,7 @@ def text8_windows() -> Recipe:
         warmup=0.05,
         averaging=0.995,
         max_grad_norm=1.0,
+        allows_bf16=True,
         reproduction=Reproduction(
             task="text8",
             seeds=3,

@@ -55,6 +55,7 @@ def multi30k() -> Recipe:
         averaging=0.999,
         max_grad_norm=1.0,
         # The Hub's data set has the same captions under another name than the folder's.
+        allows_bf16=True,
         reproduction=Reproduction(flags="--mixed_precision bf16", lstm="", hub_name="bentrevett/multi30k"),
     )
 
@@ -83,6 +84,7 @@ def evbnews() -> Recipe:
         },
         epochs=3,
         batch_size=32,
+        allows_bf16=True,
         reproduction=Reproduction(flags="--mixed_precision bf16", lstm=""),
     )
 
