@@ -121,7 +121,10 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
         # and the rest decides none of this run's numbers.
-        others = {"name", "kind", "architecture", "lstm", "label_smoothing", "reproduction", "baseline_kind", "baseline_of"}
+        others = {
+            *("name", "kind", "architecture", "lstm", "label_smoothing", "reproduction"),
+            *("baseline_kind", "baseline_of"),
+        }
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":
