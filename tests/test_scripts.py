@@ -223,8 +223,11 @@ def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_pa
     done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     bars = [line for line in re.split(r"[\r\n]+", done.stderr) if line]
-    assert bars and all(line.startswith("opinions-seed0: ") for line in bars)  # one bar, named after the run
-    assert len(done.stdout.splitlines()) == 1
+    assert bars and all(line.startswith("opinions: ") for line in bars)  # one bar, named after the data
+    job, majority, classical, result, *_ = done.stdout.splitlines()
+    assert job.startswith("label: 2 classes, ") and "; 80 training rows, " in job
+    assert majority.startswith("majority: ") and classical.startswith("tf-idf and ")
+    assert result.startswith("runs/opinions-seed0: ")
     record = RunRecord.read(tmp_path / "runs" / "opinions-seed0")
     words = ["runs/opinions-seed0/model", "--rows", 120, "--output", "scores.json"]
     done = run(SCRIPTS / "evaluate.py", *words, cwd=tmp_path)
