@@ -286,7 +286,7 @@ def test_nested_records_have_dotted_columns(tmp_path):
         ('{"text": "a"}\n{"text": \n', r"rows\.jsonl, line 2, is not JSON"),
         ('{"text": "a"}\n[1]\n', r"rows\.jsonl, line 2, must be an object .* it is a list"),
         ('[{"text": "a"}, 7]', r"rows\.jsonl, record 2, must be an object .* it is the value '7'"),
-        ("[", r"rows\.jsonl is not JSON"),
+        ("[", r"rows\.jsonl is not JSON as a whole"),
     ],
 )
 def test_what_is_no_json_is_refused_with_its_place(text, message, tmp_path):

@@ -69,7 +69,8 @@ def _document_records(path: Path, encoding: str | None, field: str | None) -> li
         try:
             value = _DECODER.decode(file.read().strip())
         except ValueError as error:
-            raise InputError(f"{path} is not JSON: {error}") from error
+            lines = f"; with a record on each line, leave --field {field} out" if field is not None else ""
+            raise InputError(f"{path} is not JSON as a whole: {error}{lines}") from error
     for key in field.split(".") if field is not None else ():
         if not isinstance(value, dict) or key not in value:
             there = ", ".join(value) if isinstance(value, dict) else _sort(value)
