@@ -80,7 +80,9 @@ def main(argv: list[str] | None = None) -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, fused=True)
     warmup = max(args.steps // 10, 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / warmup, 1.0))
-    losses, norms, began = [], [], time.perf_counter()
+    losses: list[float] = []
+    norms: list[float] = []
+    began = time.perf_counter()
     for step in range(args.steps):
         starts = torch.randint(len(text) - args.length, (args.batch_size,))
         ids = torch.stack([text[start : start + args.length] for start in starts.tolist()]).long().to(device)

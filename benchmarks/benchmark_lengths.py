@@ -11,6 +11,7 @@ says so and is not measured. Times are the least of --repeats. The last line is 
 
 import argparse
 import time
+from typing import Any
 
 import psutil
 import torch
@@ -53,21 +54,21 @@ def waited(start: float, device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def read(model, ids: torch.Tensor) -> None:
+def read(model: Any, ids: torch.Tensor) -> None:
     """A sequence in pieces, as a prompt is read."""
     cache = DynamicCache(config=model.config)
     for piece in ids.split(piece_length(ids), dim=1):
         model(piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
-def train_step(model, ids: torch.Tensor) -> None:
+def train_step(model: Any, ids: torch.Tensor) -> None:
     """Forward, loss and backward over a whole sequence."""
     logits = model(ids, use_cache=False).logits
     cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     model.zero_grad(set_to_none=True)
 
 
-def cell(model, length: int, way: str, repeats: int, device: torch.device) -> dict:
+def cell(model: Any, length: int, way: str, repeats: int, device: torch.device) -> dict:
     """What a token costs at a length, and the most bytes that tensors held at once beside the weights."""
     ids = torch.randint(1, VOCABULARY, (1, length), device=device)
     call = {"reading": read, "training": train_step}[way]

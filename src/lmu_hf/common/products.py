@@ -73,7 +73,8 @@ def _trial(switch: Any, routes: dict[str, str | None]) -> dict[str, tuple[float,
     """Of each route its speed and its error."""
     before = None if switch is None else switch.fp32_precision
     operands = _operands(ROWS, INNER, OUT)
-    seconds, errors = dict.fromkeys(routes, float("inf")), {}
+    seconds = dict.fromkeys(routes, float("inf"))
+    errors: dict[str, float] = {}
     try:
         for turn in range(REPEATS + 1):  # in turns: a busy machine is busy for all
             for route, setting in routes.items():
