@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ..votes import NGramVotes
 
-# How much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for features of unit length: where
-# there are few n-grams to count, and where there are more.
+# Of few rows, logistic regression: how much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for
+# features of unit length; where there are few n-grams to count, and where there are more.
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
+MANY_ROWS = 1000  # from which on folds choose the exponent, and support vectors take the place of the regression
+EXPONENTS = (0.0, 1.0)
+MARGIN = 3.0  # a margin of 1 is about so much in log odds; validation weighs it more finely
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
 ITERATIONS, TOLERANCE = 200, 1e-3  # of the solver: beyond it no fold changed
@@ -22,6 +25,7 @@ SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of number
 FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
 CAUTIOUS = (0.25, 1.0)
 
+Way = tuple[float, float | None]  # exponent of unevenness, and C of a logistic regression; None: support vectors
 Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
 
 
@@ -42,7 +46,10 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
     if labels.ndim == 2:
         found, constants = _several(shares, labels, way)
     elif np.issubdtype(labels.dtype, np.integer):
-        found, constants = _single(shares, labels, way, votes.odds.weight.shape[1])
+        classes = votes.odds.weight.shape[1]
+        many = len(labels) >= MANY_ROWS and np.bincount(labels).max() < len(labels)
+        chosen: Way = (_exponent(shares, labels, classes), None) if many else way
+        found, constants = _single(shares, labels, chosen, classes)
     else:
         found, constants = _number(shares, labels, _strength(shares, labels))
     votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
@@ -85,9 +92,24 @@ def _strength(shares: Any, labels: np.ndarray) -> float:
     return min(RIDGES, key=error)
 
 
-def _single(shares: Any, labels: np.ndarray, way: tuple[float, float], classes: int) -> Fitted:
-    """Logistic regression on one class a row."""
+def _exponent(shares: Any, labels: np.ndarray, classes: int) -> float:
+    """The weight of unevenness that decides most rows rightly which were held out in turn."""
+    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+
+    def right(exponent: float) -> float:
+        total = 0.0
+        for held in (folds == fold for fold in range(FOLDS)):
+            found, constants = _single(shares[~held], labels[~held], (exponent, None), classes)
+            total += float(((shares[held] @ found.T + constants).argmax(1) == labels[held]).sum())
+        return total
+
+    return max(EXPONENTS, key=right)
+
+
+def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
+    """One class a row: logistic regression, or support vectors where ``way`` names no strength."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
 
     seen, counts = np.unique(labels, return_counts=True)
     found = np.zeros((classes, shares.shape[1]))
@@ -96,15 +118,19 @@ def _single(shares: Any, labels: np.ndarray, way: tuple[float, float], classes: 
     if len(seen) == 1:
         return found, constants
     features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way[0])
-    model = LogisticRegression(C=way[1], max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
-    weights, beside = model.coef_ * scale, model.intercept_
+    if way[1] is None:
+        model = LinearSVC(random_state=0).fit(features, labels)
+        weights, beside = MARGIN * model.coef_ * scale, MARGIN * model.intercept_
+    else:
+        model = LogisticRegression(C=way[1], max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
+        weights, beside = model.coef_ * scale, model.intercept_
     if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
         weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
     found[seen], constants[seen] = weights, beside
     return found, constants
 
 
-def _several(shares: Any, labels: np.ndarray, way: tuple[float, float]) -> Fitted:
+def _several(shares: Any, labels: np.ndarray, way: Way) -> Fitted:
     """Logistic regression on each of several classes by itself, as the logarithm of its odds."""
     fitted = [_single(shares, column.astype(int), way, 2) for column in labels.T]
     return np.stack([found[1] - found[0] for found, _ in fitted]), np.array([two[1] - two[0] for _, two in fitted])

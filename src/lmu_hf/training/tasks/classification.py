@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from hashlib import sha256
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -208,11 +209,8 @@ class ClassificationTask(Task):
             cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
             rows = self.splits["train"].with_format("torch")
-            labels = np.asarray(self.splits["train"]["label"][:])
-            if votes.balance is not None:  # a linear model's, from the training rows alone, on the scale of the head
-                numbers = cast(Any, model).targets
-                targets = labels if numbers is None else numbers.standardise(torch.as_tensor(labels)).numpy()
-                fit_votes(votes, rows["input_ids"], targets)
+            if votes.balance is not None:  # a linear model's, from the training rows alone
+                self._fit_votes(model, "train")
                 self._voting = Voting(self._judge_parts)
             elif self.problem_type != SINGLE:
                 raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")
@@ -237,6 +235,14 @@ class ClassificationTask(Task):
     def row_lengths(self, split: str) -> np.ndarray:
         """How many tokens each row has, of a pair its longer text."""
         return self.lengths[split]
+
+    def _fit_votes(self, model: PreTrainedModel, *splits: str) -> None:
+        """Let a linear model find the votes in the rows of these splits, on the scale of the head."""
+        rows = [self.splits[split].with_format("torch") for split in splits]
+        labels = np.concatenate([np.asarray(self.splits[split]["label"][:]) for split in splits])
+        if (numbers := cast(Any, model).targets) is not None:
+            labels = numbers.standardise(torch.as_tensor(labels)).numpy()
+        fit_votes(cast(Any, model).votes, chain.from_iterable(some["input_ids"] for some in rows), labels)
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
@@ -274,7 +280,11 @@ class ClassificationTask(Task):
         logits, truth = torch.cat(found), torch.cat(labels)
         if self._voting is not None:
             logits = self._voting.weigh(model, split, logits, torch.cat(voted), truth)
-        return self._judge(model, split, logits, truth, final)
+        scores = self._judge(model, split, logits, truth, final)
+        if self._voting is not None and final and split == "validation":
+            # It has chosen all that it was held out for; what the result is compared with is fitted to both, too.
+            self._fit_votes(model, "train", "validation")
+        return scores
 
     def _judge(
         self, model: PreTrainedModel, split: str, logits: Tensor, labels: Tensor, final: bool
