@@ -332,7 +332,7 @@ def test_numbers_out_of_range_are_refused_by_every_flag(parsers, capsys):
 
 @pytest.mark.parametrize("word", ["tab", "TAB", r"\t", "\t"])
 def test_a_tab_may_be_named(word):
-    args = MODULES["train_glue"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
+    args = MODULES["train text"].parse_args(["--train_file", "a.txt", "--delimiter", word, "--column_names", "a", "b"])
     assert reading(Flags(args)) == ReadOptions(delimiter="\t", column_names=("a", "b"))
 
 
