@@ -312,3 +312,21 @@ def test_a_run_that_would_take_too_long_is_made_shorter_and_its_schedule_ends(tm
     done = train(task.make_model(recipe.architecture), recipe, task, 0, tmp_path / "run", quiet=True)
     assert done.steps == CLOCKED
     assert [row["step"] for row in MetricsLog.read(tmp_path / "run")][-1] == CLOCKED
+
+
+def test_rows_that_were_held_out_are_fitted_to_once_they_have_chosen(tmp_path):
+    def votes_of(held_out):
+        rows = replace(labelled(), held_out=held_out)
+        made = recipe_for(rows)
+        task = ClassificationTask(rows, **made.options)
+        torch.manual_seed(0)
+        model = task.make_model(made.recipe.architecture)
+        before = model.votes.odds.weight.clone()
+        folder = tmp_path / str(held_out)
+        done = train(model, replace(made.recipe, epochs=1), task, 0, folder, quiet=True)
+        assert torch.equal(model.votes.odds.weight, before) != held_out
+        again = LMUForSequenceClassification.from_pretrained(folder / "model")
+        assert torch.equal(again.votes.odds.weight, model.votes.odds.weight)
+        return done.metrics["validation"]
+
+    assert votes_of(True) == votes_of(False)  # validation is scored before

@@ -80,6 +80,7 @@ class LabelledText:
         label_name: what the column of the labels was called.
         title: what runs on these rows are called; None for the name of their recipe.
         notes: what is odd about the labels, a few words each.
+        held_out: whether the validation rows were held out of the training rows, and are no file or split of their own.
     """
 
     name: str
@@ -93,6 +94,7 @@ class LabelledText:
     label_name: str = "label"
     title: str | None = None
     notes: tuple[str, ...] = ()
+    held_out: bool = False
 
     @property
     def pairs(self) -> bool:
@@ -147,6 +149,7 @@ def assemble(
     job = find_job(name, rows["train"], asked) if known is None else known
     kept = {split: number_labels(name, split, part, job, asked) for split, part in rows.items()}
     splits = {split: part for split, part in kept.items() if part is not None}
+    given = len(splits.get("train", ()))
     if "train" in splits:
         by_class = by_class and job.problem_type == SINGLE
         splits, origin = three_splits(splits, dict(origin), promote, validation_block, by_class)
@@ -161,6 +164,7 @@ def assemble(
         problem_type=job.problem_type,
         label_name=str(label_name),
         notes=job.notes,
+        held_out=len(splits.get("train", ())) < given,
     )
 
 

@@ -45,20 +45,25 @@ def make_config(fields: dict[str, Any]) -> PreTrainedConfig:
 
 
 def classical_lines(
-    texts: dict[str, Texts], labels: dict[str, np.ndarray], score: Score, lower_is_better: bool = False
+    texts: dict[str, Texts],
+    labels: dict[str, np.ndarray],
+    score: Score,
+    lower_is_better: bool = False,
+    refit: bool = True,
 ) -> Lines:
     """The lines that a result must beat: the majority class, and tf-idf of 1- and 2-grams with a linear model.
 
     Of several classes at once, each is found by itself. Of numbers to predict the lines are their mean and ridge
     regression. The kind of linear model (logistic regression or support vectors; the strength of ridge) is chosen on
-    validation. What the test is scored with is then fitted on training and validation rows together: all that the model
-    beside has seen, too.
+    validation. What the test is scored with may then be fitted to training and validation rows together, as the votes
+    of the model beside are.
 
     Args:
         texts: columns of texts for ``train``, ``validation`` and perhaps ``test``.
         labels: of each row its class, 0 or 1 for each of several classes, or a number.
         score: decisions to scores; the first of them chooses.
         lower_is_better: whether a smaller score is a better one.
+        refit: whether the validation rows are fitted to, too, once they have chosen.
 
     Returns:
         Scores by the name of the line and the split. Texts without a word of two letters have the first line alone.
@@ -79,9 +84,13 @@ def classical_lines(
     best = choose(found, key=lambda name: next(iter(found[name].values())))
     line = lines[f"tf-idf and {best}"] = {"validation": found[best]}
     if "test" in texts:
-        both = [[*some, *more] for some, more in zip(texts["train"], texts["validation"], strict=True)]
-        seen, held = _features(both, texts["test"])
-        model = makers[best]().fit(seen, np.concatenate([labels["train"], labels["validation"]]))
+        fitted = ("train", "validation") if refit else ("train",)
+        columns = [
+            [text for column in some for text in column]
+            for some in zip(*(texts[split] for split in fitted), strict=True)
+        ]
+        seen, held = _features(columns, texts["test"])
+        model = makers[best]().fit(seen, np.concatenate([labels[split] for split in fitted]))
         line["test"] = score(model.predict(held), labels["test"])
     return lines
 

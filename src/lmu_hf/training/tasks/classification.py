@@ -281,8 +281,8 @@ class ClassificationTask(Task):
         if self._voting is not None:
             logits = self._voting.weigh(model, split, logits, torch.cat(voted), truth)
         scores = self._judge(model, split, logits, truth, final)
-        if self._voting is not None and final and split == "validation":
-            # It has chosen all that it was held out for; what the result is compared with is fitted to both, too.
+        if self._voting is not None and final and split == "validation" and self.rows.held_out:
+            # These rows have chosen all that they were held out for, and now are training rows as the others are.
             self._fit_votes(model, "train", "validation")
         return scores
 
@@ -356,7 +356,8 @@ class ClassificationTask(Task):
                 rows = rows.select(np.linspace(0, len(rows) - 1, MOST_LINED).astype(int))
             texts[split] = [list(rows[name][:]) for name in ("text", "text_pair") if name in rows.column_names]
             labels[split] = np.asarray(rows["label"][:])
-        return classical_lines(texts, labels, self._score, self.lower_is_better and self.metric != "loss")
+        lower = self.lower_is_better and self.metric != "loss"
+        return classical_lines(texts, labels, self._score, lower, refit=self.rows.held_out)
 
     def parts(self, splits: Sequence[str]) -> Lines:
         """Of a model whose votes a linear model has found, these alone and the memory alone."""
