@@ -138,7 +138,7 @@ SELDOM = (
     *("dataloader_num_workers", "checkpointing_steps", "save_total_limit", "report_to", "torch_compile"),
     *("dataset_config_name", "extra_train_file", "validation_block", "preprocessing_num_workers", "rows"),
     *("freeze_word_vectors", "train_split", "validation_split", "series_seed"),
-    *("encoding", "field", "column_names", "label_separator", "tokenizer_name"),
+    *("encoding", "field", "column_names", "label_separator", "tokenizer_name", "word_vectors"),
 )
 
 
