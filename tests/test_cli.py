@@ -106,6 +106,30 @@ def test_an_earlier_run_is_kept_and_resumed_on_demand(series, tmp_path, capsys):
     assert series.main([*words, "--overwrite_output_dir", "--seed", "1"]).seed == 1
 
 
+def test_an_earlier_run_stands_in_the_way_before_any_row_is_read(series, tmp_path, monkeypatch):
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.setattr("lmu_hf.cli.train._task", None)  # to call it would fail
+    with pytest.raises(SystemExit, match=r"holds an earlier run \(run\.json\)"):
+        series.main([*SHORT, "--output_dir", str(tmp_path)])
+
+
+def test_what_a_flag_decides_is_not_said_to_follow_from_the_rows(tmp_path, capsys):
+    rows = [f"a {word} day number {row},{word}\n" for row in range(60) for word in ("good", "bad")]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(rows))
+    words = [
+        "--train_file",
+        str(tmp_path / "rows.csv"),
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--num_train_epochs",
+        "1",
+    ]
+    record = run("train text", argv=[*words, "--config_overrides", "theta=4", "--report_to", "none", "--quiet"])
+    told = capsys.readouterr().out
+    assert "  epochs 1: given\n" in told and "  theta 4: given\n" in told and "  hidden_size 128: twice" in told
+    assert record.reasons["epochs"] == "given"
+
+
 def test_a_finished_run_reads_its_test_when_asked_to(series, tmp_path, capsys, monkeypatch):
     words = [*SHORT, "--report_to", "none", "--resume_from_checkpoint", "auto", "--output_dir"]
     at_once = series.main([*words, str(tmp_path / "at_once")])

@@ -1,6 +1,7 @@
 """What a run keeps, whom its folder answers to, who may write there, and what is deleted when it is begun anew."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -408,11 +409,24 @@ def test_resuming_and_overwriting_contradict_each_other(tmp_path):
 # --------------------------------------------------------------------------- told to end
 
 
+def test_a_budget_is_told_on_a_line_of_its_own_and_the_bar_ends_with_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "CLOCKED", 2)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    console = logging.StreamHandler(sys.stderr)
+    loop.logger.addHandler(console)
+    task = noise()
+    record = train(task.make_model(RECIPE.architecture), replace(SHORT, minutes=1e-9), task, 3, tmp_path)
+    loop.logger.removeHandler(console)
+    lines = capsys.readouterr().err.splitlines()  # a bar is drawn anew behind a carriage return
+    assert record.steps == 2 and "--minutes allow 2 steps, 0.3 epochs" in lines
+    assert "| 2/2 " in [line for line in lines if line.startswith("noise")][-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_says_where_it_saved_and_the_command_that_goes_on(tmp_path, number):
     script = Path(__file__).parents[1] / "scripts" / "train_psmnist.py"
-    words = ["--recipe", "digits", "--max_train_steps", "60", "--eval_steps", "1", "--quiet", "--skip_test"]
+    words = ["--recipe", "digits", "--max_train_steps", "60", "--eval_steps", "1", "--skip_test"]
     words += ["--report_to", "none", "--output_dir", "my run", "--overwrite_output_dir"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
     process = subprocess.Popen([sys.executable, str(script), *words], **pipes)

@@ -129,8 +129,8 @@ def test_a_data_sets_own_names_of_tags_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"tokens": ["a", "b"], "tags": ["O"]}], "row 40 of the train split of a.jsonl has 2 words and 1 tags"),
-        ([{"tokens": ["a"], "tags": [None]}], "row 40 of the train split of a.jsonl has a word or a tag that is null"),
+        ([{"tokens": ["a", "b"], "tags": ["O"]}], "line 41 of the train split of a.jsonl has 2 words and 1 tags"),
+        ([{"tokens": ["a"], "tags": [None]}], "line 41 of the train split of a.jsonl has a word or a tag that is null"),
         ([{"tokens": ["a"], "tags": None}], r"a\.jsonl, line 41 has no 'tags': fill it"),
     ],
 )
@@ -148,7 +148,7 @@ def test_columns_and_tags_that_are_not_there_are_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             tagged_files({"train": path}, columns)
-    with pytest.raises(ValueError, match=r"row 0 of the test split of a\.jsonl has the tag 'B-B', which is none of O"):
+    with pytest.raises(ValueError, match=r"line 1 of the test split of a\.jsonl has the tag 'B-B', which is none of O"):
         tagged_files({"test": path}, labels=["O", "B-A"])
     (tmp_path / "a.csv").write_text("tokens,tags\na b,O O\n")
     with pytest.raises(ValueError, match=r"'tokens' of a\.csv must hold lists, one entry a word"):
@@ -200,7 +200,7 @@ def test_words_that_are_not_read_are_in_the_record_and_in_one_line(caplog):
 def test_a_row_without_a_word_is_named():
     rows = made_up_names(60)
     empty = Dataset.from_dict({"tokens": [["a"], [""]], "tags": [[0], [0]]})
-    with pytest.raises(ValueError, match="row 1 of the test split of names by rule has no word with a token"):
+    with pytest.raises(ValueError, match="row 2 of the test split of names by rule has no word with a token"):
         TaggingTask(replace(rows, splits={**rows.splits, "test": empty}))
 
 

@@ -29,7 +29,7 @@ from ..training.loop import train
 from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
 from ..training.recipes.own import explain
-from ..training.run_folder import folder_of_its_own
+from ..training.run_folder import folder_of_its_own, refuse_occupied
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -69,11 +69,14 @@ def run(
     folder = _folder(flags, recipe, run_name, seed)
     # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
+    if folder.is_dir() and not how["resume"]:  # what is resumed may have left anything
+        on_main(lambda: _refuse_occupied(folder, how["overwrite"]))
     task = _task(flags, recipe, load_task)
     if PartialState().is_main_process and (said := task.announce()):
         print(said)
     if task.made is not None:
         recipe = asked_recipe(flags, task.made)
+        task.reasons |= dict.fromkeys(_given(flags) & task.reasons.keys(), "given")
         on_main(lambda: print(explain(recipe, task.reasons)))
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
@@ -154,6 +157,17 @@ def _model(
         if not flags.config_overrides or not is_expected(error):
             raise
         raise InputError(f"--config_overrides {' '.join(flags.config_overrides)}: {one_line(error)}") from error
+
+
+def _refuse_occupied(folder: Path, overwrite: bool) -> None:
+    with owned(folder):  # one that a run is writing to is said to be so
+        refuse_occupied(folder, overwrite)
+
+
+def _given(flags: Flags) -> set[str]:
+    """The fields of a recipe that flags decide, whatever the rows say."""
+    fields = {name for flag, name, _, _ in RECIPE_FLAGS if getattr(flags, flag) is not None}
+    return fields | {name for name, _ in map(_override, flags.config_overrides)}
 
 
 def _say(text: str) -> None:

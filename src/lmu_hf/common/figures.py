@@ -28,7 +28,8 @@ def learning_curve(run: Path, path: Path) -> Path:
         figure, loss_axis = plt.subplots(figsize=(7, 4))
         # The two scales share nothing but the epochs.
         score_axis = loss_axis.twinx()
-        loss_axis.plot(epochs, [row["train_loss"] for row in rows], color=FAINT)
+        # A run that was evaluated once has points and no line.
+        loss_axis.plot(epochs, [row["train_loss"] for row in rows], "o" if len(rows) == 1 else "-", color=FAINT)
         loss_axis.set(xlabel="epoch", ylabel="training loss")
         loss_axis.yaxis.label.set_color(INK)
         if record.metric == "accuracy":

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from .labels import Classes, three_splits
 from .sentences import names
 from .sources import SPLITS, hub_name, list_columns, load_files, load_rows
-from .tables import ReadOptions, complete_rows
+from .tables import PLACE, ReadOptions, complete_rows
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
@@ -154,7 +154,7 @@ def tagged_tokens(
     )
     for row, labels in enumerate(encoded["labels"]):
         if all(label == IGNORED for label in labels):
-            raise ValueError(f"row {row} of {what} has no word with a token: drop such rows")
+            raise ValueError(f"row {row + 1} of {what} has no word with a token: drop such rows")
     return encoded
 
 
@@ -263,7 +263,7 @@ def _assemble(
 
 
 def _rename_columns(name: str, split: str, rows: "Dataset", columns: TagColumns) -> "Dataset":
-    """Rows whose columns are ``tokens``, lists of words, and ``tags``, lists of anything, without any other."""
+    """Rows whose columns are ``tokens``, lists of words, and ``tags``, lists of anything, and where they stand."""
     if len(rows) == 0:
         raise ValueError(f"the {split} split of {name} holds no row")
     tags = _tags_of(rows, columns)
@@ -282,7 +282,8 @@ def _rename_columns(name: str, split: str, rows: "Dataset", columns: TagColumns)
         raise ValueError(f"tokens_column and tags_column must differ, got {tags!r} for both")
     if getattr(_of_list(rows.features[columns.tokens]), "dtype", None) not in ("string", "large_string"):
         raise ValueError(f"{columns.tokens!r} of {name} must hold words, got {rows.features[columns.tokens]}")
-    return rows.select_columns([columns.tokens, tags]).rename_columns({columns.tokens: "tokens", tags: "tags"})
+    kept = [name for name in (columns.tokens, tags, PLACE) if name in rows.column_names]
+    return rows.select_columns(kept).rename_columns({columns.tokens: "tokens", tags: "tags"})
 
 
 def _tags_of(rows: "Dataset", columns: TagColumns) -> str:
@@ -321,7 +322,10 @@ def _number_tags(name: str, split: str, rows: "Dataset", labels: list[str]) -> "
     number = _Numbering(f"the {split} split of {name}", known, numbers)
     # Stated, since `map` first tries the old types: new numbers would be read as the old ClassLabel.
     features = Features({"tokens": List(Value("string")), "tags": List(Value("int64"))})
-    return rows.map(number, with_indices=True, features=features, desc=f"Numbering the tags of {split}")
+    others = [name for name in rows.column_names if name not in features]
+    return rows.map(
+        number, with_indices=True, features=features, remove_columns=others, desc=f"Numbering the tags of {split}"
+    )
 
 
 @dataclass(frozen=True)
@@ -339,20 +343,20 @@ class _Numbering:
     numbers: dict[str, int]
 
     def __call__(self, row: dict[str, list], index: int) -> dict[str, list]:
-        words, tags = row["tokens"], row["tags"]
+        words, tags, place = row["tokens"], row["tags"], row.get(PLACE, f"row {index + 1}")
         if len(words) != len(tags):
             raise ValueError(
-                f"row {index} of {self.what} has {len(words)} words and {len(tags)} tags: each word must have one tag"
+                f"{place} of {self.what} has {len(words)} words and {len(tags)} tags: each word must have one tag"
             )
         if None in words or None in tags:
-            raise ValueError(f"row {index} of {self.what} has a word or a tag that is null: fill or drop it")
-        names = [str(tag) if self.known is None else self._name(tag, index) for tag in tags]
+            raise ValueError(f"{place} of {self.what} has a word or a tag that is null: fill or drop it")
+        names = [str(tag) if self.known is None else self._name(tag, place) for tag in tags]
         if strange := [name for name in names if name not in self.numbers]:
             there = ", ".join(list(self.numbers)[:10])
-            raise ValueError(f"row {index} of {self.what} has the tag {strange[0]!r}, which is none of {there}")
+            raise ValueError(f"{place} of {self.what} has the tag {strange[0]!r}, which is none of {there}")
         return {"tokens": words, "tags": [self.numbers[name] for name in names]}
 
-    def _name(self, tag: int, index: int) -> str:
+    def _name(self, tag: int, place: str) -> str:
         if self.known is None or not 0 <= tag < len(self.known):
-            raise ValueError(f"row {index} of {self.what} has the tag {tag}, which has no name")
+            raise ValueError(f"{place} of {self.what} has the tag {tag}, which has no name")
         return self.known[tag]

@@ -125,13 +125,13 @@ class _Run:
         quiet = self.running.quiet or not self.accelerator.is_main_process
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
-        with Interruption() as interruption:
+        with bar, Interruption() as interruption:  # closed, a bar leaves the line to what an error says
             while progress.step < self.steps and not self._patience_is_over():
                 self._step(batches)  # if the first one fails, an earlier run is still there
                 self._begin()
                 self.heap.tidy()
                 bar.update()
-                self._keep_to_the_budget(time.perf_counter() - start)
+                self._keep_to_the_budget(time.perf_counter() - start, bar)
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
                 # A signal may reach one process alone, and clocks differ; but all must save together.
@@ -145,10 +145,9 @@ class _Run:
                     if interrupted:
                         raise Interrupted(interruption.signal or 0, progress.step, path)
         self._begin()  # also if no step was left to take
-        bar.close()
         progress.seconds = time.perf_counter() - start
 
-    def _keep_to_the_budget(self, seconds: float) -> None:
+    def _keep_to_the_budget(self, seconds: float, bar: tqdm) -> None:
         """Make a run shorter that would take longer than its recipe's minutes; its schedule ends with it.
 
         Looked at again and again: another program may make the machine slower at any time.
@@ -162,7 +161,9 @@ class _Run:
         if most < self.steps:
             self.steps = self.progress.steps = most
             self.learner.end_at(most)
-            logger.warning("--minutes allow %d steps, %.1f epochs", most, most / self.rows.steps_per_epoch)
+            bar.total = most
+            with bar.external_write_mode():  # on a line of its own
+                logger.warning("--minutes allow %d steps, %.1f epochs", most, most / self.rows.steps_per_epoch)
 
     def _begin(self) -> None:
         """Take the folder, once: what an earlier run left is deleted only now that this one has taken a step."""

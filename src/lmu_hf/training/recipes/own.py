@@ -172,7 +172,10 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
     if of.rows < FEW_TO_CHOOSE:
         steps = epochs * -(-of.rows // batch)
         made = replace(made, eval_steps=say("eval_steps", steps, "few validation rows choose badly among epochs"))
-    made = replace(made, minutes=say("minutes", (1 - PREPARED) * minutes, f"of {minutes:g}, the rest is preparation"))
+    made = replace(
+        made,
+        minutes=say("minutes", float(f"{(1 - PREPARED) * minutes:.6g}"), f"of {minutes:g}, the rest is preparation"),
+    )
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
     reasons["token_dropout"] = "unknown words are trained, too"
     if of.classes:
@@ -248,4 +251,4 @@ def explain(recipe: Recipe, reasons: dict[str, str]) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return "of n-grams of " + ", ".join(map(str, value["sizes"])) if "sizes" in value else "given"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
