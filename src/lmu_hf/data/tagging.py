@@ -343,7 +343,8 @@ class _Numbering:
     numbers: dict[str, int]
 
     def __call__(self, row: dict[str, list], index: int) -> dict[str, list]:
-        words, tags, place = row["tokens"], row["tags"], row.get(PLACE, f"row {index + 1}")
+        words, tags = row["tokens"], row["tags"]
+        place = str(row.get(PLACE, f"row {index + 1}"))
         if len(words) != len(tags):
             raise ValueError(
                 f"{place} of {self.what} has {len(words)} words and {len(tags)} tags: each word must have one tag"
