@@ -1,7 +1,7 @@
 """Votes of n-grams found by a linear model before training, in the model's own table: exact, in seconds."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,13 +9,28 @@ from torch import Tensor
 
 from ..votes import NGramVotes
 
+
+class Way(NamedTuple):
+    """How a linear model is fitted.
+
+    Args:
+        exponent: of the unevenness of an n-gram, by which its feature is weighed.
+        strength: scikit-learn's C of a logistic regression; None for support vectors.
+        scale: what its decisions are multiplied by.
+    """
+
+    exponent: float
+    strength: float | None = None
+    scale: float = 1.0
+
+
 # Of few rows, logistic regression: how much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for
 # features of unit length; where there are few n-grams to count, and where there are more.
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
-WAY_OF_FEW, WAY_OF_MANY = (0.0, 300.0), (1.0, 30.0)
+WAYS = Way(0.0, 300.0), Way(1.0, 30.0)
 MANY_ROWS = 1000  # from which on folds choose the exponent, and support vectors take the place of the regression
 EXPONENTS = (0.0, 1.0)
-MARGIN = 3.0  # a margin of 1 is about so much in log odds; validation weighs it more finely
+SCALES = tuple(2.0**power for power in np.arange(-1, 6.5, 0.5))  # log odds for a margin of 1
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
 ITERATIONS, TOLERANCE = 200, 1e-3  # of the solver: beyond it no fold changed
@@ -25,7 +40,6 @@ SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of number
 FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
 CAUTIOUS = (0.25, 1.0)
 
-Way = tuple[float, float | None]  # exponent of unevenness, and C of a logistic regression; None: support vectors
 Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
 
 
@@ -42,14 +56,14 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
     """
     shares = _shares(votes, sequences)
-    way = WAY_OF_FEW if shares.nnz < FEW_NGRAMS else WAY_OF_MANY
+    way = WAYS[shares.nnz >= FEW_NGRAMS]
     if labels.ndim == 2:
         found, constants = _several(shares, labels, way)
     elif np.issubdtype(labels.dtype, np.integer):
         classes = votes.odds.weight.shape[1]
         many = len(labels) >= MANY_ROWS and np.bincount(labels).max() < len(labels)
-        chosen: Way = (_exponent(shares, labels, classes), None) if many else way
-        found, constants = _single(shares, labels, chosen, classes)
+        way = _way_of_many(shares, labels, classes) if many else way
+        found, constants = _single(shares, labels, way, classes)
     else:
         found, constants = _number(shares, labels, _strength(shares, labels))
     votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
@@ -92,18 +106,28 @@ def _strength(shares: Any, labels: np.ndarray) -> float:
     return min(RIDGES, key=error)
 
 
-def _exponent(shares: Any, labels: np.ndarray, classes: int) -> float:
-    """The weight of unevenness that decides most rows rightly which were held out in turn."""
+def _way_of_many(shares: Any, labels: np.ndarray, classes: int) -> Way:
+    """Support vectors, with the exponent that decides most rows rightly which were held out in turn.
+
+    A margin is no log odds: what makes it one, as honest as may be, is found on the same rows (Platt scaling, with one
+    number).
+    """
     folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
 
-    def right(exponent: float) -> float:
-        total = 0.0
+    def margins(exponent: float) -> np.ndarray:
+        said = np.empty((len(labels), classes))
         for held in (folds == fold for fold in range(FOLDS)):
-            found, constants = _single(shares[~held], labels[~held], (exponent, None), classes)
-            total += float(((shares[held] @ found.T + constants).argmax(1) == labels[held]).sum())
-        return total
+            found, constants = _single(shares[~held], labels[~held], Way(exponent), classes)
+            said[held] = shares[held] @ found.T + constants
+        return said
 
-    return max(EXPONENTS, key=right)
+    def loss(said: np.ndarray, scale: float) -> float:
+        scaled = scale * (said - said.max(1, keepdims=True))
+        return float((np.log(np.exp(scaled).sum(1)) - scaled[np.arange(len(labels)), labels]).mean())
+
+    by_exponent = {exponent: margins(exponent) for exponent in EXPONENTS}
+    best = max(EXPONENTS, key=lambda exponent: float((by_exponent[exponent].argmax(1) == labels).mean()))
+    return Way(best, scale=min(SCALES, key=lambda scale: loss(by_exponent[best], scale)))
 
 
 def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
@@ -117,13 +141,12 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     constants = np.log(np.maximum(np.bincount(labels, minlength=classes), 0.5)) - np.log(counts).mean()
     if len(seen) == 1:
         return found, constants
-    features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way[0])
-    if way[1] is None:
+    features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way.exponent)
+    if way.strength is None:
         model = LinearSVC(random_state=0).fit(features, labels)
-        weights, beside = MARGIN * model.coef_ * scale, MARGIN * model.intercept_
     else:
-        model = LogisticRegression(C=way[1], max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
-        weights, beside = model.coef_ * scale, model.intercept_
+        model = LogisticRegression(C=way.strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
+    weights, beside = way.scale * model.coef_ * scale, way.scale * model.intercept_
     if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
         weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
     found[seen], constants[seen] = weights, beside
