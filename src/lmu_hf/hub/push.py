@@ -85,9 +85,8 @@ def push(
         ValueError: the folder holds what is never pushed.
     """
     api = api or HfApi()
-    build(
-        run, repo_id, example=example
-    )  # what is wrong with the folder itself is said before anything is asked of the Hub
+    # What is wrong with the folder itself is said before anything is asked of the Hub.
+    build(run, repo_id, example=example)
     for attempt in range(len(waits) + 1):
         try:
             return _push_once(api, run, repo_id, private, revision, create_pr, example)
