@@ -287,7 +287,7 @@ def test_a_run_keeps_the_balance_and_writes_lines_parts_and_reasons(tmp_path, nu
     written = json.loads((tmp_path / "run" / "run.json").read_text())
     metric = "r2" if numbers else "accuracy"
     assert done.metrics["test"][metric] > 0.7
-    assert written["reasons"] == made.reasons
+    assert written["reasons"] == made.reasons | task.findings()
     assert set(written["parts"]) == {"n-grams alone", "memory alone"}
     assert {*written["lines"]} >= {"mean" if numbers else "majority"}
     for scores in (*written["parts"].values(), *written["lines"].values()):
