@@ -1,6 +1,7 @@
 """How scripts fail: one line for what was to be expected, a traceback for a slip of the program's own."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoConfig
 
 from lmu_hf import LMUConfig
 from lmu_hf.cli.failures import script
+from lmu_hf.cli.paths import check_paths
 from lmu_hf.common.errors import InputError, check_folder, check_model, explained, loading
 from lmu_hf.training.checkpoint import CheckpointError
 
@@ -113,6 +115,22 @@ def test_a_run_folder_names_the_model_in_it(tmp_path):
         check_model(str(tmp_path / "run"))
     with pytest.raises(InputError, match=r"config\.json' is a file: give the folder"):
         check_model(str(tmp_path / "run" / "model" / "config.json"))
+
+
+def test_a_run_folder_and_the_model_in_it_stand_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run/model").mkdir(parents=True)
+    Path("run/run.json").write_text("{}")
+    Path("run/model/config.json").write_text("{}")
+    for given in ("run", "run/model"):
+        args = Namespace(model=given, run=Path(given))
+        check_paths(args)
+        assert (args.model, args.run.resolve()) == ("run/model", Path("run").resolve())
+    args = Namespace(model="org/name")
+    check_paths(args)
+    assert args.model == "org/name"
+    with pytest.raises(InputError, match="there is no run folder nowhere"):
+        check_paths(Namespace(run=Path("nowhere")))
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is(tmp_path):

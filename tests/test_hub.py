@@ -144,6 +144,30 @@ def test_a_push_is_a_dry_run_unless_the_flag_is_given(runs, hub, monkeypatch, ca
         run_verb("push", argv=[str(PROJECT / "tests")])
 
 
+def test_a_row_of_the_data_is_named_and_can_be_left_out(hub, api, tmp_path, capsys):
+    run = make_run(tmp_path / "own-seed0", "text-classification")
+    written = json.loads((run / "run.json").read_text())
+    written["data"]["example"] = "my neighbour's own words"
+    (run / "run.json").write_text(json.dumps(written))
+
+    def holding() -> list[str]:
+        return [
+            name
+            for name, path in files_of(run / "hub").items()
+            if path.suffix in (".md", ".json") and "neighbour" in path.read_text()
+        ]
+
+    run_verb("push", argv=[str(run / "model")])  # the model of a run stands for the run
+    assert holding() == ["README.md", "run.json"]
+    told = [line for line in capsys.readouterr().out.splitlines() if "--no_example" in line]
+    assert len(told) == 1 and "my neighbour's own words" in told[0]
+    run_verb("push", argv=[str(run), "--no_example"])
+    assert holding() == [] and "neighbour" not in capsys.readouterr().out
+    push(run, "org/shown", api=api)
+    push(run, "org/shown", api=api, example=False)
+    assert holding() == [] and not (run / "hub" / "history.json").exists()  # it is the same run
+
+
 # --------------------------------------------------------------------------- pushing
 
 

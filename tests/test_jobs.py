@@ -17,6 +17,7 @@ from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.label_rules import MULTI, REGRESSION, SINGLE
 from lmu_hf.data.labelled import labelled_files
+from lmu_hf.data.labelling import write_rows
 from lmu_hf.data.labels import Columns
 from lmu_hf.data.sources import stem
 from lmu_hf.hub.card import Shown, render
@@ -166,11 +167,30 @@ def test_columns_of_zeros_and_ones_are_multi_label(tmp_path, monkeypatch, capsys
     labelled = datasets.Dataset.from_parquet("found.parquet")
     assert labelled.column_names == ["text", "label", "score_toxic", "score_rude"]
     assert sorted(labelled[3]["label"]) == ["rude", "toxic"]
+    call("label", "model", "--train_file", "remarks.csv", "--output_file", "found.csv")
+    with Path("found.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == labelled.column_names and len(rows) == 240
+    assert [row["label"].split("|") if row["label"] else [] for row in rows] == labelled["label"][:]
     card = str(render(Shown(checked(record, "run.json")), "lmu-remarks"))
     assert "finds which of `toxic`, `rude` hold" in card
     assert "top_k=None" in card
     assert "remark 0 is so" in card or "remark 1 is poison so" in card
     assert "| toxic | 100.0 |" in card
+
+
+def test_labels_are_written_by_name_where_people_open_the_file(tmp_path):
+    labels = datasets.ClassLabel(names=["bad", "good"])
+    rows = datasets.Dataset.from_dict({"text": ['größer, "so"\nlala', "b"], "label": [1, 0], "score_bad": [0.25, 0.5]})
+    rows = rows.cast_column("label", labels)
+    for suffix in (".parquet", ".csv", ".jsonl"):
+        write_rows(rows, tmp_path / f"rows{suffix}", suffix)
+    assert datasets.Dataset.from_parquet(str(tmp_path / "rows.parquet")).features["label"] == labels
+    told = [{"text": 'größer, "so"\nlala', "label": "good", "score_bad": 0.25}]
+    told += [{"text": "b", "label": "bad", "score_bad": 0.5}]
+    assert [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()] == told
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as file:
+        assert [row | {"score_bad": float(row["score_bad"])} for row in csv.DictReader(file)] == told
 
 
 def test_lists_and_separated_labels_are_multi_label(tmp_path):

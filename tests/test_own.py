@@ -1,55 +1,30 @@
 """Somebody's own rows: the recipe that they make, the votes of a linear model, and the lines that are to be beaten."""
 
 import json
-import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
-from lmu_hf.common.lines import better_line, verdict
-from lmu_hf.common.record import MetricsLog, RunRecord
-from lmu_hf.data.labels import LabelledText
+from lmu_hf.common.lines import better_line, is_clear, verdict
+from lmu_hf.common.record import RunRecord
 from lmu_hf.hub.results import beside_table
+from lmu_hf.training import linear_votes
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
-from lmu_hf.training.loop import CLOCKED, train
+from lmu_hf.training.loop import train
 from lmu_hf.training.recipes.own import Measured, explain, make_recipe, measure, recipe_for
 from lmu_hf.training.tasks.classification import ClassificationTask
-from lmu_hf.training.voting import mean_loss
+from lmu_hf.training.voting import NO_MEMORY, mean_loss
 from lmu_hf.votes import NGramVotes, Votes
+from tiny_rows import BAD, FILLING, GOOD, labelled, opinions
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-GOOD, BAD, FILLING = ("fine", "great", "lovely"), ("poor", "awful", "dull"), ("film", "plot", "cast", "end", "music")
-
-
-def opinions(rows: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """Texts that one word decides, among words that say nothing."""
-    draw = np.random.default_rng(seed)
-    labels = np.arange(rows) % 2
-    texts = [" ".join(draw.permutation([*draw.choice(FILLING, 4), draw.choice((BAD, GOOD)[n])])) for n in labels]
-    return texts, labels
-
-
-def labelled(rows: int = 120, numbers: bool = False) -> LabelledText:
-    splits = {}
-    for seed, split in enumerate(("train", "validation", "test")):
-        texts, labels = opinions(rows, seed)
-        if split == "validation":  # some labels are wrong, so that neither part is to be quite sure
-            labels = np.where(np.arange(rows) % 5, labels, 1 - labels)
-        told = [1000.0 * label + 5 for label in labels] if numbers else labels.tolist()
-        splits[split] = Dataset.from_dict({"text": texts, "label": told})
-        if numbers:
-            splits[split] = splits[split].cast_column("label", Value("float32"))
-    how = {"problem_type": "regression", "metrics": ("r2", "mae")} if numbers else {"metrics": ("accuracy",)}
-    names = None if numbers else ["bad", "good"]
-    return LabelledText("some.csv", splits, names, dict.fromkeys(splits, "here"), **how)
 
 
 def measured(**changes) -> Measured:
@@ -94,6 +69,13 @@ def test_a_budget_of_minutes_shortens_longer_runs():
     epochs = [make_recipe(long, minutes).recipe.epochs for minutes in (1, 30, 600)]
     assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
     assert "minutes allow" in make_recipe(long, 1).reasons["epochs"]
+
+
+def test_reasons_speak_of_rows_and_words_and_not_of_how_they_were_found():
+    for rows in (50, 3000, 400_000):
+        for why in make_recipe(measured(rows=rows)).reasons.values():
+            assert not re.search(r"folds?|data sets|buckets|n-gram", why), why
+            assert len(why.split()) >= 4, why
 
 
 def test_given_flags_override_what_the_rows_suggest():
@@ -240,7 +222,8 @@ def test_lines_for_regression_are_mean_and_ridge_and_for_multi_label_one_model_a
 def record(**changes) -> RunRecord:
     return RunRecord(
         **{
-            **{"recipe": "own-text", "task": "text-classification", "head": "a", "data": {}, "seed": 0},
+            **{"recipe": "own-text", "task": "text-classification", "head": "a", "seed": 0},
+            **{"data": {"rows": {"test": 1000}}},
             **{"hyperparameters": {}, "architecture": {}, "parameters": {}, **changes},
         }
     )
@@ -260,6 +243,35 @@ def test_a_better_line_is_reported_with_advice():
     assert beside_table(record()) == ""
 
 
+@pytest.mark.parametrize("metric, ours, theirs", [("accuracy", 0.8, 0.9), ("mae", 1.2, 1.0), ("r2", 0.7, 0.8)])
+def test_a_difference_that_may_be_chance_is_said_to_be_none(metric, ours, theirs):
+    def said(rows):
+        lines = {"linear SVM": {"test": {metric: theirs}}}
+        return verdict(
+            record(metric=metric, metrics={"test": {metric: ours}}, lines=lines, data={"rows": {"test": rows}})
+        )
+
+    assert said(20) == "linear SVM scores better on test, but there is no clear difference on 20 rows"
+    assert said(2000).startswith("linear SVM is better on test: it is the one to use")
+
+
+def test_clear_differences_are_rare_by_chance():
+    draw = np.random.default_rng(0)
+    rows, pairs = 200, draw.binomial(200, 0.85, (2000, 2)) / 200
+    assert 0.02 < np.mean([is_clear("accuracy", *pair, rows) for pair in pairs]) < 0.08
+
+
+def test_few_validation_rows_are_warned_of_with_the_flag():
+    def said(rows, **changes):
+        some = labelled(rows)
+        made = recipe_for(some)
+        return ClassificationTask(replace(some, **{"title": "some", **changes}), **made.options).announce()
+
+    assert "\nwarning: only 12 validation rows" in said(12) and said(12).endswith("--validation_file")
+    assert "warning" not in said(20)
+    assert "warning" not in said(12, title=None)  # a data set has the rows that it has
+
+
 # --------------------------------------------------------------------------- a run
 
 
@@ -275,7 +287,7 @@ def test_a_run_keeps_the_balance_and_writes_lines_parts_and_reasons(tmp_path, nu
     written = json.loads((tmp_path / "run" / "run.json").read_text())
     metric = "r2" if numbers else "accuracy"
     assert done.metrics["test"][metric] > 0.7
-    assert written["reasons"] == made.reasons
+    assert written["reasons"] == made.reasons | task.findings()
     assert set(written["parts"]) == {"n-grams alone", "memory alone"}
     assert {*written["lines"]} >= {"mean" if numbers else "majority"}
     for scores in (*written["parts"].values(), *written["lines"].values()):
@@ -284,6 +296,26 @@ def test_a_run_keeps_the_balance_and_writes_lines_parts_and_reasons(tmp_path, nu
     assert again.votes.read_balance() == model.votes.read_balance() != (1.0, 1.0)
     ids = torch.tensor([task.splits["test"][0]["input_ids"]])
     torch.testing.assert_close(again(ids).logits, model.eval()(ids).logits)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_memory_without_weight_is_told_and_scored_alone_all_the_same(tmp_path, monkeypatch, numbers):
+    for name in ("SHARED", "BALANCES"):
+        monkeypatch.setattr(linear_votes, name, [(0.0, 1.0)])
+    rows = labelled(numbers=numbers)
+    made = recipe_for(rows)
+    task = ClassificationTask(rows, **made.options)
+    torch.manual_seed(0)
+    model = task.make_model(made.recipe.architecture)
+    done = train(model, replace(made.recipe, epochs=1), task, 0, tmp_path / "run", quiet=True)
+    assert model.votes.read_balance() == (0.0, 1.0)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["reasons"]["balance"] == NO_MEMORY
+    assert NO_MEMORY in beside_table(done)
+    assert set(done.parts["memory alone"]) == {"validation", "test"}
+    for split in ("validation", "test"):
+        assert done.parts["n-grams alone"][split] == pytest.approx(done.metrics[split])
+        if numbers:
+            assert done.parts["memory alone"][split] != pytest.approx(done.metrics[split])
 
 
 def test_the_test_split_is_read_later_by_the_saved_balance(tmp_path):
@@ -302,16 +334,6 @@ def test_the_test_split_is_read_later_by_the_saved_balance(tmp_path):
     assert model.votes.read_balance() != (1.0, 1.0)
     assert second.metrics["test"]["accuracy"] > 0.9
     assert all("test" in scores for scores in (*second.lines.values(), *second.parts.values()))
-
-
-def test_a_run_that_would_take_too_long_is_made_shorter_and_its_schedule_ends(tmp_path):
-    made = recipe_for(labelled())
-    recipe = replace(made.recipe, epochs=20, minutes=1e-6, eval_steps=None)
-    assert recipe.epochs * math.ceil(120 / recipe.batch_size) > 2 * CLOCKED
-    task = ClassificationTask(labelled(), **made.options)
-    done = train(task.make_model(recipe.architecture), recipe, task, 0, tmp_path / "run", quiet=True)
-    assert done.steps == CLOCKED
-    assert [row["step"] for row in MetricsLog.read(tmp_path / "run")][-1] == CLOCKED
 
 
 def test_rows_that_were_held_out_are_fitted_to_once_they_have_chosen(tmp_path):

@@ -21,7 +21,7 @@ from lmu_hf.common.lock import RunFolderError, owned
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.augmentation import Augmentation
 from lmu_hf.hub.folder import build
-from lmu_hf.training import identity, loop
+from lmu_hf.training import budget, identity, loop
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, save
 from lmu_hf.training.identity import AnotherRunError
 from lmu_hf.training.learner import Learner
@@ -410,7 +410,7 @@ def test_resuming_and_overwriting_contradict_each_other(tmp_path):
 
 
 def test_a_budget_is_told_on_a_line_of_its_own_and_the_bar_ends_with_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "CLOCKED", 2)
+    monkeypatch.setattr(budget, "CLOCKED", 2)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     console = logging.StreamHandler(sys.stderr)
     loop.logger.addHandler(console)

@@ -9,7 +9,7 @@ from ..common.errors import loading
 from ..common.record import publish
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
-from ..data.labelling import count_labels, label_rows
+from ..data.labelling import count_labels, label_rows, write_rows
 from ..data.labels import Columns
 from ..data.tokenised import load_tokenizer
 from .flags import Flags
@@ -31,7 +31,7 @@ def label(args: argparse.Namespace) -> dict[str, int]:
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
-            labelled.to_parquet(staged)
+            write_rows(labelled, staged, args.output_file.suffix)
         counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         print(f"{args.output_file}: {len(labelled):,} texts; {counted}".removesuffix("; "))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}

@@ -10,7 +10,7 @@ SAVED = ("model", "model_name_or_path")  # folders of saved models, or names tha
 
 
 def check_paths(args: argparse.Namespace) -> None:
-    """Refuse what cannot be read, and what cannot be written to.
+    """Refuse what cannot be read, and what cannot be written to; a run folder and the model in it are either given.
 
     Raises:
         InputError: the message names the flag and the path.
@@ -24,9 +24,11 @@ def check_paths(args: argparse.Namespace) -> None:
         raise InputError(f"--data_dir {given['data_dir']}: there is no such folder")
     for name in SAVED:
         if name in given:
-            check_model(given[name])
-    if "run" in given and not given["run"].is_dir():
-        raise InputError(f"there is no run folder {given['run']}")
+            setattr(args, name, check_model(str(find_in_run(given[name], "config.json"))))
+    if "run" in given:
+        if not given["run"].is_dir():
+            raise InputError(f"there is no run folder {given['run']}")
+        args.run = Path(find_in_run(given["run"], "run.json"))
     checkpoint = given.get("resume_from_checkpoint", "auto")
     if checkpoint != "auto" and not Path(checkpoint).is_dir():
         raise InputError(f"--resume_from_checkpoint {checkpoint} is not a checkpoint: there is no such folder")
@@ -36,6 +38,20 @@ def check_paths(args: argparse.Namespace) -> None:
         check_folder(given["output_file"].parent, "output_file")
     if "folder" in given:
         check_folder(given["folder"], "folder")
+
+
+def find_in_run(given: str | Path, holds: str) -> str | Path:
+    """A run folder and its ``model/`` stand for each other: that of both which holds a file; else what was given.
+
+    Args:
+        given: a folder, or a name on the Hub.
+        holds: the file: ``config.json`` of a model, ``run.json`` of a run.
+    """
+    path = Path(given)
+    others = [path / "model", *([path.absolute().parent] if path.absolute().name == "model" else [])]
+    if not path.is_dir() or (path / holds).is_file():
+        return given
+    return next((other for other in others if (other / holds).is_file()), given)
 
 
 def _paths(value: Path | list[Path] | None) -> list[Path]:

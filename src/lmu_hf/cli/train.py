@@ -19,7 +19,7 @@ from ..common.errors import InputError, check_folder, is_expected, one_line
 from ..common.figures import confusion_matrix, learning_curve
 from ..common.lines import verdict
 from ..common.lock import owned
-from ..common.record import RunRecord
+from ..common.record import RunRecord, say_parameters
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES
 from ..data.sources import stem
@@ -261,11 +261,11 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
 
 def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
     if PartialState().is_main_process:
-        size = f"{record.parameters['total']:,} parameters, {record.wall_seconds:.0f} s"
+        size = f"{say_parameters(record.parameters)}, {record.wall_seconds:.0f} s"
         for name, scores in {**record.lines, **record.parts}.items():
             print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
-        if sentence := verdict(record):
+        for sentence in filter(None, (record.reasons.get("balance"), verdict(record))):
             print(sentence)
         split = "test" if "test" in record.details else "validation"
         classes = record.details.get(split, {}).get("classes", {})

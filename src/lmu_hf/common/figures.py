@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..memory import memory_chunked
 from ..statespace import LegendreSystem, decode_past
-from .record import MetricsLog, RunRecord
+from .record import MetricsLog, RunRecord, say_parameters
 
 # Before pyplot is imported: this backend needs no display.
 matplotlib.use("Agg")
@@ -47,8 +47,8 @@ def learning_curve(run: Path, path: Path) -> Path:
         score_axis.spines["right"].set_visible(True)  # STYLE hides it
         # The kept weights are those of the best evaluation, not of the last.
         score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
-        model = f"{record.title}, seed {record.seed}, {record.parameters['trainable']:,} parameters"
-        loss_axis.set_title(f"{model}: {best}", loc="left", fontsize=10, parse_math=False)
+        model = f"{record.title}, seed {record.seed}, {say_parameters(record.parameters)}"
+        loss_axis.set_title(f"{model}\n{best}", loc="left", fontsize=10, parse_math=False)
         return save(figure, path)
 
 

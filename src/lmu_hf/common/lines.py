@@ -1,11 +1,15 @@
 """Whether a run beats the lines that take seconds: for the console and the card."""
 
+import math
+
 from .record import RunRecord
 
 LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse")
 WHAT_TO_TRY = (
     "it is the one to use on these rows; more rows, or a pre-trained model (--model_name_or_path), may turn that round"
 )
+
+CLEAR = 2.0  # standard errors of a difference; chance alone exceeds them once in twenty times
 
 
 def compared_split(record: RunRecord) -> str:
@@ -25,7 +29,40 @@ def better_line(record: RunRecord) -> str | None:
     return best if sign * rivals[best] > sign * score else None
 
 
+def standard_error(metric: str, score: float, rows: int) -> float:
+    """By how much a score on so many rows, drawn anew, would differ: one standard deviation, nearly.
+
+    A share of rows that are right is binomial, which is close for F1, too. Errors are taken to be normal, and a
+    correlation's is Fisher's.
+    """
+    if metric == "mae":
+        return score * math.sqrt((math.pi / 2 - 1) / rows)
+    if metric in ("rmse", "nrmse"):
+        return score / math.sqrt(2 * rows)
+    if metric == "r2":
+        return (1 - score) * math.sqrt(2 / rows)
+    if metric in ("pearson", "spearmanr", "matthews_correlation"):
+        return (1 - score**2) / math.sqrt(rows)
+    return math.sqrt(max(0.0, score * (1 - score)) / rows)
+
+
+def is_clear(metric: str, score: float, other: float, rows: int) -> bool:
+    """Whether two scores on so many rows differ by more than two standard errors of their difference.
+
+    Errors are taken to be independent. On the same rows they are alike in part, so that this calls too little clear
+    rather than too much.
+    """
+    errors = (standard_error(metric, some, rows) for some in (score, other))
+    return abs(score - other) > CLEAR * math.hypot(*errors)
+
+
 def verdict(record: RunRecord) -> str:
-    """One sentence where a line beats the model, and what to try; empty where none does."""
-    best = better_line(record)
-    return "" if best is None else f"{best} is better on {compared_split(record)}: {WHAT_TO_TRY}"
+    """One sentence where a line beats the model: what to try, or that it may be chance; empty where none does."""
+    if (best := better_line(record)) is None:
+        return ""
+    split, metric = compared_split(record), record.metric
+    score, other = record.metrics[split][metric], record.lines[best][split][metric]
+    rows = record.data["rows"][split]
+    if not is_clear(metric, score, other, rows):
+        return f"{best} scores better on {split}, but there is no clear difference on {rows:,} rows"
+    return f"{best} is better on {split}: {WHAT_TO_TRY}"

@@ -163,6 +163,11 @@ def describe_architecture(config: PreTrainedConfig) -> dict:
     return {name: value for name, value in config.to_dict().items() if name in own and value != defaults[name]}
 
 
+def say_parameters(counts: dict[str, int]) -> str:
+    """How many there are, as the console and pictures say it."""
+    return f"{counts['total']:,} parameters ({counts['trainable']:,} trainable)"
+
+
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Total, trainable and embedding parameters."""
     # By identity: a tied head is the embedding, which `parameters()` gives once.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,6 +18,9 @@ from .tokenised import LONGEST, by_length, pad_rows, tokenised
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+SEPARATOR = "|"  # of several classes in a cell of a CSV file
 
 
 @torch.no_grad()
@@ -106,6 +110,32 @@ def _read(
             logits = torch.zeros(len(texts), found.shape[1])
         logits[read.cpu()] = found.cpu()
     return cast(Tensor, logits)
+
+
+def write_rows(labelled: "Dataset", path: Path, suffix: str) -> None:
+    """Write labelled texts in the format of a file name's suffix: .parquet, .csv or .jsonl.
+
+    Parquet keeps the type of every column. In the others a class stands by its name; in CSV, several classes of a text
+    stand in one cell, joined by ``SEPARATOR``.
+    """
+    if suffix == ".parquet":
+        labelled.to_parquet(path)
+        return
+    feature, rows = labelled.features["label"], labelled
+    if hasattr(feature, "names"):
+        names = [feature.names[number] for number in labelled["label"][:]]
+        rows = _with_labels(labelled, names)
+    elif suffix == ".csv" and isinstance(labelled[0]["label"], list):
+        rows = _with_labels(labelled, [SEPARATOR.join(held) for held in labelled["label"][:]])
+    if suffix == ".csv":
+        rows.to_csv(path)
+    else:
+        rows.to_json(path, force_ascii=False)
+
+
+def _with_labels(rows: "Dataset", labels: list[str]) -> "Dataset":
+    """Rows with other labels, in the place of their own."""
+    return rows.remove_columns("label").add_column("label", labels).select_columns(rows.column_names)
 
 
 def count_labels(labelled: "Dataset") -> dict[str, int]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
 
 EXAMPLE = 200  # characters of a row that a card shows
 SHOWN = 6  # classes that are counted one by one
+FEWEST = 20  # validation rows, of which one is 5 % of the score
 
 
 def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
@@ -45,6 +46,14 @@ def say_lengths(rows: "Dataset") -> str:
     if np.median(words) <= 2 and np.median(characters) > 16 * np.median(words):
         unit, lengths = "characters", characters
     return f"median {np.median(lengths):g} {unit}, longest {max(lengths):,}"
+
+
+def warn_of_few(rows: LabelledText) -> str:
+    """A line of its own where a file leaves too few validation rows to choose and to judge by; else nothing."""
+    if rows.title is None or "validation" not in rows.splits or (count := len(rows.splits["validation"])) >= FEWEST:
+        return ""
+    found = f"only {count} validation row{'s' * (count > 1)}, which score and choose by little more than chance"
+    return f"\nwarning: {found}: give a file of {FEWEST} or more with --validation_file"
 
 
 def example_of(rows: LabelledText) -> str | list[str]:

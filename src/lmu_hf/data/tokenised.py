@@ -156,3 +156,10 @@ def pad_rows(rows: list[dict], pad_token_id: int, dtype: torch.dtype) -> dict[st
             batch[f"{prefix}input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_token_id)
             batch[f"{prefix}attention_mask"] = pad_sequence(ones, batch_first=True)
     return {**batch, "labels": torch.tensor([row["label"] for row in rows], dtype=dtype)}
+
+
+def drop_tokens(ids: Tensor, part: float, nothing: int, generator: torch.Generator) -> Tensor:
+    """Token ids, some replaced; but for the first, so that a row keeps how it begins."""
+    dropped = torch.rand(ids.shape, generator=generator) < part  # on the CPU, where the generator is
+    dropped[:, 0] = False
+    return ids.masked_fill(dropped.to(ids.device), nothing)

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import cast
@@ -25,7 +25,7 @@ from ..common.record import RunRecord
 from .card import Shown, leaderboard_entries, model_name, render, slug
 from .kinds import BY_HEAD
 from .links import inside
-from .records import as_json, own_rows
+from .records import as_json, own_rows, without_example
 from .scanning import refuse_secrets
 
 PACKAGE = Path(__file__).parents[1]
@@ -46,13 +46,14 @@ MODEL_FILES = ("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model
 OWNED = ("*.safetensors", "*.json", "*.jsonl", "*.py", "*.bin", "*.pt", "figures/*", ".eval_results/*")
 
 
-def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = ()) -> Path:
+def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = (), example: bool = True) -> Path:
     """Lay out ``<run>/hub/``: exactly what a push sends.
 
     Args:
         run: a finished run folder.
         repo_id: ``org/name``, which the card's examples load.
         history: records of what the repository held before, the oldest first.
+        example: show the row of the data that a record may hold; else one that is made up, and no record has it.
 
     Raises:
         FileNotFoundError: the run has not finished, or has no model.
@@ -65,11 +66,14 @@ def build(run: Path, repo_id: str | None = None, history: Sequence[RunRecord] = 
         validate_repo_id(repo_id)
     run = run.resolve()
     with owned(run):
-        return _build(run, repo_id, history)
+        return _build(run, repo_id, history, example)
 
 
-def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord]) -> Path:
+def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord], example: bool) -> Path:
     shown = Shown.beside(run, history)
+    if not example:
+        plain = [without_example(record) for record in shown.history]
+        shown = replace(shown, record=without_example(shown.record), history=plain)
     # Read for its checks alone: a damaged file is named before anything is laid out.
     own_rows(run)
     refuse_secrets({name: run / name for name in ("run.json", "metrics.jsonl")})  # what is hidden below is to be known

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from ..common.places import TOKEN
 from ..common.record import RunRecord
 from .folder import OWNED, build, files_of
-from .records import checked, own_record
+from .records import checked, own_record, without_example
 
 logger = logging.getLogger(__name__)
 WAITS = (1.0, 4.0)  # seconds before the second and the third try
@@ -47,7 +47,8 @@ class Remote:
 
     def before(self, record: RunRecord) -> list[RunRecord]:
         """What a card must remember when a run is pushed: pushing the same run again adds nothing."""
-        if self.record is None or self.record == record:
+        # The same run, whether its example is shown or not.
+        if self.record is None or without_example(self.record) == without_example(record):
             return list(self.history)
         return [*self.history, self.record]
 
@@ -59,6 +60,7 @@ def push(
     private: bool = False,
     revision: str | None = None,
     create_pr: bool = False,
+    example: bool = True,
     api: HfApi | None = None,
     waits: Sequence[float] = WAITS,
 ) -> CommitInfo:
@@ -73,6 +75,7 @@ def push(
         private: of a repository that is created.
         revision: the branch; ``main`` if not given. It is created if it is not there.
         create_pr: open a pull request instead of moving the branch.
+        example: show the row of the data that the record may hold, in the card and in ``run.json``.
         api: the client; with an endpoint and a token of its own, if it has them.
         waits: seconds before each further try.
 
@@ -82,10 +85,11 @@ def push(
         ValueError: the folder holds what is never pushed.
     """
     api = api or HfApi()
-    build(run, repo_id)  # what is wrong with the folder itself is said before anything is asked of the Hub
+    # What is wrong with the folder itself is said before anything is asked of the Hub.
+    build(run, repo_id, example=example)
     for attempt in range(len(waits) + 1):
         try:
-            return _push_once(api, run, repo_id, private, revision, create_pr)
+            return _push_once(api, run, repo_id, private, revision, create_pr, example)
         except (*FAILURES, RuntimeError) as raised:
             # An upload that fails is wrapped by the client in a RuntimeError, which is no reason in itself.
             error = raised if isinstance(raised, FAILURES) else raised.__cause__
@@ -100,7 +104,9 @@ def push(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str | None, create_pr: bool) -> CommitInfo:
+def _push_once(
+    api: HfApi, run: Path, repo_id: str, private: bool, revision: str | None, create_pr: bool, example: bool
+) -> CommitInfo:
     api.create_repo(repo_id, private=private, exist_ok=True)
     # refs/pr/N belongs to a pull request and is no branch that could be made.
     if revision is not None and not revision.startswith("refs/"):
@@ -108,7 +114,7 @@ def _push_once(api: HfApi, run: Path, repo_id: str, private: bool, revision: str
     remote = read_remote(api, repo_id, revision)
     record = own_record(run)
     # Built a second time, now with the history that the card shows.
-    folder = build(run, repo_id, remote.before(record))
+    folder = build(run, repo_id, remote.before(record), example)
     files = files_of(folder)
     stale = [path for path in remote.files if path not in files and _is_owned(path)]
     operations: list = [CommitOperationAdd(path, source) for path, source in files.items()]

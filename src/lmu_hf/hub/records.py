@@ -5,7 +5,7 @@ import logging
 import math
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,11 @@ def _public(record: RunRecord) -> RunRecord:
         command = record.command
     # A path can stand in any field; the command is only the likeliest.
     return RunRecord(**without_places(asdict(record) | {"command": command}))
+
+
+def without_example(record: RunRecord) -> RunRecord:
+    """A record without the row of its data that a card would show."""
+    return replace(record, data={name: value for name, value in record.data.items() if name != "example"})
 
 
 def as_json(record: RunRecord) -> str:

@@ -92,7 +92,7 @@ def beside_table(record: RunRecord) -> str:
     ]
     scores_table = table(["", *(text(f"{split} {metric_name(record, metric)}") for split in splits)], rows)
     # What the memory adds shows beside the n-grams alone, and so must be on the card.
-    return "\n\n".join(filter(None, [scores_table, text(verdict(record))]))
+    return "\n\n".join(filter(None, [scores_table, text(record.reasons.get("balance", "")), text(verdict(record))]))
 
 
 def history_table(history: Sequence[RunRecord]) -> str:

@@ -23,6 +23,7 @@ from ..common.lock import owned
 from ..common.record import MetricsLog, RunRecord, peak_memory_bytes
 from ..data.batches import Schedule, training_batches
 from ..data.heap import Heap
+from .budget import Budget
 from .checkpoint import Checkpoint, CheckpointError, newest, save
 from .finished import finished, is_complete
 from .identity import describe_run, identity
@@ -38,7 +39,6 @@ from .speed import CompileClock, at_speed, chosen_precision, uncompiled
 from .tasks.base import Task
 
 SAVE_SECONDS = 60.0  # between two checkpoints, at least
-CLOCKED = 25  # steps between two looks at the clock, of a run that has a budget of minutes
 SAVE_SHARE = 0.02  # of a run's time is the most that saving by the clock takes
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class _Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        self.steps = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
+        self.steps = self.wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.progress = Progress()
         self.heap = Heap()
@@ -117,6 +117,8 @@ class _Run:
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed = self.begun = False
         self.clock = CompileClock()
+        self.budget: Budget | None = None
+        self.told = self.steps  # the number of steps that the console knows of
 
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
@@ -124,6 +126,8 @@ class _Run:
         batches = training_batches(self.rows, progress.step, self.running.workers)
         quiet = self.running.quiet or not self.accelerator.is_main_process
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
+        if self.recipe.minutes is not None:
+            self.budget = Budget(60 * self.recipe.minutes, self.wanted, progress.step, progress.seconds)
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with bar, Interruption() as interruption:  # closed, a bar leaves the line to what an error says
             while progress.step < self.steps and not self._patience_is_over():
@@ -148,20 +152,19 @@ class _Run:
         progress.seconds = time.perf_counter() - start
 
     def _keep_to_the_budget(self, seconds: float, bar: tqdm) -> None:
-        """Make a run shorter that would take longer than its recipe's minutes; its schedule ends with it.
-
-        Looked at again and again: another program may make the machine slower at any time.
-        """
-        minutes, step = self.recipe.minutes, self.progress.step
-        if minutes is None or step % CLOCKED or step >= self.steps:
+        """Make a run shorter that would take longer than its recipe's minutes; its schedule ends with it."""
+        budget, step = self.budget, self.progress.step
+        if budget is None or step >= self.steps or not budget.is_due(step):
             return
         # The mean over processes, for all must end at one step.
         seconds = cast(Tensor, self.accelerator.reduce(torch.tensor(seconds, device=self.loss.device), "mean")).item()
-        most = step + max(0, int((60 * minutes - seconds) * step / seconds))
-        if most < self.steps:
-            self.steps = self.progress.steps = most
-            self.learner.end_at(most)
-            bar.total = most
+        most = budget.allowed(step, seconds, self.steps)
+        if most == self.steps:
+            return
+        self.steps = self.progress.steps = bar.total = most
+        self.learner.end_at(most)
+        if abs(most - self.told) > self.told / 10:  # of a few steps more or less nobody need know
+            self.told = most
             with bar.external_write_mode():  # on a line of its own
                 logger.warning("--minutes allow %d steps, %.1f epochs", most, most / self.rows.steps_per_epoch)
 
@@ -387,7 +390,7 @@ class _Run:
             weights.pop(tied, None)
         self.record.data |= self.task.extras() if "test" in splits else {}
         self.record.lines, self.record.parts = self.task.lines(splits), self.task.parts(splits)
-        self.record.reasons = self.task.reasons
+        self.record.reasons = self.task.reasons | self.task.findings()
         with folder_written_whole(self.folder / "model") as staged:
             model.save_pretrained(staged, state_dict=weights)
             if (processor := self.task.processor()) is not None:

@@ -23,7 +23,7 @@ class Progress:
     worse: int = 0  # evaluations since the best one, against the recipe's patience
     loss_steps: int = 0  # steps in the running sum of the loss
     seconds: float = 0.0  # in training, before interruptions, too
-    steps: int = 0  # of the whole run, where a budget of minutes has made them fewer; else 0
+    steps: int = 0  # of the whole run, where a budget of minutes has changed their number; else 0
     memory_bytes: int = 0  # the most held by the main process, or by one before it that was interrupted
     rows: list[dict] = field(default_factory=list)
 

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from .baselines import Lines
 from .linear_votes import choose_balance
 
+NO_MEMORY = "the memory counts for nothing on these rows: the result is the n-grams' alone"
+NO_VOTES = "the n-grams count for nothing on these rows: the result is the memory's alone"
 Judge = Callable[[Tensor, Tensor], dict[str, float]]  # logits and labels to scores
 
 
@@ -20,15 +22,19 @@ class Voting:
 
     Attributes:
         parts: scores of the votes alone and of the stack alone, by name and split.
+        findings: what the balance says of the model where it leaves one of the two out, by ``balance``.
     """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.parts: Lines = {}
+        self.findings: dict[str, str] = {}
+        self._kept = (1.0, 1.0)  # the balance that a split finds
 
     def begin(self, model: Any, split: str) -> None:
-        """Before a split is read: on validation both count in full, so that the balance can be chosen anew."""
-        if split == "validation":
+        """Before a split is read: both count in full where the balance is chosen anew, or would hide the stack."""
+        self._kept = model.votes.read_balance()
+        if split == "validation" or not self._kept[0]:
             model.votes.set_balance(1.0, 1.0)
 
     def vote(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
@@ -49,18 +55,25 @@ class Voting:
         targets = getattr(model, "targets", None)  # of numbers to predict: their unit
         if targets is not None:
             logits = targets.standardise(logits)
+        of_stack, of_votes = self._kept
         if split == "validation":
             truth = labels if targets is None else targets.standardise(labels)
             stack = logits - voted  # see `begin`
             numbers = targets is not None
             logits = choose_balance(model.votes, stack, voted, lambda some: mean_loss(some, truth), numbers)
-        of_stack, of_votes = model.votes.read_balance()
-        parts = {"n-grams alone": voted}
-        if of_stack:  # else the votes are all that there is
-            parts["memory alone"] = (logits - of_votes * voted) / of_stack
-        for name, alone in parts.items():
+            self._note(*model.votes.read_balance())
+        elif of_stack:
+            stack = (logits - of_votes * voted) / of_stack
+        else:
+            stack, logits = logits - voted, of_votes * voted
+            model.votes.set_balance(of_stack, of_votes)
+        for name, alone in {"n-grams alone": voted, "memory alone": stack}.items():
             self.parts.setdefault(name, {})[split] = self.judge(model.in_units(alone), labels)
         return model.in_units(logits)
+
+    def _note(self, of_stack: float, of_votes: float) -> None:
+        left_out = None if of_stack and of_votes else NO_VOTES if of_stack else NO_MEMORY
+        self.findings = {} if left_out is None else {"balance": left_out}
 
 
 def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:

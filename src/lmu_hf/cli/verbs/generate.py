@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         "model_name_or_path",
         nargs="?",
         default="runs/python-sources-seed0/model",
-        help="a model folder, or a model's name on the Hub (default: %(default)s, what `train lm` leaves)",
+        help="a run folder, a model's folder, or its name on the Hub (default: %(default)s, what `train lm` leaves)",
     )
     output = parser.group("output")
     output.add_argument(

@@ -1,13 +1,14 @@
 """Label texts that have no labels with a trained model, as a file of rows that another can learn from.
 
-    lmu-hf label runs/opinions-seed0/model --train_file reviews.csv --output_file labels.parquet
+    lmu-hf label runs/opinions-seed0 --train_file reviews.csv --output_file labels.csv
     lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
     lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
 Written are the texts, the class of each, how probable the model holds it to be and a score for every class
 (--output_file, default labels.parquet), and beside it a .json with what was done, where, and how many texts each class
-has. Of several classes a text, label lists those that hold; of a number to predict, label and score are that number.
+has. Of several classes a text, label lists those that hold, in a CSV file as one|other (--label_separator '|' reads
+them); of a number to predict, label and score are that number.
 """
 
 import argparse
@@ -16,11 +17,13 @@ from pathlib import Path
 from ..data_flags import FLAGS, READING
 from ..flags import COUNT, ScriptParser, manual_of
 
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "label")
-    parser.add_argument("model", help="a saved classifier's folder, or its name on the Hub")
+    parser.add_argument("model", help="a run folder, a saved classifier's folder, or its name on the Hub")
     data = parser.group("data")
     source = data.add_mutually_exclusive_group()
     source.add_argument("--train_file", type=Path, help="file of rows to label (default: none, a data set)")
@@ -43,7 +46,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         choices=("no", "bf16"),
         help="precision of products; the memory stays float32 (default: accelerate's)",
     )
-    text = "parquet file to write (default: %(default)s)"
+    text = f"file to write, which ends in {', '.join(SUFFIXES)} (default: %(default)s)"
     parser.group("output").add_argument("--output_file", type=Path, default=Path("labels.parquet"), help=text)
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
@@ -52,8 +55,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
     else:
         parser.refuse(args, *READING, because="only a --train_file is read by them")
-    if args.output_file.suffix != ".parquet":
-        parser.error(f"--output_file must end in .parquet, got {args.output_file}")
+    if args.output_file.suffix not in SUFFIXES:
+        parser.error(f"--output_file must end in {', '.join(SUFFIXES)}, got {args.output_file}")
     return args
 
 

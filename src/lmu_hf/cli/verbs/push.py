@@ -32,6 +32,11 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         "--create_pr", action="store_true", help="open a pull request in place of a commit on the branch"
     )
     output.add_argument(
+        "--no_example",
+        action="store_true",
+        help="keep the row of your data that the card shows as an example out of all that is sent (default: show it)",
+    )
+    output.add_argument(
         "--cards",
         type=Path,
         nargs=2,
@@ -53,15 +58,19 @@ def start(args: argparse.Namespace) -> None:
     from ...hub.card import write_cards
     from ...hub.folder import build, files_of
     from ...hub.push import push
+    from ...hub.records import own_record
 
     if args.cards:
         for path in write_cards(*args.cards):
             print(path)
     elif args.push:
-        commit = push(args.run, args.repo_id, private=args.private, revision=args.revision, create_pr=args.create_pr)
+        more = {"revision": args.revision, "create_pr": args.create_pr, "example": not args.no_example}
+        commit = push(args.run, args.repo_id, private=args.private, **more)
         print(commit.pr_url or commit.commit_url)
     else:
-        folder = build(args.run, args.repo_id)
+        folder = build(args.run, args.repo_id, example=not args.no_example)
         for name, path in files_of(folder).items():
             print(f"{path.stat().st_size:>12,}  {name}")
+        if not args.no_example and (example := own_record(args.run).data.get("example")) is not None:
+            print(f"the card and run.json show a row of the data, {example!r}: --no_example leaves it out")
         print(f"{folder}: this is what --push --repo_id org/name would send, as one commit")

@@ -30,6 +30,23 @@ FEW_TO_CHOOSE = 10_000  # rows of which a tenth is too few to choose among epoch
 PIECES = 1.5  # tokens of a tokenizer of subwords for each word
 FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
+# Why, where that is the same for all rows: what the number is, and what speaks for it. Experiments: docs/log.md.
+WHY = {
+    "embedding_size": f"numbers for each word; 64 below {FEW:,} training rows, 128 from there on",
+    "theta": "words that the memory looks back over; a longer look back gave no better scores where it was tried",
+    "hidden_size": "numbers that the memory is read into; twice those of a word (embedding_size)",
+    "embedding_dropout": "share of a word's numbers left out in training, so that the model overfits less",
+    "batch_size": "rows in a training step; the fewer rows, the smaller, so that there are enough steps",
+    "eval_steps": "one validation, at the end: with few rows the best of several epochs is mostly chance",
+    "token_dropout": "share of words hidden in training, so that the model copes with words it has never seen",
+    "pooling": "each text of a pair is read by itself, and both are compared",
+    "learning_rate": "low, since a pre-trained model is to be changed little",
+    "layer_decay": "the lower a layer of the pre-trained model, the less it is changed",
+}
+VOTES = {  # by whether rows are few
+    True: "words and pairs of words are weighed by a linear model, in seconds; the memory is added to what it says",
+    False: "words and pairs of words are counted and weighed in training; the memory is added to what they say",
+}
 
 
 @dataclass(frozen=True)
@@ -137,18 +154,18 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
     """
     reasons: dict[str, str] = {}
 
-    def say(name: str, value: Any, why: str) -> Any:
-        reasons[name] = why
+    def say(name: str, value: Any, why: str = "") -> Any:
+        reasons[name] = why or WHY[name]
         return value
 
     length = say("max_length", *_length(of))
     words = say("vocab_size", min(MOST_WORDS, of.words + 4), f"{of.words:,} different words in the training rows")
     small = of.rows < FEW
-    width = say("embedding_size", 64 if small else 128, f"{of.rows:,} rows: {'few' if small else 'enough'} for words")
-    window = say("theta", 3, "a few words decide more than their order over a whole text, in folds of four data sets")
-    hidden = say("hidden_size", 2 * width, "twice the embeddings")
-    dropout = say("embedding_dropout", 0.3, "few rows are soon overfitted; 0.5 was worse on short texts")
-    batch = say("batch_size", _batch(of.rows), "small batches for few rows, so that there are steps enough")
+    width = say("embedding_size", 64 if small else 128)
+    window = say("theta", 3)
+    hidden = say("hidden_size", 2 * width)
+    dropout = say("embedding_dropout", 0.3)
+    batch = say("batch_size", _batch(of.rows))
     cost = 3 * 2 * of.rows * min(of.median * 1.2, length) * (width * window) * hidden
     epochs = say("epochs", *_epochs(of, cost, minutes))
     architecture = {
@@ -160,24 +177,23 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         "classifier_dropout": 0.5,
     }
     if of.pairs:
-        reasons["pooling"] = "each text of a pair is read by itself, and both are compared"
+        reasons["pooling"] = WHY["pooling"]
     else:
         # Four buckets for each token's n-gram: few share one.
         buckets = 2 ** min(18, max(12, math.ceil(math.log2(4 * of.rows * of.median))))
         few = of.rows * of.median <= MOST_FITTED
         architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few}
-        reasons["votes"] = "a linear model weighs them in seconds" if few else "counted, and weighed anew in training"
+        reasons["votes"] = VOTES[few]
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
     if of.rows < FEW_TO_CHOOSE:
         steps = epochs * -(-of.rows // batch)
-        made = replace(made, eval_steps=say("eval_steps", steps, "few validation rows choose badly among epochs"))
-    made = replace(
-        made,
-        minutes=say("minutes", float(f"{(1 - PREPARED) * minutes:.6g}"), f"of {minutes:g}, the rest is preparation"),
-    )
+        made = replace(made, eval_steps=say("eval_steps", steps))
+    share = float(f"{(1 - PREPARED) * minutes:.6g}")
+    why = f"for training, of {minutes:g} in all (--minutes); the rest goes to reading and scoring"
+    made = replace(made, minutes=say("minutes", share, why))
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
-    reasons["token_dropout"] = "unknown words are trained, too"
+    reasons["token_dropout"] = WHY["token_dropout"]
     if of.classes:
         made = replace(made, label_smoothing=0.1)
     return Made(made, options, reasons)
@@ -208,8 +224,11 @@ def _epochs(of: Measured, cost: float, minutes: float) -> tuple[int, str]:
         wanted = min(wanted, 5)  # a long row has many windows in each pass
     most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / cost))
     if most < wanted:
-        return most, f"{wanted} would be better for {of.rows:,} rows; {minutes:g} minutes allow {most} (--minutes)"
-    return wanted, f"{of.rows:,}{' long' if long else ''} rows; well within {minutes:g} minutes"
+        return (
+            most,
+            f"passes over {of.rows:,} rows; {minutes:g} minutes allow {most} of {wanted} (--minutes)",
+        )
+    return wanted, f"passes over {of.rows:,}{' long' if long else ''} rows; well within {minutes:g} minutes"
 
 
 def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
@@ -231,7 +250,7 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> 
         reasons["max_length"] += f"; {PIECES:g} tokens of the given tokenizer for each word"
     if given.get("model_name_or_path") is not None:
         recipe = replace(recipe, learning_rate=FINE_TUNING, layer_decay=0.8)
-        reasons |= {"learning_rate": "a pre-trained model is changed little", "layer_decay": "least in what it reads"}
+        reasons |= {name: WHY[name] for name in ("learning_rate", "layer_decay")}
         for name in ("embedding_size", "hidden_size", "theta"):
             reasons[name] = "the pre-trained model's"
     for name in given.keys() & options.keys():

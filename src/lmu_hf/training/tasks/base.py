@@ -146,6 +146,10 @@ class Task(ABC):
         """The scores of a model's parts alone on splits that have been scored, by name and split."""
         return {}
 
+    def findings(self) -> dict[str, str]:
+        """What the last scoring of validation found of the model that a reader of the scores must know, by name."""
+        return {}
+
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""
         return {}

@@ -18,8 +18,8 @@ from transformers import (
 from ...common.lines import LOWER_IS_BETTER
 from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
-from ...data.telling import example_of, say_labels, say_lengths
-from ...data.tokenised import by_length, count_cut, lengths_of, pad_rows, tokenised
+from ...data.telling import example_of, say_labels, say_lengths, warn_of_few
+from ...data.tokenised import by_length, count_cut, drop_tokens, lengths_of, pad_rows, tokenised
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ...votes import NGramVotes
 from ..baselines import Lines, Texts, classical_lines
@@ -154,7 +154,7 @@ class ClassificationTask(Task):
         others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
         sentences += [others] if others else []
         sentences += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
-        return "; ".join(sentences)
+        return "; ".join(sentences) + warn_of_few(rows)
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
@@ -258,7 +258,7 @@ class ClassificationTask(Task):
         # A byte-level tokenizer knows every text and has no unknown token.
         nothing = self.tokenizer.pad_token_id if nothing is None else nothing
         return {
-            name: _drop(value, self.token_dropout, nothing, generator) if name.endswith("input_ids") else value
+            name: drop_tokens(value, self.token_dropout, nothing, generator) if name.endswith("input_ids") else value
             for name, value in batch.items()
         }
 
@@ -364,6 +364,10 @@ class ClassificationTask(Task):
         parts = {} if self._voting is None else self._voting.parts
         return {name: {split: by[split] for split in splits if split in by} for name, by in parts.items()}
 
+    def findings(self) -> dict[str, str]:
+        """Which of both parts the chosen balance leaves out, if it does."""
+        return {} if self._voting is None else self._voting.findings
+
     def details(self, split: str) -> dict[str, Any]:
         """Precision, recall, F1 and rows of every class; of one class a row the confusions, of several thresholds."""
         return self._details.get(split, {})
@@ -390,10 +394,3 @@ def _digest(values: Tensor) -> str:
 
 def _outputs(model: nn.Module, inputs: dict[str, Tensor]) -> Any:
     return model(**{name: value for name, value in inputs.items() if name != "labels"})
-
-
-def _drop(ids: Tensor, part: float, nothing: int, generator: torch.Generator) -> Tensor:
-    """Token ids, some replaced; but for the first, so that a row keeps how it begins."""
-    dropped = torch.rand(ids.shape, generator=generator) < part  # on the CPU, where the generator is
-    dropped[:, 0] = False
-    return ids.masked_fill(dropped.to(ids.device), nothing)
