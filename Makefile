@@ -6,9 +6,8 @@ JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
 MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
-
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint bench reproduce space table card push docs clean
+.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint bench bench-gpu reproduce space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
