@@ -64,7 +64,7 @@ def drive(commands: Path, folder: Path) -> None:
     """What a new user does: look, train on a file, score, export."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in ROWS.items():
-        lines = [f"{text.format(number)},{label}" for number in range(rows) for label, text in TEXTS.items()]
+        lines = [f'"{text.format(number)}",{label}' for number in range(rows) for label, text in TEXTS.items()]
         (folder / name).write_text("review,verdict\n" + "\n".join(lines) + "\n", encoding="utf-8")
     command = commands / "lmu-hf"
     told = run(command, "doctor", cwd=folder)
