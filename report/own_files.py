@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
-    text = "folder of data sets, with files of one's own in own/ (no default)"
-    parser.add_argument("--data_dir", type=Path, required=True, help=text)
+    text = "folder of data sets, with files of one's own in own/ (default: %(default)s)"
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help=text)
     parser.add_argument(
         "--files", nargs="+", choices=FILES, default=list(FILES), help="what to train on (default: all)"
     )
