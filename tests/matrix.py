@@ -123,6 +123,21 @@ def run(environment: str, keep: list[str], reuse: bool, words: list[str]) -> dic
     return result
 
 
+def run_again(earlier: dict, tests: list[str]) -> dict:
+    """An environment's result with the tests that failed run again, alone; it says so, with the commit.
+
+    Raises:
+        SystemExit: these are not as many tests as failed.
+    """
+    failed = earlier["tests"].get("failed", 0)
+    counts = run_tests(build(earlier["environment"], earlier["kept"], reuse=True), tests)
+    if sum(counts.values()) != failed:
+        raise SystemExit(f"matrix.py: error: {failed} tests failed in {earlier['environment']}; --again names others")
+    others = {word: number for word, number in earlier["tests"].items() if word != "failed"}
+    together = {word: others.get(word, 0) + counts.get(word, 0) for word in others | counts}
+    return earlier | {"tests": together, "again": {"commit": commit(), "tests": counts}}
+
+
 def write(path: Path, result: dict) -> None:
     """Put an environment's result in the place of its earlier one."""
     others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -147,6 +162,7 @@ def main(argv: list[str] | None = None) -> int:
         "--keep", nargs="+", default=[], metavar="PACKAGE", help="take these as constraints.txt pins them"
     )
     parser.add_argument("--reuse", action="store_true", help="use an environment that is there as it is")
+    parser.add_argument("--again", nargs="+", metavar="TEST", help="run again what failed in --output's record, alone")
     parser.add_argument("--output", type=Path, help="write the result to this JSON file")
     argv = sys.argv[1:] if argv is None else argv
     ours, words = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
@@ -160,7 +176,11 @@ def main(argv: list[str] | None = None) -> int:
     chosen = args.environments or ENVIRONMENTS
     results = []
     for name in filter(chosen.__contains__, ENVIRONMENTS):
-        results.append(run(name, args.keep, args.reuse, words))
+        if args.again:
+            records = json.loads(args.output.read_text(encoding="utf-8"))
+            results.append(run_again(next(one for one in records if one["environment"] == name), args.again))
+        else:
+            results.append(run(name, args.keep, args.reuse, words))
         if args.output:
             write(args.output, results[-1])
     for result in results:

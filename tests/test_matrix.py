@@ -45,6 +45,17 @@ def test_one_environment_is_recorded_in_its_own_place(tmp_path):
     assert json.loads(path.read_text()) == [{"environment": "floor"}, {"environment": "newest", "demo": 0}]
 
 
+def test_tests_that_are_run_again_are_counted_and_said(monkeypatch):
+    earlier = {"environment": "floor", "kept": [], "commit": "a", "tests": {"failed": 1, "passed": 3, "skipped": 2}}
+    monkeypatch.setattr(matrix, "build", lambda *words, **how: None)
+    monkeypatch.setattr(matrix, "run_tests", lambda python, tests: {"passed": len(tests)})
+    result = matrix.run_again(earlier, ["one"])
+    assert result["tests"] == {"passed": 4, "skipped": 2} and result["commit"] == "a"
+    assert result["again"]["tests"] == {"passed": 1} and matrix.is_good(result | {"demo": 0})
+    with pytest.raises(SystemExit, match="1 tests failed in floor; --again names others"):
+        matrix.run_again(earlier, ["one", "two"])
+
+
 def test_no_pin_lies_outside_the_bounds():
     for requirement in matrix.requirements():
         assert matrix.pins()[requirement.name.lower()].split("==")[1] in requirement.specifier, requirement
