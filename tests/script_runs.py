@@ -7,15 +7,30 @@ run as ``python script.py words`` would run it: its own ``sys.argv``, working di
 import atexit
 import multiprocessing
 import os
+import re
 import runpy
 import sys
 from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
+from typing import Any
 
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 IMPORTED = ["lmu_hf", "lmu_hf.cli.loading", "lmu_hf.cli.train", "lmu_hf.hub.push", "datasets", "evaluate"]
+
+
+def call_verb(script: str, *words: str) -> Any:
+    """What a script without its ending does, in this process and under its name."""
+    from lmu_hf_cli import run as run_verb  # here: imported before `lmu_hf`, it puts the family's own imports off
+
+    (verb,) = re.findall(r'run\("([^"]+)"', (SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))
+    before, sys.argv = sys.argv, [f"{script}.py", *words]
+    try:
+        return run_verb(verb, argv=list(words))
+    finally:
+        sys.argv = before
 
 
 def run_script(script: Path, *words: object, cwd: Path, **variables: str) -> CompletedProcess[str]:

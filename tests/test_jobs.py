@@ -2,10 +2,8 @@
 
 import csv
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -25,21 +23,12 @@ from lmu_hf.hub.records import checked
 from lmu_hf.training.judging import choose_metric, choose_thresholds
 from lmu_hf.training.run_folder import folder_of_its_own
 from lmu_hf.training.tasks.classification import ClassificationTask
-from lmu_hf_cli import run as run_verb
+from script_runs import call_verb as call
 
-VERBS = {"train_glue": "train text", "evaluate": "evaluate", "label": "label"}  # by the names of scripts
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 SHORT = ["--quiet", "--report_to", "none", "--eval_steps", "20", "--max_train_steps"]
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def call(name: str, *words: str) -> Any:
-    before, sys.argv = sys.argv, [f"{name}.py", *words]
-    try:
-        return run_verb(VERBS[name], argv=list(words))
-    finally:
-        sys.argv = before
 
 
 def write_csv(path: Path, names: list[str], rows: list[list]) -> Path:

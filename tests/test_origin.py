@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from transformers import AutoConfig
@@ -13,21 +11,11 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.data.label_rules import Job
 from lmu_hf.data.labelled import labelled_files
 from lmu_hf.data.labels import Columns
-from lmu_hf_cli import run as run_verb
+from script_runs import call_verb as call
 
-VERBS = {"train_glue": "train text", "train_char_lm": "train lm", "evaluate": "evaluate"}  # by the names of scripts
 SHORT = ["--max_train_steps", "2", "--eval_steps", "1", "--quiet", "--report_to", "none", "--output_dir", "run"]
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def call(name: str, *words: str) -> Any:
-    """What a script does, in this process."""
-    before, sys.argv = sys.argv, [f"{name}.py", *words]
-    try:
-        return run_verb(VERBS[name], argv=list(words))
-    finally:
-        sys.argv = before
 
 
 def refused(name: str, *words: str) -> str:

@@ -16,11 +16,12 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.hub.results import beside_table
 from lmu_hf.training import linear_votes
 from lmu_hf.training.baselines import classical_lines
+from lmu_hf.training.judging import mean_loss
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes.own import Measured, explain, make_recipe, measure, recipe_for
 from lmu_hf.training.tasks.classification import ClassificationTask
-from lmu_hf.training.voting import NO_MEMORY, mean_loss
+from lmu_hf.training.voting import NO_MEMORY
 from lmu_hf.votes import NGramVotes, Votes
 from tiny_rows import BAD, FILLING, GOOD, labelled, opinions
 

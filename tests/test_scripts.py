@@ -318,7 +318,7 @@ def test_two_processes_train_one_model(tmp_path):
     assert record.processes == 2
     assert record.steps == 2 * 10
     assert 0 < record.metrics["test"]["accuracy"] <= 1
-    assert done.stdout.count("parameters,") == 1
+    assert done.stdout.count(" parameters (") == 1
 
 
 def test_the_benchmark_prints_a_table_and_a_line_of_json(tmp_path):

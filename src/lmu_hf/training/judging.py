@@ -102,18 +102,17 @@ def confusion(decided: np.ndarray, truth: np.ndarray, classes: Sequence[str]) ->
     return confusion_matrix(truth, decided, labels=list(range(len(classes)))).tolist()
 
 
-def mean_loss(logits: Tensor, labels: Tensor, problem_type: str, scale: Tensor | None = None) -> float:
-    """The loss of a whole split, without smoothing.
+def mean_loss(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> float:
+    """The mean loss of rows, as training has it but for smoothing.
 
     Args:
-        logits: (rows, classes).
-        labels: as a model takes them.
-        problem_type: of the data.
+        logits: (rows, classes), or (rows, 1) of numbers to predict.
+        labels: as a model takes them: classes as integers, (rows, classes) of 0 and 1, or numbers.
         scale: the unit of numbers to predict, by which errors are divided.
     """
-    if problem_type == SINGLE:
+    if not labels.is_floating_point():
         return float(F.cross_entropy(logits, labels))
-    if problem_type == MULTI:
+    if labels.ndim == 2:
         return float(F.binary_cross_entropy_with_logits(logits, labels))
     unit = 1 if scale is None else scale.to(logits)
     errors = (logits - labels.view_as(logits)) / unit

@@ -70,7 +70,7 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
 
 
 def choose_balance(
-    votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callable[[Tensor], Tensor], numbers: bool = False
+    votes: NGramVotes, stack: Tensor, voted: Tensor, loss: Callable[[Tensor], float], numbers: bool = False
 ) -> Tensor:
     """Choose by loss what the stack and the votes count, note it in the model, and give the logits that follow.
 
@@ -85,7 +85,7 @@ def choose_balance(
     chosen = CAUTIOUS
     if numbers or len(stack) >= FEW:
         balances = SHARED if numbers else BALANCES
-        chosen = min(balances, key=lambda pair: float(loss(pair[0] * stack + pair[1] * voted)))
+        chosen = min(balances, key=lambda pair: loss(pair[0] * stack + pair[1] * voted))
     votes.set_balance(*chosen)
     return chosen[0] * stack + chosen[1] * voted
 

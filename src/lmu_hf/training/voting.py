@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from .baselines import Lines
+from .judging import mean_loss
 from .linear_votes import choose_balance
 
 NO_MEMORY = "the memory counts for nothing on these rows: the result is the n-grams' alone"
@@ -74,12 +74,3 @@ class Voting:
     def _note(self, of_stack: float, of_votes: float) -> None:
         left_out = None if of_stack and of_votes else NO_VOTES if of_stack else NO_MEMORY
         self.findings = {} if left_out is None else {"balance": left_out}
-
-
-def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """What a balance is chosen by: the mean loss of rows, as training has it but for smoothing."""
-    if not labels.is_floating_point():
-        return F.cross_entropy(logits, labels)
-    if labels.ndim == 2:
-        return F.binary_cross_entropy_with_logits(logits, labels)
-    return F.mse_loss(logits[:, 0], labels)

@@ -308,7 +308,7 @@ class ClassificationTask(Task):
                 details |= {"confusion": matrix} if (matrix := confusion(decided, truth, classes)) else {}
         if self.metric == "loss":
             targets = getattr(model, "targets", None)
-            scores["loss"] = mean_loss(logits, labels, self.problem_type, None if targets is None else targets.scale)
+            scores["loss"] = mean_loss(logits, labels, None if targets is None else targets.scale)
         if final:
             self._details[split] = details
         return scores
