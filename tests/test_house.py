@@ -1,6 +1,7 @@
 """How large the house is: its files, functions, comments and fields, and what travels with a model to the Hub."""
 
 import ast
+import subprocess
 import tokenize
 from collections.abc import Iterator
 from dataclasses import fields
@@ -11,7 +12,8 @@ import pytest
 from lmu_hf import LMUConfig
 from lmu_hf.hub.folder import modules_of
 
-PACKAGE = Path(__file__).parents[1] / "src" / "lmu_hf"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "lmu_hf"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "space" not in path.relative_to(PACKAGE).parts)
 CORE = sorted(PACKAGE.glob("*.py"))
 LONGEST_FILE, LONGEST_MODEL, MOST_LONG_FILES = 400, 500, 3
@@ -47,6 +49,14 @@ def lines_of_code_and_comments(path: Path) -> tuple[set[int], set[int]]:
             elif token.type not in NOT_CODE and not token.string.startswith(('"""', 'r"""')):
                 code.update(range(token.start[0], token.end[0] + 1))
     return code, comments
+
+
+def test_no_tracked_link_leads_out_of_the_project():
+    tracked = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    links = [ROOT / line.split("\t")[1] for line in tracked.stdout.splitlines() if line.startswith("120000")]
+    assert all(link.resolve().is_relative_to(ROOT) and link.exists() for link in links), links
 
 
 def test_at_most_three_files_are_over_400_lines_and_none_over_500():
