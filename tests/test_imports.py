@@ -22,11 +22,12 @@ LADDER = {
     "statespace": set(),
     "constants": {"statespace"},
     "chunks": {"constants", "statespace"},
-    "memory": {"chunks", "constants", "statespace"},
+    "activations": set(),
+    "memory": {"chunks", "constants", "layout", "statespace"},
     "layout": {"chunks", "statespace"},
     "distributed": {"layout", "memory", "statespace"},
-    "readout": {"chunks", "constants", "layout", "memory", "statespace"},
-    "layers": {"layout", "memory", "readout", "statespace"},
+    "readout": {"activations", "chunks", "constants", "memory", "statespace"},
+    "layers": {"activations", "layout", "memory", "readout", "statespace"},
     "recording": {"layers"},
     "lstm": {"chunks", "layout"},
     "fields_lmu": set(),
@@ -68,7 +69,7 @@ LADDER = {
     },
 }
 TORCH_ONLY = (
-    *("statespace", "constants", "chunks", "memory", "layout", "distributed", "readout", "layers", "lstm"),
+    *("statespace", "constants", "activations", "chunks", "memory", "layout", "distributed", "readout", "layers", "lstm"),
     *("recording", "fields_lmu"),
 )
 # The wings that each wing may import, beside itself and the core. Only cli knows argparse.

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lmu_hf.chunks import LENGTHS, Plan, Shape, plan_readout, plans_for, readout_cost
-from lmu_hf.constants import exact
+from lmu_hf.constants import FEWEST_OUTPUTS, exact
 from lmu_hf.memory import memory_recurrent
 from lmu_hf.readout import (
     COLUMNS,
-    FEWEST_OUTPUTS,
     LARGEST_WHOLE,
     TILE_NUMBERS,
     _pieces,

@@ -151,6 +151,35 @@ def times(x: Tensor, matrix: Tensor, columns: bool = False) -> Tensor:
     return torch.bmm(matrix.T.expand(flat.shape[0], -1, -1), flat).unflatten(0, x.shape[:-2])
 
 
+def whole_chunks(u: Tensor, L: int) -> Tensor:
+    """With zeros behind the last step, which change no state before it."""
+    return pad(u, (0, 0, 0, -u.shape[1] % L))
+
+
+def cut_chunks(x: Tensor, L: int, columns: bool) -> Tensor:
+    """(b, n, d_u) to (b, chunks, L, d_u) if ``columns``, and else to (b·d_u, chunks, L)."""
+    return x.unflatten(1, (-1, L)) if columns else x.mT.reshape(x.shape[0] * x.shape[2], -1, L)
+
+
+def join_chunks(x: Tensor, entry: Tensor, L: int, columns: bool) -> Tensor:
+    """What decides each chunk: (b·chunks, d + L, d_u) if ``columns``, and else (b·chunks, d_u, d + L)."""
+    joined = torch.cat([entry, cut_chunks(x, L, columns)], dim=2)
+    if columns:
+        return joined.flatten(0, 1)
+    return joined.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
+
+
+def part_chunks(joined: Tensor, b: int, L: int, columns: bool) -> tuple[Tensor, Tensor]:
+    """The adjoint of :func:`join_chunks`: gradients of x and of the entry memories."""
+    if columns:
+        joined = joined.unflatten(0, (b, -1))
+        entry, x = joined[:, :, :-L], joined[:, :, -L:]
+        return x.flatten(1, 2), entry
+    joined = joined.unflatten(0, (b, -1)).transpose(1, 2)
+    entry, x = joined[..., :-L], joined[..., -L:]
+    return x.flatten(2).mT, entry.flatten(0, 1)
+
+
 @dataclass(frozen=True)
 class Chunks:
     """Packed sequences laid on chunks of L steps, so that no chunk holds parts of two.

@@ -17,6 +17,7 @@ from torch import Tensor
 from .statespace import LegendreSystem, basis_scale, discrete_system, impulse_response
 
 CACHE_BYTES = 512 * 2**20
+FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
 
 
 def build_response(system: LegendreSystem, length: int) -> Tensor:
@@ -133,6 +134,30 @@ def constant(kind: str, system: LegendreSystem, size: int, dtype: torch.dtype, d
 def impulse_tail(system: LegendreSystem, n: int, like: Tensor, response: str = "H_reversed") -> Tensor:
     """(n, d): the last n rows of a response, cut from one kept for the next power of two."""
     return constant(response, system, 1 << (n - 1).bit_length(), like.dtype, like.device)[-n:]
+
+
+def fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
+    """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
+    # Row j of C holds, for each of L outputs, d numbers; times W_mᵀ of each channel, (d, d_o), they are its L·d_o taps.
+    rows, d_o = len(C), len(weight)
+    matrices = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
+    taps = C.view(-1, matrices.shape[1])  # ((d + L)·L, d)
+    if d_o < FEWEST_OUTPUTS:
+        constant = (taps @ matrices.transpose(0, 1).flatten(1)).view(rows, -1, d_u, d_o).permute(2, 0, 1, 3)
+    else:
+        constant = torch.bmm(taps.expand(d_u, -1, -1), matrices)
+    return constant.reshape(d_u * rows, -1)
+
+
+def pull_constant(gradient: Tensor, C: Tensor, weight: Tensor, d_u: int) -> Tensor:
+    """The gradient of W_m from that of :func:`fused_constant`."""
+    d_o = len(weight)
+    taps, gradient = C.view(-1, weight.shape[1] // d_u), gradient.view(d_u, -1, d_o).mT
+    if d_o < FEWEST_OUTPUTS:
+        d_weight = (gradient.flatten(0, 1) @ taps).view(d_u, d_o, -1)
+    else:
+        d_weight = torch.bmm(gradient, taps.expand(d_u, -1, -1))
+    return d_weight.transpose(0, 1).flatten(1)
 
 
 def _derive(key: tuple, build: Callable[[], Tensor]) -> Tensor:

@@ -5,27 +5,20 @@ its weight a plain tensor that lies here. Everything else (hooked, adapted, prun
 computes more than its ``weight`` says, or something else, and has to be called. :func:`is_plain` decides.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.modules import module as of_all_modules
 
+from .activations import ACTIVATIONS as ACTIVATIONS
 from .layout import Layout, Reading
-from .memory import SEQUENCE_FORMS, memory_mean
-from .readout import run_form, run_to_end
+from .memory import SEQUENCE_FORMS, memory_mean, run_to_end
+from .readout import Rest, run_form
 from .statespace import LegendreSystem
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda x: x,
-    "relu": nn.functional.relu,
-    "gelu": nn.functional.gelu,
-    "silu": nn.functional.silu,
-    "tanh": torch.tanh,
-}
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "encoder": ("linear", "identity"),
     "readout": ("dense", "memory"),
@@ -36,7 +29,6 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
 COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
-NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias and added in one product
 INITIAL_SCALE = "initial_scale"  # an attribute of the last projections of residual branches
 
 
@@ -137,6 +129,7 @@ class Windows:
         weight: Tensor | None = None,
         wants_final: bool = False,
         backwards: bool = False,
+        rest: Rest | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The states that are wanted, and the last memory.
 
@@ -148,9 +141,10 @@ class Windows:
             weight: W_m (d_o, d_u·d), if every state is to be read out by it.
             wants_final: whether the last memory is looked at where every state is wanted.
             backwards: u is the reversed signal.
+            rest: of a layer of one window that reads forwards, what makes its outputs of W_m m.
 
         Returns:
-            m (b, n or 1, d_u, d), or W_m m (b, n, d_o); and the last memory (sequences, d_u, d), over all ranks.
+            m (b, n or 1, d_u, d), or W_m m or o (b, n, d_o); and the last memory (sequences, d_u, d), over all ranks.
         """
         # Over ranks: what this part alone leaves decides what enters the next, and so what enters this one.
         layout, whole = reading.layout, None
@@ -164,7 +158,7 @@ class Windows:
         else:
             # The common case without cutting and joining, as every decoded token passes here.
             if len(self.systems) == 1:
-                m, final = run_form(form, u, self.systems[0], initial, weight, layout.sequences)
+                m, final = run_form(form, u, self.systems[0], initial, weight, layout.sequences, rest)
             else:
                 m, final = self.states(form, u, layout, initial, weight)
             if wants_final and layout.lengths is not None:  # what lies behind a row's end was read, too
@@ -338,10 +332,12 @@ class LMULayer(nn.Module):
         weights = self._readout_weights(x) if reading.wanted == "all" and x.shape[1] > 1 else None
         # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
         ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
+        rest = None if weights is None else self._rest(x)
+        whole = rest if len(windows.systems) == 1 and not self.bidirectional else None  # else W_m m is a sum
         # To leave autocast's context out where it is off costs a decoded token less than to enter it.
         device = u.device.type
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
-            m, final = windows.read(form, u, reading, initial, ahead, return_final)
+            m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=whole)
             if self.bidirectional:
                 back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
                 back = layout.reverse(back) if reading.wanted == "all" else back  # a mean has no order
@@ -349,7 +345,8 @@ class LMULayer(nn.Module):
         # o = f2(W_m m + W_x x + b) needs of x what it needs of m: W_x x is linear, so its mean is W_x times x's mean.
         if reading.wanted != "all":
             x = layout.last(x) if reading.wanted == "last" else layout.mean(x)
-        return self._read(m, x, weights is not None), final if return_final else None
+        o = m if whole is not None else self._read(m, x, weights is not None, rest)
+        return o, final if return_final else None
 
     def _check(self, reading: Reading, initial: Tensor | None) -> None:
         """Complain about what this layer cannot give."""
@@ -380,21 +377,23 @@ class LMULayer(nn.Module):
             return None
         return weight.chunk(2, dim=1) if self.bidirectional else (weight,)
 
-    def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
+    def _rest(self, x: Tensor) -> Rest | None:
+        """What makes this layer's outputs of W_m m, where that may be computed past its modules."""
+        linear = self.input_readout
+        if linear is None or not is_plain(linear) or linear.bias is None:
+            return None
+        if torch.is_autocast_enabled(x.device.type) or x.dtype != linear.weight.dtype:
+            return None
+        return Rest(x, linear.weight, linear.bias, self.hidden_act)
+
+    def _read(self, m: Tensor, x: Tensor, is_read: bool, rest: Rest | None) -> Tensor:
+        if rest is not None:
+            return rest.complete(m)
         # Where is_read, m is W_m m already, made together with the memory.
         if is_read and self.input_readout is not None:
-            return ACTIVATIONS[self.hidden_act](_add_linear(m, x, self.input_readout))
+            return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))
         # The memory ran in float32 or wider; from here on, the dtype of x holds.
         m = m.flatten(2).to(x.dtype)
         if self.memory_readout is None or self.input_readout is None:
             return m
         return ACTIVATIONS[self.hidden_act](self.memory_readout(m) + self.input_readout(x))
-
-
-def _add_linear(o: Tensor, x: Tensor, linear: nn.Linear) -> Tensor:
-    """Give o + W_x x + b_o; of a narrow x in one product, [x, 1] times [W_x, b_o], added to o as it is written."""
-    thin = x.shape[-1] <= NARROW_INPUT and is_plain(linear) and o.dtype == x.dtype == linear.weight.dtype
-    if not thin or torch.is_autocast_enabled(x.device.type):
-        return o + linear(x)
-    joined, matrix = pad(x, (0, 1), value=1.0).flatten(0, -2), torch.cat([linear.weight.T, linear.bias[None]])
-    return torch.addmm(o.flatten(0, -2), joined, matrix).view(o.shape)

@@ -35,6 +35,7 @@ from torch.nn.functional import pad
 
 from .chunks import LONGEST_IMPULSE, Sequences, check_signal, chunk_length, entry_memories
 from .constants import constant, impulse_tail
+from .layout import Layout
 from .statespace import LegendreSystem
 
 MANY = 2**14  # steps that a graph for any length chooses its chunks for, since it has one L for all lengths
@@ -346,3 +347,30 @@ MEMORY_FORMS: dict[str, MemoryForm] = {
 }
 # What a layer may be asked for by name; the last state and the mean follow from what is wanted of it.
 SEQUENCE_FORMS = ("auto", "recurrent", "chunked", "scanned", "fft", "toeplitz")
+
+
+def serving_form(form: str, n: int) -> str:
+    """The form that serves n steps.
+
+    Raises:
+        ValueError: n is free in a graph to be exported, and the form that was asked for unrolls it.
+    """
+    if isinstance(n, torch.SymInt) and torch.compiler.is_exporting():
+        if form not in ("auto", "scanned"):
+            raise ValueError(f"memory_form={form!r} has a graph for one length alone: 'auto' or 'scanned' serve any")
+        return "scanned"
+    return "step" if n == 1 else "chunked" if form == "auto" else form
+
+
+def run_to_end(form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None, layout: Layout) -> Tensor:
+    """The last state alone of each sequence, in a form by its name."""
+    if layout.sequences is not None:
+        return memory_packed_final(u, system, layout.sequences)[1]
+    serving = serving_form(form, u.shape[1])
+    if layout.lengths is None:
+        # The other forms compute every state to find the last; chunked has eq. (25) in its place.
+        return (memory_final if serving == "chunked" else MEMORY_FORMS[serving])(u, system, initial)[1]
+    # Zeros before a row's first step leave an empty memory empty: then all rows end together.
+    to_end = memory_scanned if serving == "scanned" else memory_final
+    final = to_end(move_to_end(u, layout.lengths), system)[1]
+    return final if initial is None else final + advance(initial, system, layout.lengths)

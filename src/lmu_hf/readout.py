@@ -11,34 +11,58 @@ lead there, which save nothing for the backward pass but the signal and W_m:
 Where m is so small that it costs next to nothing to keep, it is **kept** between the two products of the second way.
 
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
-chunk length, and picks. :func:`run_form` and :func:`run_to_end` are where a layer's word for a form is obeyed.
+chunk length, and picks. :func:`run_form` is where a layer's word for a form is obeyed.
+
+A whole layer of few channels and a narrow input is one product, too: o = f2(J K), where a row of J is all that decides
+a chunk's outputs (its entry memories, its signal, its inputs, a one), and K holds C W_mᵀ, W_x and b_o.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import linear, pad
 
-from .chunks import Plan, Sequences, Shape, check_signal, entry_memories, plan_readout, times
-from .constants import constant, impulse_tail
-from .layout import Layout
-from .memory import (
-    MEMORY_FORMS,
-    advance,
-    memory_final,
-    memory_packed,
-    memory_packed_final,
-    memory_scanned,
-    move_to_end,
+from .activations import ACTIVATIONS, activated_product
+from .chunks import (
+    Plan,
+    Sequences,
+    Shape,
+    check_signal,
+    cut_chunks,
+    entry_memories,
+    join_chunks,
+    part_chunks,
+    plan_readout,
+    times,
+    whole_chunks,
 )
+from .constants import constant, fused_constant, impulse_tail, pull_constant
+from .memory import MEMORY_FORMS, memory_packed, serving_form
 from .statespace import LegendreSystem
 
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be laid out anew, and else m
-FEWEST_OUTPUTS = 16  # with fewer, W_m meets the constant in one product for all channels: one for each would be narrow
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
+NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
+LEAST_WIDENED = 4  # times as wide as its row in J a chunk's outputs must be: then J costs little to keep
 LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of chunks joined with their entry memories, all at once
+
+
+class Rest(NamedTuple):
+    """What makes W_m m a layer's output, o = f2(W_m m + W_x x + b_o)."""
+
+    x: Tensor  # (b, n, d_x), as its layout packs it
+    weight: Tensor  # W_x (d_o, d_x)
+    bias: Tensor  # b_o (d_o,)
+    hidden_act: str  # f2, a key of ACTIVATIONS
+
+    def complete(self, y: Tensor) -> Tensor:
+        """W_m m (b, n, d_o) to o; a narrow x in one product, [x, 1] times [W_x, b_o], added as it is written."""
+        if self.x.shape[-1] > NARROW_INPUT:
+            return ACTIVATIONS[self.hidden_act](y + linear(self.x, self.weight, self.bias))
+        joined, matrix = pad(self.x, (0, 1), value=1.0).flatten(0, -2), torch.cat([self.weight.T, self.bias[None]])
+        return ACTIVATIONS[self.hidden_act](torch.addmm(y.flatten(0, -2), joined, matrix).view(y.shape))
 
 
 def run_form(
@@ -48,53 +72,35 @@ def run_form(
     initial: Tensor | None,
     weight: Tensor | None,
     sequences: Sequences | None,
+    rest: Rest | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Every state, or W_m times every state where a ``weight`` is given, and the last memory, in a form by its name."""
-    if sequences is not None:
-        return _packed_states(form, u, system, weight, sequences)
-    if weight is not None:
-        return read_states(u, system, weight, initial)
-    return MEMORY_FORMS[_serving(form, u.shape[1])](u, system, initial)
+    """Every state in a form by its name, and the last memory; W_m times every state where a ``weight`` is given.
 
-
-def _serving(form: str, n: int) -> str:
-    """The form that serves n steps.
-
-    Raises:
-        ValueError: n is free in a graph to be exported, and the form that was asked for unrolls it.
+    With a ``rest``, too, the layer's outputs.
     """
-    if isinstance(n, torch.SymInt) and torch.compiler.is_exporting():
-        if form not in ("auto", "scanned"):
-            raise ValueError(f"memory_form={form!r} has a graph for one length alone: 'auto' or 'scanned' serve any")
-        return "scanned"
-    return "step" if n == 1 else "chunked" if form == "auto" else form
+    if sequences is not None:
+        return _packed_states(form, u, system, weight, sequences, rest)
+    if weight is not None:
+        return read_states(u, system, weight, initial, rest=rest)
+    return MEMORY_FORMS[serving_form(form, u.shape[1])](u, system, initial)
 
 
 @torch.compiler.disable  # where sequences start is data: a graph would serve one batch
 def _packed_states(
-    form: str, u: Tensor, system: LegendreSystem, weight: Tensor | None, sequences: Sequences
+    form: str,
+    u: Tensor,
+    system: LegendreSystem,
+    weight: Tensor | None,
+    sequences: Sequences,
+    rest: Rest | None,
 ) -> tuple[Tensor, Tensor]:
     if weight is not None:
-        return read_states(u, system, weight, sequences=sequences)
+        return read_states(u, system, weight, sequences=sequences, rest=rest)
     if form in ("auto", "chunked"):
         return memory_packed(u, system, sequences)
     # Any other form was asked for by name: it reads one sequence after another.
     runs = [MEMORY_FORMS[form](part, system) for part in u.split(sequences.lengths, dim=1)]
     return torch.cat([m for m, _ in runs], dim=1), torch.cat([final for _, final in runs])
-
-
-def run_to_end(form: str, u: Tensor, system: LegendreSystem, initial: Tensor | None, layout: Layout) -> Tensor:
-    """The last state alone of each sequence, in a form by its name."""
-    if layout.sequences is not None:
-        return memory_packed_final(u, system, layout.sequences)[1]
-    serving = _serving(form, u.shape[1])
-    if layout.lengths is None:
-        # The other forms compute every state to find the last; chunked has eq. (25) in its place.
-        return (memory_final if serving == "chunked" else MEMORY_FORMS[serving])(u, system, initial)[1]
-    # Zeros before a row's first step leave an empty memory empty: then all rows end together.
-    to_end = memory_scanned if serving == "scanned" else memory_final
-    final = to_end(move_to_end(u, layout.lengths), system)[1]
-    return final if initial is None else final + advance(initial, system, layout.lengths)
 
 
 def read_states(
@@ -104,6 +110,7 @@ def read_states(
     initial: Tensor | None = None,
     plan: Plan | None = None,
     sequences: Sequences | None = None,
+    rest: Rest | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Every state of the memory of u, times a matrix: y = W_m m without m.
 
@@ -114,9 +121,10 @@ def read_states(
         initial: (b, d_u, d), or None for zero.
         plan: how; by default :func:`plan_readout` decides.
         sequences: sequences packed in the one row of u, each of which begins with an empty memory; m is never kept.
+        rest: what the layer adds to y, and its activation; None for y itself.
 
     Returns:
-        y (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d), or (sequences, d_u, d).
+        y, or o (b, n, d_o) in the weight's dtype, and the last memory (b, d_u, d), or (sequences, d_u, d).
 
     Raises:
         ValueError: a shape does not fit, or an initial memory is given to packed sequences.
@@ -134,7 +142,10 @@ def read_states(
     # W_m in half precision takes m rounded to it, which a constant that W_m is multiplied into never sees.
     plan = plan or plan_readout(shape, weight.dtype == u.dtype)
     if plan.kept and sequences is None:
-        return _read_kept(u, system, weight, initial, plan.chunk)
+        y, final = _read_kept(u, system, weight, initial, plan.chunk)
+        return y if rest is None else rest.complete(y), final
+    if rest is not None and _is_one_product(plan, shape, rest):
+        return _read_layer(u, system, weight, initial, plan, sequences, rest)
     # A piece ends where a chunk does, and hands its last memory to the next, which is exact.
     first, *others = _pieces(u, plan, d) if sequences is None else (u,)
     y, final = _read_chunks(first, system, weight, initial, plan, sequences)
@@ -142,7 +153,8 @@ def read_states(
     for piece in others:
         y, final = _read_chunks(piece, system, weight, final, plan, sequences)
         outputs.append(y)
-    return torch.cat(outputs, dim=1) if others else y, final
+    y = torch.cat(outputs, dim=1) if others else y
+    return y if rest is None else rest.complete(y), final
 
 
 def _pieces(u: Tensor, plan: Plan, d: int) -> tuple[Tensor, ...]:
@@ -166,23 +178,41 @@ def _read_chunks(
     sequences: Sequences | None,
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` of one piece by a plan that keeps nothing."""
-    (b, n, d_u), d = u.shape, system.order
-    L = plan.chunk
-    laid = None if sequences is None else sequences.chunks(L, u.device)
-    x = laid.lay(u) if laid is not None else _whole_chunks(u, L) if n % L else u
+    d, L = system.order, plan.chunk
     columns = not plan.fused and _behind_time(u, weight)
-    starts = None if laid is None else laid.starts
+    x, starts = _laid(u, L, sequences)
     first, entry, _ = _entering(x, system, initial, L, columns, starts)
-    tile = _tile(b * x.shape[1] // L, plan, d_u * d, u.device.type)
+    tile = _tile(x.shape[0] * x.shape[1] // L, plan, u.shape[2] * d, u.device.type)
     y = _ReadStates.apply(x, entry, first, weight, starts, system, plan, tile)
-    if laid is not None:
-        last = entry[0, laid.ends].mT if columns else entry[:, laid.ends].transpose(0, 1)
-        return laid.take(y), _leave(last, x.unflatten(1, (-1, L))[0, laid.ends], system)
-    last = entry[:, -1].mT if columns else entry[:, -1].view(b, d_u, d)
+    return _unlaid(y, u, L, sequences), _last_memory(entry, x, u, system, L, columns, sequences)
+
+
+def _laid(u: Tensor, L: int, sequences: Sequences | None) -> tuple[Tensor, Tensor | None]:
+    """A signal on whole chunks, and where packed sequences start."""
+    if sequences is None:
+        return whole_chunks(u, L) if u.shape[1] % L else u, None
+    laid = sequences.chunks(L, u.device)
+    return laid.lay(u), laid.starts
+
+
+def _unlaid(y: Tensor, u: Tensor, L: int, sequences: Sequences | None) -> Tensor:
+    """The outputs of the signal's own steps."""
+    if sequences is not None:
+        return sequences.chunks(L, u.device).take(y)
+    return y[:, : u.shape[1]] if y.shape[1] > u.shape[1] else y  # a slice, even of everything, costs its gradient a copy
+
+
+def _last_memory(
+    entry: Tensor, x: Tensor, u: Tensor, system: LegendreSystem, L: int, columns: bool, sequences: Sequences | None
+) -> Tensor:
+    """What leaves the last chunk, or the last of each packed sequence."""
+    if sequences is not None:
+        ends = sequences.chunks(L, u.device).ends
+        last = entry[0, ends].mT if columns else entry[:, ends].transpose(0, 1)
+        return _leave(last, x.unflatten(1, (-1, L))[0, ends], system)
+    last = entry[:, -1].mT if columns else entry[:, -1].view(u.shape[0], u.shape[2], system.order)
     # The last chunk may end in zeros that are no steps: its end is made of its real steps alone.
-    rest = n - (x.shape[1] - L)
-    final = _leave(last, u[:, -rest:], system)
-    return y[:, :n] if y.shape[1] > n else y, final  # a slice, even of everything, costs its gradient a copy
+    return _leave(last, u[:, x.shape[1] - L :], system)
 
 
 def _read_kept(
@@ -190,7 +220,7 @@ def _read_kept(
 ) -> tuple[Tensor, Tensor]:
     """:func:`read_states` with m between two products, for autograd to keep."""
     (_, n, d_u), d = u.shape, system.order
-    x, columns = _whole_chunks(u, L) if n % L else u, _behind_time(u, weight)
+    x, columns = whole_chunks(u, L) if n % L else u, _behind_time(u, weight)
     _, entry, parts = _entering(x, system, initial, L, columns)
     joined = torch.cat([entry, parts], dim=2)
     C = constant("chunk", system, L, x.dtype, x.device)
@@ -202,6 +232,37 @@ def _read_kept(
     final = m[:, -1].unflatten(1, (d, d_u)).mT if columns else m[:, -1].unflatten(1, (d_u, d))
     matrix = _as_states(weight, d_u, columns) if columns else weight
     return m.to(weight.dtype) @ matrix.T, final
+
+
+def _is_one_product(plan: Plan, shape: Shape, rest: Rest) -> bool:
+    """Whether a layer's inputs are few enough to stand in one row with what decides a chunk."""
+    d_x, L, decisive = rest.x.shape[2], plan.chunk, shape.d_u * (shape.d + plan.chunk)
+    narrow = d_x <= NARROW_INPUT and L * d_x <= decisive
+    return plan.fused and narrow and LEAST_WIDENED * (decisive + L * d_x + 1) <= L * shape.d_o
+
+
+def _read_layer(
+    u: Tensor,
+    system: LegendreSystem,
+    weight: Tensor,
+    initial: Tensor | None,
+    plan: Plan,
+    sequences: Sequences | None,
+    rest: Rest,
+) -> tuple[Tensor, Tensor]:
+    """A whole layer, o = f2(J K): a row of J decides a chunk's outputs."""
+    L, d_o = plan.chunk, len(weight)
+    (signal, starts), (x, _) = _laid(u, L, sequences), _laid(rest.x, L, sequences)
+    _, entry, _ = _entering(signal, system, initial, L, False, starts)
+    decisive = join_chunks(signal, entry, L, False).flatten(1)
+    inputs = x.reshape(len(decisive), -1)
+    J = torch.cat([decisive, inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+    C = constant("chunk", system, L, u.dtype, u.device)
+    # W_x along the diagonal: a step's inputs enter its own outputs alone. Under it, for the one, b_o at every step.
+    diagonal = torch.eye(L, dtype=u.dtype, device=u.device)[:, None, :, None] * rest.weight.T[None, :, None, :]
+    K = torch.cat([fused_constant(C, weight, u.shape[2]), diagonal.reshape(-1, L * d_o), rest.bias.repeat(L)[None]])
+    o = activated_product(J, K, rest.hidden_act).view(signal.shape[0], signal.shape[1], d_o)
+    return _unlaid(o, u, L, sequences), _last_memory(entry, signal, u, system, L, False, sequences)
 
 
 def _behind_time(u: Tensor, weight: Tensor) -> bool:
@@ -216,7 +277,7 @@ def _entering(
     """What enters the first chunk, and what enters each, as :func:`entry_memories` has them; and the chunks."""
     first = x.new_zeros(x.shape[0], x.shape[2], system.order) if initial is None else initial
     first = first.mT if columns else first.flatten(0, 1)
-    parts = _chunks(x, L, columns)
+    parts = cut_chunks(x, L, columns)
     if parts.shape[1] == 1 and starts is None:  # one chunk: there is nothing to walk
         return first, first[:, None], parts
     return first, entry_memories(parts, system, first, columns, starts), parts
@@ -233,35 +294,6 @@ def _tile(chunks: int, plan: Plan, width: int, device: str) -> int:
     if plan.fused or torch.compiler.is_exporting():
         return chunks
     return max(TILE_NUMBERS.get(device, 2**22) // (plan.chunk * width), 1)
-
-
-def _whole_chunks(u: Tensor, L: int) -> Tensor:
-    """With zeros behind the last step, which change no state before it."""
-    return pad(u, (0, 0, 0, -u.shape[1] % L))
-
-
-def _chunks(x: Tensor, L: int, columns: bool) -> Tensor:
-    """(b, n, d_u) to (b, chunks, L, d_u) if ``columns``, and else to (b·d_u, chunks, L)."""
-    return x.unflatten(1, (-1, L)) if columns else x.mT.reshape(x.shape[0] * x.shape[2], -1, L)
-
-
-def _join(x: Tensor, entry: Tensor, L: int, columns: bool) -> Tensor:
-    """What decides each chunk: (b·chunks, d + L, d_u) if ``columns``, and else (b·chunks, d_u, d + L)."""
-    joined = torch.cat([entry, _chunks(x, L, columns)], dim=2)
-    if columns:
-        return joined.flatten(0, 1)
-    return joined.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _part(joined: Tensor, b: int, L: int, columns: bool) -> tuple[Tensor, Tensor]:
-    """The adjoint of :func:`_join`: gradients of x and of the entry memories."""
-    if columns:
-        joined = joined.unflatten(0, (b, -1))
-        entry, x = joined[:, :, :-L], joined[:, :, -L:]
-        return x.flatten(1, 2), entry
-    joined = joined.unflatten(0, (b, -1)).transpose(1, 2)
-    entry, x = joined[..., :-L], joined[..., -L:]
-    return x.flatten(2).mT, entry.flatten(0, 1)
 
 
 class _ReadStates(torch.autograd.Function):
@@ -285,11 +317,11 @@ class _ReadStates(torch.autograd.Function):
         tile: int,
     ) -> Tensor:
         columns = entry.ndim == 4
-        joined = _join(x, entry, plan.chunk, columns)
+        joined = join_chunks(x, entry, plan.chunk, columns)
         C = constant("chunk", system, plan.chunk, x.dtype, x.device)
         if plan.fused:
             # Rows of d_u·(d + L) numbers, to the L·d_o outputs of a chunk each.
-            y = joined.flatten(1) @ _fused_constant(C, weight, x.shape[2])
+            y = joined.flatten(1) @ fused_constant(C, weight, x.shape[2])
         else:
             matrix = _as_states(weight, x.shape[2], columns).T
             # m of one tile at a time: all of m would be d_u·d numbers a step.
@@ -308,37 +340,13 @@ class _ReadStates(torch.autograd.Function):
         x, first, weight, starts = ctx.saved_tensors
         L, columns = ctx.plan.chunk, ctx.columns
         # The entry memories again: kept, they would be d/L of all states.
-        entry = entry_memories(_chunks(x, L, columns), ctx.system, first, columns, starts)
-        joined = _join(x, entry, L, columns)
+        entry = entry_memories(cut_chunks(x, L, columns), ctx.system, first, columns, starts)
+        joined = join_chunks(x, entry, L, columns)
         C = constant("chunk", ctx.system, L, x.dtype, x.device)
         pull = _pull_fused if ctx.plan.fused else _pull_tiled
         d_joined, d_weight = pull(gradient, joined, C, weight, columns, ctx.tile)
-        d_x, d_entry = _part(d_joined, x.shape[0], L, columns)
+        d_x, d_entry = part_chunks(d_joined, x.shape[0], L, columns)
         return d_x, d_entry, None, d_weight, None, None, None, None
-
-
-def _fused_constant(C: Tensor, weight: Tensor, d_u: int) -> Tensor:
-    """C W_mᵀ, as (d_u·(d + L), L·d_o)."""
-    # Row j of C holds, for each of L outputs, d numbers; times W_mᵀ of each channel, (d, d_o), they are its L·d_o taps.
-    rows, d_o = len(C), len(weight)
-    matrices = weight.unflatten(1, (d_u, -1)).permute(1, 2, 0)  # (d_u, d, d_o)
-    taps = C.view(-1, matrices.shape[1])  # ((d + L)·L, d)
-    if d_o < FEWEST_OUTPUTS:
-        constant = (taps @ matrices.transpose(0, 1).flatten(1)).view(rows, -1, d_u, d_o).permute(2, 0, 1, 3)
-    else:
-        constant = torch.bmm(taps.expand(d_u, -1, -1), matrices)
-    return constant.reshape(d_u * rows, -1)
-
-
-def _pull_constant(gradient: Tensor, C: Tensor, weight: Tensor, d_u: int) -> Tensor:
-    """The gradient of W_m from that of :func:`_fused_constant`."""
-    d_o = len(weight)
-    taps, gradient = C.view(-1, weight.shape[1] // d_u), gradient.view(d_u, -1, d_o).mT
-    if d_o < FEWEST_OUTPUTS:
-        d_weight = (gradient.flatten(0, 1) @ taps).view(d_u, d_o, -1)
-    else:
-        d_weight = torch.bmm(gradient, taps.expand(d_u, -1, -1))
-    return d_weight.transpose(0, 1).flatten(1)
 
 
 def _pull_fused(
@@ -347,8 +355,8 @@ def _pull_fused(
     chunks, d_u = joined.shape[:2]
     # y = X K with K = C W_mᵀ: ∂X = ∂y Kᵀ, and ∂K = Xᵀ ∂y goes on to W_m.
     gradient = gradient.reshape(chunks, -1)
-    d_joined = gradient @ _fused_constant(C, weight, d_u).T
-    d_weight = _pull_constant(joined.flatten(1).T @ gradient, C, weight, d_u)
+    d_joined = gradient @ fused_constant(C, weight, d_u).T
+    d_weight = pull_constant(joined.flatten(1).T @ gradient, C, weight, d_u)
     return d_joined.view(joined.shape), d_weight
 
 
