@@ -255,13 +255,12 @@ def _read_layer(
     (signal, starts), (x, _) = _laid(u, L, sequences), _laid(rest.x, L, sequences)
     _, entry, _ = _entering(signal, system, initial, L, False, starts)
     decisive = join_chunks(signal, entry, L, False).flatten(1)
-    inputs = x.reshape(len(decisive), -1)
-    J = torch.cat([decisive, inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+    inputs = pad(x.reshape(len(decisive), -1), (0, 1), value=1.0)
     C = constant("chunk", system, L, u.dtype, u.device)
     # W_x along the diagonal: a step's inputs enter its own outputs alone. Under it, for the one, b_o at every step.
     diagonal = torch.eye(L, dtype=u.dtype, device=u.device)[:, None, :, None] * rest.weight.T[None, :, None, :]
     K = torch.cat([fused_constant(C, weight, u.shape[2]), diagonal.reshape(-1, L * d_o), rest.bias.repeat(L)[None]])
-    o = activated_product(J, K, rest.hidden_act).view(signal.shape[0], signal.shape[1], d_o)
+    o = activated_product(decisive, inputs, K, rest.hidden_act).view(signal.shape[0], signal.shape[1], d_o)
     return _unlaid(o, u, L, sequences), _last_memory(entry, signal, u, system, L, False, sequences)
 
 
