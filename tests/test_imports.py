@@ -37,7 +37,7 @@ LADDER = {
     "cache_lmu": set(),
     "checking": set(),
     "losses": {"configuration_lmu", "checking"},
-    "blocks_lmu": {"constants", "layers", "layout", "statespace", "configuration_lmu"},
+    "blocks_lmu": {"activations", "constants", "layers", "layout", "statespace", "configuration_lmu"},
     "ngrams": {"blocks_lmu", "cache_lmu", "layout", "fields_lmu"},
     "votes": {"fields_lmu", "layers", "layout", "ngrams"},
     "memories_lmu": {"configuration_lmu", "cache_lmu", "ngrams"},
@@ -69,7 +69,18 @@ LADDER = {
     },
 }
 TORCH_ONLY = (
-    *("statespace", "constants", "activations", "chunks", "memory", "layout", "distributed", "readout", "layers", "lstm"),
+    *(
+        "statespace",
+        "constants",
+        "activations",
+        "chunks",
+        "memory",
+        "layout",
+        "distributed",
+        "readout",
+        "layers",
+        "lstm",
+    ),
     *("recording", "fields_lmu"),
 )
 # The wings that each wing may import, beside itself and the core. Only cli knows argparse.

@@ -1,15 +1,17 @@
 """Activations, and a product with its activation made tile by tile, so that what is activated still lies in the cache.
 
-A product far wider than deep is bound by its outputs. As three operations, the product, the activation and its gradient
-each write and read them again through main memory. Here a tile of some rows goes through all of them. What the backward
-pass needs of the outputs is the activated ones, which are there anyway, or the product, which is made again in the tile.
+A product far wider than deep is bound by its outputs: the product, the activation and its gradient would each write and
+read them through main memory. Here a tile of some rows goes through all three. What the backward pass needs of them is
+the activated ones, which are there anyway, or the product, which is made again in the tile.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.functional import linear, pad
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -18,12 +20,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
+NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
 TILE_OUTPUTS = 2**18  # numbers of J K at a time, which a core's cache holds
 TILE_DEPTH = 2  # times as many rows as J is wide a tile has at least: ∂K is read and written once for each
 
 _aten = torch.ops.aten
 # Activate z into out, which may be z itself.
 _INTO: dict[str, Callable[..., Tensor]] = {
+    "identity": lambda z, out: out if out is z else out.copy_(z),
     "relu": lambda z, out: torch.clamp_min(z, 0, out=out),
     "gelu": lambda z, out: _aten.gelu.out(z, out=out),
     "silu": lambda z, out: _aten.silu.out(z, out=out),
@@ -40,16 +44,46 @@ _BACK_FROM_OUTPUT: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def round_once(x: Tensor) -> Tensor:
+    """An input of several products in the dtype that autocast makes them in: else each of them rounds it anew."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+class Rest(NamedTuple):
+    """What makes W_m m a layer's output, o = f2(W_m m + W_x x + b_o)."""
+
+    x: Tensor  # (b, n, d_x), as its layout packs it
+    weight: Tensor  # W_x (d_o, d_x)
+    bias: Tensor  # b_o (d_o,)
+    hidden_act: str  # f2, a key of ACTIVATIONS
+
+    def complete(self, y: Tensor) -> Tensor:
+        """W_m m (b, n, d_o) to o; a narrow x in one product, [x, 1] times [W_x, b_o], added as it is written."""
+        if self.x.shape[-1] > NARROW_INPUT:
+            return ACTIVATIONS[self.hidden_act](y + linear(self.x, self.weight, self.bias))
+        joined, matrix = pad(self.x, (0, 1), value=1.0).flatten(0, -2), torch.cat([self.weight.T, self.bias[None]])
+        return ACTIVATIONS[self.hidden_act](torch.addmm(y.flatten(0, -2), joined, matrix).view(y.shape))
+
+
 def activated_product(left: Tensor, right: Tensor, K: Tensor, activation: str) -> Tensor:
     """f(J K), of J = [left, right] (rows, depth) and K (depth, width), for an f of :data:`ACTIVATIONS`.
 
     On a processor it goes tile by tile. An accelerator, a tracer and torch.func get plain operations, which they fuse
     or map themselves.
     """
-    wrapped = any(map(torch._C._functorch.is_functorch_wrapped_tensor, (left, right, K)))
-    if left.device.type != "cpu" or torch.compiler.is_compiling() or wrapped:
+    if not goes_by_tiles(left, right, K):
         return ACTIVATIONS[activation](torch.cat([left, right], dim=1) @ K)
     return _ActivatedProduct.apply(left, right, K, activation)
+
+
+def goes_by_tiles(*tensors: Tensor) -> bool:
+    """Whether a product of these may be made in place: on a processor, and by nobody who records or maps operations."""
+    if tensors[0].device.type != "cpu" or torch.compiler.is_compiling() or forward_ad._current_level >= 0:
+        return False
+    return not any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def _tile(J: Tensor, K: Tensor) -> int:
@@ -68,8 +102,7 @@ class _ActivatedProduct(torch.autograd.Function):
         scratch = torch.empty_like(out[:tile]) if activation in _BACK_FROM_PRODUCT else None
         for rows, part in zip(J.split(tile), out.split(tile), strict=True):
             product = torch.mm(rows, K, out=part if scratch is None else scratch[: len(rows)])
-            if activation in _INTO:
-                _INTO[activation](product, out=part)
+            _INTO[activation](product, out=part)
         ctx.activation, ctx.depth = activation, left.shape[1]
         ctx.save_for_backward(J, left, right, K, out if activation in _BACK_FROM_OUTPUT else None)
         return out
@@ -107,11 +140,15 @@ def _plain_gradients(left: Tensor, right: Tensor, K: Tensor, gradient: Tensor, a
     """Of left, right and K, by operations that can be differentiated and mapped."""
     J = torch.cat([left, right], dim=1)
     product = J @ K
-    if activation in _BACK_FROM_PRODUCT:
-        gradient = (_aten.gelu_backward if activation == "gelu" else _aten.silu_backward)(gradient, product)
-    elif activation == "relu":
-        gradient = _aten.threshold_backward(gradient, product, 0)
-    elif activation == "tanh":
-        gradient = _aten.tanh_backward(gradient, torch.tanh(product))
+    gradient = _plain_back(gradient, product, activation)
     d_left, d_right = (gradient @ K.T).split([left.shape[1], right.shape[1]], dim=1)
     return d_left, d_right, J.T @ gradient
+
+
+def _plain_back(gradient: Tensor, z: Tensor, activation: str) -> Tensor:
+    """The gradient of z from that of f(z), by operations that can be differentiated and mapped."""
+    if activation in _BACK_FROM_PRODUCT:
+        return (_aten.gelu_backward if activation == "gelu" else _aten.silu_backward)(gradient, z)
+    if activation == "relu":
+        return _aten.threshold_backward(gradient, z, 0)
+    return _aten.tanh_backward(gradient, torch.tanh(z)) if activation == "tanh" else gradient

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .activations import round_once
 from .configuration_lmu import LMUConfig
 from .constants import exact
 from .layers import ACTIVATIONS, INITIAL_SCALE, LMULayer, draw_projection, is_bare
@@ -113,6 +114,7 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
+        x = round_once(x)
         return self.down_proj(ACTIVATIONS[self.hidden_act](self.gate_proj(x)) * self.up_proj(x))
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as of_all_modules
 
-from .activations import ACTIVATIONS as ACTIVATIONS
+from .activations import ACTIVATIONS, Rest, round_once
 from .layout import Layout, Reading
 from .memory import SEQUENCE_FORMS, memory_mean, run_to_end
-from .readout import Rest, run_form
+from .readout import run_form
 from .statespace import LegendreSystem
 
 LAYER_WORDS: dict[str, tuple[str, ...]] = {
@@ -324,6 +324,8 @@ class LMULayer(nn.Module):
         if reading.wanted != "all" or reading.layout.sequences is not None:
             self._check(reading, initial)
         layout, windows, form = reading.layout, self.windows, self.memory_form
+        if reading.wanted == "all" and None not in (self.encoder, self.memory_readout):
+            x = round_once(x)
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
@@ -333,7 +335,7 @@ class LMULayer(nn.Module):
         # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
         ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
         rest = None if weights is None else self._rest(x)
-        whole = rest if len(windows.systems) == 1 and not self.bidirectional else None  # else W_m m is a sum
+        whole = None if self.bidirectional or len(windows.systems) > 1 else rest  # else W_m m is a sum
         # To leave autocast's context out where it is off costs a decoded token less than to enter it.
         device = u.device.type
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():

@@ -13,17 +13,17 @@ Where m is so small that it costs next to nothing to keep, it is **kept** betwee
 C is the constant ``"chunk"`` of :mod:`~lmu_hf.memory`. :func:`plan_readout` counts what either way costs at every
 chunk length, and picks. :func:`run_form` is where a layer's word for a form is obeyed.
 
-A whole layer of few channels and a narrow input is one product, too: o = f2(J K), where a row of J is all that decides
-a chunk's outputs (its entry memories, its signal, its inputs, a one), and K holds C W_mᵀ, W_x and b_o.
+A whole layer of few channels and a narrow input is one product, too: o = f2(J K). A row of J is all that decides a
+chunk's outputs (entry memories, signal, inputs, a one); K holds C W_mᵀ, W_x and b_o.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import pad
 
-from .activations import ACTIVATIONS, activated_product
+from .activations import NARROW_INPUT, Rest, activated_product
 from .chunks import (
     Plan,
     Sequences,
@@ -44,25 +44,8 @@ from .statespace import LegendreSystem
 COLUMNS = 16  # channels from which they stand behind time, as the signal has them: the fewer make too thin a product
 ROWS = 4  # steps for each row of W_m from which they do: W_m then has to be laid out anew, and else m
 TILE_NUMBERS = {"cpu": 2**22, "cuda": 2**26}  # of m at a time
-NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
 LEAST_WIDENED = 4  # times as wide as its row in J a chunk's outputs must be: then J costs little to keep
 LARGEST_WHOLE = {"cpu": 2**24, "cuda": 2**28}  # numbers of chunks joined with their entry memories, all at once
-
-
-class Rest(NamedTuple):
-    """What makes W_m m a layer's output, o = f2(W_m m + W_x x + b_o)."""
-
-    x: Tensor  # (b, n, d_x), as its layout packs it
-    weight: Tensor  # W_x (d_o, d_x)
-    bias: Tensor  # b_o (d_o,)
-    hidden_act: str  # f2, a key of ACTIVATIONS
-
-    def complete(self, y: Tensor) -> Tensor:
-        """W_m m (b, n, d_o) to o; a narrow x in one product, [x, 1] times [W_x, b_o], added as it is written."""
-        if self.x.shape[-1] > NARROW_INPUT:
-            return ACTIVATIONS[self.hidden_act](y + linear(self.x, self.weight, self.bias))
-        joined, matrix = pad(self.x, (0, 1), value=1.0).flatten(0, -2), torch.cat([self.weight.T, self.bias[None]])
-        return ACTIVATIONS[self.hidden_act](torch.addmm(y.flatten(0, -2), joined, matrix).view(y.shape))
 
 
 def run_form(
@@ -153,7 +136,7 @@ def read_states(
     for piece in others:
         y, final = _read_chunks(piece, system, weight, final, plan, sequences)
         outputs.append(y)
-    y = torch.cat(outputs, dim=1) if others else y
+    y = torch.cat(outputs, dim=1) if others else outputs[0]
     return y if rest is None else rest.complete(y), final
 
 
@@ -199,7 +182,8 @@ def _unlaid(y: Tensor, u: Tensor, L: int, sequences: Sequences | None) -> Tensor
     """The outputs of the signal's own steps."""
     if sequences is not None:
         return sequences.chunks(L, u.device).take(y)
-    return y[:, : u.shape[1]] if y.shape[1] > u.shape[1] else y  # a slice, even of everything, costs its gradient a copy
+    # A slice, even of everything, costs its gradient a copy.
+    return y[:, : u.shape[1]] if y.shape[1] > u.shape[1] else y
 
 
 def _last_memory(
