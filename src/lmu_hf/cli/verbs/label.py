@@ -6,10 +6,10 @@
     lmu-hf label runs/pictures-seed0 --data_dir more-pictures --output_file labels.csv
     lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
-Written are the texts, or the paths of the pictures, the class of each, how probable the model holds it to be and a score
-for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and how many
-texts each class has. Of several classes a text, label lists those that hold, in a CSV file as one|other (--label_separator '|' reads
-them); of a number to predict, label and score are that number.
+Written are the texts, or the paths of the pictures, the class of each, how probable the model holds it to be and a
+score for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and how
+many texts each class has. Of several classes a text, label lists those that hold, in a CSV file as one|other
+(--label_separator '|' reads them); of a number to predict, label and score are that number.
 """
 
 import argparse
