@@ -56,9 +56,9 @@ def recipe_for_images(rows: "LabelledImages", minutes: float = MINUTES, augmente
         if order < LARGEST_ORDER
         else "numbers that it keeps of each colour: the most that is still fast"
     )
-    architecture = base.architecture | {"theta": pixels, "order": order, "memory_channels": channels}
-    if channels == 3:
-        architecture["encoder"] = "identity"  # each colour has a memory of its own
+    architecture = base.architecture | {"theta": pixels, "order": order}
+    if rows.colour:  # each colour has a memory of its own
+        architecture = {**architecture, "encoder": "identity", "memory_channels": None}
     batch = next((size for most, size in ((2000, 32), (20_000, 64)) if count <= most), 128)
     reasons["batch_size"] = (
         "pictures in a training step; the fewer pictures, the smaller, so that there are enough steps"
