@@ -47,6 +47,7 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b"},
     **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
+    **{"image_size": "7", "colour": None, "grey": None, "no_augmentation": None},
     **{"block_size": "7", "minutes": "7", "label_separator": "|", "problem_type": "multi"},
     **{"metric_for_best_model": "macro_f1"},
     **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
@@ -72,6 +73,10 @@ OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
     "mnist": ("train image", [], {"permutation_seed", "dataset_name", "data_dir"}),
+    "pictures": (
+        *("train image", ["--data_dir", "pictures"]),
+        {"permutation_seed", "dataset_name", "image_size", "colour", "grey", "no_augmentation", "minutes"},
+    ),
     "series": ("train series", [], {"horizon", "series_seed"}),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
@@ -289,6 +294,9 @@ def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
 REFUSED = [
     ("label", ["m", "--train_file", "a.csv"], ["--data_dir", "d"]),
     ("label", ["m", "--train_file", "a.csv"], ["--split", "test"]),
+    ("label", ["m", "--data_dir", "pictures"], ["--split", "test"]),
+    ("label", ["m", "--data_dir", "pictures"], ["--text_column", "a"]),
+    ("label", ["m", "--data_dir", "pictures"], ["--encoding", "cp1252"]),
     ("label", ["m", "--train_file", "a.csv"], ["--dataset_config_name", "c"]),
     ("generate", ["--temperature", "0"], ["--top_k", "5"]),
     ("generate", ["--temperature", "0"], ["--seed", "5"]),

@@ -45,6 +45,7 @@ VERBS = {
     "generate": Verb("generate", "write text with a trained language model", extras=()),
     "export": Verb("export", "write a saved model as ONNX files", extras=("export",)),
     "push": Verb("push", "lay out a finished run for the Hub, and push it"),
+    "suggest": Verb("suggest", "say which theta and order keep a signal of yours"),
     "recipes": Verb("recipes", "list the recipes: what each is for and costs", extras=()),
     "doctor": Verb("doctor", "say what is installed, and test the memory", extras=()),
 }

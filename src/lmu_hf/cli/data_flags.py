@@ -139,7 +139,26 @@ FLAGS: dict[str, dict[str, Any]] = {
     "permutation_seed": {
         "type": _seed_or_none,
         "default": 0,
-        "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s)",
+        "help": "seed of the fixed pixel order, or 'none' for raster order (default: %(default)s; own pictures: none)",
+    },
+    "image_size": {
+        "type": COUNT,
+        "help": "side in pixels that own pictures are resized to (default: their shorter side's median, at most 32)",
+    },
+    "colour": {
+        "action": "store_true",
+        "default": None,
+        "help": "read three numbers a pixel of own pictures (default: if more than 1 %% of them have colour)",
+    },
+    "grey": {
+        "action": "store_true",
+        "default": None,
+        "help": "read the mean of a pixel's colours of own pictures (default: if at most 1 %% of them have colour)",
+    },
+    "no_augmentation": {
+        "action": "store_true",
+        "default": None,
+        "help": "leave own training pictures as they are (default: they are deformed at random in every epoch)",
     },
 }
 FILES = ("train_file", "validation_file", "test_file")  # in order: the first that is given names the data
@@ -150,7 +169,7 @@ TEXT_FLAGS = (
 )
 # By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
-    "images": ("dataset_name", "permutation_seed"),
+    "images": ("dataset_name", "permutation_seed", "image_size", "colour", "grey", "no_augmentation", "minutes"),
     "characters": (*TEXT_FLAGS, *FILES, *READING),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
     "series": ("horizon", "series_seed"),

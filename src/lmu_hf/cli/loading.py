@@ -23,6 +23,7 @@ from ..training.recipes import Recipe
 from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
+from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.series import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
@@ -66,11 +67,31 @@ def load_task(args: argparse.Namespace | Flags, recipe: Recipe) -> Task:
 
 def plan_images(flags: Flags, recipe: Recipe) -> Plan:
     """Images to classify."""
+    if recipe.name.startswith("own-images"):
+        return _plan_image_folder(flags)
     how = {"augmentation": recipe.augmentation, "permutation_seed": flags.permutation_seed}
     if recipe.name == "digits":
         return Plan("scikit-learn's digits", partial(_image_task, partial(digits), **how))
     name = flags.dataset_name or "ylecun/mnist"
     return Plan(f"the data set {name}", partial(_image_task, partial(mnist, name, flags.data_dir), **how))
+
+
+def _plan_image_folder(flags: Flags) -> Plan:
+    """A folder of somebody's own pictures, read as a saved model does if there is one.
+
+    Raises:
+        ValueError: no flag names the folder.
+    """
+    if flags.data_dir is None:
+        raise ValueError("own-images needs --data_dir: a folder that holds a folder of pictures for each class")
+    source = f"the pictures of {flags.data_dir}"
+    if saved := getattr(flags, "saved", None):
+        return Plan(source, partial(saved_image_folder, flags.data_dir, saved))
+    how: dict[str, Any] = flags.take(image_size="image_size", minutes="minutes")
+    if flags.colour or flags.grey:
+        how["colour"] = bool(flags.colour)
+    how |= {"augmented": not flags.no_augmentation, "permutation_seed": flags.permutation_seed}
+    return Plan(source, partial(own_image_folder, flags.data_dir, **how))
 
 
 def _image_task(make: Callable[[], ImageTask], **how: Any) -> ImageTask:

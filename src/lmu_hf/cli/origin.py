@@ -25,9 +25,11 @@ OF_TRAINING = (
     "freeze_word_vectors",
     "metric_for_best_model",
     "minutes",
+    "no_augmentation",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
 OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share
+OF_A_FOLDER = ("own-images",)  # recipes whose rows are what --data_dir holds
 PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
@@ -59,6 +61,8 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
         with explained(f"{path} cannot be read"):
             said = dict(json.loads(path.read_text(encoding="utf-8")))
     others = not args.given.isdisjoint(SOURCES)
+    # Where a run's own rows are a whole folder, a folder that is given is one of other rows.
+    others |= (record.baseline_of or record.recipe) in OF_A_FOLDER and "data_dir" in args.given
     for name, value in said.items():
         # A script that scores lacks some flags of training. Of other rows, the columns are most likely called the same.
         if name in vars(args) and name not in args.given and (not others or name.endswith(OF_ANY_ROWS)):
@@ -74,7 +78,7 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         recipe: of the data's kind.
         name: the saved model's folder, or its name on the Hub.
     """
-    if recipe.kind in ("characters", "pretraining", "translation"):
+    if recipe.kind in ("characters", "pretraining", "translation", "images"):
         args.saved = name  # no flag: the plan reads it from here
     if recipe.kind not in ("classification", "tagging"):
         return

@@ -118,7 +118,7 @@ def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
 
 def own_title(flags: Flags) -> str | None:
     """What a run on somebody's own files is called; None where no file is named."""
-    path: Path | None = getattr(flags, "train_file", None)
+    path: Path | None = getattr(flags, "train_file", None) or getattr(flags, "folder_of_rows", None)
     return None if path is None else stem(path)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,6 +111,42 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
         figure.suptitle(
             f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
         )
+        return save(figure, path)
+
+
+def window_orders(
+    frequencies: np.ndarray,
+    energy: np.ndarray,
+    edges: dict[float, float],
+    measured: dict[int, dict[int, float]],
+    name: str,
+    path: Path,
+) -> Path:
+    """Where a signal's energy lies (left), and what orders lose of its windows (right).
+
+    Args:
+        frequencies, energy: the share of the energy at each frequency, in cycles a step, and below.
+        edges: by share, the frequency below which it lies.
+        measured: by θ and order, the share of the windows' variance that is kept.
+        name: of the signal.
+        path: the PNG file.
+    """
+    with plt.rc_context(STYLE):
+        figure, (spectrum, orders) = plt.subplots(1, 2, figsize=(10, 4))
+        spectrum.plot(frequencies, 100 * energy, color=INK, linewidth=1.6)
+        for share, edge in edges.items():
+            spectrum.axvline(edge, color=ACCENT, linewidth=0.9, linestyle=":")
+            spectrum.annotate(f"{share:.0%}", (edge, 3), xytext=(3, 0), textcoords="offset points", color=ACCENT)
+        spectrum.set(xscale="log", xlabel="frequency, cycles a step", ylabel="energy at and below, %", ylim=(0, 102))
+        shades = [plt.get_cmap("cividis")(at / max(len(measured), 2)) for at in range(len(measured))]
+        for shade, (theta, shares) in zip(shades, measured.items(), strict=True):
+            lost = [100 * max(1 - share, 1e-4) for share in shares.values()]
+            orders.plot(list(shares), lost, "o-", color=shade, markersize=3, linewidth=1.4, label=f"θ = {theta:,}")
+        for share in edges:
+            orders.axhline(100 * (1 - share), color=ACCENT, linewidth=0.9, linestyle=":")
+        orders.set(xscale="log", yscale="log", xlabel="order d", ylabel="lost of the windows' variance, %")
+        orders.legend(frameon=False, fontsize=9)
+        figure.suptitle(name, x=0.02, ha="left", fontsize=10, parse_math=False)
         return save(figure, path)
 
 

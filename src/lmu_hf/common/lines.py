@@ -5,9 +5,9 @@ import math
 from .record import RunRecord
 
 LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse")
-WHAT_TO_TRY = (
-    "it is the one to use on these rows; more rows, or a pre-trained model (--model_name_or_path), may turn that round"
-)
+USE_IT = "it is the one to use on these rows"
+WHAT_TO_TRY = f"{USE_IT}; more rows, or a pre-trained model (--model_name_or_path), may turn that round"
+WITH_PICTURES = f"{USE_IT}; more pictures, or another --image_size, may turn that round"
 
 CLEAR = 2.0  # standard errors of a difference; chance alone exceeds them once in twenty times
 
@@ -65,4 +65,4 @@ def verdict(record: RunRecord) -> str:
     rows = record.data["rows"][split]
     if not is_clear(metric, score, other, rows):
         return f"{best} scores better on {split}, but there is no clear difference on {rows:,} rows"
-    return f"{best} is better on {split}: {WHAT_TO_TRY}"
+    return f"{best} is better on {split}: {WITH_PICTURES if record.task == 'image-classification' else WHAT_TO_TRY}"

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .heap import Heap
+from .images import list_pictures, open_picture
 from .label_rules import MULTI, REGRESSION
 from .tokenised import LONGEST, by_length, pad_rows, tokenised
 
@@ -62,6 +63,53 @@ def label_rows(
     several = config.problem_type == MULTI
     scores = logits.sigmoid() if several else logits.softmax(-1)
     labelled = _with_sets(texts, scores, config, names) if several else _with_classes(texts, scores, names)
+    for name, column in zip(names, scores.T.tolist(), strict=True):
+        labelled = labelled.add_column(f"score_{name}", column)
+    return labelled
+
+
+@torch.no_grad()
+def label_pictures(
+    model: PreTrainedModel,
+    processor: Any,
+    folder: Path,
+    batch_size: int = 128,
+    mixed_precision: str | None = None,
+) -> "Dataset":
+    """The pictures of a folder and of its folders with what a model says of each.
+
+    Args:
+        model: an image classifier.
+        processor: its image processor.
+        folder: of the pictures.
+        batch_size: pictures read at once.
+        mixed_precision: as of :func:`label_rows`.
+
+    Returns:
+        In the order of their names ``image``, a path from the folder on, and the columns of one class a row that
+        :func:`label_rows` gives.
+
+    Raises:
+        InputError: there is no picture, or a file is none that will do.
+    """
+    from datasets import Dataset
+
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    model, paths = model.eval().to(accelerator.device), list_pictures(folder)
+    found = []
+    for begin in tqdm(range(0, len(paths), batch_size), desc="Labelling", unit="batch"):
+        pictures = [open_picture(path)[0] for path in paths[begin : begin + batch_size]]
+        pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(accelerator.device)
+        with accelerator.autocast():
+            found.append(model(pixel_values=pixels).logits.float().cpu())
+    rows = Dataset.from_dict({"image": [path.relative_to(folder).as_posix() for path in paths]})
+    config: Any = model.config
+    names = [config.id2label[number] for number in range(len(config.id2label))]
+    return _with_scores(rows, torch.cat(found).softmax(-1), names)
+
+
+def _with_scores(rows: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
+    labelled = _with_classes(rows, scores, names)
     for name, column in zip(names, scores.T.tolist(), strict=True):
         labelled = labelled.add_column(f"score_{name}", column)
     return labelled

@@ -37,7 +37,8 @@ def _reads_image(record: RunRecord) -> str:
     if (seed := record.architecture.get("permutation_seed")) is not None:
         order = f"the fixed random order of permutation {text(seed)}"
     size = f"{text(side)} × {text(side)}"
-    return f"reads a grey image of {size} pixels one pixel at a time, in {order}, and names its class"
+    kind = "an image in colour" if record.architecture.get("input_size") == 3 else "a grey image"
+    return f"reads {kind} of {size} pixels one pixel at a time, in {order}, and names its class"
 
 
 def _reads_languages(record: RunRecord) -> str:

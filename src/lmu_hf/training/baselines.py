@@ -1,6 +1,7 @@
 """What a result is compared with: the LSTM of an architecture, and lines that take seconds."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from ..configuration_lmu import LMUConfig
 from ..configuration_lstm import OF_MEMORIES, LSTMConfig
 
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse strengths of regularisation that are tried on pixels
+MOST_IMAGES = 10_000  # to which a linear model of pixels is fitted: more take minutes
 RIDGES = (0.1, 1.0, 10.0)  # strengths of regularisation that are tried
 WORD = re.compile(r"\w\w")  # what scikit-learn's vectors are made of: words of at least two letters or digits
 Texts = Sequence[Sequence[str]]  # columns of texts: one, or two of pairs
@@ -92,6 +95,41 @@ def classical_lines(
         seen, held = _features(columns, texts["test"])
         model = makers[best]().fit(seen, np.concatenate([labels[split] for split in fitted]))
         line["test"] = score(model.predict(held), labels["test"])
+    return lines
+
+
+def image_lines(pixels: dict[str, np.ndarray], labels: dict[str, np.ndarray], score: Score) -> Lines:
+    """The lines that a classifier of images must beat: the majority class, and logistic regression on pixels.
+
+    The strength of regularisation is chosen on validation. Both are fitted to the training images alone, as the model
+    beside is, and the second to 10,000 of them at most.
+
+    Args:
+        pixels: (rows, numbers) for ``train``, ``validation`` and perhaps ``test``, standardised.
+        labels: of each row its class.
+        score: decisions to scores; the first of them chooses.
+
+    Returns:
+        Scores by the name of the line and the split.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    others = [split for split in pixels if split != "train"]
+    name, constant = _simplest(labels["train"])
+    lines: Lines = {name: {split: score(np.repeat(constant, len(labels[split])), labels[split]) for split in others}}
+    chosen = np.unique(np.linspace(0, len(labels["train"]) - 1, MOST_IMAGES).astype(int))
+    seen, truth = pixels["train"][chosen], labels["train"][chosen]
+    with warnings.catch_warnings():
+        # Stopped early it is regularised the more, and validation has chosen the strength as it is.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        models = [LogisticRegression(C=strength, max_iter=100).fit(seen, truth) for strength in STRENGTHS]
+    best = max(
+        models, key=lambda model: next(iter(score(model.predict(pixels["validation"]), labels["validation"]).values()))
+    )
+    lines["logistic regression on pixels"] = {
+        split: score(best.predict(pixels[split]), labels[split]) for split in others
+    }
     return lines
 
 

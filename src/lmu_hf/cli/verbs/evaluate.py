@@ -25,6 +25,7 @@ OF_TRAINING = {
     "extra_train_file": None,
     "metric_for_best_model": None,
     "minutes": None,
+    "no_augmentation": None,
 }
 
 

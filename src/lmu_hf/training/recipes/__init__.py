@@ -1,6 +1,6 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, images, own, pairs, series, tagging, text, translation
+from . import classification, images, own, own_images, pairs, series, tagging, text, translation
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "get_recipe",
     "images",
     "own",
+    "own_images",
     "pairs",
     "series",
     "tagging",

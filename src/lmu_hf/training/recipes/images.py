@@ -7,7 +7,7 @@ from ...data.augmentation import Augmentation
 from .base import Recipe, Reproduction, recipe
 
 
-def _single_memory(order: int, theta: float, hidden_size: int, **more: Any) -> dict[str, Any]:
+def single_memory(order: int, theta: float, hidden_size: int, **more: Any) -> dict[str, Any]:
     """The paper's image classifier: one memory that is written pixels, equations (18) to (20), last state only."""
     return {
         "block_type": "lmu",
@@ -31,7 +31,7 @@ def psmnist() -> Recipe:
         name="psmnist",
         kind="images",
         # The paper's sizes. The window θ is the whole image, 28 · 28 steps, so its last state has seen every pixel.
-        architecture=_single_memory(order=468, theta=784, hidden_size=346),
+        architecture=single_memory(order=468, theta=784, hidden_size=346),
         learning_rate=6e-3,
         epochs=60,
         batch_size=256,
@@ -55,7 +55,7 @@ def psmnist_plain() -> Recipe:
         psmnist(),
         name="psmnist-plain",
         # Dropout and more smoothing regularise in the place of deformed images.
-        architecture=_single_memory(order=468, theta=784, hidden_size=346, hidden_act="relu", classifier_dropout=0.5),
+        architecture=single_memory(order=468, theta=784, hidden_size=346, hidden_act="relu", classifier_dropout=0.5),
         learning_rate=2e-3,
         batch_size=128,
         label_smoothing=0.1,
@@ -75,7 +75,7 @@ def psmnist_large() -> Recipe:
         psmnist(),
         name="psmnist-large",
         # Only the last state is read, so layers behind the memory run once a sequence and cost little.
-        architecture=_single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
+        architecture=single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
         reproduction=Reproduction(task="psmnist", seeds=3),
     )
 
@@ -90,7 +90,7 @@ def smnist_wide() -> Recipe:
     return replace(
         psmnist(),
         name="smnist-wide",
-        architecture=_single_memory(
+        architecture=single_memory(
             order=468, theta=784, hidden_size=512, block_type="highway", num_highway_layers=2, hidden_dropout=0.1
         ),
         epochs=120,
@@ -111,7 +111,7 @@ def digits() -> Recipe:
     return Recipe(
         name="digits",
         kind="images",
-        architecture=_single_memory(order=48, theta=64, hidden_size=128),  # 8 · 8 pixels
+        architecture=single_memory(order=48, theta=64, hidden_size=128),  # 8 · 8 pixels
         learning_rate=4e-3,
         epochs=100,
         batch_size=64,

@@ -18,10 +18,10 @@ from .base import Gather, Task
 
 
 class ImageRows(Dataset):
-    """Grey images as uint8 (rows, side, side) and their labels, handed out a whole batch at a time.
+    """Images as uint8 and their labels, handed out a whole batch at a time.
 
     Args:
-        images: (rows, side, side) uint8.
+        images: (rows, side, side) uint8, or (rows, channels, side, side).
         labels: (rows,) integers.
     """
 
@@ -54,7 +54,8 @@ class ImageTask(Task):
         name: what the set is called in a run record.
         splits: rows for ``"train"``, ``"validation"`` and ``"test"``.
         labels: the classes' names.
-        mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std.
+        mean, std: of the training pixels scaled to [0, 1]; the model sees (pixel − mean) / std. Of pixels in colour
+            three each.
         augmentation: random deformations of training images, or None.
         permutation_seed: of the order in which pixels are read; None for raster order.
         dataset: the set's name on the Hub; None if it is not there.
@@ -63,8 +64,8 @@ class ImageTask(Task):
     name: str
     splits: dict[str, ImageRows]
     labels: list[str]
-    mean: float
-    std: float
+    mean: Any
+    std: Any
     augmentation: Augmentation | None = None
     permutation_seed: int | None = 0
     dataset: str | None = None

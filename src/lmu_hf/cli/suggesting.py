@@ -1,0 +1,66 @@
+"""What `lmu-hf suggest` prints: a signal's spectrum in words, and a table of windows and orders."""
+
+import argparse
+
+from ..common.errors import InputError
+from ..common.figures import window_orders
+from ..data.signals import Signal, read_signal
+from ..data.suggesting import LARGEST_ORDER, Kept, Suggestion, suggest_window
+from ..data.tables import ReadOptions
+from .flags import Flags
+
+
+def suggest(args: argparse.Namespace) -> Suggestion:
+    """Read the signal, measure, print and draw; what was found."""
+    flags = Flags.of(args)
+    given = flags.take(delimiter="delimiter", encoding="encoding", field="field")
+    if given.get("delimiter", "").lower() in ("tab", r"\t"):
+        given["delimiter"] = "\t"
+    names = None if flags.column_names is None else tuple(flags.column_names)
+    signal = read_signal(flags.file, flags.column, ReadOptions(column_names=names, **given))
+    try:
+        found = suggest_window(signal.values, flags.theta)
+    except InputError as error:
+        raise InputError(f"{signal.name}: {error}") from error
+    print("\n".join(say(signal, found)))
+    if flags.figure is not None:
+        print(window_orders(found.frequencies, found.energy, found.edges, found.measured, signal.name, flags.figure))
+    return found
+
+
+def say(signal: Signal, found: Suggestion) -> list[str]:
+    """The lines of the report."""
+    rate = signal.rate
+    lines = [f"{signal.name}: {found.steps:,} steps" + ("" if rate is None else f", {rate:,g} a second")]
+    for share, edge in found.edges.items():
+        hertz = "" if rate is None else f" ({edge * rate:,.4g} Hz)"
+        lines.append(
+            f"{share:.0%} of its energy lies below {edge:.4g} cycles a step{hertz}, and {share:.0%} in cycles of at most "
+            f"{_time(found.longest[share], rate)}"
+        )
+    shares = list(found.edges)
+    lines.append(_row("theta", *(f"order for {share:.0%}  measured  rule" for share in shares)))
+    for theta, orders in found.orders.items():
+        lines.append(_row(f"{theta:,}", *(_cell(theta, kept) for kept in orders)))
+    best = found.orders.get(found.theta)
+    if best is not None and best[-1].order is not None:
+        lines.append(
+            f"try: --config_overrides theta={found.theta} order={best[-1].order}, which keeps {best[-1].kept:.1%} of one "
+            "of the longest cycles; a task that looks further back needs a larger theta (--theta)"
+        )
+    return lines
+
+
+def _row(theta: str, *cells: str) -> str:
+    return f"{theta:>8}" + "".join(f"  {cell:>30}" for cell in cells)
+
+
+def _cell(theta: int, kept: Kept) -> str:
+    if kept.order is None:
+        more = f"over {LARGEST_ORDER}" if theta > LARGEST_ORDER else "every step"
+        return f"{more:>13}  {'-':>8}  {kept.rule:>4}"
+    return f"{kept.order:>13}  {kept.kept:>8.1%}  {kept.rule:>4}"
+
+
+def _time(steps: int, rate: float | None) -> str:
+    return f"{steps:,} steps" + ("" if rate is None else f" ({steps / rate:.3g} s)")
