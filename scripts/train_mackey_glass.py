@@ -8,7 +8,9 @@
 It has the flags of that verb.
 """
 
+import sys
+
 from lmu_hf_cli import run
 
 if __name__ == "__main__":
-    run("train forecast", __doc__)
+    run("train forecast", __doc__, ["--recipe", "mackey-glass", *sys.argv[1:]])

@@ -15,18 +15,13 @@ import numpy as np
 
 from ..common.errors import InputError
 from .tables import PLACE, ReadOptions, place_of, read_table
+from .time_rules import LONGEST_GAP, MOST_MISSING, find_season, regular, regular_times
 
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-")  # cells without a number
-LONGEST_GAP = 6  # steps that a straight line may fill
-MOST_MISSING = 0.1  # of all steps; where more are missing, the step is not what it seems
 NO_TIME = "none"  # of --time_column: rows are steps, whatever they say
-SECOND = 1_000_000_000  # in nanoseconds
-SEASONS = {60: 60, 600: 144, 900: 96, 1800: 48, 3600: 24, 86_400: 7, 7 * 86_400: 52}  # steps a season, by seconds
-MONTHS = {1: 12, 3: 4}  # the same, by months
-CLEAR_SEASON = 0.3  # the least autocorrelation of a season that is looked for
 CYCLES_SEED, CYCLES_STEPS = 0, 4000
 
 
@@ -85,7 +80,7 @@ class SeriesTable:
 def series_table(
     path: Path,
     columns: SeriesColumns = SeriesColumns(),
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions | None = None,
     flag: str = "train_file",
     longest_gap: int = LONGEST_GAP,
     season: int | None = None,
@@ -95,7 +90,7 @@ def series_table(
     Args:
         path: the file.
         columns: which are what.
-        options: how it is read.
+        options: how it is read; None for as the file says itself.
         flag: that named it, for messages.
         longest_gap: missing steps in a row that a straight line may fill.
         season: steps a season; None to take it from the time step, or else from the autocorrelation.
@@ -104,7 +99,7 @@ def series_table(
         FileNotFoundError: it does not exist.
         InputError: it is no such table; the message names the line and the column.
     """
-    rows = read_table(path, options, flag)
+    rows = read_table(path, options or ReadOptions(), flag)
     time = _time_column(path, rows, columns)
     targets = _target_columns(path, rows, columns, time)
     names = (*targets, *columns.covariates)
@@ -233,13 +228,13 @@ def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, s
             raise InputError(f"{path}, {place_of(rows, index)}, {time!r} {cells[index]!r} {said}")
     if len(at) < 2:
         return np.arange(len(at)), "row", None, (cells[0], cells[-1])
-    places, step, usual = _regular(at, between) if numbers else _regular_times(stamps, at, between)
+    places, step, usual = regular(at, between) if numbers else regular_times(stamps, at, between)
     off = ~np.isclose(places, np.round(places), atol=0.01)
     if off.any():
         index = int(off.argmax())
         raise InputError(
-            f"{path}, {place_of(rows, index)}, {time!r} {cells[index]!r} is off the step of {step}: resample the table, "
-            f"or count rows as steps with --time_column {NO_TIME}"
+            f"{path}, {place_of(rows, index)}, {time!r} {cells[index]!r} is off the step of {step}: resample the "
+            f"table, or count rows as steps with --time_column {NO_TIME}"
         )
     found = np.round(places).astype(int)
     if (lacking := found[-1] + 1 - len(found)) > MOST_MISSING * (found[-1] + 1):
@@ -248,34 +243,6 @@ def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, s
             f"--time_column {NO_TIME}"
         )
     return found, step, usual, (cells[0], cells[-1])
-
-
-def _regular(at: np.ndarray, between: np.ndarray) -> tuple[np.ndarray, str, int | None]:
-    values, counts = np.unique(between, return_counts=True)
-    step = values[counts.argmax()]
-    return (at - at[0]) / step, f"{step:g}", None
-
-
-def _regular_times(stamps: Any, at: np.ndarray, between: np.ndarray) -> tuple[np.ndarray, str, int | None]:
-    """Months where every row stands on one day of the month, or on the last one, and else the commonest difference."""
-    days = stamps.dt.day.to_numpy()
-    if between.min() >= 28 * 86_400 * SECOND and (len(set(days)) == 1 or stamps.dt.is_month_end.all()):
-        months = (stamps.dt.year * 12 + stamps.dt.month).to_numpy()
-        values, counts = np.unique(np.diff(months), return_counts=True)
-        step = int(values[counts.argmax()])
-        return (months - months[0]) / step, f"{step} month{'s' * (step > 1)}", MONTHS.get(step)
-    places, _, _ = _regular(at, between)
-    values, counts = np.unique(between, return_counts=True)
-    seconds = int(values[counts.argmax()]) // SECOND
-    return places, _duration(seconds), SEASONS.get(seconds)
-
-
-def _duration(seconds: int) -> str:
-    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        if seconds and seconds % unit == 0:
-            count = seconds // unit
-            return f"{count} {name}s" if count > 1 else f"1 {name}"
-    return "less than a second"
 
 
 def _fill(
@@ -304,27 +271,6 @@ def _fill(
         filled += int((~there).sum())
         column[~there] = np.interp(steps[~there], known, column[there])
     return filled
-
-
-def find_season(values: np.ndarray) -> int:
-    """The lag of the clearest peak of the autocorrelation, mean of all channels; 1 where none is clear.
-
-    Args:
-        values: (T, channels).
-    """
-    # Differences, so that a trend does not drown the season.
-    moves = np.diff(values, axis=0)
-    moves = moves - moves.mean(0)
-    steps = len(moves)
-    power = np.abs(np.fft.rfft(moves, 2 * steps, axis=0)) ** 2
-    products = np.fft.irfft(power, axis=0)[: steps // 3]
-    if len(products) < 4:
-        return 1
-    found = (products / np.where(products[0] > 0, products[0], 1)).mean(1)
-    inner = found[2:-1]
-    peaks = (inner > found[1:-2]) & (inner >= found[3:]) & (inner > CLEAR_SEASON)
-    # Twice a season looks as much alike: the shortest of the peaks that are nearly as high.
-    return int((peaks & (inner > 0.9 * inner[peaks].max())).argmax()) + 2 if peaks.any() else 1
 
 
 def made_up_series(steps: int = CYCLES_STEPS, seed: int = CYCLES_SEED) -> SeriesTable:

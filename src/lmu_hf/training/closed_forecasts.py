@@ -162,7 +162,7 @@ def write_readout(model: Any, values: np.ndarray, memory: Memory, covariates: np
     if not bare or config.num_hidden_layers != 1 or config.head_hidden_size or config.basis != BASIS:
         raise ValueError(
             "a readout can be solved of one bare memory alone: block_type='lmu', num_hidden_layers=1, "
-            "encoder='identity', readout='memory', head_hidden_size=0; other models are trained: give --num_train_epochs"
+            "encoder='identity', readout='memory', head_hidden_size=0; train others: give --num_train_epochs"
         )
     if covariates is not None:
         effects = covariate_effects(values, covariates)
