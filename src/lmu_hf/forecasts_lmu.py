@@ -212,11 +212,10 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
         found, targets = cast(Forecast, self.option), cast(TargetScale, self.targets)
         values, past, future = _checked_window(found, input_values, observed, covariates)
         values = (hold_last(values, past) - targets.mean) / targets.scale
-        ahead: Tensor | float = 0.0
+        ahead = values.new_zeros(())
         if self.effects is not None:
             effects = self.effects(cast(Tensor, covariates)).to(values.dtype)
-            values, ahead = values - effects[:, : values.shape[1]], effects[:, -found.prediction_length :]
-            ahead = ahead[..., None]
+            values, ahead = values - effects[:, : values.shape[1]], effects[:, -found.prediction_length :, :, None]
         values = values[:, -found.context_length :]
         level, scale = window_unit(values, found.normalization, found.scaling)
         rows = ((values - level) / scale).transpose(1, 2).flatten(0, 1)[..., None]  # (b·channels, n, 1)

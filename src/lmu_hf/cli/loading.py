@@ -140,8 +140,9 @@ def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
         options = {**options, "split_steps": None, "only_test": True}
     elif flags.split_steps is not None:
         options["split_steps"] = tuple(flags.split_steps)
-    named = flags.take(time="time_column", targets="target_columns", covariates="covariate_columns")
-    columns = SeriesColumns(**{name: value if name == "time" else tuple(value) for name, value in named.items()})
+    # Lists where data.json has noted them.
+    targets, covariates = flags.target_columns, flags.covariate_columns
+    columns = SeriesColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
     how = flags.take(longest_gap="longest_gap", season="season")
     flag = "train_file" if flags.train_file is not None else "test_file"
     read = partial(series_table, path, columns, reading(flags), flag, **how)

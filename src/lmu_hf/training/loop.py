@@ -124,8 +124,8 @@ class _Run:
     def fit(self) -> None:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         progress = self.progress
-        progress.seconds = progress.seconds or sum(self.task.spent.values())
         batches = training_batches(self.rows, progress.step, self.running.workers)
+        progress.seconds = progress.seconds or sum(self.task.spent.values())
         quiet = self.running.quiet or not self.accelerator.is_main_process
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         if self.recipe.minutes is not None:

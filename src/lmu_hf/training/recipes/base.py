@@ -152,8 +152,8 @@ class Recipe:
 
         architecture = lstm_baseline(self.architecture, **self.lstm)
         called = f"{self.name}-{name}"
-        made = {"architecture": architecture, "solved": False}
-        return replace(self, name=called, baseline_kind=name, baseline_of=self.name, **made)
+        named = replace(self, name=called, baseline_kind=name, baseline_of=self.name)
+        return replace(named, architecture=architecture, solved=False)
 
 
 def fault(field: str, value: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Series to forecast over a whole horizon, split by time: every window of every part."""
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -126,6 +127,7 @@ class ForecastTask(Task):
                 f"{self.name}: {name!r} has one value, {fitted[0][still][0]:g}, in all {len(fitted):,} training steps: "
                 "leave it out with --target_columns"
             )
+        self.spent: dict[str, float] = {}
         self._details: dict[str, dict[str, Any]] = {}
 
     def _check_length(self) -> None:
@@ -202,7 +204,7 @@ class ForecastTask(Task):
         model.targets.scale.copy_(torch.from_numpy(self.deviation))
         if self.strength is None or model.config.model_type != "lmu":
             return model
-        found, config = model.option, model.config
+        began, found, config = time.perf_counter(), model.option, model.config
         if config.theta != found.context_length:
             raise ValueError(
                 f"theta={config.theta} must be the context_length={found.context_length} of the forecast, which the "
@@ -213,6 +215,7 @@ class ForecastTask(Task):
         write_readout(model, self.standard()[:train], memory, None if covariates is None else covariates[:train])
         if found.quantiles is not None:
             self._calibrate(model)
+        self.spent["solution"] = time.perf_counter() - began
         return model
 
     def standard(self) -> np.ndarray:
@@ -315,9 +318,8 @@ class ForecastTask(Task):
                     "high": said.quantiles[0, :, channel, -1].tolist(),
                 }
             shown.append(window)
-        forecast_windows(
-            shown, f"{self.title or self.name}: {self.prediction_length} steps ahead", folder / "forecasts.png"
-        )
+        title = f"{self.title or self.name}: {self.prediction_length} steps ahead"
+        forecast_windows(shown, title, folder / "forecasts.png")
 
     def processor(self) -> None:
         """None: a series is numbers already."""
