@@ -77,7 +77,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train image", ["--data_dir", "pictures"]),
         {"permutation_seed", "dataset_name", "image_size", "colour", "grey", "no_augmentation", "minutes"},
     ),
-    "series": ("train series", [], {"horizon", "series_seed"}),
+    "forecast": ("train forecast", [], {"horizon", "series_seed"}),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),
@@ -225,7 +225,7 @@ def test_a_refused_flag_is_named_with_the_data_that_is_read():
             "--dataset_name has no effect on digits, which reads",
         ),
         (
-            "train series",
+            "train forecast",
             "--data_dir nowhere",
             "--data_dir has no effect on mackey-glass, which reads",
         ),

@@ -85,9 +85,10 @@ class LMUConfig(PreTrainedConfig):
         head_hidden_size (`int`, defaults to 0): width of a hidden layer inside the head; 0 for a linear head.
         votes (`dict`, *optional*): n-grams vote in `LMUForSequenceClassification` for the class of their sequence,
             beside the stack. Its entries are those of `Votes`: `{"sizes": [1, 2]}`.
-        output_size (`int`, *optional*): numbers that a head gives out. Of the forecast head, per step; 1 if not given.
-            Of a classifier, one per label if not given, or 1 to tell two classes apart by one number z: its logits are
-            then (0, z).
+        output_size (`int`, *optional*): numbers that a head gives out. Of a forecast at every step, 1 if not given. Of
+            a classifier, one per label if not given; 1 tells two classes apart by one number z, with logits (0, z).
+        forecast (`dict`, *optional*): `LMUForTimeSeriesPrediction` predicts many steps at once behind its context. Its
+            entries are those of `Forecast`: `{"context_length": 336, "prediction_length": 96}`.
         image_size (`int`, *optional*): side of a square image that is read pixel by pixel; `input_size` is then the
             number of its colour channels.
         permutation_seed (`int`, *optional*): pixels are read in a random order, drawn from this seed when a model is
@@ -95,12 +96,10 @@ class LMUConfig(PreTrainedConfig):
         embedding_dropout, hidden_dropout, classifier_dropout (`float`, default to 0): dropout on the input of the
             stack, on each block's output, and before the head.
         memory_form (`str`, defaults to `"auto"`): how the recurrence is run over many steps.
-        norm (`str`, defaults to `"rms"`): `"rms"`, or `"layer"`, which also takes away the mean and which the CPU runs
-            faster, one token at a time.
+        norm (`str`, defaults to `"rms"`): `"rms"`, or `"layer"`, which the CPU runs faster, one token at a time.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
         residual_initializer_scale (`float`, defaults to 1.0): how large the last projections of residual branches
-            (memory, gated MLP, attention, n-grams) are at first, in units of what they would be. Well below 1, a fresh
-            stack hands on its embeddings little changed, and attention learns sooner.
+            (memory, gated MLP, attention, n-grams) are at first, in units of what they would be.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
     Raises:
@@ -141,6 +140,7 @@ class LMUConfig(PreTrainedConfig):
     head_hidden_size: int = 0
     votes: dict[str, Any] | None = None
     output_size: int | None = None
+    forecast: dict[str, Any] | None = None
     image_size: int | None = None
     permutation_seed: int | None = None
     embedding_dropout: float | int = 0.0

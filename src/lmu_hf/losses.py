@@ -40,6 +40,24 @@ def squared_error(predictions: Tensor, labels: Tensor, real: Tensor, items: Item
     return _divided(error.square().sum(), real.sum() if items is None else items)
 
 
+def pinball(quantiles: Tensor, labels: Tensor, real: Tensor, levels: list[float], items: Items = None) -> Tensor:
+    """Twice the pinball loss max(τ e, (τ − 1) e) of e = label − quantile, mean over the real labels and the levels τ.
+
+    Koenker and Bassett, "Regression Quantiles", Econometrica 1978, eq. (1.1). At τ = 1/2 it is the absolute error.
+
+    Args:
+        quantiles: (…, levels).
+        labels, real: (…).
+        levels: τ of each quantile.
+        items: how many labels the loss is a mean over, if not over those that are real.
+    """
+    quantiles = _widened(quantiles)
+    error = (labels.to(quantiles.dtype)[..., None] - quantiles).masked_fill(~real[..., None], 0)
+    tau = torch.tensor(levels, dtype=quantiles.dtype, device=quantiles.device)
+    total = 2 * torch.maximum(tau * error, (tau - 1) * error).mean(-1).sum()
+    return _divided(total, real.sum() if items is None else items)
+
+
 def binary_cross_entropy(logits: Tensor, labels: Tensor, real: Tensor, items: Items = None) -> Tensor:
     """Mean over the labels, 0 to 1, that are ``real``; all tensors of one shape, in float32 or wider."""
     logits = _widened(logits)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.label_rules import PROBLEMS
+from ..data.time_rules import LONGEST_GAP
 from ..training.recipes.own import MINUTES
-from .flags import COUNT, POSITIVE, SEED, Flags, ScriptParser, number
+from .flags import AMOUNT, COUNT, POSITIVE, SEED, Flags, ScriptParser, number
 
 SPLITS = ("train", "validation", "test")
 # The keys of lmu_hf.data.labelled.GLUE_COLUMNS, which a test compares, and the second test split of one of them.
@@ -18,6 +19,13 @@ GLUE_TASKS = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnl
 
 def _seed_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else SEED(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"must be names joined by commas, none twice, got {text!r}")
+    return names
 
 
 def _problem_type(text: str) -> str:
@@ -135,6 +143,44 @@ FLAGS: dict[str, dict[str, Any]] = {
     "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
     "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
     "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
+    "time_column": {
+        "help": "column of the time of each row, or 'none' to count rows as steps (default: the first column of times)"
+    },
+    "target_columns": {
+        "type": _names,
+        "metavar": "A,B",
+        "help": "columns to forecast, joined by commas (default: every other column of numbers)",
+    },
+    "covariate_columns": {
+        "type": _names,
+        "metavar": "A,B",
+        "help": "columns that are known in advance, joined by commas (default: none)",
+    },
+    "prediction_length": {
+        "type": COUNT,
+        "help": "time steps that are forecast at once (default: the recipe's, or a season)",
+    },
+    "context_length": {
+        "type": COUNT,
+        "help": "time steps that are read (default: chosen on rolling origins of training and validation)",
+    },
+    "split_steps": {
+        "type": COUNT,
+        "nargs": 3,
+        "metavar": ("TRAIN", "VALIDATION", "TEST"),
+        "help": "time steps of each split, from the first one on (default: 70, 10 and 20 of 100)",
+    },
+    "season": {"type": COUNT, "help": "time steps of a season (default: found from the time step, or the values)"},
+    "longest_gap": {
+        "type": AMOUNT,
+        "help": f"missing steps in a row that a straight line may fill (default: {LONGEST_GAP})",
+    },
+    "quantiles": {
+        "type": number(float, above=0, below=1),
+        "nargs": "+",
+        "metavar": "Q",
+        "help": "levels of quantiles to forecast, 0.5 among them (default: the mean alone)",
+    },
     "series_seed": {"type": SEED, "default": 0, "help": "random seed of the made-up series (default: %(default)s)"},
     "permutation_seed": {
         "type": _seed_or_none,
@@ -172,7 +218,11 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed", "image_size", "colour", "grey", "no_augmentation", "minutes"),
     "characters": (*TEXT_FLAGS, *FILES, *READING),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
-    "series": ("horizon", "series_seed"),
+    "forecast": (
+        *("horizon", "series_seed", "train_file", "test_file", *READING, "rows"),
+        *("time_column", "target_columns", "covariate_columns", "prediction_length", "context_length"),
+        *("split_steps", "season", "longest_gap", "quantiles"),
+    ),
     "translation": (
         *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),
         *FILES,

@@ -5,12 +5,14 @@ given and which no plan asked for is refused and not ignored.
 """
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..data.forecasts import CYCLES_STEPS, SeriesColumns, SeriesTable, made_up_series, series_table
 from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
@@ -20,12 +22,14 @@ from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
+from ..training.recipes.forecasts import recipe_for as recipe_for_series
 from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
+from ..training.tasks.forecasts import ForecastTask
 from ..training.tasks.images import ImageTask, digits, mnist
-from ..training.tasks.series import MackeyGlassTask
+from ..training.tasks.mackey_glass import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
@@ -135,10 +139,56 @@ def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, An
     return Plan(source, partial(text_files, files, options=how, **options))
 
 
-def plan_series(flags: Flags, recipe: Recipe) -> Plan:
-    """Series to predict."""
-    make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
-    return Plan("series made up on the spot", make)
+def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
+    """Series to predict: Mackey and Glass's, or a table.
+
+    Raises:
+        ValueError: flags contradict each other.
+    """
+    if recipe.name == "mackey-glass":
+        make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
+        return Plan("series made up on the spot", make)
+    options = dict(recipe.data)
+    base = recipe if options.pop("made_by_rows", False) else None
+    options |= flags.take(prediction_length="prediction_length", context_length="context_length")
+    if (path := flags.train_file or flags.test_file) is None:
+        options |= {} if flags.split_steps is None else {"split_steps": tuple(flags.split_steps)}
+        options |= flags.take(steps="rows")
+        return Plan("made-up days and weeks", partial(_forecast_task, None, base, flags.quantiles, **options))
+    if flags.train_file is not None and flags.test_file is not None:
+        raise ValueError("give only one of --train_file and --test_file: a table is split by time (--split_steps)")
+    if flags.train_file is None:
+        options = {**options, "split_steps": None, "only_test": True}
+    elif flags.split_steps is not None:
+        options["split_steps"] = tuple(flags.split_steps)
+    # Lists where data.json has noted them.
+    targets, covariates = flags.target_columns, flags.covariate_columns
+    columns = SeriesColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
+    how = flags.take(longest_gap="longest_gap", season="season")
+    flag = "train_file" if flags.train_file is not None else "test_file"
+    read = partial(series_table, path, columns, reading(flags), flag, **how)
+    options.pop("made_up", None)
+    return Plan(f"the file {path}", partial(_forecast_task, read, base, flags.quantiles, **options))
+
+
+def _forecast_task(
+    read: Callable[[], SeriesTable] | None,
+    base: Recipe | None,
+    quantiles: list[float] | None,
+    steps: int | None = None,
+    **options: Any,
+) -> ForecastTask:
+    series = made_up_series(steps or CYCLES_STEPS) if read is None else read()
+    if base is None:
+        return ForecastTask(series, **options)
+    own = {name: value for name, value in options.items() if name != "made_up"}
+    levels = {} if quantiles is None else {"quantiles": sorted({*quantiles})}
+    began = time.perf_counter()
+    made = recipe_for_series(series, base, **own, **levels)
+    task = ForecastTask(series, **made.options, made_up=read is None)
+    task.spent["choice"] = time.perf_counter() - began
+    task.made, task.reasons = made.recipe, made.reasons
+    return task
 
 
 def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
@@ -321,7 +371,7 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "images": plan_images,
     "characters": plan_text,
     "pretraining": plan_text,
-    "series": plan_series,
+    "forecast": plan_forecast,
     "translation": plan_translation,
     "classification": plan_classification,
     "tagging": plan_tagging,

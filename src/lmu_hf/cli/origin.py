@@ -28,8 +28,8 @@ OF_TRAINING = (
     "no_augmentation",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
-OF_ANY_ROWS = ("_column", "_lang", "label_separator")  # what other rows of the same kind most likely share
 OF_A_FOLDER = ("own-images",)  # recipes whose rows are what --data_dir holds
+OF_ANY_ROWS = ("_column", "_columns", "_lang", "label_separator")  # what other rows of the same kind most likely share
 PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 

@@ -87,6 +87,7 @@ def run(
     def leave_pictures() -> None:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
         confusion_matrix(folder, folder / "figures" / "confusion_matrix.png")
+        task.draw(model, folder / "figures")
         write_origin(folder, flags)
 
     with _interruptions_told(folder), ExitStack() as held:
@@ -200,6 +201,7 @@ def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -
         raise ValueError(
             "--warmup_ratio has no effect on a constant schedule: give --lr_scheduler_type constant_with_warmup"
         )
+    recipe = _trained_further(recipe, changes)
     overrides = dict(map(_override, flags.config_overrides))
     architecture = recipe.architecture | overrides
     # Only LSTM baselines name a model_type.
@@ -207,6 +209,24 @@ def asked_recipe(args: argparse.Namespace | Flags, made: Recipe | None = None) -
         raise ValueError(f"--config_overrides {ignored[0]} has no effect on an LSTM, which has no Legendre memory")
     data = recipe.data | flags.take(**DATA_FLAGS)  # flags that this script lacks change nothing
     return replace(recipe, architecture=architecture, data=data)
+
+
+def _trained_further(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """A recipe whose weights are solved takes steps where their number is given; other flags of training need it.
+
+    Raises:
+        ValueError: there is such a flag, and no number of steps.
+    """
+    if not recipe.solved or recipe.data.get("made_by_rows"):  # what the rows make of it is not known yet
+        return recipe
+    if changes["epochs"] is not None or changes["max_steps"] is not None:
+        return replace(recipe, solved=False)
+    if ignored := [flag for flag, name, _, _ in RECIPE_FLAGS if changes[name] is not None]:
+        raise ValueError(
+            f"--{ignored[0]} has no effect on weights that are solved in closed form: give --num_train_epochs or "
+            "--max_train_steps to train them further"
+        )
+    return recipe
 
 
 def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:

@@ -20,9 +20,11 @@ from matplotlib.ticker import NullFormatter
 INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
 
 
-def learning_curve(run: Path, path: Path) -> Path:
-    """Training loss, and the validation score that weights are chosen by, from a run folder's log."""
+def learning_curve(run: Path, path: Path) -> Path | None:
+    """Training loss, and the validation score that weights are chosen by; None of weights that were not trained."""
     rows, record = MetricsLog.read(run), RunRecord.read(run)
+    if not record.steps:
+        return None
     epochs = [row["epoch"] for row in rows]
     scores = [row[f"validation_{record.metric}"] for row in rows]
     with plt.rc_context(STYLE):
@@ -76,6 +78,33 @@ def confusion_matrix(run: Path, path: Path) -> Path | None:
         axis.set(xlabel="taken for", ylabel="class")
         title = f"{record.title}, seed {record.seed}: {split}, {int(counts.sum()):,} rows"
         axis.set_title(title, loc="left", fontsize=10, parse_math=False)
+        return save(figure, path)
+
+
+def forecast_windows(windows: list[dict[str, Any]], title: str, path: Path) -> Path:
+    """What was seen, what came and what was forecast, one panel a window.
+
+    Args:
+        windows: of each its ``title`` and, as lists of numbers, ``past``, ``truth``, ``forecast``, ``lines`` by name,
+            and perhaps the outer quantiles ``low`` and ``high``.
+        title: of the picture.
+        path: of the file.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(len(windows), 1, figsize=(8, 2.1 * len(windows) + 0.6), squeeze=False)
+        for axis, window in zip(axes[:, 0], windows, strict=True):
+            before, ahead = range(-len(window["past"]), 0), range(len(window["truth"]))
+            axis.plot(before, window["past"], color=FAINT, linewidth=1)
+            axis.plot(ahead, window["truth"], color=INK, linewidth=1, label="what came")
+            for name, values in window["lines"].items():
+                axis.plot(ahead, values, color=FAINT, linewidth=1, linestyle="--", label=name)
+            axis.plot(ahead, window["forecast"], color=ACCENT, linewidth=1.6, label="forecast")
+            if "low" in window:
+                axis.fill_between(ahead, window["low"], window["high"], color=ACCENT, alpha=0.15, linewidth=0)
+            axis.set_title(window["title"], loc="left", fontsize=9, parse_math=False)
+        axes[0, 0].legend(loc="upper left", ncols=3, frameon=False, fontsize=8)
+        axes[-1, 0].set_xlabel("time steps from the origin")
+        figure.suptitle(title, x=0.02, ha="left", parse_math=False)
         return save(figure, path)
 
 

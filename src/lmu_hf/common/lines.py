@@ -4,7 +4,7 @@ import math
 
 from .record import RunRecord
 
-LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse")
+LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse", "mse", "mase")
 USE_IT = "it is the one to use on these rows"
 WHAT_TO_TRY = f"{USE_IT}; more rows, or a pre-trained model (--model_name_or_path), may turn that round"
 WITH_PICTURES = f"{USE_IT}; more pictures, or another --image_size, may turn that round"
@@ -39,6 +39,8 @@ def standard_error(metric: str, score: float, rows: int) -> float:
         return score * math.sqrt((math.pi / 2 - 1) / rows)
     if metric in ("rmse", "nrmse"):
         return score / math.sqrt(2 * rows)
+    if metric == "mse":
+        return score * math.sqrt(2 / rows)
     if metric == "r2":
         return (1 - score) * math.sqrt(2 / rows)
     if metric in ("pearson", "spearmanr", "matthews_correlation"):

@@ -18,6 +18,8 @@ METRIC_NAMES = {
     "r2": "R²",
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
+    "mse": "mean squared error",
+    "mase": "MASE",
     "pearson": "Pearson's correlation",
     "spearmanr": "Spearman's correlation",
     "matthews_correlation": "Matthews correlation",

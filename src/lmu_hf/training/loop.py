@@ -107,7 +107,8 @@ class _Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        self.steps = self.wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
+        wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
+        self.steps = self.wanted = 0 if recipe.solved else wanted
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.progress = Progress()
         self.heap = Heap()
@@ -124,6 +125,7 @@ class _Run:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
+        progress.seconds = progress.seconds or sum(self.task.spent.values())
         quiet = self.running.quiet or not self.accelerator.is_main_process
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         if self.recipe.minutes is not None:
@@ -149,6 +151,8 @@ class _Run:
                     if interrupted:
                         raise Interrupted(interruption.signal or 0, progress.step, path)
         self._begin()  # also if no step was left to take
+        if not self.steps:
+            self._evaluate(bar, start)  # solved weights are judged as they are
         progress.seconds = time.perf_counter() - start
 
     def _keep_to_the_budget(self, seconds: float, bar: tqdm) -> None:
@@ -230,7 +234,7 @@ class _Run:
     def _evaluate(self, bar: tqdm, start: float) -> None:
         """Score the validation split, log it, and keep the weights if they are the best so far."""
         progress, metric = self.progress, self.task.metric
-        loss = self._mean_loss()
+        trained = {"train_loss": self._mean_loss()} if progress.loss_steps else {}
         self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:  # kept weights are the average
             scores = self.scores("validation")
@@ -241,9 +245,9 @@ class _Run:
             if progress.is_best(goodness, scores):
                 progress.best, progress.best_step, progress.worse = goodness, progress.step, 0
                 self.best_weights = self.learner.weights()
-        row = {"step": progress.step, "epoch": self.epoch, "train_loss": loss}
+        row = {"step": progress.step, "epoch": self.epoch, **trained}
         row |= {f"validation_{name}": score for name, score in scores.items()}
-        bar.set_postfix(loss=f"{loss:.3f}", **{metric: f"{scores[metric]:.4f}"})
+        bar.set_postfix({name: f"{value:.4g}" for name, value in {**trained, metric: scores[metric]}.items()})
         self.accelerator.log({name: value for name, value in row.items() if name != "step"}, step=progress.step)
         progress.rows.append({**row, "seconds": time.perf_counter() - start})
         if self.log is not None:

@@ -1,6 +1,6 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, images, own, own_images, pairs, series, tagging, text, translation
+from . import classification, forecasts, images, own, own_images, pairs, tagging, text, translation
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -8,12 +8,12 @@ __all__ = [
     "Recipe",
     "Reproduction",
     "classification",
+    "forecasts",
     "get_recipe",
     "images",
     "own",
     "own_images",
     "pairs",
-    "series",
     "tagging",
     "text",
     "translation",

@@ -77,6 +77,7 @@ class Recipe:
             them. None for as long as it takes.
         allows_bf16: ``--mixed_precision auto`` may make its products in bfloat16, where the processor gains by it: its
             scores on record were reached so.
+        solved: the weights are found before training, in closed form, and no step is taken. Its baseline is trained.
         reproduction: how its records are made again.
 
     Raises:
@@ -108,6 +109,7 @@ class Recipe:
     max_grad_norm: float | None = None
     minutes: float | None = None
     allows_bf16: bool = False
+    solved: bool = False
     reproduction: Reproduction = Reproduction()
 
     def __post_init__(self) -> None:
@@ -132,6 +134,7 @@ class Recipe:
             "label_smoothing",
             "reproduction",
             "allows_bf16",  # the record says what was made of it
+            "solved",  # its record has no steps
             "baseline_kind",
             "baseline_of",
         )
@@ -149,7 +152,8 @@ class Recipe:
 
         architecture = lstm_baseline(self.architecture, **self.lstm)
         called = f"{self.name}-{name}"
-        return replace(self, name=called, architecture=architecture, baseline_kind=name, baseline_of=self.name)
+        named = replace(self, name=called, baseline_kind=name, baseline_of=self.name)
+        return replace(named, architecture=architecture, solved=False)
 
 
 def fault(field: str, value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
+        spent: seconds that finding weights before training took, by what was done; they count as training.
         made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
         reasons: why that has the values that it has.
     """
@@ -50,6 +52,7 @@ class Task(ABC):
     scorer: str = ""
     evaluation_batch: int = 1000
     length_unit: str = ""
+    spent: dict[str, float] = {}
     made: Any = None
     reasons: dict[str, str] = {}
 
@@ -149,6 +152,10 @@ class Task(ABC):
     def findings(self) -> dict[str, str]:
         """What the last scoring of validation found of the model that a reader of the scores must know, by name."""
         return {}
+
+    def draw(self, model: PreTrainedModel, folder: Path) -> None:
+        """Leave pictures of what a model does in a folder, on one process; of most data there are none."""
+        return
 
     def extras(self) -> dict[str, Any]:
         """What else a record says of the data once the test split has been read, computed once, on one process."""

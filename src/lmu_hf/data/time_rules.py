@@ -1,0 +1,69 @@
+"""What a step of time is, and after how many of them a series looks alike."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # flags are read without it
+    import numpy as np
+
+LONGEST_GAP = 6  # steps that a straight line may fill
+MOST_MISSING = 0.1  # of all steps; where more are missing, the step is not what it seems
+SECOND = 1_000_000_000  # in nanoseconds
+SEASONS = {60: 60, 600: 144, 900: 96, 1800: 48, 3600: 24, 86_400: 7, 7 * 86_400: 52}  # steps a season, by seconds
+MONTHS = {1: 12, 3: 4}  # the same, by months
+CLEAR_SEASON = 0.3  # the least autocorrelation of a season that is looked for
+
+
+def regular(at: "np.ndarray", between: "np.ndarray") -> tuple["np.ndarray", str, int | None]:
+    """Places of moments on the grid of their commonest difference, that step in words, and no usual season."""
+    import numpy as np
+
+    values, counts = np.unique(between, return_counts=True)
+    step = values[counts.argmax()]
+    return (at - at[0]) / step, f"{step:g}", None
+
+
+def regular_times(stamps: Any, at: "np.ndarray", between: "np.ndarray") -> tuple["np.ndarray", str, int | None]:
+    """Months where every row stands on one day of the month, or on the last one, and else the commonest difference."""
+    import numpy as np
+
+    days = stamps.dt.day.to_numpy()
+    if between.min() >= 28 * 86_400 * SECOND and (len(set(days)) == 1 or stamps.dt.is_month_end.all()):
+        months = (stamps.dt.year * 12 + stamps.dt.month).to_numpy()
+        values, counts = np.unique(np.diff(months), return_counts=True)
+        step = int(values[counts.argmax()])
+        return (months - months[0]) / step, f"{step} month{'s' * (step > 1)}", MONTHS.get(step)
+    places, _, _ = regular(at, between)
+    values, counts = np.unique(between, return_counts=True)
+    seconds = int(values[counts.argmax()]) // SECOND
+    return places, _duration(seconds), SEASONS.get(seconds)
+
+
+def _duration(seconds: int) -> str:
+    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds and seconds % unit == 0:
+            count = seconds // unit
+            return f"{count} {name}s" if count > 1 else f"1 {name}"
+    return "less than a second"
+
+
+def find_season(values: "np.ndarray") -> int:
+    """The lag of the clearest peak of the autocorrelation, mean of all channels; 1 where none is clear.
+
+    Args:
+        values: (T, channels).
+    """
+    import numpy as np
+
+    # Differences, so that a trend does not drown the season.
+    moves = np.diff(values, axis=0)
+    moves = moves - moves.mean(0)
+    steps = len(moves)
+    power = np.abs(np.fft.rfft(moves, 2 * steps, axis=0)) ** 2
+    products = np.fft.irfft(power, axis=0)[: steps // 3]
+    if len(products) < 4:
+        return 1
+    found = (products / np.where(products[0] > 0, products[0], 1)).mean(1)
+    inner = found[2:-1]
+    peaks = (inner > found[1:-2]) & (inner >= found[3:]) & (inner > CLEAR_SEASON)
+    # Twice a season looks as much alike: the shortest of the peaks that are nearly as high.
+    return int((peaks & (inner > 0.9 * inner[peaks].max())).argmax()) + 2 if peaks.any() else 1
