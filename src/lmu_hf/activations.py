@@ -83,12 +83,18 @@ def goes_by_tiles(*tensors: Tensor) -> bool:
     """Whether a product of these may be made in place: on a processor, and by nobody who records or maps operations."""
     if tensors[0].device.type != "cpu" or torch.compiler.is_compiling() or forward_ad._current_level >= 0:
         return False
-    return not any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+    return not any(map(_is_mapped, tensors))
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.func, or a batch of gradients (``is_grads_batched``), looks on: neither knows products in place."""
+    # The keys alone say so of the second kind, and Python has a name for that key only in what they print.
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) or "Batched" in repr(torch._C._dispatch_keys(tensor))
 
 
 def _tile(J: Tensor, K: Tensor) -> int:
     """How many rows go through together."""
-    return max(TILE_OUTPUTS // K.shape[1], TILE_DEPTH * J.shape[1])
+    return max(TILE_OUTPUTS // K.shape[1], TILE_DEPTH * J.shape[1], 1)
 
 
 class _ActivatedProduct(torch.autograd.Function):
@@ -111,7 +117,7 @@ class _ActivatedProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         J, left, right, K, out = ctx.saved_tensors
         gradient, activation = gradients[0], ctx.activation
-        if torch.is_grad_enabled() or torch._C._functorch.is_functorch_wrapped_tensor(gradient):
+        if torch.is_grad_enabled() or _is_mapped(gradient):
             # This gradient is differentiated again, or is one of several that are mapped.
             return (*_plain_gradients(left, right, K, gradient, activation), None)
         wants_left, wants_right, wants_K, _ = ctx.needs_input_grad
@@ -147,8 +153,11 @@ def _plain_gradients(left: Tensor, right: Tensor, K: Tensor, gradient: Tensor, a
 
 def _plain_back(gradient: Tensor, z: Tensor, activation: str) -> Tensor:
     """The gradient of z from that of f(z), by operations that can be differentiated and mapped."""
-    if activation in _BACK_FROM_PRODUCT:
-        return (_aten.gelu_backward if activation == "gelu" else _aten.silu_backward)(gradient, z)
+    if activation == "gelu":
+        return _aten.gelu_backward(gradient, z)
     if activation == "relu":
         return _aten.threshold_backward(gradient, z, 0)
+    if activation == "silu":  # torch has no derivative of its own silu_backward
+        gate = torch.sigmoid(z)
+        return gradient * gate * (1 + z * (1 - gate))
     return _aten.tanh_backward(gradient, torch.tanh(z)) if activation == "tanh" else gradient
