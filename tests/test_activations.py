@@ -97,12 +97,13 @@ def test_gradients_of_several_pulls_are_mapped(activation, tiny_tiles):
 
 def test_what_is_kept_is_no_product_where_the_output_or_a_second_product_serves():
     left, right, K = (part.detach().float().requires_grad_() for part in (noise(64, 3), noise(64, 2), noise(5, 600)))
+    kept: list[Tensor] = []
     for activation in EVERY:
-        kept: list[Tensor] = []
+        kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
             o = activated_product(left, right, K, activation)
         wide = [t for t in kept if t.numel() == o.numel()]
-        assert all(t.data_ptr() == o.data_ptr() for t in wide), activation
+        assert kept and all(t.data_ptr() == o.data_ptr() for t in wide), activation
 
 
 def test_an_accelerator_gets_plain_operations():
@@ -174,3 +175,25 @@ def test_one_product_is_what_a_narrow_layer_makes(fused, monkeypatch):
     monkeypatch.setattr("lmu_hf.readout.activated_product", lambda *given: made.append(1) or activated_product(*given))
     fast(noise(2, 64, 1))
     assert made
+
+
+@pytest.mark.parametrize("hidden_act", ["identity", "gelu"])
+@pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
+@pytest.mark.parametrize("n", [2, 7, 64])
+def test_the_last_state_of_numbers_is_that_of_the_recurrence(hidden_act, carried, n):
+    fast, slow = layers(1, hidden_act, 1)
+    for layer in (fast, slow):
+        layer.encoder.weight.data.fill_(1.3)
+        layer.encoder.bias.data.fill_(-0.7)
+    x, initial, reading = noise(3, n, 1), noise(3, 1, 3) if carried else None, Reading(Layout(n), "last")
+    assert fast._writes_numbers(x, reading.layout) and not slow._writes_numbers(x, reading.layout)
+    for got, want in zip(outcome(fast, x, initial, reading), outcome(slow, x, initial, reading), strict=True):
+        assert torch.allclose(got, want, rtol=0, atol=1e-11)
+
+
+def test_a_hooked_encoder_is_called_for_the_last_state():
+    fast, _ = layers(1, "gelu", 1)
+    x, reading, calls = noise(2, 9, 1), Reading(Layout(9), "last"), []
+    want = fast(x, None, reading)[0]
+    fast.encoder.register_forward_hook(lambda *_: calls.append(1))
+    assert torch.allclose(fast(x, None, reading)[0], want, rtol=0, atol=1e-12) and calls == [1]
