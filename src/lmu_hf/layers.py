@@ -324,13 +324,15 @@ class LMULayer(nn.Module):
     def _writes_numbers(self, x: Tensor, layout: Layout) -> bool:
         """Whether this layer writes w x + c for numbers x, in float32 or wider, to the end that all rows share."""
         encoder = self.encoder
-        if encoder is None or encoder.in_features * encoder.out_features > 1 or self.encoder_activation != "identity":
+        if encoder is None or not is_plain(encoder, SignalEncoder) or encoder.bias is None:
+            return False
+        if encoder.in_features * encoder.out_features > 1 or self.encoder_activation != "identity":
             return False
         if torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type) or self.memory_form != "auto":
             return False
-        plain = is_plain(encoder, SignalEncoder) and encoder.bias is not None and x.dtype == encoder.weight.dtype
         shared = layout.lengths is None and layout.sequences is None and layout.ranks is None
-        return plain and shared and x.dtype in WIDE and 1 < x.shape[1] <= LONGEST_IMPULSE
+        computed = x.dtype in WIDE and x.dtype == encoder.weight.dtype
+        return shared and computed and 1 < x.shape[1] <= LONGEST_IMPULSE
 
     def _check(self, reading: Reading, initial: Tensor | None) -> None:
         """Complain about what this layer cannot give."""
