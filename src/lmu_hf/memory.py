@@ -308,7 +308,7 @@ def join_ends(u: Tensor, system: LegendreSystem, response: str = "H_reversed", p
     L = min(n, LONGEST_IMPULSE)  # longer sequences are chunks, joined in pairs
     # Zeros stand before the first step, where they leave an empty memory empty; a power of two of chunks pairs up.
     chunks = 1 << (-(-n // L) - 1).bit_length()
-    x = pad(u.transpose(1, 2), (chunks * L - n, 0)).reshape(-1, L)
+    x = (pad(u.mT, (chunks * L - n, 0)) if chunks * L > n else u.mT).reshape(-1, L)  # to pad by nothing copies
     ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, chunks, -1)
     span = L
     while ends.shape[2] > 1:
