@@ -29,7 +29,7 @@ COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # wha
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
 NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
-TILE_OUTPUTS = 2**18  # numbers of J K at a time, which a core's cache holds
+TILE_OUTPUTS = 2**18  # numbers of J K at a time for each thread, which its core's cache holds
 TILE_DEPTH = 2  # times as many rows as J is wide a tile has at least: ∂K is read and written once for each
 
 _aten = torch.ops.aten
@@ -133,7 +133,7 @@ def _is_mapped(tensor: Tensor) -> bool:
 
 def _tile(J: Tensor, K: Tensor) -> int:
     """How many rows go through together."""
-    return max(TILE_OUTPUTS // K.shape[1], TILE_DEPTH * J.shape[1], 1)
+    return max(TILE_OUTPUTS * torch.get_num_threads() // K.shape[1], TILE_DEPTH * J.shape[1], 1)
 
 
 class _ActivatedProduct(torch.autograd.Function):
