@@ -27,7 +27,7 @@ LADDER = {
     "layout": {"chunks", "statespace"},
     "distributed": {"layout", "memory", "statespace"},
     "readout": {"activations", "chunks", "constants", "memory", "statespace"},
-    "layers": {"activations", "layout", "memory", "readout", "statespace"},
+    "layers": {"activations", "chunks", "layout", "memory", "readout", "statespace"},
     "recording": {"layers"},
     "lstm": {"chunks", "layout"},
     "fields_lmu": set(),

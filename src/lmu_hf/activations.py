@@ -1,4 +1,8 @@
-"""Activations, and a product with its activation made tile by tile, so that what is activated still lies in the cache.
+"""Products past their modules: when they may be made so; and with their activation, tile by tile.
+
+A product may be computed in another order than module after module only where a module is a plain ``nn.Linear`` and
+its weight a plain tensor that lies here. Everything else (hooked, adapted, pruned, parametrised, quantised, offloaded)
+computes more than its ``weight`` says, or something else, and has to be called. :func:`is_plain` decides.
 
 A product far wider than deep is bound by its outputs: the product, the activation and its gradient would each write and
 read them through main memory. Here a tile of some rows goes through all three. What the backward pass needs of them is
@@ -12,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import linear, pad
+from torch.nn.modules import module as of_all_modules
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -20,8 +25,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
+COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
 NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
-TILE_OUTPUTS = 2**18  # numbers of J K at a time, which a core's cache holds
+TILE_OUTPUTS = 2**18  # numbers of J K at a time for each thread, which its core's cache holds
 TILE_DEPTH = 2  # times as many rows as J is wide a tile has at least: ∂K is read and written once for each
 
 _aten = torch.ops.aten
@@ -42,6 +50,37 @@ _BACK_FROM_OUTPUT: dict[str, Callable[..., Tensor]] = {
     "relu": lambda g, o, out: _aten.threshold_backward.grad_input(g, o, 0, grad_input=out),
     "tanh": lambda g, o, out: _aten.tanh_backward.grad_input(g, o, grad_input=out),
 }
+
+
+def is_bare(module: nn.Module) -> bool:
+    """Whether to call a module is to run its class's ``forward``: it has no hook, no other forward, no parametrisation.
+
+    A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
+    """
+    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
+        return False
+    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
+    replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
+    return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
+
+
+def is_plain(linear: nn.Module, kind: type = nn.Linear) -> bool:
+    """Whether a module is a bare ``nn.Linear``, of that very class, whose weight and bias are plain tensors.
+
+    Args:
+        linear: the module.
+        kind: a class that is called in its place, and differs from it in how it starts alone.
+    """
+    if type(linear) is not kind or not is_bare(linear):
+        return False
+    weight, bias = (getattr(linear, name, None) for name in ("weight", "bias"))
+    return weight is not None and is_plain_tensor(weight) and (bias is None or is_plain_tensor(bias))
+
+
+def is_plain_tensor(tensor: Tensor) -> bool:
+    """Whether a tensor is dense numbers to compute with, in memory: no subclass, not ``meta``, not quantised."""
+    dense = type(tensor) in (nn.Parameter, Tensor) and tensor.layout == torch.strided
+    return dense and tensor.dtype in COMPUTING and tensor.device.type != "meta"
 
 
 def round_once(x: Tensor) -> Tensor:
@@ -83,12 +122,18 @@ def goes_by_tiles(*tensors: Tensor) -> bool:
     """Whether a product of these may be made in place: on a processor, and by nobody who records or maps operations."""
     if tensors[0].device.type != "cpu" or torch.compiler.is_compiling() or forward_ad._current_level >= 0:
         return False
-    return not any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+    return not any(map(_is_mapped, tensors))
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.func, or a batch of gradients (``is_grads_batched``), looks on: neither knows products in place."""
+    # The keys alone say so of the second kind, and Python has a name for that key only in what they print.
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) or "Batched" in repr(torch._C._dispatch_keys(tensor))
 
 
 def _tile(J: Tensor, K: Tensor) -> int:
     """How many rows go through together."""
-    return max(TILE_OUTPUTS // K.shape[1], TILE_DEPTH * J.shape[1])
+    return max(TILE_OUTPUTS * torch.get_num_threads() // K.shape[1], TILE_DEPTH * J.shape[1], 1)
 
 
 class _ActivatedProduct(torch.autograd.Function):
@@ -111,7 +156,7 @@ class _ActivatedProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         J, left, right, K, out = ctx.saved_tensors
         gradient, activation = gradients[0], ctx.activation
-        if torch.is_grad_enabled() or torch._C._functorch.is_functorch_wrapped_tensor(gradient):
+        if torch.is_grad_enabled() or _is_mapped(gradient):
             # This gradient is differentiated again, or is one of several that are mapped.
             return (*_plain_gradients(left, right, K, gradient, activation), None)
         wants_left, wants_right, wants_K, _ = ctx.needs_input_grad
@@ -147,8 +192,11 @@ def _plain_gradients(left: Tensor, right: Tensor, K: Tensor, gradient: Tensor, a
 
 def _plain_back(gradient: Tensor, z: Tensor, activation: str) -> Tensor:
     """The gradient of z from that of f(z), by operations that can be differentiated and mapped."""
-    if activation in _BACK_FROM_PRODUCT:
-        return (_aten.gelu_backward if activation == "gelu" else _aten.silu_backward)(gradient, z)
+    if activation == "gelu":
+        return _aten.gelu_backward(gradient, z)
     if activation == "relu":
         return _aten.threshold_backward(gradient, z, 0)
+    if activation == "silu":  # torch has no derivative of its own silu_backward
+        gate = torch.sigmoid(z)
+        return gradient * gate * (1 + z * (1 - gate))
     return _aten.tanh_backward(gradient, torch.tanh(z)) if activation == "tanh" else gradient

@@ -1,9 +1,4 @@
-"""A memory inside its learned projections, for one window or several, and when these may be read past their modules.
-
-A product may be computed in another order than module after module only where a module is a plain ``nn.Linear`` and
-its weight a plain tensor that lies here. Everything else (hooked, adapted, pruned, parametrised, quantised, offloaded)
-computes more than its ``weight`` says, or something else, and has to be called. :func:`is_plain` decides.
-"""
+"""A memory inside its learned projections, for one window or several."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,11 +6,12 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as of_all_modules
 
-from .activations import ACTIVATIONS, Rest, round_once
+from .activations import ACTIVATIONS, COMPUTING, Rest, is_bare, is_plain, round_once
+from .activations import is_plain_tensor as is_plain_tensor
+from .chunks import LONGEST_IMPULSE
 from .layout import Layout, Reading
-from .memory import SEQUENCE_FORMS, memory_mean, run_to_end
+from .memory import SEQUENCE_FORMS, final_of_numbers, memory_mean, run_to_end
 from .readout import run_form
 from .statespace import LegendreSystem
 
@@ -26,36 +22,8 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
-COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
+WIDE = (torch.float32, torch.float64)  # what memories are carried in
 INITIAL_SCALE = "initial_scale"  # an attribute of the last projections of residual branches
-
-
-def is_bare(module: nn.Module) -> bool:
-    """Whether to call a module is to run its class's ``forward``: it has no hook, no other forward, no parametrisation.
-
-    A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
-    """
-    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
-        return False
-    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
-    replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
-    return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
-
-
-def is_plain(linear: nn.Module) -> bool:
-    """Whether a module is a bare ``nn.Linear``, of that very class, whose weight and bias are plain tensors."""
-    if type(linear) is not nn.Linear or not is_bare(linear):
-        return False
-    weight, bias = (getattr(linear, name, None) for name in ("weight", "bias"))
-    return weight is not None and is_plain_tensor(weight) and (bias is None or is_plain_tensor(bias))
-
-
-def is_plain_tensor(tensor: Tensor) -> bool:
-    """Whether a tensor is dense numbers to compute with, in memory: no subclass, not ``meta``, not quantised."""
-    dense = type(tensor) in (nn.Parameter, Tensor) and tensor.layout == torch.strided
-    return dense and tensor.dtype in COMPUTING and tensor.device.type != "meta"
 
 
 def computing_dtype(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
@@ -326,6 +294,9 @@ class LMULayer(nn.Module):
         layout, windows, form = reading.layout, self.windows, self.memory_form
         if reading.wanted == "all" and None not in (self.encoder, self.memory_readout):
             x = round_once(x)
+        if reading.wanted == "last" and self.encoder is not None and self._writes_numbers(x, layout):
+            final = final_of_numbers(x, self.encoder.weight, self.encoder.bias, windows.systems[0], initial)
+            return self._read(final.unsqueeze(1), layout.last(x), False, None), final if return_final else None
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
@@ -349,6 +320,19 @@ class LMULayer(nn.Module):
             x = layout.last(x) if reading.wanted == "last" else layout.mean(x)
         o = m if whole is not None else self._read(m, x, weights is not None, rest)
         return o, final if return_final else None
+
+    def _writes_numbers(self, x: Tensor, layout: Layout) -> bool:
+        """Whether this layer writes w x + c for numbers x, in float32 or wider, to the end that all rows share."""
+        encoder = self.encoder
+        if encoder is None or not is_plain(encoder, SignalEncoder) or encoder.bias is None:
+            return False
+        if encoder.in_features * encoder.out_features > 1 or self.encoder_activation != "identity":
+            return False
+        if torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type) or self.memory_form != "auto":
+            return False
+        shared = layout.lengths is None and layout.sequences is None and layout.ranks is None
+        computed = x.dtype in WIDE and x.dtype == encoder.weight.dtype
+        return shared and computed and 1 < x.shape[1] <= LONGEST_IMPULSE
 
     def _check(self, reading: Reading, initial: Tensor | None) -> None:
         """Complain about what this layer cannot give."""

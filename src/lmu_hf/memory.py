@@ -85,6 +85,29 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
     return final.unsqueeze(1), final
 
 
+def final_of_numbers(
+    x: Tensor, scale: Tensor, shift: Tensor, system: LegendreSystem, initial: Tensor | None = None
+) -> Tensor:
+    """The last memory of u = w x + c, of one number a step: w m_n(x) + c m_n(1), as eq. (25) is linear in u.
+
+    So x, which is data as a rule, is multiplied with H, and the gradients of w and c need no second product with it.
+
+    Args:
+        x: (b, n, 1), n ≤ ``LONGEST_IMPULSE``.
+        scale: w (1, 1).
+        shift: c (1,).
+        system: whose dynamics.
+        initial: (b, 1, d), or None for zero.
+
+    Returns:
+        (b, 1, d).
+    """
+    n = x.shape[1]
+    steady = impulse_tail(system, n, x, "summed_response")[0, system.order :]  # Σ_{i<n} Ā^i B̄
+    final = memory_final(x, system)[1] * scale + steady * shift
+    return final if initial is None else final + advance(initial.to(final), system, n)
+
+
 def memory_mean(
     u: Tensor, system: LegendreSystem, initial: Tensor | None = None, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -285,7 +308,7 @@ def join_ends(u: Tensor, system: LegendreSystem, response: str = "H_reversed", p
     L = min(n, LONGEST_IMPULSE)  # longer sequences are chunks, joined in pairs
     # Zeros stand before the first step, where they leave an empty memory empty; a power of two of chunks pairs up.
     chunks = 1 << (-(-n // L) - 1).bit_length()
-    x = pad(u.transpose(1, 2), (chunks * L - n, 0)).reshape(-1, L)
+    x = (pad(u.mT, (chunks * L - n, 0)) if chunks * L > n else u.mT).reshape(-1, L)  # to pad by nothing copies
     ends = (x @ impulse_tail(system, L, u, response)).view(b, d_u, chunks, -1)
     span = L
     while ends.shape[2] > 1:
