@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import NGramVotes
+from ..votes import SHARPNESS, SMALLEST, NGramVotes
 
 
 class Way(NamedTuple):
@@ -17,11 +17,13 @@ class Way(NamedTuple):
         exponent: of the unevenness of an n-gram, by which its feature is weighed.
         strength: scikit-learn's C of a logistic regression; None for support vectors.
         scale: what its decisions are multiplied by.
+        normed: whether each row's features are divided by their root mean square.
     """
 
     exponent: float
     strength: float | None = None
     scale: float = 1.0
+    normed: bool = False
 
 
 # Of few rows, logistic regression: how much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for
@@ -29,7 +31,7 @@ class Way(NamedTuple):
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAYS = Way(0.0, 300.0), Way(1.0, 30.0)
 MANY_ROWS = 1000  # from which on folds choose the exponent, and support vectors take the place of the regression
-EXPONENTS = (0.0, 1.0)
+EXPONENTS = (0.5, 1.0)
 SCALES = tuple(2.0**power for power in np.arange(-1, 6.5, 0.5))  # log odds for a margin of 1
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
@@ -40,7 +42,24 @@ SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of number
 FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
 CAUTIOUS = (0.25, 1.0)
 
-Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
+
+class Fitted(NamedTuple):
+    """What a linear model has found.
+
+    Args:
+        votes: (classes, n-grams).
+        constants: (classes,).
+        squares: (n-grams,) squared norms by whose mean over a row its votes are divided; None where they are not.
+    """
+
+    votes: np.ndarray
+    constants: np.ndarray
+    squares: np.ndarray | None = None
+
+    def logits(self, shares: Any) -> np.ndarray:
+        """(rows, classes), as the votes of the model will have them."""
+        said = shares @ self.votes.T
+        return (said if self.squares is None else said / _norms(shares, self.squares)[:, None]) + self.constants
 
 
 def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray) -> None:
@@ -58,15 +77,17 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
     shares = _shares(votes, sequences)
     way = WAYS[shares.nnz >= FEW_NGRAMS]
     if labels.ndim == 2:
-        found, constants = _several(shares, labels, way)
+        found = _several(shares, labels, way)
     elif np.issubdtype(labels.dtype, np.integer):
         classes = votes.odds.weight.shape[1]
         many = len(labels) >= MANY_ROWS and np.bincount(labels).max() < len(labels)
-        way = _way_of_many(shares, labels, classes) if many else way
-        found, constants = _single(shares, labels, way, classes)
+        way = way._replace(normed=votes.squares is not None)
+        way = _way_of_many(shares, labels, classes, way.normed) if many else way
+        found = _single(shares, labels, way, classes)
     else:
-        found, constants = _number(shares, labels, _strength(shares, labels))
-    votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
+        found = _number(shares, labels, _strength(shares, labels))
+    squares = None if found.squares is None else torch.from_numpy(found.squares).float()
+    votes.write(torch.from_numpy(found.votes.T).float(), torch.from_numpy(found.constants).float(), squares)
 
 
 def choose_balance(
@@ -99,14 +120,14 @@ def _strength(shares: Any, labels: np.ndarray) -> float:
     def error(strength: float) -> float:
         total = 0.0
         for held in (folds == fold for fold in range(FOLDS)):
-            found, constants = _number(shares[~held], labels[~held], strength)
-            total += float(((shares[held] @ found[0] + constants[0] - labels[held]) ** 2).sum())
+            found = _number(shares[~held], labels[~held], strength)
+            total += float(((found.logits(shares[held])[:, 0] - labels[held]) ** 2).sum())
         return total
 
     return min(RIDGES, key=error)
 
 
-def _way_of_many(shares: Any, labels: np.ndarray, classes: int) -> Way:
+def _way_of_many(shares: Any, labels: np.ndarray, classes: int, normed: bool) -> Way:
     """Support vectors, with the exponent that decides most rows rightly which were held out in turn.
 
     A margin is no log odds: what makes it one, as honest as may be, is found on the same rows (Platt scaling, with one
@@ -117,8 +138,8 @@ def _way_of_many(shares: Any, labels: np.ndarray, classes: int) -> Way:
     def margins(exponent: float) -> np.ndarray:
         said = np.empty((len(labels), classes))
         for held in (folds == fold for fold in range(FOLDS)):
-            found, constants = _single(shares[~held], labels[~held], Way(exponent), classes)
-            said[held] = shares[held] @ found.T + constants
+            found = _single(shares[~held], labels[~held], Way(exponent, normed=normed), classes)
+            said[held] = found.logits(shares[held])
         return said
 
     def loss(said: np.ndarray, scale: float) -> float:
@@ -127,7 +148,7 @@ def _way_of_many(shares: Any, labels: np.ndarray, classes: int) -> Way:
 
     by_exponent = {exponent: margins(exponent) for exponent in EXPONENTS}
     best = max(EXPONENTS, key=lambda exponent: float((by_exponent[exponent].argmax(1) == labels).mean()))
-    return Way(best, scale=min(SCALES, key=lambda scale: loss(by_exponent[best], scale)))
+    return Way(best, scale=min(SCALES, key=lambda scale: loss(by_exponent[best], scale)), normed=normed)
 
 
 def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
@@ -140,8 +161,11 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     # A class that no training row has is as seldom as half a row; where there is but one, there is nothing to find.
     constants = np.log(np.maximum(np.bincount(labels, minlength=classes), 0.5)) - np.log(counts).mean()
     if len(seen) == 1:
-        return found, constants
-    features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way.exponent)
+        return Fitted(found, constants)
+    weighed = _rarity(shares) * _unevenness(shares, labels) ** way.exponent
+    weighed[np.bincount(shares.indices, minlength=shares.shape[1]) == 0] = 0.0  # or unseen n-grams would count as norms
+    squares = weighed**2 if way.normed else None
+    features, scale = _scaled(shares, weighed, squares)
     if way.strength is None:
         model = LinearSVC(random_state=0).fit(features, labels)
     else:
@@ -150,13 +174,14 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
         weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
     found[seen], constants[seen] = weights, beside
-    return found, constants
+    return Fitted(found, constants, squares)
 
 
 def _several(shares: Any, labels: np.ndarray, way: Way) -> Fitted:
     """Logistic regression on each of several classes by itself, as the logarithm of its odds."""
     fitted = [_single(shares, column.astype(int), way, 2) for column in labels.T]
-    return np.stack([found[1] - found[0] for found, _ in fitted]), np.array([two[1] - two[0] for _, two in fitted])
+    votes = np.stack([one.votes[1] - one.votes[0] for one in fitted])
+    return Fitted(votes, np.array([one.constants[1] - one.constants[0] for one in fitted]))
 
 
 def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
@@ -165,7 +190,7 @@ def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
 
     features, scale = _scaled(shares, _rarity(shares))
     model = Ridge(alpha=strength).fit(features, labels)
-    return (model.coef_ * scale)[None], np.array([model.intercept_])
+    return Fitted((model.coef_ * scale)[None], np.array([model.intercept_]))
 
 
 def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
@@ -182,11 +207,21 @@ def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
     return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)
 
 
-def _scaled(shares: Any, scale: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Shares times a number for each n-gram, so that rows are of unit length in the mean of squares; those numbers."""
+def _scaled(shares: Any, scale: np.ndarray, squares: np.ndarray | None = None) -> tuple[Any, np.ndarray]:
+    """Shares times a number for each n-gram, so that rows are of unit length in the mean of squares; those numbers.
+
+    Where there are squared norms, each row is divided by its own norm first.
+    """
     features = shares.multiply(scale).tocsr()
+    if squares is not None:
+        features = features.multiply(1 / _norms(shares, squares)[:, None]).tocsr()
     length = np.sqrt(features.multiply(features).sum() / features.shape[0]) or 1.0
     return features / length, scale / length
+
+
+def _norms(shares: Any, squares: np.ndarray) -> np.ndarray:
+    """(rows,) root mean squares over each row's n-grams: :meth:`NGramVotes.finish` has their derivation."""
+    return np.sqrt(np.maximum(shares @ squares / SHARPNESS, SMALLEST))
 
 
 def _rarity(shares: Any) -> np.ndarray:
