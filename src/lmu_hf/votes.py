@@ -27,8 +27,8 @@ class Votes(Option):
         buckets: votes for n-grams of each length; those of one hash share one.
         trained: the counted votes are weighed anew in training. False: they are a linear model's weights, found before
             training (:meth:`NGramVotes.write`) and left as they are.
-        normed: of such votes, the mean over a sequence is divided by the root mean square of its n-grams' norms, much
-            as rows of tf-idf have unit length: so a sequence of rare or telling n-grams does not shout others down.
+        normed: the sum of such votes over a sequence is divided by the length of the vector of its n-grams' norms, as
+            rows of tf-idf have unit length: so neither length nor rare n-grams make a sequence more certain.
 
     Raises:
         ValueError: votes that are trained are to be normed.
@@ -153,13 +153,15 @@ class NGramVotes(NGramRows):
             votes = torch.cat([votes, self.squares(rows).mean(-2)], dim=-1)
         return votes if packing is None else packing.unpack(votes)
 
-    def finish(self, means: Tensor) -> Tensor:
-        """Logits (b, classes) of sequences, of the mean over each of what :meth:`forward` gives."""
+    def finish(self, means: Tensor, ids: Tensor, packing: Layout | None = None, ranks: Any = None) -> Tensor:
+        """Logits (b, classes) of sequences, of the mean over each of what :meth:`forward` gives of the same."""
         if self.constant is None:
             return means
         votes, squares = means[:, :-1], means[:, -1:]
-        # A sequence without a known n-gram has neither votes nor a norm: its logits are the constant.
-        return votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
+        # Of n steps with votes v and squared norms s², Σ v / √(Σ s²) = √n · mean(v) / √mean(s²). A sequence without a
+        # known n-gram has neither votes nor a norm: its logits are the constant.
+        root = _count_steps(ids, packing, ranks).to(means.dtype).sqrt()[:, None]
+        return root * votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
 
     def learners(self, stack: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
         """Of both logits (b, classes), those that are to decide each sequence alone in training."""
@@ -259,3 +261,12 @@ class NGramVotes(NGramRows):
             raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")
         logs = torch.log1p(held * (sizes.mean() / sizes))
         self.odds.weight.copy_(logs - logs.mean(1, keepdim=True))
+
+
+def _count_steps(ids: Tensor, packing: Layout | None, ranks: Any) -> Tensor:
+    """(sequences,) how many steps each has, over all ranks."""
+    if packing is not None and packing.sequences is not None:
+        return torch.tensor(packing.sequences.lengths, device=ids.device)
+    lengths = None if packing is None else packing.lengths
+    lengths = torch.full_like(ids[:, 0], ids.shape[1]) if lengths is None else lengths
+    return lengths if ranks is None else torch.stack(list(ranks.gather(lengths))).sum(0)

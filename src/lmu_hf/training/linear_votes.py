@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import SHARPNESS, SMALLEST, NGramVotes
+from ..votes import SMALLEST, NGramVotes
 
 
 class Way(NamedTuple):
@@ -17,7 +17,7 @@ class Way(NamedTuple):
         exponent: of the unevenness of an n-gram, by which its feature is weighed.
         strength: scikit-learn's C of a logistic regression; None for support vectors.
         scale: what its decisions are multiplied by.
-        normed: whether each row's features are divided by their root mean square.
+        normed: whether each row's features are divided by the length of the row.
     """
 
     exponent: float
@@ -26,12 +26,11 @@ class Way(NamedTuple):
     normed: bool = False
 
 
-# Of few rows, logistic regression: how much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for
-# features of unit length; where there are few n-grams to count, and where there are more.
+EXPONENT = 0.5  # of the unevenness of an n-gram, where a row has one class
+# Where a row may have several, logistic regression: the exponent and scikit-learn's C for features of unit length; where
+# there are few n-grams to count, and where there are more.
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAYS = Way(0.0, 300.0), Way(1.0, 30.0)
-MANY_ROWS = 1000  # from which on folds choose the exponent, and support vectors take the place of the regression
-EXPONENTS = (0.5, 1.0)
 SCALES = tuple(2.0**power for power in np.arange(-1, 6.5, 0.5))  # log odds for a margin of 1
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
@@ -65,9 +64,10 @@ class Fitted(NamedTuple):
 def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray) -> None:
     """Find what every n-gram votes for by a linear model, and write it into the model's table.
 
-    Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and perhaps by how unevenly
-    classes hold it (as naive Bayes counts; Wang and Manning, "Baselines and Bigrams", ACL 2012, call the like NBSVM).
-    Both weights are folded into the votes, so that the saved model needs neither.
+    Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and by how unevenly classes
+    hold it (as naive Bayes counts; Wang and Manning, "Baselines and Bigrams", ACL 2012, call the like NBSVM). Where the
+    votes are normed, each row then has unit length. All of it is folded into the tables of the votes, so that the saved
+    model needs nothing else.
 
     Args:
         votes: whose table is written.
@@ -75,15 +75,11 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
     """
     shares = _shares(votes, sequences)
-    way = WAYS[shares.nnz >= FEW_NGRAMS]
     if labels.ndim == 2:
-        found = _several(shares, labels, way)
+        found = _several(shares, labels, WAYS[shares.nnz >= FEW_NGRAMS])
     elif np.issubdtype(labels.dtype, np.integer):
-        classes = votes.odds.weight.shape[1]
-        many = len(labels) >= MANY_ROWS and np.bincount(labels).max() < len(labels)
-        way = way._replace(normed=votes.squares is not None)
-        way = _way_of_many(shares, labels, classes, way.normed) if many else way
-        found = _single(shares, labels, way, classes)
+        way, classes = Way(EXPONENT, normed=votes.squares is not None), votes.odds.weight.shape[1]
+        found = _single(shares, labels, way._replace(scale=_margin(shares, labels, way, classes)), classes)
     else:
         found = _number(shares, labels, _strength(shares, labels))
     squares = None if found.squares is None else torch.from_numpy(found.squares).float()
@@ -127,28 +123,26 @@ def _strength(shares: Any, labels: np.ndarray) -> float:
     return min(RIDGES, key=error)
 
 
-def _way_of_many(shares: Any, labels: np.ndarray, classes: int, normed: bool) -> Way:
-    """Support vectors, with the exponent that decides most rows rightly which were held out in turn.
+def _margin(shares: Any, labels: np.ndarray, way: Way, classes: int) -> float:
+    """How many log odds a margin of 1 is, as honest as may be on rows that are held out in turn.
 
-    A margin is no log odds: what makes it one, as honest as may be, is found on the same rows (Platt scaling, with one
-    number).
+    It is Platt scaling ("Probabilistic outputs for support vector machines", 1999) with one number. As he does, it
+    doubts labels by about one row in all, or rows that can be told apart would be scaled without end.
     """
-    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    if len(labels) < 2 * FOLDS:
+        return 1.0
+    folds, said = np.random.default_rng(0).permutation(len(labels)) % FOLDS, np.empty((len(labels), classes))
+    for held in (folds == fold for fold in range(FOLDS)):
+        said[held] = _single(shares[~held], labels[~held], way, classes).logits(shares[held])
 
-    def margins(exponent: float) -> np.ndarray:
-        said = np.empty((len(labels), classes))
-        for held in (folds == fold for fold in range(FOLDS)):
-            found = _single(shares[~held], labels[~held], Way(exponent, normed=normed), classes)
-            said[held] = found.logits(shares[held])
-        return said
+    doubt = 1 / (len(labels) + 2)
 
-    def loss(said: np.ndarray, scale: float) -> float:
+    def loss(scale: float) -> float:
         scaled = scale * (said - said.max(1, keepdims=True))
-        return float((np.log(np.exp(scaled).sum(1)) - scaled[np.arange(len(labels)), labels]).mean())
+        truth = (1 - doubt) * scaled[np.arange(len(labels)), labels] + doubt * scaled.mean(1)
+        return float((np.log(np.exp(scaled).sum(1)) - truth).mean())
 
-    by_exponent = {exponent: margins(exponent) for exponent in EXPONENTS}
-    best = max(EXPONENTS, key=lambda exponent: float((by_exponent[exponent].argmax(1) == labels).mean()))
-    return Way(best, scale=min(SCALES, key=lambda scale: loss(by_exponent[best], scale)), normed=normed)
+    return min(SCALES, key=loss)
 
 
 def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
@@ -194,14 +188,17 @@ def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
 
 
 def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
-    """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table)."""
+    """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table).
+
+    Where votes are normed, before they are divided by :func:`_norms`: the root of the length is in it, then.
+    """
     from scipy.sparse import csr_matrix
 
     columns, values, ends = [], [], [0]
     for ids in sequences:
         rows, shares = votes.shares(ids)
         columns.append(rows.numpy())
-        values.append(shares.numpy())
+        values.append(shares.numpy() * (1 if votes.squares is None else len(ids) ** 0.5))
         ends.append(ends[-1] + len(rows))
     shape = len(ends) - 1, len(votes.odds.weight)
     return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)
@@ -220,8 +217,8 @@ def _scaled(shares: Any, scale: np.ndarray, squares: np.ndarray | None = None) -
 
 
 def _norms(shares: Any, squares: np.ndarray) -> np.ndarray:
-    """(rows,) root mean squares over each row's n-grams: :meth:`NGramVotes.finish` has their derivation."""
-    return np.sqrt(np.maximum(shares @ squares / SHARPNESS, SMALLEST))
+    """(rows,) what the votes of each row are divided by; :meth:`NGramVotes.finish` has the derivation."""
+    return np.sqrt(np.maximum(shares @ squares / np.asarray(shares.sum(1)).ravel(), SMALLEST))
 
 
 def _rarity(shares: Any) -> np.ndarray:
