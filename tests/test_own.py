@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.svm import LinearSVC
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.lines import better_line, is_clear, verdict
@@ -115,6 +116,26 @@ def test_frozen_votes_are_exactly_the_linear_model():
         places, shares = votes.shares(torch.tensor(of_row))
         row[places] = shares
     assert np.allclose(features @ votes.odds.weight.numpy(), said, atol=1e-4)
+
+
+def test_votes_on_rows_of_unit_length_decide_as_scikit_learns_support_vectors():
+    ids, labels = ids_of(90)
+    votes = NGramVotes(Votes([1, 2], 4096, trained=False, normed=True), 2)
+    rows = [torch.tensor(row) for row in ids]
+    fit_votes(votes, rows, labels)
+    shares = np.zeros((90, len(votes.odds.weight)))
+    for row, of_row in zip(shares, rows, strict=True):
+        places, found = votes.shares(of_row)
+        row[places] = found
+    squares = votes.squares.weight.numpy()[:, 0]
+    features = shares * np.sqrt(squares) / np.sqrt(shares @ squares)[:, None]
+    features /= np.sqrt((features**2).sum(1).mean())
+    said = torch.cat([votes.finish(votes(row[None]).mean(1), row[None]) for row in rows]).numpy()
+    model = LinearSVC(random_state=0).fit(features, labels)
+    margins = said[:, 1] - said[:, 0]
+    assert np.corrcoef(margins, model.decision_function(features))[0, 1] > 0.999
+    # Rows that can be told apart do not make the votes certain without end.
+    assert np.abs(margins).max() < 2 * np.log(2 * len(labels))
 
 
 def test_the_intercept_of_votes_counts_once_in_every_row():

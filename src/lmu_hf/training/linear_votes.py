@@ -27,8 +27,8 @@ class Way(NamedTuple):
 
 
 EXPONENT = 0.5  # of the unevenness of an n-gram, where a row has one class
-# Where a row may have several, logistic regression: the exponent and scikit-learn's C for features of unit length; where
-# there are few n-grams to count, and where there are more.
+# Where a row may have several, logistic regression: the exponent and scikit-learn's C for features of unit length,
+# where there are few n-grams to count and where there are more.
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAYS = Way(0.0, 300.0), Way(1.0, 30.0)
 SCALES = tuple(2.0**power for power in np.arange(-1, 6.5, 0.5))  # log odds for a margin of 1

@@ -182,7 +182,8 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         # Four buckets for each token's n-gram: few share one.
         buckets = 2 ** min(18, max(12, math.ceil(math.log2(4 * of.rows * of.median))))
         few = of.rows * of.median <= MOST_FITTED
-        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few, "normed": few and of.classes > 0}
+        normed = few and of.classes > 0
+        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few, "normed": normed}
         reasons["votes"] = VOTES[few]
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
