@@ -127,7 +127,7 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
         # and the rest decides none of this run's numbers.
-        others = (
+        others: tuple[str, ...] = (
             "name",
             "kind",
             "architecture",
