@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import set_seed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.svm import LinearSVC
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
 from lmu_hf.common.lines import better_line, is_clear, verdict
@@ -115,6 +117,26 @@ def test_frozen_votes_are_exactly_the_linear_model():
         places, shares = votes.shares(torch.tensor(of_row))
         row[places] = shares
     assert np.allclose(features @ votes.odds.weight.numpy(), said, atol=1e-4)
+
+
+def test_votes_on_rows_of_unit_length_decide_as_scikit_learns_support_vectors():
+    ids, labels = ids_of(90)
+    votes = NGramVotes(Votes([1, 2], 4096, trained=False, normed=True), 2)
+    rows = [torch.tensor(row) for row in ids]
+    fit_votes(votes, rows, labels)
+    shares = np.zeros((90, len(votes.odds.weight)))
+    for row, of_row in zip(shares, rows, strict=True):
+        places, found = votes.shares(of_row)
+        row[places] = found
+    squares = votes.squares.weight.numpy()[:, 0]
+    features = shares * np.sqrt(squares) / np.sqrt(shares @ squares)[:, None]
+    features /= np.sqrt((features**2).sum(1).mean())
+    said = torch.cat([votes.finish(votes(row[None]).mean(1), row[None]) for row in rows]).numpy()
+    model = LinearSVC(random_state=0).fit(features, labels)
+    margins = said[:, 1] - said[:, 0]
+    assert np.corrcoef(margins, model.decision_function(features))[0, 1] > 0.999
+    # Rows that can be told apart do not make the votes certain without end.
+    assert np.abs(margins).max() < 2 * np.log(2 * len(labels))
 
 
 def test_the_intercept_of_votes_counts_once_in_every_row():
@@ -353,3 +375,37 @@ def test_rows_that_were_held_out_are_fitted_to_once_they_have_chosen(tmp_path):
         return done.metrics["validation"]
 
     assert votes_of(True) == votes_of(False)  # validation is scored before
+
+
+def test_what_is_kept_was_trained_on_all_rows_as_long_as_the_first_model(tmp_path):
+    """As a run on all rows ends that begins with the same weights, votes and draws."""
+    rows = replace(labelled(), held_out=True)
+    made = recipe_for(rows)
+    assert made.recipe.refit
+    recipe = replace(made.recipe, epochs=2, eval_steps=None, label_smoothing=None)
+
+    def run(task, recipe, folder):
+        torch.manual_seed(0)
+        model = task.make_model(recipe.architecture)
+        set_seed(0, device_specific=True)
+        return model, train(model, recipe, task, 0, tmp_path / folder, quiet=True)
+
+    task = ClassificationTask(rows, **made.options)
+    kept, done = run(task, recipe, "refitted")
+    whole = task.whole()
+    counts = {split: len(task.splits[split]) for split in task.splits}
+    assert len(whole.splits["train"]) == counts["train"] + counts["validation"]
+    epochs = done.best_step / -(-counts["train"] // recipe.batch_size)
+    steps = round(epochs * -(-len(whole.splits["train"]) // recipe.batch_size))
+    plain, _ = run(whole, replace(recipe, refit=False, max_steps=steps, eval_steps=steps), "plain")
+    for name, weight in plain.named_parameters():
+        if weight.requires_grad:
+            torch.testing.assert_close(kept.get_parameter(name), weight, rtol=0, atol=0, msg=name)
+    first, _ = run(task, replace(recipe, refit=False), "first")
+    assert any(not torch.equal(kept.get_parameter(name), weight) for name, weight in first.named_parameters())
+
+
+def test_rows_of_a_validation_file_are_never_trained_on():
+    made = recipe_for(replace(labelled(), held_out=False))
+    assert not made.recipe.refit
+    assert ClassificationTask(labelled(), **made.options).whole() is None

@@ -95,6 +95,42 @@ def test_votes_work_with_every_pooling(pooling):
     assert not torch.allclose(model(ids).logits, of_the_stack(model, ids))
 
 
+def normed() -> LMUForSequenceClassification:
+    """In float64, with votes, norms and a constant drawn, of which the last two count only where votes are normed."""
+    set_seed(0)
+    option = {"sizes": [1, 3], "buckets": 50, "trained": False, "normed": True}
+    model = LMUForSequenceClassification(tiny(pooling="mean_max", votes=option, num_labels=3)).double().eval()
+    model.votes.write(torch.randn(100, 3), torch.randn(3), torch.rand(100))
+    return model
+
+
+def test_normed_votes_are_divided_by_the_length_of_their_sequences_norms():
+    model, ids = normed(), draw_ids(2, 9)
+    rows = model.votes.find(ids).flatten(1)
+    votes, squares = model.votes.odds.weight[rows], model.votes.squares.weight[rows]
+    cosine = votes.sum(1) / squares.sum(1).sqrt()
+    # A share of SHARPNESS in each of 2 · 9 n-grams, whose root of 9 steps is in the sum of votes.
+    expected = SHARPNESS / 2**0.5 * cosine + model.votes.constant.weight
+    torch.testing.assert_close(model.voted(ids, model.find_layout(ids, None)), expected)
+
+
+def test_normed_votes_of_masked_and_packed_sequences_are_as_if_alone():
+    model, first, second = normed(), draw_ids(1, 9), draw_ids(1, 6, seed=1)
+    alone = torch.cat([model(first).logits, model(second).logits])
+    padded = torch.cat([first, torch.cat([torch.zeros(1, 3, dtype=torch.long), second], dim=1)])
+    mask = torch.tensor([[1] * 9, [0] * 3 + [1] * 6])
+    torch.testing.assert_close(model(padded, attention_mask=mask).logits, alone)
+    packed, places = torch.cat([first, second], dim=1), torch.cat([torch.arange(9), torch.arange(6)])[None]
+    torch.testing.assert_close(model(packed, position_ids=places).logits, alone)
+
+
+def test_normed_votes_are_saved_with_the_model(tmp_path):
+    model, ids = normed(), draw_ids(2, 9)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64)
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
 # --------------------------------------------------------------------------- in training
 
 
@@ -148,6 +184,15 @@ def test_a_pre_trained_body_may_be_given_votes(tmp_path):
 
 
 # --------------------------------------------------------------------------- refused
+
+
+def test_norms_are_of_votes_that_a_linear_model_has_found():
+    with pytest.raises(ValueError, match="normed needs trained false"):
+        Votes([1], 8, normed=True)
+    with pytest.raises(ValueError, match="normed must be true or false, got 1"):
+        Votes([1], 8, trained=False, normed=1)
+    with pytest.raises(ValueError, match="these votes are not normed: leave squares out"):
+        NGramVotes(Votes([1], 8, trained=False), 2).write(torch.zeros(8, 2), squares=torch.ones(8))
 
 
 def test_parts_of_sequences_and_vectors_are_refused():

@@ -214,7 +214,8 @@ class LMUForSequenceClassification(LMUPooledModel):
         if self.votes is None:
             raise ValueError("this model has no votes: config.votes is None")
         # A mean over steps, so that logits do not grow with the length of a sequence.
-        return layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
+        means = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
+        return self.votes.finish(means, input_ids, layout, layout.ranks)
 
     @can_return_tuple
     def forward(

@@ -13,6 +13,7 @@ from .layout import Layout
 from .ngrams import NGramRows, check_tokens
 
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
+SMALLEST = 1e-12  # of a mean square that is divided by
 GAIN = 30.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
 
 
@@ -26,6 +27,11 @@ class Votes(Option):
         buckets: votes for n-grams of each length; those of one hash share one.
         trained: the counted votes are weighed anew in training. False: they are a linear model's weights, found before
             training (:meth:`NGramVotes.write`) and left as they are.
+        normed: the sum of such votes over a sequence is divided by the length of the vector of its n-grams' norms, as
+            rows of tf-idf have unit length: so neither length nor rare n-grams make a sequence more certain.
+
+    Raises:
+        ValueError: votes that are trained are to be normed.
     """
 
     name = "votes"
@@ -33,20 +39,26 @@ class Votes(Option):
     sizes: list[int]
     buckets: int = 262_144
     trained: bool = True
+    normed: bool = False
 
     def __post_init__(self) -> None:
         self._check_lengths("sizes", range(1, 65))
         self._check_whole("buckets")
         if not isinstance(self.trained, bool):
             raise ValueError(f"votes: trained must be true or false, got {self.trained!r}")
+        if not isinstance(self.normed, bool):
+            raise ValueError(f"votes: normed must be true or false, got {self.normed!r}")
+        if self.normed and self.trained:
+            raise ValueError("votes: normed needs trained false, since only a linear model's votes have norms")
 
     def check(self, config: Any) -> None:
         """Only tokens have n-grams."""
         check_tokens(self.name, config)
 
     def count_numbers(self, config: Any) -> dict[str, int]:
-        """A vote for each class, and a weight where they are trained."""
-        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * ((config.num_labels or 1) + self.trained)}
+        """A vote for each class, and a weight where they are trained, or a norm where they are normed."""
+        columns = (config.num_labels or 1) + (self.trained or self.normed)
+        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * columns}
 
 
 class VoteTable(nn.Embedding):
@@ -71,6 +83,18 @@ class Balance(nn.Module):
     def draw_weights(self) -> None:
         """Both count in full."""
         nn.init.ones_(self.weight)
+
+
+class Constant(nn.Module):
+    """What every sequence's logits hold beside its votes, zeros at first."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes), requires_grad=False)
+
+    def draw_weights(self) -> None:
+        """Nothing beside the votes before they are written."""
+        nn.init.zeros_(self.weight)
 
 
 class NGramVotes(NGramRows):
@@ -101,10 +125,15 @@ class NGramVotes(NGramRows):
         self.change = VoteTable(rows, 1) if option.trained else None
         # What the stack and the votes count in use; both are ones where training has weighed the votes already.
         self.balance = None if option.trained else Balance()
+        # Squares, since it is these that are averaged over a sequence.
+        self.squares = VoteTable(rows, 1).requires_grad_(False) if option.normed else None
+        self.constant = Constant(classes) if option.normed else None
         self._counted = False
 
     def forward(self, ids: Tensor, packing: Layout | None = None, ranks: Any = None) -> Tensor:
         """Votes (b, n, classes) of the n-grams that end at each of n tokens, zero where they are masked.
+
+        Where votes are normed, the squared norm is one more column: (b, n, classes + 1), for :meth:`finish`.
 
         Raises:
             RuntimeError: weights are to be trained of votes that were never counted.
@@ -120,7 +149,19 @@ class NGramVotes(NGramRows):
         if self.change is not None:
             votes = votes * (1 + GAIN * self.change(rows))
         votes = SHARPNESS * votes.mean(-2)
+        if self.squares is not None:
+            votes = torch.cat([votes, self.squares(rows).mean(-2)], dim=-1)
         return votes if packing is None else packing.unpack(votes)
+
+    def finish(self, means: Tensor, ids: Tensor, packing: Layout | None = None, ranks: Any = None) -> Tensor:
+        """Logits (b, classes) of sequences, of the mean over each of what :meth:`forward` gives of the same."""
+        if self.constant is None:
+            return means
+        votes, squares = means[:, :-1], means[:, -1:]
+        # Of n steps with votes v and squared norms s², Σ v / √(Σ s²) = √n · mean(v) / √mean(s²). A sequence without a
+        # known n-gram has neither votes nor a norm: its logits are the constant.
+        root = _count_steps(ids, packing, ranks).to(means.dtype).sqrt()[:, None]
+        return root * votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
 
     def learners(self, stack: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
         """Of both logits (b, classes), those that are to decide each sequence alone in training."""
@@ -138,6 +179,7 @@ class NGramVotes(NGramRows):
         """The rows that a sequence's n-grams are found in, and what its logits hold of the vote in each.
 
         Its logits are the sum over these rows of share times vote: so the votes are the weights of a linear model.
+        Where votes are normed, that sum is divided as :meth:`finish` does.
 
         Args:
             ids: (n,) token ids.
@@ -146,22 +188,31 @@ class NGramVotes(NGramRows):
         return rows, counts * (SHARPNESS / counts.sum())
 
     @torch.no_grad()
-    def write(self, votes: Tensor, constant: Tensor | None = None) -> None:
+    def write(self, votes: Tensor, constant: Tensor | None = None, squares: Tensor | None = None) -> None:
         """Take on votes that were found elsewhere.
 
         Args:
             votes: (lengths of n-grams × buckets, classes), in the order of :meth:`shares`.
             constant: (classes,) what every sequence's logits are to hold beside.
+            squares: (lengths of n-grams × buckets,) squared norms, where votes are normed; None for ones, so that
+                nothing is divided.
 
         Raises:
-            ValueError: the shape is another.
+            ValueError: the shape is another, or squares are given and votes are not normed.
             RuntimeError: the table of votes is not there to be written: it is offloaded or quantised.
         """
         self._check_written()
         if votes.shape != self.odds.weight.shape:
             raise ValueError(f"votes must be {tuple(self.odds.weight.shape)}, got {tuple(votes.shape)}")
-        # Shares add up to SHARPNESS, so a constant is that much of it in every row.
-        self.odds.weight.copy_(votes if constant is None else votes + constant / SHARPNESS)
+        if self.squares is None or self.constant is None:
+            if squares is not None:
+                raise ValueError("these votes are not normed: leave squares out, or make them with normed=True")
+            # Shares add up to SHARPNESS, so a constant is that much of it in every row.
+            self.odds.weight.copy_(votes if constant is None else votes + constant / SHARPNESS)
+            return
+        self.odds.weight.copy_(votes)
+        self.constant.weight.copy_(torch.zeros_like(self.constant.weight) if constant is None else constant)
+        self.squares.weight.copy_(torch.ones_like(self.squares.weight) if squares is None else squares[:, None])
 
     @torch.no_grad()
     def set_balance(self, of_stack: float, of_votes: float) -> None:
@@ -210,3 +261,12 @@ class NGramVotes(NGramRows):
             raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")
         logs = torch.log1p(held * (sizes.mean() / sizes))
         self.odds.weight.copy_(logs - logs.mean(1, keepdim=True))
+
+
+def _count_steps(ids: Tensor, packing: Layout | None, ranks: Any) -> Tensor:
+    """(sequences,) how many steps each has, over all ranks."""
+    if packing is not None and packing.sequences is not None:
+        return torch.tensor(packing.sequences.lengths, device=ids.device)
+    lengths = None if packing is None else packing.lengths
+    lengths = torch.full_like(ids[:, 0], ids.shape[1]) if lengths is None else lengths
+    return lengths if ranks is None else torch.stack(list(ranks.gather(lengths))).sum(0)

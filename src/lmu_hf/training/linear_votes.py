@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import NGramVotes
+from ..votes import SMALLEST, NGramVotes
 
 
 class Way(NamedTuple):
@@ -17,19 +17,20 @@ class Way(NamedTuple):
         exponent: of the unevenness of an n-gram, by which its feature is weighed.
         strength: scikit-learn's C of a logistic regression; None for support vectors.
         scale: what its decisions are multiplied by.
+        normed: whether each row's features are divided by the length of the row.
     """
 
     exponent: float
     strength: float | None = None
     scale: float = 1.0
+    normed: bool = False
 
 
-# Of few rows, logistic regression: how much the unevenness of an n-gram weighs (an exponent), and scikit-learn's C, for
-# features of unit length; where there are few n-grams to count, and where there are more.
+EXPONENT = 0.5  # of the unevenness of an n-gram, where a row has one class
+# Where a row may have several, logistic regression: the exponent and scikit-learn's C for features of unit length,
+# where there are few n-grams to count and where there are more.
 FEW_NGRAMS = 60_000  # different ones of a row, over all rows
 WAYS = Way(0.0, 300.0), Way(1.0, 30.0)
-MANY_ROWS = 1000  # from which on folds choose the exponent, and support vectors take the place of the regression
-EXPONENTS = (0.0, 1.0)
 SCALES = tuple(2.0**power for power in np.arange(-1, 6.5, 0.5))  # log odds for a margin of 1
 RIDGES = (0.01, 0.1, 1.0, 10.0)  # of numbers to predict; folds choose
 FOLDS = 5
@@ -40,15 +41,33 @@ SHARED = [(part, 1 - part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]  # of number
 FEW = 100  # validation rows below which the balance of classes is not chosen but CAUTIOUS
 CAUTIOUS = (0.25, 1.0)
 
-Fitted = tuple[np.ndarray, np.ndarray]  # (classes, n-grams) votes and (classes,) constants
+
+class Fitted(NamedTuple):
+    """What a linear model has found.
+
+    Args:
+        votes: (classes, n-grams).
+        constants: (classes,).
+        squares: (n-grams,) squared norms by whose mean over a row its votes are divided; None where they are not.
+    """
+
+    votes: np.ndarray
+    constants: np.ndarray
+    squares: np.ndarray | None = None
+
+    def logits(self, shares: Any) -> np.ndarray:
+        """(rows, classes), as the votes of the model will have them."""
+        said = shares @ self.votes.T
+        return (said if self.squares is None else said / _norms(shares, self.squares)[:, None]) + self.constants
 
 
 def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray) -> None:
     """Find what every n-gram votes for by a linear model, and write it into the model's table.
 
-    Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and perhaps by how unevenly
-    classes hold it (as naive Bayes counts; Wang and Manning, "Baselines and Bigrams", ACL 2012, call the like NBSVM).
-    Both weights are folded into the votes, so that the saved model needs neither.
+    Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and by how unevenly classes
+    hold it (as naive Bayes counts; Wang and Manning, "Baselines and Bigrams", ACL 2012, call the like NBSVM). Where the
+    votes are normed, each row then has unit length. All of it is folded into the tables of the votes, so that the saved
+    model needs nothing else.
 
     Args:
         votes: whose table is written.
@@ -56,17 +75,15 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
     """
     shares = _shares(votes, sequences)
-    way = WAYS[shares.nnz >= FEW_NGRAMS]
     if labels.ndim == 2:
-        found, constants = _several(shares, labels, way)
+        found = _several(shares, labels, WAYS[shares.nnz >= FEW_NGRAMS])
     elif np.issubdtype(labels.dtype, np.integer):
-        classes = votes.odds.weight.shape[1]
-        many = len(labels) >= MANY_ROWS and np.bincount(labels).max() < len(labels)
-        way = _way_of_many(shares, labels, classes) if many else way
-        found, constants = _single(shares, labels, way, classes)
+        way, classes = Way(EXPONENT, normed=votes.squares is not None), votes.odds.weight.shape[1]
+        found = _single(shares, labels, way._replace(scale=_margin(shares, labels, way, classes)), classes)
     else:
-        found, constants = _number(shares, labels, _strength(shares, labels))
-    votes.write(torch.from_numpy(found.T).float(), torch.from_numpy(constants).float())
+        found = _number(shares, labels, _strength(shares, labels))
+    squares = None if found.squares is None else torch.from_numpy(found.squares).float()
+    votes.write(torch.from_numpy(found.votes.T).float(), torch.from_numpy(found.constants).float(), squares)
 
 
 def choose_balance(
@@ -99,35 +116,33 @@ def _strength(shares: Any, labels: np.ndarray) -> float:
     def error(strength: float) -> float:
         total = 0.0
         for held in (folds == fold for fold in range(FOLDS)):
-            found, constants = _number(shares[~held], labels[~held], strength)
-            total += float(((shares[held] @ found[0] + constants[0] - labels[held]) ** 2).sum())
+            found = _number(shares[~held], labels[~held], strength)
+            total += float(((found.logits(shares[held])[:, 0] - labels[held]) ** 2).sum())
         return total
 
     return min(RIDGES, key=error)
 
 
-def _way_of_many(shares: Any, labels: np.ndarray, classes: int) -> Way:
-    """Support vectors, with the exponent that decides most rows rightly which were held out in turn.
+def _margin(shares: Any, labels: np.ndarray, way: Way, classes: int) -> float:
+    """How many log odds a margin of 1 is, as honest as may be on rows that are held out in turn.
 
-    A margin is no log odds: what makes it one, as honest as may be, is found on the same rows (Platt scaling, with one
-    number).
+    It is Platt scaling ("Probabilistic outputs for support vector machines", 1999) with one number. As he does, it
+    doubts labels by about one row in all, or rows that can be told apart would be scaled without end.
     """
-    folds = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    if len(labels) < 2 * FOLDS:
+        return 1.0
+    folds, said = np.random.default_rng(0).permutation(len(labels)) % FOLDS, np.empty((len(labels), classes))
+    for held in (folds == fold for fold in range(FOLDS)):
+        said[held] = _single(shares[~held], labels[~held], way, classes).logits(shares[held])
 
-    def margins(exponent: float) -> np.ndarray:
-        said = np.empty((len(labels), classes))
-        for held in (folds == fold for fold in range(FOLDS)):
-            found, constants = _single(shares[~held], labels[~held], Way(exponent), classes)
-            said[held] = shares[held] @ found.T + constants
-        return said
+    doubt = 1 / (len(labels) + 2)
 
-    def loss(said: np.ndarray, scale: float) -> float:
+    def loss(scale: float) -> float:
         scaled = scale * (said - said.max(1, keepdims=True))
-        return float((np.log(np.exp(scaled).sum(1)) - scaled[np.arange(len(labels)), labels]).mean())
+        truth = (1 - doubt) * scaled[np.arange(len(labels)), labels] + doubt * scaled.mean(1)
+        return float((np.log(np.exp(scaled).sum(1)) - truth).mean())
 
-    by_exponent = {exponent: margins(exponent) for exponent in EXPONENTS}
-    best = max(EXPONENTS, key=lambda exponent: float((by_exponent[exponent].argmax(1) == labels).mean()))
-    return Way(best, scale=min(SCALES, key=lambda scale: loss(by_exponent[best], scale)))
+    return min(SCALES, key=loss)
 
 
 def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
@@ -140,8 +155,11 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     # A class that no training row has is as seldom as half a row; where there is but one, there is nothing to find.
     constants = np.log(np.maximum(np.bincount(labels, minlength=classes), 0.5)) - np.log(counts).mean()
     if len(seen) == 1:
-        return found, constants
-    features, scale = _scaled(shares, _rarity(shares) * _unevenness(shares, labels) ** way.exponent)
+        return Fitted(found, constants)
+    weighed = _rarity(shares) * _unevenness(shares, labels) ** way.exponent
+    weighed[np.bincount(shares.indices, minlength=shares.shape[1]) == 0] = 0.0  # or unseen n-grams would count as norms
+    squares = weighed**2 if way.normed else None
+    features, scale = _scaled(shares, weighed, squares)
     if way.strength is None:
         model = LinearSVC(random_state=0).fit(features, labels)
     else:
@@ -150,13 +168,14 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
         weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
     found[seen], constants[seen] = weights, beside
-    return found, constants
+    return Fitted(found, constants, squares)
 
 
 def _several(shares: Any, labels: np.ndarray, way: Way) -> Fitted:
     """Logistic regression on each of several classes by itself, as the logarithm of its odds."""
     fitted = [_single(shares, column.astype(int), way, 2) for column in labels.T]
-    return np.stack([found[1] - found[0] for found, _ in fitted]), np.array([two[1] - two[0] for _, two in fitted])
+    votes = np.stack([one.votes[1] - one.votes[0] for one in fitted])
+    return Fitted(votes, np.array([one.constants[1] - one.constants[0] for one in fitted]))
 
 
 def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
@@ -165,28 +184,41 @@ def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
 
     features, scale = _scaled(shares, _rarity(shares))
     model = Ridge(alpha=strength).fit(features, labels)
-    return (model.coef_ * scale)[None], np.array([model.intercept_])
+    return Fitted((model.coef_ * scale)[None], np.array([model.intercept_]))
 
 
 def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
-    """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table)."""
+    """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table).
+
+    Where votes are normed, before they are divided by :func:`_norms`: the root of the length is in it, then.
+    """
     from scipy.sparse import csr_matrix
 
     columns, values, ends = [], [], [0]
     for ids in sequences:
         rows, shares = votes.shares(ids)
         columns.append(rows.numpy())
-        values.append(shares.numpy())
+        values.append(shares.numpy() * (1 if votes.squares is None else len(ids) ** 0.5))
         ends.append(ends[-1] + len(rows))
     shape = len(ends) - 1, len(votes.odds.weight)
     return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)
 
 
-def _scaled(shares: Any, scale: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Shares times a number for each n-gram, so that rows are of unit length in the mean of squares; those numbers."""
+def _scaled(shares: Any, scale: np.ndarray, squares: np.ndarray | None = None) -> tuple[Any, np.ndarray]:
+    """Shares times a number for each n-gram, so that rows are of unit length in the mean of squares; those numbers.
+
+    Where there are squared norms, each row is divided by its own norm first.
+    """
     features = shares.multiply(scale).tocsr()
+    if squares is not None:
+        features = features.multiply(1 / _norms(shares, squares)[:, None]).tocsr()
     length = np.sqrt(features.multiply(features).sum() / features.shape[0]) or 1.0
     return features / length, scale / length
+
+
+def _norms(shares: Any, squares: np.ndarray) -> np.ndarray:
+    """(rows,) what the votes of each row are divided by; :meth:`NGramVotes.finish` has the derivation."""
+    return np.sqrt(np.maximum(shares @ squares / np.asarray(shares.sum(1)).ravel(), SMALLEST))
 
 
 def _rarity(shares: Any) -> np.ndarray:

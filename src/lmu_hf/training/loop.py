@@ -31,6 +31,7 @@ from .learner import Learner
 from .processes import on_main
 from .randomness import random_state, restore_random_state
 from .recipes import Recipe
+from .refitting import refit
 from .resuming import Progress, find_checkpoint, load_run
 from .run_folder import delete, earlier_files, folder_written_whole
 from .running import Running
@@ -80,7 +81,7 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     record = describe_run(model, recipe, task, seed, accelerator, running.torch_compile)
     if running.resume and is_complete(output_dir):
         return finished(output_dir, record, model, task, running.read_test)
-    run = _Run(accelerator, model, recipe, task, record, output_dir, running)
+    run = Run(accelerator, model, recipe, task, record, output_dir, running)
     with ExitStack() as held:
         on_main(lambda: held.enter_context(owned(output_dir)))  # one holder for all, until the stack closes
         held.enter_context(at_speed(record, run.resume(), run.learner.plain))
@@ -89,7 +90,7 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     return record
 
 
-class _Run:
+class Run:
     """What one run holds while it trains: what learns, how far it has come, and the best weights on the way."""
 
     def __init__(
@@ -110,6 +111,7 @@ class _Run:
         wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
         self.steps = self.wanted = 0 if recipe.solved else wanted
         self.learner = Learner(accelerator, model, recipe, self.steps)
+        self.fresh = self.learner.weights() if recipe.refit else {}
         self.progress = Progress()
         self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
@@ -133,7 +135,7 @@ class _Run:
         start, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + SAVE_SECONDS
         with bar, Interruption() as interruption:  # closed, a bar leaves the line to what an error says
             while progress.step < self.steps and not self._patience_is_over():
-                self._step(batches)  # if the first one fails, an earlier run is still there
+                self.step(batches)  # if the first one fails, an earlier run is still there
                 self._begin()
                 self.heap.tidy()
                 bar.update()
@@ -190,7 +192,7 @@ class _Run:
             delete(path)
         self.log = MetricsLog(self.folder, self.progress.rows)
 
-    def _step(self, batches: Iterator) -> None:
+    def step(self, batches: Iterator) -> None:
         """One step of the optimiser: the gradient of the mean over all terms of all turns of all processes."""
         self.learner.model.train()  # an evaluation leaves it in eval mode
         turns = self.rows.turns(self.progress.step)
@@ -364,11 +366,7 @@ class _Run:
         progress, record = self.progress, self.record
         self.learner.set_weights(self.best_weights)
         self.learner.end_autocast()  # as for whoever loads the saved model
-        record.best_step, record.steps, record.wall_seconds = (
-            progress.best_step,
-            progress.step,
-            round(progress.seconds, 1),
-        )
+        record.best_step, record.steps = progress.best_step, progress.step
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)
         splits = ("validation", "test") if self.running.read_test and "test" in self.task.splits else ("validation",)
         for split in splits:
@@ -378,6 +376,9 @@ class _Run:
             self._refuse_divergence(
                 f"{{}} of the chosen weights, on {split}, is not finite", first_score_not_finite(scores)
             )
+            if split == "validation" and self.recipe.refit and (whole := self.task.whole()) is not None:
+                self.learner.set_weights(refit(self, whole))
+        record.wall_seconds = round(progress.seconds, 1)
         self._measure()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()

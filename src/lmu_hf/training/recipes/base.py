@@ -75,6 +75,8 @@ class Recipe:
         max_grad_norm: gradients are clipped to this norm; None to leave them.
         minutes: what training may take; where it would take longer, it has fewer steps, and the schedule ends with
             them. None for as long as it takes.
+        refit: train again, from the start and as long, on all rows, where the task has held rows out; the second
+            model is kept, the scores on validation are the first one's.
         allows_bf16: ``--mixed_precision auto`` may make its products in bfloat16, where the processor gains by it: its
             scores on record were reached so.
         solved: the weights are found before training, in closed form, and no step is taken. Its baseline is trained.
@@ -108,6 +110,7 @@ class Recipe:
     augmentation: Augmentation | None = None
     max_grad_norm: float | None = None
     minutes: float | None = None
+    refit: bool = False
     allows_bf16: bool = False
     solved: bool = False
     reproduction: Reproduction = Reproduction()
@@ -126,7 +129,7 @@ class Recipe:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,
         # and the rest decides none of this run's numbers.
-        others = (
+        others: tuple[str, ...] = (
             "name",
             "kind",
             "architecture",
@@ -138,6 +141,8 @@ class Recipe:
             "baseline_kind",
             "baseline_of",
         )
+        if not self.refit:
+            others = (*others, "refit")  # as records have it that are older than the word
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def baseline(self, name: str) -> "Recipe":

@@ -38,6 +38,7 @@ WHY = {
     "embedding_dropout": "share of a word's numbers left out in training, so that the model overfits less",
     "batch_size": "rows in a training step; the fewer rows, the smaller, so that there are enough steps",
     "eval_steps": "one validation, at the end: with few rows the best of several epochs is mostly chance",
+    "refit": "after validation the model is trained once more, on all rows: those held out for it are many among few",
     "token_dropout": "share of words hidden in training, so that the model copes with words it has never seen",
     "pooling": "each text of a pair is read by itself, and both are compared",
     "learning_rate": "low, since a pre-trained model is to be changed little",
@@ -61,6 +62,7 @@ class Measured:
         percentile: tokens that 99 of 100 rows stay within.
         median: tokens of a row in the middle.
         pairs: a row holds two texts.
+        held_out: rows are held out of them to validate on.
     """
 
     rows: int
@@ -70,6 +72,7 @@ class Measured:
     percentile: int
     median: int
     pairs: bool = False
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,14 +185,17 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         # Four buckets for each token's n-gram: few share one.
         buckets = 2 ** min(18, max(12, math.ceil(math.log2(4 * of.rows * of.median))))
         few = of.rows * of.median <= MOST_FITTED
-        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few}
+        normed = few and of.classes > 0
+        architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few, "normed": normed}
         reasons["votes"] = VOTES[few]
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
     if of.rows < FEW_TO_CHOOSE:
         steps = epochs * -(-of.rows // batch)
         made = replace(made, eval_steps=say("eval_steps", steps))
-    share = float(f"{(1 - PREPARED) * minutes:.6g}")
+    if _refits(of):
+        made = replace(made, refit=say("refit", True))
+    share = float(f"{_share(of) * minutes:.6g}")
     why = f"for training, of {minutes:g} in all (--minutes); the rest goes to reading and scoring"
     made = replace(made, minutes=say("minutes", share, why))
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
@@ -222,13 +228,22 @@ def _epochs(of: Measured, cost: float, minutes: float) -> tuple[int, str]:
     wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if of.rows <= most), 2)
     if long := of.median > LONG_ROW:
         wanted = min(wanted, 5)  # a long row has many windows in each pass
-    most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / cost))
+    most = max(1, int(_share(of) * 60 * minutes * SPEED / cost))
     if most < wanted:
         return (
             most,
             f"passes over {of.rows:,} rows; {minutes:g} minutes allow {most} of {wanted} (--minutes)",
         )
     return wanted, f"passes over {of.rows:,}{' long' if long else ''} rows; well within {minutes:g} minutes"
+
+
+def _share(of: Measured) -> float:
+    """The part of the budget that the first training may take."""
+    return (1 - PREPARED) / (2 if _refits(of) else 1)
+
+
+def _refits(of: Measured) -> bool:
+    return of.held_out and of.rows < FEW_TO_CHOOSE
 
 
 def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
@@ -242,7 +257,8 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> 
     """
     train = rows.splits["train"]
     columns = [train[name] for name in ("text", "text_pair") if name in train.column_names]
-    made = make_recipe(measure(columns, len(rows.labels or ())), minutes)
+    measured = replace(measure(columns, len(rows.labels or ())), held_out=rows.held_out)
+    made = make_recipe(measured, minutes)
     options, reasons, recipe = {**made.options}, {**made.reasons}, made.recipe
     if "tokenizer" in given:
         del options["vocab_size"], reasons["vocab_size"]
@@ -272,4 +288,6 @@ def _short(value: Any) -> str:
         return f"of up to {value['rotation']:g} degrees"
     if isinstance(value, dict):
         return "of n-grams of " + ", ".join(map(str, value["sizes"])) if "sizes" in value else "given"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -149,6 +149,10 @@ class Task(ABC):
         """The scores of a model's parts alone on splits that have been scored, by name and split."""
         return {}
 
+    def whole(self) -> "Task | None":
+        """The same task with the rows among its training rows that were held out of them; None where none were."""
+        return None
+
     def findings(self) -> dict[str, str]:
         """What the last scoring of validation found of the model that a reader of the scores must know, by name."""
         return {}

@@ -1,19 +1,16 @@
 """Texts and pairs of texts: to find a class, several at once or a number for each, from any labelled rows."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import cached_property, partial
 from hashlib import sha256
-from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 import torch
+from datasets import concatenate_datasets
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from ...common.lines import LOWER_IS_BETTER
 from ...data.label_rules import MULTI, REGRESSION, SINGLE
@@ -208,13 +205,13 @@ class ClassificationTask(Task):
         if self.problem_type == REGRESSION:  # the model learns on a scale of its own, and answers in the labels'
             cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
-            rows = self.splits["train"].with_format("torch")
             if votes.balance is not None:  # a linear model's, from the training rows alone
-                self._fit_votes(model, "train")
+                self._fit_votes(model)
                 self._voting = Voting(self._judge_parts)
             elif self.problem_type != SINGLE:
                 raise ValueError(f"votes are for one class a row; {self.name} has {self.problem_type}: leave votes out")
             else:  # counted once, from the training rows alone; training then weighs the counts
+                rows = self.splits["train"].with_format("torch")
                 votes.count(rows["input_ids"], rows["label"])
         return model
 
@@ -236,13 +233,21 @@ class ClassificationTask(Task):
         """How many tokens each row has, of a pair its longer text."""
         return self.lengths[split]
 
-    def _fit_votes(self, model: PreTrainedModel, *splits: str) -> None:
-        """Let a linear model find the votes in the rows of these splits, on the scale of the head."""
-        rows = [self.splits[split].with_format("torch") for split in splits]
-        labels = np.concatenate([np.asarray(self.splits[split]["label"][:]) for split in splits])
+    def whole(self) -> "ClassificationTask | None":
+        """The same with the rows among its training rows that were held out of them; None where none were."""
+        if not self.rows.held_out:
+            return None
+        whole = copy(self)
+        train = concatenate_datasets([self.splits["train"], self.splits["validation"]])
+        whole.splits, whole.lengths = {**self.splits, "train": train}, self.lengths | {"train": lengths_of(train)}
+        return whole
+
+    def _fit_votes(self, model: PreTrainedModel) -> None:
+        """Let a linear model find the votes in the training rows, on the scale of the head."""
+        labels = np.asarray(self.splits["train"]["label"][:])
         if (numbers := cast(Any, model).targets) is not None:
             labels = numbers.standardise(torch.as_tensor(labels)).numpy()
-        fit_votes(cast(Any, model).votes, chain.from_iterable(some["input_ids"] for some in rows), labels)
+        fit_votes(cast(Any, model).votes, self.splits["train"].with_format("torch")["input_ids"], labels)
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
@@ -266,24 +271,22 @@ class ClassificationTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The scores that the data is judged by, over a whole split at once."""
-        found: list[Tensor] = []
-        labels: list[Tensor] = []
-        voted: list[Tensor] = []
+        columns: tuple[list[Tensor], ...] = [], [], []  # logits, labels, and where there are votes theirs
         if self._voting is not None:
             self._voting.begin(model, split)
         for batch in batches:
             said = [_outputs(model, batch).logits.float(), batch["labels"]]
             said += [] if self._voting is None else [self._voting.vote(model, batch)]
             given = [each.detach().cpu() for each in gather(tuple(said))]
-            for column, part in zip((found, labels, voted), given, strict=False):  # no votes: two columns
+            for column, part in zip(columns, given, strict=False):
                 column.append(part)
-        logits, truth = torch.cat(found), torch.cat(labels)
+        logits, truth = torch.cat(columns[0]), torch.cat(columns[1])
         if self._voting is not None:
-            logits = self._voting.weigh(model, split, logits, torch.cat(voted), truth)
+            logits = self._voting.weigh(model, split, logits, torch.cat(columns[2]), truth)
         scores = self._judge(model, split, logits, truth, final)
-        if self._voting is not None and final and split == "validation" and self.rows.held_out:
+        if self._voting is not None and final and split == "validation" and (whole := self.whole()) is not None:
             # These rows have chosen all that they were held out for, and now are training rows as the others are.
-            self._fit_votes(model, "train", "validation")
+            whole._fit_votes(model)
         return scores
 
     def _judge(
