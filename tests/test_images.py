@@ -336,6 +336,8 @@ def test_a_run_in_colour_reads_pixels_in_a_random_order(tmp_path, monkeypatch):
     model = LMUForImageClassification.from_pretrained("run/model")
     assert model.pixel_sequence(torch.rand(1, 3, 6, 6)).shape == (1, 36, 3)
     assert pipeline("image-classification", model="run/model")("pictures/left/1.png")
+    card = str(render(Shown(record), "lmu-pictures"))
+    assert "an image in colour of 6 × 6 pixels" in card and "torch.rand(1, 3, side, side)" in card
     with pytest.raises(SystemExit):
         verb("train image", "--data_dir", "pictures", "--colour", "--grey")
 

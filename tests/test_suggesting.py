@@ -59,6 +59,12 @@ def test_the_least_order_is_found_and_the_rule_holds_for_sines():
     assert found.orders[150][1].order > found.orders[50][1].order  # three times as many cycles
 
 
+def test_a_random_walk_needs_about_half_of_the_rule():
+    walk = np.random.default_rng(0).standard_normal(3000).cumsum()
+    for kept in suggest_window(walk, thetas=[300]).orders[300]:
+        assert 0.2 * kept.rule < kept.order < 0.65 * kept.rule
+
+
 def test_a_window_of_noise_needs_every_step():
     noise = np.random.default_rng(0).standard_normal(600)
     assert [kept.order for kept in suggest_window(noise, thetas=[40]).orders[40]] == [None, None]
