@@ -227,7 +227,7 @@ def test_the_processor_gives_what_training_reads_of_any_mode_and_size(tmp_path):
         folder = write_folder(tmp_path / name, mode=mode)
         task = own_image_folder(folder)
         path = sorted((folder / "left").iterdir())[0]
-        pixels, _ = read_picture(path, task.image_size)
+        pixels = read_picture(path, task.image_size)[0].copy()
         row = torch.from_numpy(pixels[None] if name == "colour" else pixels[None, :1])
         theirs = task.processor()(Image.open(path), return_tensors="pt")["pixel_values"]
         ours = task.inputs((row, row))["pixel_values"].expand(theirs.shape)
