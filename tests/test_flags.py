@@ -46,7 +46,7 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b"},
-    **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
+    **{"horizon": "7", "series_seed": "7", "permutation_seed": "7", "tokenizer": "word", "vocab_size": "77"},
     **{"image_size": "7", "colour": None, "grey": None, "no_augmentation": None},
     **{"block_size": "7", "minutes": "7", "label_separator": "|", "problem_type": "multi"},
     **{"metric_for_best_model": "macro_f1"},

@@ -227,7 +227,7 @@ def test_the_processor_gives_what_training_reads_of_any_mode_and_size(tmp_path):
         folder = write_folder(tmp_path / name, mode=mode)
         task = own_image_folder(folder)
         path = sorted((folder / "left").iterdir())[0]
-        pixels, _ = read_picture(path, task.image_size)
+        pixels = read_picture(path, task.image_size)[0].copy()
         row = torch.from_numpy(pixels[None] if name == "colour" else pixels[None, :1])
         theirs = task.processor()(Image.open(path), return_tensors="pt")["pixel_values"]
         ours = task.inputs((row, row))["pixel_values"].expand(theirs.shape)
@@ -336,6 +336,8 @@ def test_a_run_in_colour_reads_pixels_in_a_random_order(tmp_path, monkeypatch):
     model = LMUForImageClassification.from_pretrained("run/model")
     assert model.pixel_sequence(torch.rand(1, 3, 6, 6)).shape == (1, 36, 3)
     assert pipeline("image-classification", model="run/model")("pictures/left/1.png")
+    card = str(render(Shown(record), "lmu-pictures"))
+    assert "an image in colour of 6 × 6 pixels" in card and "torch.rand(1, 3, side, side)" in card
     with pytest.raises(SystemExit):
         verb("train image", "--data_dir", "pictures", "--colour", "--grey")
 

@@ -34,20 +34,18 @@ def say(signal: Signal, found: Suggestion) -> list[str]:
     lines = [f"{signal.name}: {found.steps:,} steps" + ("" if rate is None else f", {rate:,g} a second")]
     for share, edge in found.edges.items():
         hertz = "" if rate is None else f" ({edge * rate:,.4g} Hz)"
-        lines.append(
-            f"{share:.0%} of its energy lies below {edge:.4g} cycles a step{hertz}, and {share:.0%} in cycles of at most "
-            f"{_time(found.longest[share], rate)}"
-        )
+        cycle = _time(found.longest[share], rate)
+        lines.append(f"{share:.0%} of its energy: below {edge:.4g} cycles a step{hertz}; in cycles of at most {cycle}")
     shares = list(found.edges)
     lines.append(_row("theta", *(f"order for {share:.0%}  measured  rule" for share in shares)))
     for theta, orders in found.orders.items():
         lines.append(_row(f"{theta:,}", *(_cell(theta, kept) for kept in orders)))
     best = found.orders.get(found.theta)
     if best is not None and best[-1].order is not None:
-        lines.append(
-            f"try: --config_overrides theta={found.theta} order={best[-1].order}, which keeps {best[-1].kept:.1%} of one "
-            "of the longest cycles; a task that looks further back needs a larger theta (--theta)"
-        )
+        lines += [
+            f"try: --config_overrides theta={found.theta} order={best[-1].order}, which keeps {best[-1].kept:.1%}",
+            "how far back an answer lies no spectrum knows: --theta tries the windows that your task asks for",
+        ]
     return lines
 
 

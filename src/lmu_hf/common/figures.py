@@ -174,6 +174,9 @@ def window_orders(
         for share in edges:
             orders.axhline(100 * (1 - share), color=ACCENT, linewidth=0.9, linestyle=":")
         orders.set(xscale="log", yscale="log", xlabel="order d", ylabel="lost of the windows' variance, %")
+        for axis in (spectrum.xaxis, orders.xaxis, orders.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         orders.legend(frameon=False, fontsize=9)
         figure.suptitle(name, x=0.02, ha="left", fontsize=10, parse_math=False)
         return save(figure, path)

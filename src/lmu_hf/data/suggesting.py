@@ -51,10 +51,10 @@ class Suggestion:
         frequencies: (k,) in cycles a step, from the lowest.
         energy: (k,) the share of the signal's energy, its mean removed, at this frequency and below.
         edges: by share, the frequency below which that share of the energy lies.
-        longest: by share, the steps of the longest cycle but for the slowest rest of the energy.
+        longest: by share, the steps of the longest cycle in that share of the energy, the quickest part.
         orders: by θ, what keeps each share.
         measured: by θ, the shares of all orders that were tried.
-        theta: the window that holds one of the longest cycles of the first share.
+        theta: the window that holds the longest cycle of the first share, at most a fourth of the signal.
     """
 
     steps: int
@@ -87,8 +87,9 @@ def suggest_window(
     steps = len(centred)
     frequencies, energy = spectrum(centred)
     edges = {share: _frequency(frequencies, energy, share) for share in shares}
-    longest = {share: _cycle(_frequency(frequencies, energy, 1 - share), steps) for share in shares}
-    theta = longest[shares[0]]
+    longest = {share: round(1 / _frequency(frequencies, energy, 1 - share)) for share in shares}
+    # Of longer cycles than a fourth of the signal too few are seen.
+    theta = max(4, min(longest[shares[0]], steps // 4, LARGEST_THETA))
     tried = sorted(set(_around(theta, steps) if thetas is None else thetas))
     if wrong := next((theta for theta in tried if not 1 <= theta <= steps), None):
         raise InputError(f"theta {wrong} does not fit into the signal, which has {steps:,} steps")
@@ -174,15 +175,10 @@ def _checked(signal: Tensor) -> Tensor:
 
 
 def _frequency(frequencies: np.ndarray, energy: np.ndarray, share: float) -> float:
-    return float(frequencies[min(np.searchsorted(energy, share), len(frequencies) - 1)])
-
-
-def _cycle(frequency: float, steps: int) -> int:
-    """The steps of a cycle, at most what a fourth of the signal has: of a longer one too few are seen."""
-    return max(4, min(round(1 / frequency), steps // 4))
+    return float(frequencies[min(int(np.searchsorted(energy, share)), len(frequencies) - 1)])
 
 
 def _around(theta: int, steps: int) -> list[int]:
     """Windows from a fourth to four times one, as far as the signal shows some of each."""
     wanted = (round(theta * factor) for factor in (0.25, 0.5, 1, 2, 4))
-    return [window for window in wanted if 4 <= window <= min(steps // 2, max(LARGEST_THETA, theta))]
+    return [window for window in wanted if 4 <= window <= min(steps // 2, LARGEST_THETA)]

@@ -274,7 +274,12 @@ def _usage(record: RunRecord, repo_id: str) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES / "usage"), undefined=StrictUndefined, autoescape=False)
     return (
         environment.get_template(f"{kind_of(record).name}.md")
-        .render(repo_id=repo_id, example=quoted, how=", top_k=None" if several else "")
+        .render(
+            repo_id=repo_id,
+            example=quoted,
+            how=", top_k=None" if several else "",
+            channels=record.architecture.get("input_size", 1),
+        )
         .strip()
     )
 
@@ -282,6 +287,8 @@ def _usage(record: RunRecord, repo_id: str) -> str:
 def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
     example, name = example_of(record), kind_of(record).name
     if name == "image-classification":
+        if "title" in record.data:  # the example is a digit, and somebody's own pictures are of something else
+            return []
         picture = f"https://huggingface.co/{repo_id}/resolve/main/figures/example.png"
         return [{"src": picture, "example_title": "A handwritten digit"}]
     if name == "time-series-forecasting":

@@ -14,9 +14,13 @@ A WAV file, an array of NumPy (.npy, .npz), or a table as `lmu-hf train text` re
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data_flags import READING
 from ..flags import COUNT, ScriptParser, manual_of, output_file
+
+if TYPE_CHECKING:
+    from ...data.suggesting import Suggestion
 
 TABLES = ("delimiter", "encoding", "field", "column_names")
 
@@ -39,8 +43,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     return args
 
 
-def start(args: argparse.Namespace) -> None:
-    """Read, measure, print and draw."""
+def start(args: argparse.Namespace) -> "Suggestion":
+    """Read, measure, print and draw; what was found."""
     from ..suggesting import suggest
 
-    suggest(args)
+    return suggest(args)

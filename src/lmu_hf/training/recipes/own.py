@@ -284,6 +284,8 @@ def explain(recipe: Recipe, reasons: dict[str, str]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict) and "rotation" in value:
         return f"of up to {value['rotation']:g} degrees"
     if isinstance(value, dict):
