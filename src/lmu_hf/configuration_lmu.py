@@ -98,7 +98,7 @@ class LMUConfig(PreTrainedConfig):
         memory_form (`str`, defaults to `"auto"`): how the recurrence is run over many steps.
         norm (`str`, defaults to `"rms"`): `"rms"`, or `"layer"`, which the CPU runs faster, one token at a time.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
-        residual_initializer_scale (`float`, defaults to 1.0): initial scale of the last projections of residual branches.
+        residual_initializer_scale (`float`, defaults to 1.0): initial scale of the last projections of branches.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
     Raises:
