@@ -85,7 +85,9 @@ def render(records: Path) -> dict[str, str]:
     lines = []
     for horizon in sorted({row["horizon"] for row in rows}):
         lmu, lstm = found[horizon, None], found.get((horizon, "lstm"))
-        naive, linear = ([name for name in lmu["lines"] if name.startswith(kind)][0] for kind in ("seasonal", "linear"))
+        naive, linear = (
+            next(name for name in lmu["lines"] if name.startswith(kind)) for kind in ("seasonal", "linear")
+        )
         errors = [lmu["lines"][name]["test"]["mse"] for name in (naive, linear)]
         errors += [None if lstm is None else lstm["metrics"]["test"]["mse"], lmu["metrics"]["test"]["mse"]]
         cells = ["" if error is None else f"{error:.3f}" for error in (*errors, *PUBLISHED[horizon])]
