@@ -63,7 +63,16 @@ def train(args: argparse.Namespace, horizon: int) -> dict[str, Any]:
             raise RuntimeError(f"{horizon} steps: {done.stderr.strip().splitlines()[-1]}")
         record = RunRecord.read(folder)
     print(f"{horizon} steps: test MSE {record.metrics['test']['mse']:.4f}", file=sys.stderr)
-    kept = ("data", "metrics", "lines", "parameters", "hyperparameters", "steps", "wall_seconds", "reasons")
+    kept: tuple[str, ...] = (
+        "data",
+        "metrics",
+        "lines",
+        "parameters",
+        "hyperparameters",
+        "steps",
+        "wall_seconds",
+        "reasons",
+    )
     kept += ("commit", "versions", "hardware")
     return {
         "horizon": horizon,
