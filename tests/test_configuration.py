@@ -20,7 +20,7 @@ from lmu_hf.fields_lmu import OPTIONS
 from lmu_hf.layers import LAYER_WORDS
 from lmu_hf.statespace import BASES, DISCRETIZATIONS
 
-OWN_FIELDS = sorted(LMUConfig.__annotations__)
+OWN_FIELDS = sorted({*LMUConfig.__annotations__, "is_encoder_decoder"})
 AT_LEAST_ONE = [
     *("vocab_size", "input_size", "embedding_size", "hidden_size", "num_hidden_layers", "order", "memory_channels"),
     *("intermediate_size", "output_size", "image_size", "num_decoder_layers", "num_attention_heads"),

@@ -46,8 +46,10 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b"},
-    **{"horizon": "7", "series_seed": "7", "permutation_seed": "7", "tokenizer": "word", "vocab_size": "77"},
     **{"image_size": "7", "colour": None, "grey": None, "no_augmentation": None},
+    **{"time_column": "a", "target_columns": "b,c", "covariate_columns": "d", "season": "7", "longest_gap": "7"},
+    **{"prediction_length": "7", "context_length": "7", "split_steps": "70 7 7", "quantiles": "0.5"},
+    **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
     **{"block_size": "7", "minutes": "7", "label_separator": "|", "problem_type": "multi"},
     **{"metric_for_best_model": "macro_f1"},
     **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
@@ -69,6 +71,7 @@ OWN = {"text_column", "text_pair_column", "label_column", "validation_block", "l
 TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
+FORECASTS = {"prediction_length", "context_length", "split_steps", "quantiles"}
 # Per script and source of rows: the flags that name the source, and the data flags that say something to it.
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
@@ -77,7 +80,13 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train image", ["--data_dir", "pictures"]),
         {"permutation_seed", "dataset_name", "image_size", "colour", "grey", "no_augmentation", "minutes"},
     ),
-    "forecast": ("train forecast", [], {"horizon", "series_seed"}),
+    "forecast": ("train forecast", ["--recipe", "mackey-glass"], {"horizon", "series_seed"}),
+    "made-up hours": ("train forecast", [], {*FORECASTS, "rows", "train_file"}),
+    "table of series": (
+        *("train forecast", ["--train_file", "a.csv"]),
+        {*FORECASTS, *READING} - {"drop_incomplete_rows"}
+        | {"time_column", "target_columns", "covariate_columns", "season", "longest_gap"},
+    ),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),
@@ -204,7 +213,7 @@ def test_every_training_flag_has_an_effect_or_is_refused_by_name(case, parsers):
     named = {word.removeprefix("--") for word in source if word.startswith("--")}
     for flag in sorted(flags_of(parsers[script]) - named - {"recipe"}):
         value = {**OF_A_RUN, **OF_DATA}[flag]
-        words = [*source, f"--{flag}", *([] if value is None else [value])]
+        words = [*source, f"--{flag}", *([] if value is None else value.split())]
         if flag in OF_A_RUN or flag in says:
             if flag == "freeze_word_vectors":
                 words += ["--word_vectors", "glove.txt"]
@@ -226,7 +235,7 @@ def test_a_refused_flag_is_named_with_the_data_that_is_read():
         ),
         (
             "train forecast",
-            "--data_dir nowhere",
+            "--recipe mackey-glass --data_dir nowhere",
             "--data_dir has no effect on mackey-glass, which reads",
         ),
         ("train translation", "--data_dir nowhere", "--data_dir has no effect on dates, which reads dates and"),

@@ -98,8 +98,7 @@ class LMUConfig(PreTrainedConfig):
         memory_form (`str`, defaults to `"auto"`): how the recurrence is run over many steps.
         norm (`str`, defaults to `"rms"`): `"rms"`, or `"layer"`, which the CPU runs faster, one token at a time.
         initializer_range (`float`, defaults to 0.1): standard deviation of fresh embeddings.
-        residual_initializer_scale (`float`, defaults to 1.0): how large the last projections of residual branches
-            (memory, gated MLP, attention, n-grams) are at first, in units of what they would be.
+        residual_initializer_scale (`float`, defaults to 1.0): initial scale of the last projections of branches.
         use_cache (`bool`, defaults to `True`): return the carried memories.
 
     Raises:
@@ -155,7 +154,6 @@ class LMUConfig(PreTrainedConfig):
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     decoder_start_token_id: int | None = None
-    is_encoder_decoder: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
@@ -168,7 +166,9 @@ class LMUConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules."):
             # A saved pipeline's code is for those who have no lmu_hf; with it, pipeline() would ask to trust that code.
             kwargs.pop("custom_pipelines", None)
-        # Before transformers makes a name for every label, and a list of num_hidden_layers words.
+        if not isinstance(self.is_encoder_decoder, bool):  # transformers' own field, which it does not check
+            raise ValueError(f"Field 'is_encoder_decoder' expected bool, got {self.is_encoder_decoder!r}")
+        # Before transformers makes a name for every label.
         check_labels(self.id2label, self.problem_type, kwargs.get("num_labels"))
         check_words(kwargs.get("torch_dtype", self.dtype), self.architectures, kwargs.get("transformers_weights"))
         self.validate_ranges()

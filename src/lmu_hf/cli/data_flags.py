@@ -28,6 +28,9 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+_names.__name__ = "str"  # words, not numbers
+
+
 def _problem_type(text: str) -> str:
     word = text.removesuffix("_label_classification")
     if word not in PROBLEMS:
@@ -219,7 +222,8 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "characters": (*TEXT_FLAGS, *FILES, *READING),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
     "forecast": (
-        *("horizon", "series_seed", "train_file", "test_file", *READING, "rows"),
+        *("horizon", "series_seed", "train_file", "test_file", "rows"),
+        *(flag for flag in READING if flag != "drop_incomplete_rows"),  # a step that is left out would be a gap
         *("time_column", "target_columns", "covariate_columns", "prediction_length", "context_length"),
         *("split_steps", "season", "longest_gap", "quantiles"),
     ),

@@ -161,12 +161,15 @@ def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
         options = {**options, "split_steps": None, "only_test": True}
     elif flags.split_steps is not None:
         options["split_steps"] = tuple(flags.split_steps)
+    how_read = reading(flags)
+    if how_read.drop_incomplete_rows:  # of scripts that read other tables, too
+        raise ValueError("--drop_incomplete_rows has no effect on series: empty cells are filled (--longest_gap)")
     # Lists where data.json has noted them.
     targets, covariates = flags.target_columns, flags.covariate_columns
     columns = SeriesColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
     how = flags.take(longest_gap="longest_gap", season="season")
     flag = "train_file" if flags.train_file is not None else "test_file"
-    read = partial(series_table, path, columns, reading(flags), flag, **how)
+    read = partial(series_table, path, columns, how_read, flag, **how)
     options.pop("made_up", None)
     return Plan(f"the file {path}", partial(_forecast_task, read, base, flags.quantiles, **options))
 

@@ -159,7 +159,7 @@ def describe_architecture(config: PreTrainedConfig) -> dict:
     """The family's own fields of a config, where they differ from its defaults; of a baseline, its ``model_type``."""
     defaults = LMUConfig().to_dict()
     # `to_dict` also holds what transformers adds to every config: its version, a dtype and more.
-    own = {*LMUConfig.__annotations__, "model_type"}
+    own = {*LMUConfig.__annotations__, "model_type", "is_encoder_decoder"}
     return {name: value for name, value in config.to_dict().items() if name in own and value != defaults[name]}
 
 

@@ -124,6 +124,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         how_scored=_how_scored(shown),
         caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
+        trained=record.steps > 0,
         training=_training(record),
         architecture=_architecture(record),
         limits=kind.limits,
@@ -215,7 +216,8 @@ def _split_of(record: RunRecord, split: str) -> str:
 def _how_scored(shown: Shown) -> str:
     record = shown.record
     name = metric_name(record, record.metric).removesuffix(", %")
-    parts = [f"Weights are those with the best validation {text(name)} on the way."]
+    solved = "The readout is solved in closed form on the training part; no step of training is taken."
+    parts = [f"Weights are those with the best validation {text(name)} on the way." if record.steps else solved]
     if "test" in record.metrics:
         parts.append("The test split was read once, at the end.")
     if record.scorer:
@@ -279,6 +281,7 @@ def _usage(record: RunRecord, repo_id: str) -> str:
             example=quoted,
             how=", top_k=None" if several else "",
             channels=record.architecture.get("input_size", 1),
+            forecast=record.architecture.get("forecast"),
         )
         .strip()
     )

@@ -62,6 +62,14 @@ def _reads_tags(record: RunRecord) -> str:
     return f"finds the tag of every word of a text, one of {', '.join(tags)}"
 
 
+def _reads_series(record: RunRecord) -> str:
+    if (forecast := record.architecture.get("forecast")) is None:
+        return "predicts a real-valued series at every step"
+    several = f"{forecast['channels']} series" if forecast["channels"] > 1 else "a series"
+    read, ahead = forecast["context_length"], forecast["prediction_length"]
+    return f"reads {read:,} steps of {several} and forecasts the next {ahead:,}"
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -139,7 +147,7 @@ KINDS = {
             "LMUForTimeSeriesPrediction",
             "AutoModelForTimeSeriesPrediction",
             "time-series-forecasting",
-            lambda record: "predicts a real-valued series at every step",
+            _reads_series,
             ("It has seen one family of series at one rate of sampling; it says nothing of any other.",),
         ),
     )

@@ -108,11 +108,10 @@ class Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
-        self.steps = self.wanted = 0 if recipe.solved else wanted
+        self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch)
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.fresh = self.learner.weights() if recipe.refit else {}
-        self.progress = Progress()
+        self.progress = Progress(seconds=sum(task.spent.values()))
         self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
         self.loaders: dict[str, DataLoader] = {}  # prepared once a split
@@ -127,7 +126,6 @@ class Run:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
-        progress.seconds = progress.seconds or sum(self.task.spent.values())
         quiet = self.running.quiet or not self.accelerator.is_main_process
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         if self.recipe.minutes is not None:

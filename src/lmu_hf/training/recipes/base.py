@@ -125,6 +125,10 @@ class Recipe:
             # The way around a frozen dataclass.
             object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
+    def count_steps(self, steps_per_epoch: int) -> int:
+        """Steps of training, if no budget of minutes ends it before: none where the weights are solved."""
+        return 0 if self.solved else self.max_steps or self.epochs * steps_per_epoch
+
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""
         # The record has name, architecture and baseline in fields of their own. Smoothing is part of the architecture,

@@ -228,13 +228,13 @@ class ForecastTask(Task):
         rows, levels = self.splits["validation"], model.option.quantiles
         chosen = np.linspace(0, len(rows) - 1, min(MOST_CALIBRATING, len(rows))).astype(int).tolist()
         batch = rows.__getitems__(list(dict.fromkeys(chosen)))
-        scale, real = model.targets.scale, batch["labels"] != IGNORED
-        labels = batch.pop("labels")
-        unit = (batch["input_values"] / scale).std(1, keepdim=True, correction=0).clamp(min=1e-5)
-        errors = (labels - model.eval()(**batch).predictions) / scale / (unit if model.option.scaling else 1)
+        labels, bias = batch.pop("labels"), model.head.out.bias
+        said = model.eval()(**batch).predictions
+        bias.fill_(1.0)
+        unit = model(**batch).predictions - said  # what a bias of 1 comes to in each window, whatever its scaling
+        real, errors = labels != IGNORED, (labels - said) / unit
         errors = torch.where(real, errors, torch.nan).transpose(0, 1).flatten(1)  # (horizon, windows · channels)
-        found = errors.nanquantile(torch.tensor(levels), dim=1)
-        model.head.out.bias.copy_(found.T.flatten())
+        bias.copy_(errors.nanquantile(torch.tensor(levels), dim=1).T.flatten())
 
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
