@@ -1,4 +1,4 @@
-"""Train an LMU to predict the chaotic series of Mackey and Glass: `lmu-hf train series`, for `accelerate launch`.
+"""Train an LMU to predict the chaotic series of Mackey and Glass: `lmu-hf train forecast`, for `accelerate launch`.
 
     python scripts/train_mackey_glass.py                               # the paper's network, minutes on two cores
     python scripts/train_mackey_glass.py --baseline lstm               # an LSTM of the same size under the same budget
@@ -11,4 +11,4 @@ It has the flags of that verb.
 from lmu_hf_cli import run
 
 if __name__ == "__main__":
-    run("train series", __doc__)
+    run("train forecast", __doc__)

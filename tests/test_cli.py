@@ -15,17 +15,17 @@ from lmu_hf.layers import Windows
 from lmu_hf.training import loop
 from lmu_hf.training.evaluation import evaluate, load_model
 from lmu_hf.training.recipes import RECIPES, get_recipe
-from lmu_hf.training.tasks.series import MackeyGlassTask
+from lmu_hf.training.tasks.mackey_glass import MackeyGlassTask
 from lmu_hf_cli import run
 
 SHORT = ["--max_train_steps", "4", "--eval_steps", "2", "--quiet", "--per_device_train_batch_size", "8"]
 
 
 class Series:
-    """The verb `train series`, run in this process as its script runs it."""
+    """The verb `train forecast`, run in this process as its script runs it."""
 
     def main(self, words: list[str]):
-        return run("train series", argv=words)
+        return run("train forecast", argv=words)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def series(monkeypatch) -> Series:
 
 
 def parsed(*words: str):
-    return training_parser("manual", "series", "mackey-glass").parse_args(list(words))
+    return training_parser("manual", "forecast", "mackey-glass").parse_args(list(words))
 
 
 def test_every_flag_reaches_its_field():

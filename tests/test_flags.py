@@ -72,7 +72,7 @@ OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
     "mnist": ("train image", [], {"permutation_seed", "dataset_name", "data_dir"}),
-    "series": ("train series", [], {"horizon", "series_seed"}),
+    "forecast": ("train forecast", [], {"horizon", "series_seed"}),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),
@@ -220,7 +220,7 @@ def test_a_refused_flag_is_named_with_the_data_that_is_read():
             "--dataset_name has no effect on digits, which reads",
         ),
         (
-            "train series",
+            "train forecast",
             "--data_dir nowhere",
             "--data_dir has no effect on mackey-glass, which reads",
         ),

@@ -27,7 +27,7 @@ def test_every_schedule_that_needs_only_steps_is_offered():
 
 def test_help_names_the_common_schedules():
     (action,) = (
-        each for each in training_parser("", "series", "mackey-glass")._actions if each.dest == "lr_scheduler_type"
+        each for each in training_parser("", "forecast", "mackey-glass")._actions if each.dest == "lr_scheduler_type"
     )
     assert f"learning-rate schedule: {', '.join(COMMON)}, or another" in action.help
     assert set(COMMON) <= set(schedule_names())
@@ -40,7 +40,7 @@ def test_an_unknown_schedule_is_refused_before_anything_is_loaded(name):
 
 
 def test_a_warmup_that_would_be_ignored_is_refused():
-    parser = training_parser("", "series", "mackey-glass")
+    parser = training_parser("", "forecast", "mackey-glass")
     words = ["--lr_scheduler_type", "constant", "--warmup_ratio"]
     with pytest.raises(ValueError, match="--warmup_ratio has no effect on a constant schedule"):
         asked_recipe(parser.parse_args([*words, "0.1"]))

@@ -153,7 +153,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed"),
     "characters": (*TEXT_FLAGS, *FILES, *READING),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
-    "series": ("horizon", "series_seed"),
+    "forecast": ("horizon", "series_seed"),
     "translation": (
         *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),
         *FILES,

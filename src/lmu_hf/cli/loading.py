@@ -24,7 +24,7 @@ from ..training.recipes.own import MINUTES, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.images import ImageTask, digits, mnist
-from ..training.tasks.series import MackeyGlassTask
+from ..training.tasks.mackey_glass import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
@@ -114,7 +114,7 @@ def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, An
     return Plan(source, partial(text_files, files, options=how, **options))
 
 
-def plan_series(flags: Flags, recipe: Recipe) -> Plan:
+def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
     """Series to predict."""
     make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
     return Plan("series made up on the spot", make)
@@ -300,7 +300,7 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "images": plan_images,
     "characters": plan_text,
     "pretraining": plan_text,
-    "series": plan_series,
+    "forecast": plan_forecast,
     "translation": plan_translation,
     "classification": plan_classification,
     "tagging": plan_tagging,

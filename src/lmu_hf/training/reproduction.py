@@ -13,7 +13,7 @@ SCRIPTS = {
     "pretraining": "pretrain_lm.py",
     "translation": "train_translation.py",
     "classification": "train_glue.py",
-    "series": "train_mackey_glass.py",
+    "forecast": "train_mackey_glass.py",
     "tagging": "train_token.py",
 }
 OWN = "own-text"  # the recipe that rows make

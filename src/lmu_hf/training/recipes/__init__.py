@@ -1,6 +1,6 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, images, own, pairs, series, tagging, text, translation
+from . import classification, forecasts, images, own, pairs, tagging, text, translation
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -8,11 +8,11 @@ __all__ = [
     "Recipe",
     "Reproduction",
     "classification",
+    "forecasts",
     "get_recipe",
     "images",
     "own",
     "pairs",
-    "series",
     "tagging",
     "text",
     "translation",

@@ -1,8 +1,8 @@
 """Train a forecaster of the chaotic series of Mackey and Glass, some steps ahead, at every step.
 
-    lmu-hf train series                                                # the paper's network, minutes on two cores
-    lmu-hf train series --horizon 30
-    lmu-hf train series --baseline lstm                                # an LSTM of the same size and budget
+    lmu-hf train forecast                                                # the paper's network, minutes on two cores
+    lmu-hf train forecast --horizon 30
+    lmu-hf train forecast --baseline lstm                                # an LSTM of the same size and budget
 
 Nothing is downloaded: 128 series of 5,000 steps are generated, 32 to train on, 32 to validate on, 64 to test on. Scores
 are NRMSE, the root mean squared error over the target's root mean square.
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags; those left out keep the recipe's values."""
-    parser = training_parser(manual_of(__doc__, manual), kind="series", default="mackey-glass", verb="train series")
-    add_data_flags(parser, "series")
+    parser = training_parser(manual_of(__doc__, manual), kind="forecast", default="mackey-glass", verb="train forecast")
+    add_data_flags(parser, "forecast")
     return parse_training(parser, argv)
 
 

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from lmu_hf.common.record import RunRecord
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import get_recipe
-from lmu_hf.training.tasks.series import MackeyGlassTask, Series, mackey_glass
+from lmu_hf.training.tasks.mackey_glass import MackeyGlassTask, Series, mackey_glass
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ def mackey_glass() -> Recipe:
     """
     return Recipe(
         name="mackey-glass",
-        kind="series",
+        kind="forecast",
         architecture={
             "block_type": "lmu",
             "num_hidden_layers": 1,
