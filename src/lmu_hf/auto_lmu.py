@@ -33,12 +33,14 @@ from .modeling_lstm import (
     LSTMForImageClassification,
     LSTMForSequenceClassification,
     LSTMForSequencePairClassification,
+    LSTMForTimeSeriesClassification,
     LSTMForTimeSeriesPrediction,
     LSTMForTokenClassification,
     LSTMModel,
 )
 from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
+from .series_lmu import LMUForTimeSeriesClassification
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
 from .tokens_lmu import LMUForTokenClassification
@@ -77,6 +79,7 @@ __all__ = [
     "LMUForImageClassification",
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",
+    "LMUForTimeSeriesClassification",
     "LMUForTimeSeriesPrediction",
     "LMUForTokenClassification",
     "LMULayer",
@@ -90,6 +93,7 @@ __all__ = [
     "LSTMForImageClassification",
     "LSTMForSequenceClassification",
     "LSTMForSequencePairClassification",
+    "LSTMForTimeSeriesClassification",
     "LSTMForTimeSeriesPrediction",
     "LSTMForTokenClassification",
     "LSTMModel",

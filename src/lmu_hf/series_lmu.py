@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
@@ -129,8 +129,3 @@ def hold_observed(values: Tensor, observed: Tensor) -> Tensor:
     # The place of the latest observation so far; −1 before the first.
     latest = torch.where(observed, steps, -1).cummax(1).values
     return values.gather(1, latest.clamp(min=0)).masked_fill(latest < 0, 0)
-
-
-def makes_no_gradient(model: nn.Module) -> bool:
-    """Whether no weight of a model is trained by gradients."""
-    return not any(parameter.requires_grad for parameter in model.parameters())

@@ -134,6 +134,13 @@ FLAGS: dict[str, dict[str, Any]] = {
     "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
     "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
+    "id_column": {"help": "column of a long table that says which series a row is a step of (default: id)"},
+    "time_column": {"help": "column that holds the time of a row (default: none, rows stand in order)"},
+    "value_columns": {
+        "nargs": "+",
+        "metavar": "NAME",
+        "help": "columns of the channels; of a table with one series a row, of the steps (default: all that are left)",
+    },
     "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
     "series_seed": {"type": SEED, "default": 0, "help": "random seed of the made-up series (default: %(default)s)"},
     "permutation_seed": {
@@ -154,6 +161,9 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "characters": (*TEXT_FLAGS, *FILES, *READING),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
     "forecast": ("horizon", "series_seed"),
+    "series-classification": (
+        *("dataset_name", *FILES, *READING, "id_column", "time_column", "label_column", "value_columns", "rows"),
+    ),
     "translation": (
         *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),
         *FILES,

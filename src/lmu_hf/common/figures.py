@@ -19,9 +19,11 @@ from matplotlib.ticker import NullFormatter
 INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
 
 
-def learning_curve(run: Path, path: Path) -> Path:
-    """Training loss, and the validation score that weights are chosen by, from a run folder's log."""
+def learning_curve(run: Path, path: Path) -> Path | None:
+    """Training loss, and the validation score that weights are chosen by, from a run's log; None if it took no step."""
     rows, record = MetricsLog.read(run), RunRecord.read(run)
+    if not rows:
+        return None
     epochs = [row["epoch"] for row in rows]
     scores = [row[f"validation_{record.metric}"] for row in rows]
     with plt.rc_context(STYLE):

@@ -21,6 +21,7 @@ KINDS_OF_HEADS = {
     "ForSequenceClassification": "classification",
     "ForSequencePairClassification": "classification",
     "ForTokenClassification": "tagging",
+    "ForTimeSeriesClassification": "series-classification",
 }
 FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 

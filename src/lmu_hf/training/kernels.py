@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..constants import exact
 from ..layers import LMULayer
-from ..layout import Layout, Reading
+from ..layout import Reading
 from ..statespace import LegendreSystem
 from .ridge import Ridge, fit_ridge
 
@@ -87,7 +87,7 @@ def _sample(model: Any, layer: LMULayer, batches: Iterable[Batch]) -> tuple[Tens
     for batch in batches:
         layout, values = model.standardise(**{name: value for name, value in batch.items() if name != "labels"})
         u = cast(Any, layer.encoder)(layout.pack(values)).float()
-        m, _ = layer.windows.read(layer.memory_form, u, Reading(_unpadded(layout, u)))
+        m, _ = layer.windows.read(layer.memory_form, u, Reading(layout))
         real = torch.ones(u.shape[:2], dtype=torch.bool)
         if layout.lengths is not None:
             real = torch.arange(u.shape[1]) < layout.lengths[:, None]
@@ -96,10 +96,6 @@ def _sample(model: Any, layer: LMULayer, batches: Iterable[Batch]) -> tuple[Tens
         memories.append(m[steps[:, 0], steps[:, 1]].double())
         signals.append(u[steps[:, 0], steps[:, 1]].double())
     return torch.cat(memories), torch.cat(signals)
-
-
-def _unpadded(layout: Layout, u: Tensor) -> Layout:
-    return Layout(u.shape[1]) if layout.lengths is not None else layout
 
 
 def _draw(kernels: int, layer: LMULayer, memories: Tensor) -> _Drawn:

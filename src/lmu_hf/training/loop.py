@@ -107,7 +107,9 @@ class _Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        self.steps = self.wanted = recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch
+        # What was found in closed form has no weight to train, so that its run takes no step.
+        trains = any(weight.requires_grad for weight in model.parameters())
+        self.steps = self.wanted = (recipe.max_steps or recipe.epochs * self.rows.steps_per_epoch) if trains else 0
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.progress = Progress()
         self.heap = Heap()
@@ -358,7 +360,7 @@ class _Run:
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
-        self.learner.set_weights(self.best_weights)
+        self.learner.set_weights(self.best_weights or self.learner.weights())
         self.learner.end_autocast()  # as for whoever loads the saved model
         record.best_step, record.steps, record.wall_seconds = (
             progress.best_step,

@@ -15,6 +15,7 @@ SCRIPTS = {
     "classification": "train_glue.py",
     "forecast": "train_mackey_glass.py",
     "tagging": "train_token.py",
+    "series-classification": "train_series.py",
 }
 OWN = "own-text"  # the recipe that rows make
 ON_DISK = (

@@ -1,6 +1,6 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, forecasts, images, own, pairs, tagging, text, translation
+from . import classification, forecasts, images, own, pairs, series_classification, tagging, text, translation
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "images",
     "own",
     "pairs",
+    "series_classification",
     "tagging",
     "text",
     "translation",
