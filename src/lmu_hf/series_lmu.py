@@ -104,7 +104,9 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
         width = self.config.input_size
         if input_values is not None and input_values.ndim == 2 and width == 1:
             input_values = input_values[..., None]
-            observed_mask = observed_mask[..., None] if observed_mask is not None and observed_mask.ndim == 2 else observed_mask
+            observed_mask = (
+                observed_mask[..., None] if observed_mask is not None and observed_mask.ndim == 2 else observed_mask
+            )
         layout = self.find_layout(input_values, attention_mask)
         if input_values is None or layout is None or input_values.ndim != 3 or input_values.shape[2] != width:
             shape = None if input_values is None else tuple(input_values.shape)
@@ -124,7 +126,7 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
 
 
 def hold_observed(values: Tensor, observed: Tensor) -> Tensor:
-    """Each value (b, n, channels) that is not observed, replaced by the last one before it that is; by 0 without one."""
+    """Values (b, n, channels) with the last observed one in the place of each that is not; 0 before the first."""
     steps = torch.arange(values.shape[1], device=values.device)[None, :, None]
     # The place of the latest observation so far; −1 before the first.
     latest = torch.where(observed, steps, -1).cummax(1).values

@@ -136,14 +136,16 @@ def plan_series(flags: Flags, recipe: Recipe) -> Plan:
     if files := _files(flags):
         source = "the files " + ", ".join(map(str, files.values()))
         columns = flags.take(series="id_column", time="time_column", label="label_column")
-        if (values := flags.take(values="value_columns")):
+        if values := flags.take(values="value_columns"):
             columns["values"] = tuple(values["values"])
         read = partial(series_files, files, SeriesColumns(**columns), reading(flags), **known)
         return Plan(source, partial(_series_task, read, explains))
     if (name := flags.dataset_name) is not None:
         if flags.data_dir is None:
             raise ValueError(f"--dataset_name {name} needs --data_dir, the folder that holds {name}/{name}_TRAIN.ts")
-        return Plan(f"the set {name}", partial(_series_task, partial(archive_set, name, flags.data_dir, **known), explains))
+        return Plan(
+            f"the set {name}", partial(_series_task, partial(archive_set, name, flags.data_dir, **known), explains)
+        )
     return Plan("made-up waves", partial(_series_task, partial(made_up_waves, **flags.take(rows="rows")), explains))
 
 

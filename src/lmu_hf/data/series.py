@@ -11,12 +11,13 @@ import torch
 from ..common.errors import InputError
 from .label_rules import in_order
 from .labels import tenth_of_classes
-from .series_files import RawSeries, SeriesColumns, read_series
+from .series_files import AS_IT_IS, RawSeries, SeriesColumns, read_series
 from .sources import SPLITS, stem
 from .tables import ReadOptions
 
 FEWEST = 10  # training rows of which a tenth can be held out
 SHOWN = 3  # names that a note lists
+USUAL = SeriesColumns()
 MADE_UP = "made-up waves"
 
 
@@ -85,8 +86,8 @@ class LabelledSeries:
 
 def series_files(
     files: dict[str, Path],
-    columns: SeriesColumns = SeriesColumns(),
-    options: ReadOptions = ReadOptions(),
+    columns: SeriesColumns = USUAL,
+    options: ReadOptions = AS_IT_IS,
     classes: Sequence[str] | None = None,
 ) -> LabelledSeries:
     """Series of files or folders, one for each split.
@@ -121,7 +122,9 @@ def archive_set(name: str, data_dir: Path, classes: Sequence[str] | None = None)
     files = {split: folder / f"{name}_{split.upper()}.ts" for split in ("train", "test")}
     for path in files.values():
         if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}: --data_dir must hold NAME/NAME_TRAIN.ts and NAME_TEST.ts")
+            raise FileNotFoundError(
+                f"there is no file {path}: --data_dir must hold NAME/NAME_TRAIN.ts and NAME_TEST.ts"
+            )
     raw = {split: read_series(path, flag="data_dir") for split, path in files.items()}
     rows = assemble(name, raw, {split: path.name for split, path in files.items()}, classes)
     return replace(rows, title=name)
@@ -236,4 +239,6 @@ def made_up_waves(rows: int = 240, seed: int = 0) -> LabelledSeries:
 
 def _wave(shape: str, turns: np.ndarray) -> np.ndarray:
     part = turns % 1
-    return {"sine": np.sin(2 * np.pi * part), "square": np.where(part < 0.5, 1.0, -1.0), "sawtooth": 2 * part - 1}[shape]
+    return {"sine": np.sin(2 * np.pi * part), "square": np.where(part < 0.5, 1.0, -1.0), "sawtooth": 2 * part - 1}[
+        shape
+    ]

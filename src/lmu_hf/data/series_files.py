@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
 MISSING = {"", "?", "nan", "na", "n/a", "null", "none"}  # what a value that is missing is written as
+AS_IT_IS = ReadOptions()
 ARRAYS = {"values": ("values", "x", "X"), "labels": ("labels", "y", "Y", "label"), "lengths": ("lengths",)}
 
 
@@ -72,7 +73,7 @@ class RawSeries:
 def read_series(
     path: Path,
     columns: SeriesColumns = SeriesColumns(),
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions = AS_IT_IS,
     flag: str = "train_file",
     needs_labels: bool = True,
 ) -> RawSeries:
@@ -207,7 +208,9 @@ def _read_npz(path: Path, needs_labels: bool) -> RawSeries:
     values, labels, lengths = (arrays[name] for name in ARRAYS)
     if values is None or (labels is None and needs_labels):
         lacks = "values" if values is None else "labels"
-        raise InputError(f"{path} has no array {lacks!r}: it needs values (series, steps, channels) and labels; {there}")
+        raise InputError(
+            f"{path} has no array {lacks!r}: it needs values (series, steps, channels) and labels; {there}"
+        )
     if values.ndim not in (2, 3) or values.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: values must be numbers (series, steps) or (series, steps, channels), got {values.dtype} "
@@ -227,9 +230,7 @@ def _read_npz(path: Path, needs_labels: bool) -> RawSeries:
     return found
 
 
-def _read_folder(
-    path: Path, columns: SeriesColumns, options: ReadOptions, flag: str, needs_labels: bool
-) -> RawSeries:
+def _read_folder(path: Path, columns: SeriesColumns, options: ReadOptions, flag: str, needs_labels: bool) -> RawSeries:
     """A folder of each class's files, or without labels one of files: a series a file, a step a row."""
     found = RawSeries(labels=[] if needs_labels else None)
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
@@ -288,9 +289,7 @@ def _matrix(path: Path, rows: "Dataset", names: list[str]) -> np.ndarray:
     return np.stack([to_numbers(rows[name][:], f"{path}, column {name!r}", places) for name in names], axis=1)
 
 
-def _read_table(
-    path: Path, columns: SeriesColumns, options: ReadOptions, flag: str, needs_labels: bool
-) -> RawSeries:
+def _read_table(path: Path, columns: SeriesColumns, options: ReadOptions, flag: str, needs_labels: bool) -> RawSeries:
     """A long table, if it has a column that says which series a row is of; else a wide one."""
     rows = read_table(path, _with_names(path, options, "step"), flag)
     there = [name for name in rows.column_names if name != PLACE]
@@ -351,7 +350,9 @@ def _times(path: Path, rows: "Dataset", column: str, places: Sequence[str]) -> n
         InputError: the column is not there, or a time is neither.
     """
     if column not in rows.column_names:
-        raise InputError(f"{path} has no column {column!r}: --time_column must be one of {list_columns(rows.column_names)}")
+        raise InputError(
+            f"{path} has no column {column!r}: --time_column must be one of {list_columns(rows.column_names)}"
+        )
     times = []
     for place, cell in zip(places, rows[column][:], strict=True):
         word = str(cell or "").strip()

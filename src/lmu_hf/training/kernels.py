@@ -119,7 +119,7 @@ def _draw(kernels: int, layer: LMULayer, memories: Tensor) -> _Drawn:
 
 
 def _of_differences(directions: Tensor, system: LegendreSystem) -> tuple[Tensor, Tensor]:
-    """w (k, d) on m_t − m_{t−1}, as what m_t (k, d) and u_t (k,) are multiplied with."""
+    """Directions w (k, d) on m_t − m_{t−1}, as what m_t (k, d) and u_t (k,) are multiplied with."""
     A_bar, B_bar = exact("A_bar", system), exact("B_bar", system)
     before = torch.linalg.solve(A_bar.T, directions.T).T  # w Ā⁻¹
     return directions - before, before @ B_bar

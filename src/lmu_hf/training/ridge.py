@@ -30,8 +30,8 @@ def fit_ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> Ridge:
     """Regress ±1 for each class on standardised features, as RidgeClassifierCV of scikit-learn does.
 
     Of few rows the Gram matrix of rows is decomposed, of many that of features. Either gives every leave-one-out error
-    at once: with the hat matrix P of a regression, row i is missed by (y − P y)_i / (1 − P_ii). Logits are margins times
-    the number that makes leave-one-out probabilities most honest (log loss).
+    at once: with the hat matrix P of a regression, row i is missed by (y − P y)_i / (1 − P_ii). Logits are margins
+    times the number that makes leave-one-out probabilities most honest (log loss).
 
     Args:
         features: (rows, features), float32 or float64.

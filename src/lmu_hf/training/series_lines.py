@@ -57,7 +57,7 @@ def _model(name: str) -> Any:
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
-    """A series without gaps: what is missing lies on the line between its neighbours, 0 where a channel has no value."""
+    """A series without gaps: what is missing lies on the line between its neighbours; 0 in an empty channel."""
     filled, steps = np.zeros(values.shape), np.arange(len(values))
     for channel in range(values.shape[1]):
         there = ~np.isnan(values[:, channel])
@@ -85,7 +85,16 @@ def _features_of(values: np.ndarray) -> np.ndarray:
     for x in values.T:
         mean, deviation = x.mean(), x.std() + 1e-9
         z, changes = (x - mean) / deviation, np.diff(x, prepend=x[0])
-        found += [[mean, deviation, (z**3).mean(), (z**4).mean(), np.abs(changes).mean(), (np.diff(z > 0) != 0).mean() if len(x) > 1 else 0.0]]
+        found += [
+            [
+                mean,
+                deviation,
+                (z**3).mean(),
+                (z**4).mean(),
+                np.abs(changes).mean(),
+                (np.diff(z > 0) != 0).mean() if len(x) > 1 else 0.0,
+            ]
+        ]
         found.append(np.quantile(x, QUANTILES))
         found.append([x.argmax() / len(x), x.argmin() / len(x)])
         found.append([(z[lag:] * z[:-lag]).mean() if len(z) > lag else 0.0 for lag in LAGS])

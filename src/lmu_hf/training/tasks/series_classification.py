@@ -7,44 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ...data.series import LabelledSeries
-from ...modeling_lstm import LSTMForTimeSeriesClassification
-from ...series_lmu import LMUForTimeSeriesClassification
-from ..baselines import Lines, make_config
+from ..baselines import Lines
 from ..kernels import draw_kernels, find_readout
 from ..series_lines import series_lines
 from .base import Gather, Task
 
 NUMBERS = 2**26  # responses that are held at once while series are only read: 256 MiB
 SHARE = "share"  # the pooling of a model whose kernels are drawn and not trained
-
-
-class Loader:
-    """What loads a saved classifier of series, or makes a fresh one: transformers has no Auto class for these heads."""
-
-    kinds = {"lmu": LMUForTimeSeriesClassification, "lmu_lstm": LSTMForTimeSeriesClassification}
-
-    @classmethod
-    def from_config(cls, config: Any) -> PreTrainedModel:
-        """A fresh model."""
-        return cls.kinds[config.model_type](config)
-
-    @classmethod
-    def from_pretrained(cls, name: str, **how: Any) -> PreTrainedModel:
-        """A saved one.
-
-        Raises:
-            ValueError: it is of another family, or another head.
-        """
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(name)
-        heads, wanted = config.architectures or [], cls.kinds.get(config.model_type)
-        if wanted is None or (heads and heads[0] != wanted.__name__):
-            raise ValueError(f"{name} is no classifier of series, but {heads[0] if heads else config.model_type}")
-        return wanted.from_pretrained(name, **how)
 
 
 class SeriesClassificationTask(Task):
@@ -54,11 +26,11 @@ class SeriesClassificationTask(Task):
         rows: the labelled series.
     """
 
-    task = "time-series-classification"
+    task = "tabular-classification"  # the Hub has no word for series
     problem_type = "single_label_classification"
     metric = "accuracy"
     evaluation_batch = 64
-    auto_class = Loader
+    auto_class = AutoModelForSequenceClassification
     length_unit = "steps"
 
     def __init__(self, rows: LabelledSeries) -> None:
@@ -97,7 +69,9 @@ class SeriesClassificationTask(Task):
         train = self.rows.splits["train"]
         lengths, counts = train.lengths, np.bincount(train.labels, minlength=len(self.rows.labels))
         shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(self.rows.labels, counts, strict=True))[:6])
-        steps = f"{lengths.min()} steps" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()} steps"
+        steps = (
+            f"{lengths.min()} steps" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()} steps"
+        )
         others = [f"{len(part):,} for {split}" for split, part in self.rows.splits.items() if split != "train"]
         channels = f"{len(self.rows.channels)} channel{'s' * (len(self.rows.channels) > 1)}"
         more = ", …" * (len(counts) > 6)
@@ -114,6 +88,8 @@ class SeriesClassificationTask(Task):
         """Numbers a step, and the names of the classes."""
         labels = self.rows.labels
         return {
+            # Several classes answer to one Auto class; this name decides which.
+            "architectures": ["LMUForTimeSeriesClassification"],
             "input_size": len(self.rows.channels),
             "problem_type": self.problem_type,
             "id2label": dict(enumerate(labels)),
@@ -122,8 +98,7 @@ class SeriesClassificationTask(Task):
 
     def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
         """A fresh model that knows the units of the channels; one that pools shares is drawn and fitted at once."""
-        fields = {**self.config_fields(), **architecture}
-        model: Any = Loader.from_config(make_config(fields))
+        model: Any = super().make_model(architecture)
         train = self.rows.splits["train"]
         model.signals.fit(torch.from_numpy(np.concatenate(train.values)))
         self._is_drawn = model.config.pooling == SHARE and model.config.model_type == "lmu"
