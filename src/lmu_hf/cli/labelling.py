@@ -1,39 +1,67 @@
 """Labelling rows that have no labels with a saved model."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from accelerate import PartialState
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ..common.errors import loading
 from ..common.record import publish
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
-from ..data.labelling import count_labels, label_rows, write_rows
+from ..data.labelling import count_labels, label_rows, label_series, write_rows
 from ..data.labels import Columns
+from ..data.series_files import SeriesColumns, read_series
 from ..data.tokenised import load_tokenizer
+from ..training.evaluation import reads_series
 from .flags import Flags
 from .reading import reading
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def label(args: argparse.Namespace) -> dict[str, int]:
     """Read, label and write; how many texts each class has."""
-    columns = Columns(args.text_column or "text", args.text_pair_column)
-    if args.train_file is not None:
-        rows = unlabelled_file(args.train_file, columns, reading(Flags(args)))
+    if args.train_file is not None and reads_series(args.model):
+        labelled, things = _labelled_series(args), "series"
     else:
-        rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
-    tokenizer = load_tokenizer(args.model)
-    with loading("model", args.model):
-        model = AutoModelForSequenceClassification.from_pretrained(args.model)
-    labelled = label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
+        labelled, things = _labelled_texts(args), "texts"
     counts = count_labels(labelled)
     if PartialState().is_main_process:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             write_rows(labelled, staged, args.output_file.suffix)
         counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"{args.output_file}: {len(labelled):,} texts; {counted}".removesuffix("; "))
+        print(f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; "))
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
         publish(made, args.output_file.with_suffix(".json"))
     return counts
+
+
+def _labelled_series(args: argparse.Namespace) -> "Dataset":
+    """The series of a file, with what the model says of each."""
+    flags = Flags(args)
+    columns = flags.take(series="id_column", time="time_column", label="label_column")
+    if values := flags.take(values="value_columns"):
+        columns["values"] = tuple(values["values"])
+    rows = read_series(args.train_file, SeriesColumns(**columns), reading(flags), needs_labels=False)
+    return label_series(_classifier(args.model), rows, args.per_device_eval_batch_size, args.mixed_precision)
+
+
+def _classifier(name: str) -> PreTrainedModel:
+    with loading("model", name):
+        return AutoModelForSequenceClassification.from_pretrained(name)
+
+
+def _labelled_texts(args: argparse.Namespace) -> "Dataset":
+    """Texts, with what the model says of each."""
+    columns = Columns(args.text_column or "text", args.text_pair_column)
+    if args.train_file is not None:
+        rows = unlabelled_file(args.train_file, columns, reading(Flags(args)))
+    else:
+        rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
+    tokenizer = load_tokenizer(args.model)
+    model = _classifier(args.model)
+    return label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)

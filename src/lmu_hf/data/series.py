@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..common.errors import InputError
 from .label_rules import in_order
@@ -210,6 +211,18 @@ def _oddities(rows: SeriesSplit, channels: list[str]) -> list[str]:
         more = f" and {len(silent) - SHOWN} more" if len(silent) > SHOWN else ""
         notes.append(f"channels that tell nothing: {', '.join(silent[:SHOWN])}{more}")
     return notes
+
+
+def pad_series(rows: list[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
+    """Series as a batch: values (b, n, channels), zero where there are none, which are there, and classes."""
+    values = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(series) for series, _ in rows], batch_first=True)
+    lengths = torch.tensor([len(series) for series, _ in rows])
+    return {
+        "input_values": values.nan_to_num(nan=0.0),
+        "attention_mask": (torch.arange(values.shape[1]) < lengths[:, None]).long(),
+        "observed_mask": ~values.isnan(),
+        "labels": torch.tensor([label for _, label in rows]),
+    }
 
 
 def made_up_waves(rows: int = 240, seed: int = 0) -> LabelledSeries:

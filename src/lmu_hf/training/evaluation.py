@@ -53,6 +53,13 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
 
+def reads_series(name: str) -> bool:
+    """Whether a saved model, by its folder or its name on the Hub, classifies series."""
+    with loading("model", name):
+        heads = AutoConfig.from_pretrained(name).architectures or [""]
+    return heads[0].endswith("ForTimeSeriesClassification")
+
+
 def _kind_of_saved(name: str) -> str | None:
     if not (Path(name) / "config.json").is_file():
         return None

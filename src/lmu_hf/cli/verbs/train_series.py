@@ -20,9 +20,10 @@ stand the majority, logistic regression on the values, and a ridge classifier on
 A tenth of the training rows validates if there is no --validation_file, and once it has been scored, the readout is
 fitted to these rows, too. There is no test without a --test_file; it is read once, at the end.
 
-A run folder is written (--output_dir, default runs/FILE-seed<k> or runs/own-series-NAME-seed<k>): model/, run.json (only
-when the run is complete), metrics.jsonl and figures/. `lmu-hf evaluate RUN` scores it on other rows, `lmu-hf label RUN`
-labels series that have no labels, and `lmu_hf.LMUForTimeSeriesClassification.from_pretrained("RUN/model")` loads it.
+A run folder is written (--output_dir, default runs/FILE-seed<k> or runs/own-series-NAME-seed<k>): model/, run.json
+(only when the run is complete), metrics.jsonl, figures/. `lmu-hf evaluate RUN` scores it on other rows, `lmu-hf label
+RUN` labels series that have no labels, and
+`lmu_hf.LMUForTimeSeriesClassification.from_pretrained("RUN/model")` loads it.
 """
 
 import argparse

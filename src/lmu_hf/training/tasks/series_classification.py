@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from ...data.series import LabelledSeries
+from ...data.series import LabelledSeries, pad_series
 from ..baselines import Lines
 from ..kernels import draw_kernels, find_readout
 from ..series_lines import series_lines
@@ -168,15 +168,3 @@ class SeriesClassificationTask(Task):
     def processor(self) -> None:
         """None: the model standardises by itself."""
         return
-
-
-def pad_series(rows: list[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
-    """Series as a batch: values (b, n, channels), zero where there are none, which are there, and classes."""
-    values = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(series) for series, _ in rows], batch_first=True)
-    lengths = torch.tensor([len(series) for series, _ in rows])
-    return {
-        "input_values": values.nan_to_num(nan=0.0),
-        "attention_mask": (torch.arange(values.shape[1]) < lengths[:, None]).long(),
-        "observed_mask": ~values.isnan(),
-        "labels": torch.tensor([label for _, label in rows]),
-    }
