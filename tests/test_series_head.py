@@ -146,7 +146,7 @@ def nan_at(place: tuple[int, ...]) -> Tensor:
     [
         (
             {"input_values": nan_at((1, 2, 0))},
-            r"row 1, step 2, channel 0: say where values are missing by observed_mask",
+            "row 1, step 2, channel 0: say where values are missing by",
         ),
         ({"input_values": draw(2, 5, 3)}, r"input_values must be \(batch, time, input_size=2\), got \(2, 5, 3\)"),
         ({"input_values": None}, r"input_values must be \(batch, time, input_size=2\), got None"),

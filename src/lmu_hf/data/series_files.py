@@ -320,13 +320,13 @@ def _read_long(path: Path, rows: "Dataset", columns: SeriesColumns, labelled: bo
     labels = np.asarray(rows[columns.label][:], dtype=str) if labelled else series
     first, number = np.unique(series, return_index=True)[1], {}
     for start in sorted(first):
-        number[series[start]] = len(number)
-    of_row = np.array([number[name] for name in series])
+        number[str(series[start])] = len(number)
+    of_row = np.array([number[str(name)] for name in series])
     order = np.argsort(of_row, kind="stable")
     times = _times(path, rows, columns.time, places) if columns.time else None
     for name, steps in zip(number, _runs(of_row[order], order), strict=True):
         if labelled and len(said := np.unique(labels[steps])) > 1:
-            raise InputError(f"{path}: series {name!r} has the labels {said[0]!r} and {said[1]!r}; one series has one")
+            raise InputError(f"{path}: series {name!r} has the labels '{said[0]}' and '{said[1]}'; one series has one")
         if times is not None:
             found.notes += _check_rising(f"{path}, series {name!r}", times[steps], [places[i] for i in steps])
         found.add(f"series {name!r}", values[steps], labels[steps[0]])
