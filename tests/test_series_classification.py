@@ -1,4 +1,4 @@
-"""Training a classifier of series: kernels are polynomials, leave-one-out is exact, and a run goes from file to labels."""
+"""Training a classifier of series: polynomial kernels, exact leave-one-out, and a run from file to labels."""
 
 import csv
 import json
@@ -111,7 +111,7 @@ def test_a_drawn_model_has_nothing_to_train_and_depends_on_the_seed_alone(waves)
 
 
 def test_padding_and_missing_steps_change_no_decision(waves):
-    task, model = made(waves)
+    _task, model = made(waves)
     rows = [waves.splits["test"][row] for row in range(6)]
     with torch.no_grad():
         together = model(**inputs(pad_series(rows))).logits
@@ -123,6 +123,7 @@ def test_padding_and_missing_steps_change_no_decision(waves):
 def test_a_kernel_reads_the_layer_and_nothing_else(waves):
     """What the head pools is what eq. (19) and (20) give with the weights that were drawn."""
     task, model = made(waves)
+    model.signals.silence.fill_(0)
     batch = inputs(next(iter(task.loader("test", 3))))
     layer = model.model.layers[0].memory
     with torch.no_grad():
@@ -130,6 +131,30 @@ def test_a_kernel_reads_the_layer_and_nothing_else(waves):
         outputs, _ = layer(layout.pack(values), reading=Reading(layout))
         shares = layout.pool(layout.unpack(outputs), ("share",))
         torch.testing.assert_close(model.read(**batch)[0], shares, rtol=0, atol=0.05)
+
+
+def of_length(longest: int) -> LabelledSeries:
+    """Noise, whose length alone tells the class."""
+    draw = np.random.default_rng(0)
+    raw = {split: RawSeries(channels=["1"]) for split in ("train", "validation")}
+    for split, part in raw.items():
+        for row in range(40):
+            steps = (20, longest)[row % 2]
+            part.add(f"{split} {row}", draw.standard_normal((steps, 1)).astype(np.float32), "ab"[row % 2])
+    return assemble("lengths", raw, {split: split for split in raw})
+
+
+def test_where_lengths_tell_the_class_short_series_are_followed_by_silence():
+    rows = of_length(60)
+    task, model = made(rows)
+    assert float(model.signals.silence) == 60
+    batch = next(iter(task.loader("validation", 40)))
+    with torch.no_grad():
+        assert (model(**inputs(batch)).logits.argmax(-1) == batch["labels"]).float().mean() > 0.9
+
+
+def test_of_equal_lengths_there_is_no_silence():
+    assert float(made(of_length(20))[1].signals.silence) == 0
 
 
 def test_kernels_need_a_plain_layer(waves):

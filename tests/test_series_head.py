@@ -109,6 +109,21 @@ def test_the_auto_class_knows_it_by_its_name(tmp_path):
         assert type(AutoModelForSequenceClassification.from_pretrained(tmp_path / stack)) is type(model)
 
 
+@pytest.mark.parametrize("stack", STACKS)
+@given(mask=masks())
+@FEW
+def test_silence_is_the_mean_behind_the_end_of_a_short_series(stack, mask):
+    model, values = made(stack), draw(*mask.shape, 2)
+    mean = model.signals.mean.double()
+    model.signals.silence.fill_(6)
+    found = model(input_values=values, attention_mask=mask).logits
+    model.signals.silence.fill_(0)
+    for row, real, logits in zip(values, mask, found, strict=True):
+        kept = row[real]
+        followed = torch.cat([kept, mean.expand(max(0, 6 - len(kept)), 2)])
+        torch.testing.assert_close(logits, model(input_values=followed[None]).logits[0], rtol=1e-6, atol=1e-6)
+
+
 def test_one_channel_needs_no_axis():
     model, values = made("mean_max", channels=1), draw(2, 6)
     observed = draw(2, 6) > 0

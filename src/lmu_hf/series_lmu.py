@@ -3,7 +3,8 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
@@ -11,14 +12,33 @@ from .cache_lmu import refuse_caches
 from .checking import STEPS, check_finite, check_tensors
 from .configuration_lmu import LMUConfig
 from .heads_lmu import LMUPooledModel, TargetScale
-from .layout import Layout, refuse_packing
+from .layout import Layout, Padded, refuse_packing
 from .losses import Items
 
 UNOBSERVED = "say where values are missing by observed_mask (batch, time, channels)"
 
 
 class SignalScale(TargetScale):
-    """The unit of each channel: a model reads it less its mean, over its deviation. At first it changes nothing."""
+    """The unit of each channel: a model reads it less its mean, over its deviation. At first it changes nothing.
+
+    ``silence`` is a number of steps: a shorter series is followed by steps of the mean up to it, so that its length and
+    its end tell something, too. 0 for none.
+
+    Args:
+        outputs: how many channels there are.
+    """
+
+    silence: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs)
+        self.register_buffer("silence", torch.zeros(1))
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """Change nothing."""
+        super().draw_weights()
+        nn.init.zeros_(self.silence)
 
     @torch.no_grad()
     def fit(self, targets: Tensor) -> None:
@@ -65,6 +85,8 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classify series.
+
+        Where ``signals.silence`` is longer than the batch, hidden states have so many steps.
 
         Args:
             input_values: (b, n, input_size), or (b, n) if ``input_size`` is 1; in the unit that they were measured in.
@@ -113,7 +135,7 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
             raise ValueError(f"input_values must be (batch, time, input_size={width}), got {shape}")
         if observed_mask is None:
             check_finite("input_values", input_values, STEPS, real=attention_mask, remedy=UNOBSERVED)
-            return layout, layout.unpack(layout.pack(self.signals(input_values)))
+            return self.followed(layout, layout.pack(self.signals(input_values)))
         if observed_mask.shape != input_values.shape:
             raise ValueError(
                 f"observed_mask must be {tuple(input_values.shape)} as input_values, got {tuple(observed_mask.shape)}"
@@ -122,7 +144,18 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
         real = observed if attention_mask is None else observed & attention_mask.bool()[..., None]
         check_finite("input_values", input_values, STEPS, real=real, remedy=UNOBSERVED)
         values = self.signals(torch.where(observed, input_values, 0))
-        return layout, layout.unpack(hold_observed(layout.pack(values), layout.pack(observed)))
+        return self.followed(layout, hold_observed(layout.pack(values), layout.pack(observed)))
+
+    def followed(self, layout: Layout, values: Tensor) -> tuple[Layout, Tensor]:
+        """The layout and rows of packed values (b, n', input_size), with silence behind series that are shorter."""
+        steps = int(self.signals.silence)
+        if not steps:
+            return layout, layout.unpack(values)
+        n = max(steps, values.shape[1])
+        values = pad(values, (0, 0, 0, n - values.shape[1]))  # behind a row's end, packed values are zero
+        lengths = torch.full((len(values),), n) if layout.lengths is None else layout.lengths.clamp(min=steps)
+        mask = torch.arange(n, device=values.device) < lengths.to(values.device)[:, None]
+        return (Layout(n) if bool(mask.all()) else Padded.from_mask(mask)), values
 
 
 def hold_observed(values: Tensor, observed: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ shares. An LMU layer computes such responses: by eq. (23) a row of W_m is a kern
 polynomial of degree below d. Here windows of many lengths stand side by side, and rows of W_m are drawn, not trained.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +24,33 @@ SAMPLED = 20_000  # steps of training rows by which thresholds and scales are dr
 CHANNELS_OF_A_KERNEL = 3  # on average, of a series of many
 
 Batch = dict[str, Tensor]
+
+
+SILENT = "a series shorter than the longest is followed by silence: its length and its end tell something"
+
+
+@torch.no_grad()
+def draw_and_fit(model: Any, batches: Callable[[], Iterable[Batch]], longest: int, unequal: bool) -> Ridge:
+    """Draw kernels and find the readout; of series of unequal length, with silence behind the shorter ones or without.
+
+    Leave-one-out error decides which.
+
+    Args:
+        model: as of :func:`draw_kernels`.
+        batches: gives the training rows, each time anew.
+        longest: steps of the longest of them.
+        unequal: whether some are shorter.
+    """
+    fits: list[tuple[Ridge, dict[str, Tensor]]] = []
+    for steps in (0, longest) if unequal else (0,):
+        model.signals.silence.fill_(steps)
+        draw_kernels(model, batches())
+        fits.append(
+            (find_readout(model, batches()), {name: value.clone() for name, value in model.state_dict().items()})
+        )
+    found, state = min(fits, key=lambda fit: fit[0].error)
+    model.load_state_dict(state)
+    return found
 
 
 def freeze(model: Any) -> None:

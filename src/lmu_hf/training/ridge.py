@@ -18,12 +18,14 @@ class Ridge:
         bias: (classes,): logits are weight · features + bias.
         strength: of the regularisation.
         left_out: (rows, classes) the logits of each training row by the model fitted to all others.
+        error: the mean squared error of these, before they are scaled.
     """
 
     weight: np.ndarray
     bias: np.ndarray
     strength: float
     left_out: np.ndarray
+    error: float
 
 
 def fit_ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> Ridge:
@@ -46,7 +48,8 @@ def fit_ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> Ridge:
     sharpness = min(SHARPNESS, key=lambda factor: _log_loss(factor * left_out, labels))
     weight = found.T * scale
     bias = constant - weight @ mean
-    return Ridge(sharpness * weight, sharpness * bias, strength, sharpness * left_out)
+    error = float(((left_out - targets) ** 2).mean())
+    return Ridge(sharpness * weight, sharpness * bias, strength, sharpness * left_out, error)
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
