@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parent.parent
 RECORDS = read_records(PROJECT / "records")
 FOLDER = PROJECT / "src" / "lmu_hf" / "training" / "recipes"
 # What scripts train with nothing to download, and what somebody's own rows make.
-WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases", "own-text"}
+WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases", "own-text", "own-series"}
 LATER = {
     "optimizer",
     "layer_decay",
