@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .base import Recipe, recipe
 from .own import Made
 
@@ -69,14 +67,15 @@ def own_series() -> Recipe:
 
 def measure(rows: "LabelledSeries") -> Measured:
     """Measure training rows."""
-    lengths = rows.splits["train"].lengths
-    return Measured(len(lengths), len(rows.channels), int(np.median(lengths)), int(lengths.max()))
+    lengths = sorted(rows.splits["train"].lengths.tolist())
+    return Measured(len(lengths), len(rows.channels), lengths[len(lengths) // 2], lengths[-1])
 
 
 def make_recipe(of: Measured) -> Made:
     """The recipe that rows make."""
     shortest = min(SHORTEST, max(1.0, of.median / 2))
-    windows = [round(float(theta), 2) for theta in np.geomspace(shortest, max(of.median, shortest), WINDOWS)]
+    ratio = max(of.median, shortest) / shortest
+    windows = [round(shortest * ratio ** (number / (WINDOWS - 1)), 2) for number in range(WINDOWS)]
     mixtures = 1 if of.channels == 1 else min(MIXTURES, 2 * of.channels)
     reasons = {
         "theta": f"windows of {windows[0]:g} to {windows[-1]:g} steps: the median series has {of.median}",
