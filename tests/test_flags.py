@@ -87,6 +87,12 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         {*FORECASTS, *READING} - {"drop_incomplete_rows"}
         | {"time_column", "target_columns", "covariate_columns", "season", "longest_gap"},
     ),
+    "made-up waves": ("train series", [], {"rows", "dataset_name", "train_file"}),
+    "series file": (
+        *("train series", ["--train_file", "a.ts"]),
+        {"id_column", "time_column", "label_column", "value_columns", "validation_file", "test_file", *READING},
+    ),
+    "archive set": ("train series", ["--dataset_name", "Walks", "--data_dir", "."], {"dataset_name", "data_dir"}),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),

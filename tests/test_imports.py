@@ -59,13 +59,14 @@ LADDER = {
         *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
     },
     "images_lmu": {"heads_lmu", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"},
+    "series_lmu": {"heads_lmu", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"},
     "forecasts_lmu": {
         *("heads_lmu", "modeling_lmu", "cache_lmu", "checking", "configuration_lmu", "fields_lmu", "layout", "losses"),
     },
     "tokens_lmu": {"heads_lmu", "modeling_lmu", "configuration_lmu", "cache_lmu", "checking", "layout", "losses"},
     "modeling_lstm": {
         *("configuration_lstm", "lstm", "blocks_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
-        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "tokens_lmu"),
+        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "series_lmu", "tokens_lmu"),
     },
 }
 TORCH_ONLY = (

@@ -26,6 +26,7 @@ AUTO = {
     "LSTMForConditionalGeneration": AutoModelForSeq2SeqLM,
     "LSTMForImageClassification": AutoModelForImageClassification,
     "LSTMForTimeSeriesPrediction": AutoModelForTimeSeriesPrediction,
+    "LSTMForTimeSeriesClassification": AutoModelForSequenceClassification,
     "LSTMForTokenClassification": AutoModelForTokenClassification,
 }
 

@@ -33,12 +33,14 @@ from .modeling_lstm import (
     LSTMForImageClassification,
     LSTMForSequenceClassification,
     LSTMForSequencePairClassification,
+    LSTMForTimeSeriesClassification,
     LSTMForTimeSeriesPrediction,
     LSTMForTokenClassification,
     LSTMModel,
 )
 from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
+from .series_lmu import LMUForTimeSeriesClassification
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
 from .tokens_lmu import LMUForTokenClassification
@@ -48,7 +50,9 @@ AutoConfig.register("lmu", LMUConfig)
 AutoModel.register(LMUConfig, (LMUModel, LMUEncoderDecoderModel))
 AutoModelForCausalLM.register(LMUConfig, LMUForCausalLM)
 AutoModelForSeq2SeqLM.register(LMUConfig, LMUForConditionalGeneration)
-AutoModelForSequenceClassification.register(LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification))
+AutoModelForSequenceClassification.register(
+    LMUConfig, (LMUForSequenceClassification, LMUForSequencePairClassification, LMUForTimeSeriesClassification)
+)
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
 AutoModelForTokenClassification.register(LMUConfig, LMUForTokenClassification)
@@ -58,7 +62,7 @@ AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
 AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM)
 AutoModelForSeq2SeqLM.register(LSTMConfig, LSTMForConditionalGeneration)
 AutoModelForSequenceClassification.register(
-    LSTMConfig, (LSTMForSequenceClassification, LSTMForSequencePairClassification)
+    LSTMConfig, (LSTMForSequenceClassification, LSTMForSequencePairClassification, LSTMForTimeSeriesClassification)
 )
 AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
@@ -77,6 +81,7 @@ __all__ = [
     "LMUForImageClassification",
     "LMUForSequenceClassification",
     "LMUForSequencePairClassification",
+    "LMUForTimeSeriesClassification",
     "LMUForTimeSeriesPrediction",
     "LMUForTokenClassification",
     "LMULayer",
@@ -90,6 +95,7 @@ __all__ = [
     "LSTMForImageClassification",
     "LSTMForSequenceClassification",
     "LSTMForSequencePairClassification",
+    "LSTMForTimeSeriesClassification",
     "LSTMForTimeSeriesPrediction",
     "LSTMForTokenClassification",
     "LSTMModel",

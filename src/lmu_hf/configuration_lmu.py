@@ -24,7 +24,7 @@ from .fields_lmu import (
 # The words stand here once more than in the modules that they steer: a config travels without those. A test holds
 # both lists to each other.
 ACTIVATIONS = ("identity", "relu", "gelu", "silu", "tanh")
-POOLINGS = {"last": ("last",), "mean": ("mean",), "max": ("max",), "mean_max": ("mean", "max")}
+POOLINGS = {"last": ("last",), "mean": ("mean",), "max": ("max",), "mean_max": ("mean", "max"), "share": ("share",)}
 CHOICES = {
     "discretization": ("zoh", "euler"),
     "basis": ("legendre", "orthonormal", "unit"),
@@ -77,7 +77,7 @@ class LMUConfig(PreTrainedConfig):
         attention_dropout (`float`, defaults to 0): dropout on its weights.
         label_smoothing (`float`, defaults to 0): of the loss of classifiers and translators in training.
         pooling (`str`, defaults to `"last"`): what a classifier reads: `"last"`, `"mean"` or `"max"` over real steps,
-            or `"mean_max"`, both side by side.
+            `"mean_max"`, both side by side, or `"share"`, the share of steps at which each output is above 0.
         pair_features (`list[str]`): what a pair classifier reads, out of `"first"`, `"second"`, `"difference"`
             (|m1 − m2|) and `"product"` (m1 ⊙ m2).
         alignment (`dict`, *optional*): a pair classifier compares each step with its counterpart in the other sequence

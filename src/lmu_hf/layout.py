@@ -87,13 +87,17 @@ class Layout:
 
         Args:
             x: (b, n, width); or (sequences, 1, width), the last step or the mean, if ``is_reduced``.
-            words: how, side by side: ``"last"`` (only of what is reduced), ``"mean"``, ``"max"``.
+            words: how, side by side: ``"last"`` (only of what is reduced), ``"mean"``, ``"max"``, or ``"share"``, the
+                share of steps at which a number is above 0.
             is_reduced: whether one step is left of each sequence.
 
         Raises:
             ValueError: a sequence has no real step.
         """
-        parts = [self.pool_by(word, x, is_reduced) for word in words]
+        parts = [
+            self.pool_by("mean", (x > 0).to(x), is_reduced) if word == "share" else self.pool_by(word, x, is_reduced)
+            for word in words
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:

@@ -14,6 +14,7 @@ from .lstm import LSTMLayer
 from .modeling_lmu import LMUForCausalLM, LMUModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
 from .pairs_lmu import LMUForSequencePairClassification
+from .series_lmu import LMUForTimeSeriesClassification
 from .tokens_lmu import LMUForTokenClassification
 
 
@@ -57,6 +58,10 @@ class LSTMForSequencePairClassification(LSTMFamily, LMUForSequencePairClassifica
 
 class LSTMForImageClassification(LSTMFamily, LMUForImageClassification):
     """A class for an image; see :class:`LMUForImageClassification`."""
+
+
+class LSTMForTimeSeriesClassification(LSTMFamily, LMUForTimeSeriesClassification):
+    """A class for a series; see :class:`LMUForTimeSeriesClassification`."""
 
 
 class LSTMForTimeSeriesPrediction(LSTMFamily, LMUForTimeSeriesPrediction):

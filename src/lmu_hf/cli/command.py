@@ -38,6 +38,7 @@ VERBS = {
     "train tokens": Verb("train_tokens", "train a tagger of words", "tagging"),
     "train image": Verb("train_image", "train a classifier of images, read pixel by pixel", "images"),
     "train forecast": Verb("train_forecast", "train a forecaster of a table of series", "forecast"),
+    "train series": Verb("train_series", "train a classifier of series", "series-classification"),
     "train vectors": Verb("train_vectors", "train word vectors on a corpus"),
     "pretrain": Verb("pretrain", "pre-train a language model that other tasks fine-tune", "pretraining"),
     "evaluate": Verb("evaluate", "score a saved model"),

@@ -145,9 +145,16 @@ FLAGS: dict[str, dict[str, Any]] = {
     "rows": {"type": number(int, least=12), "help": "number of made-up rows to draw (default: the recipe's)"},
     "source_lang": {"help": "code of the language to translate from, as en (default: the recipe's)"},
     "target_lang": {"help": "code of the language to translate into, as de (default: the recipe's)"},
+    "id_column": {"help": "column of a long table that says which series a row is a step of (default: id)"},
+    "value_columns": {
+        "nargs": "+",
+        "metavar": "NAME",
+        "help": "columns of the channels; of a table with one series a row, of the steps (default: all that are left)",
+    },
     "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
     "time_column": {
-        "help": "column of the time of each row, or 'none' to count rows as steps (default: the first column of times)"
+        "help": "column of the time of each row; of a forecast, 'none' counts rows as steps (default: the first column "
+        "of times; of series to classify none, their rows stand in order)"
     },
     "target_columns": {
         "type": _names,
@@ -226,6 +233,9 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
         *(flag for flag in READING if flag != "drop_incomplete_rows"),  # a step that is left out would be a gap
         *("time_column", "target_columns", "covariate_columns", "prediction_length", "context_length"),
         *("split_steps", "season", "longest_gap", "quantiles"),
+    ),
+    "series-classification": (
+        *("dataset_name", *FILES, *READING, "id_column", "time_column", "label_column", "value_columns", "rows"),
     ),
     "translation": (
         *("dataset_name", "rows", "source_lang", "target_lang", "source_column", "target_column"),

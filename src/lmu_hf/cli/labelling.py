@@ -4,15 +4,22 @@ import argparse
 from typing import TYPE_CHECKING
 
 from accelerate import PartialState
-from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
 
 from ..common.errors import loading
 from ..common.record import publish
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
-from ..data.labelling import count_labels, label_pictures, label_rows, write_rows
+from ..data.labelling import count_labels, label_pictures, label_rows, label_series, write_rows
 from ..data.labels import Columns
+from ..data.series_files import SeriesColumns, read_series
 from ..data.tokenised import load_tokenizer
+from ..training.evaluation import reads_series
 from .flags import Flags
 from .reading import reading
 
@@ -21,10 +28,27 @@ if TYPE_CHECKING:
 
 
 def label(args: argparse.Namespace) -> dict[str, int]:
-    """Read, label and write; how many texts, or pictures, each class has."""
+    """Read, label and write; how many texts, pictures or series each class has."""
+    labelled, things = _labelled(args)
+    counts = count_labels(labelled)
+    if PartialState().is_main_process:
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(args.output_file) as staged:
+            write_rows(labelled, staged, args.output_file.suffix)
+        counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; "))
+        made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
+        publish(made, args.output_file.with_suffix(".json"))
+    return counts
+
+
+def _labelled(args: argparse.Namespace) -> tuple["Dataset", str]:
+    """The rows with what the model says of each, and what they are."""
     if args.train_file is None and args.dataset_name is None:
-        return _write(args, _pictures(args), "pictures")
-    return _write(args, _texts(args), "texts")
+        return _pictures(args), "pictures"
+    if args.train_file is not None and reads_series(args.model):
+        return _series(args), "series"
+    return _texts(args), "texts"
 
 
 def _pictures(args: argparse.Namespace) -> "Dataset":
@@ -35,6 +59,15 @@ def _pictures(args: argparse.Namespace) -> "Dataset":
     return label_pictures(model, processor, args.data_dir, args.per_device_eval_batch_size, args.mixed_precision)
 
 
+def _series(args: argparse.Namespace) -> "Dataset":
+    flags = Flags(args)
+    columns = flags.take(series="id_column", time="time_column", label="label_column")
+    if values := flags.take(values="value_columns"):
+        columns["values"] = tuple(values["values"])
+    rows = read_series(args.train_file, SeriesColumns(**columns), reading(flags), needs_labels=False)
+    return label_series(_classifier(args.model), rows, args.per_device_eval_batch_size, args.mixed_precision)
+
+
 def _texts(args: argparse.Namespace) -> "Dataset":
     columns = Columns(args.text_column or "text", args.text_pair_column)
     if args.train_file is not None:
@@ -42,19 +75,10 @@ def _texts(args: argparse.Namespace) -> "Dataset":
     else:
         rows = unlabelled_dataset(args.dataset_name, args.split, args.data_dir, columns, args.dataset_config_name)
     tokenizer = load_tokenizer(args.model)
-    with loading("model", args.model):
-        model = AutoModelForSequenceClassification.from_pretrained(args.model)
+    model = _classifier(args.model)
     return label_rows(model, tokenizer, rows, args.per_device_eval_batch_size, args.mixed_precision)
 
 
-def _write(args: argparse.Namespace, labelled: "Dataset", what: str) -> dict[str, int]:
-    counts = count_labels(labelled)
-    if PartialState().is_main_process:
-        args.output_file.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(args.output_file) as staged:
-            write_rows(labelled, staged, args.output_file.suffix)
-        counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"{args.output_file}: {len(labelled):,} {what}; {counted}".removesuffix("; "))
-        made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
-        publish(made, args.output_file.with_suffix(".json"))
-    return counts
+def _classifier(name: str) -> PreTrainedModel:
+    with loading("model", name):
+        return AutoModelForSequenceClassification.from_pretrained(name)

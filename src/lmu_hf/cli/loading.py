@@ -17,6 +17,8 @@ from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
 from ..data.opening import is_table
+from ..data.series import LabelledSeries, archive_set, made_up_waves, series_files
+from ..data.series_files import SeriesColumns
 from ..data.tables import ReadOptions
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
@@ -24,12 +26,14 @@ from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
 from ..training.recipes.forecasts import recipe_for as recipe_for_series
 from ..training.recipes.own import MINUTES, recipe_for
+from ..training.recipes.series_classification import make_recipe, measure
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
-from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.forecasts import ForecastTask
+from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.mackey_glass import MackeyGlassTask
+from ..training.tasks.series_classification import SeriesClassificationTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
@@ -191,6 +195,39 @@ def _forecast_task(
     task = ForecastTask(series, **made.options, made_up=read is None)
     task.spent["choice"] = time.perf_counter() - began
     task.made, task.reasons = made.recipe, made.reasons
+    return task
+
+
+def plan_series(flags: Flags, recipe: Recipe) -> Plan:
+    """Series to classify; the recipe follows from them.
+
+    Raises:
+        ValueError: flags contradict each other.
+    """
+    check_one_source(flags)
+    known = flags.take(classes="labels")
+    explains = flags.take(baseline="baseline") == {}  # the reasons are those of the LMU
+    if files := _files(flags):
+        source = "the files " + ", ".join(map(str, files.values()))
+        columns = flags.take(series="id_column", time="time_column", label="label_column")
+        if values := flags.take(values="value_columns"):
+            columns["values"] = tuple(values["values"])
+        read = partial(series_files, files, SeriesColumns(**columns), reading(flags), **known)
+        return Plan(source, partial(_series_task, read, explains))
+    if (name := flags.dataset_name) is not None:
+        if flags.data_dir is None:
+            raise ValueError(f"--dataset_name {name} needs --data_dir, the folder that holds {name}/{name}_TRAIN.ts")
+        return Plan(
+            f"the set {name}", partial(_series_task, partial(archive_set, name, flags.data_dir, **known), explains)
+        )
+    return Plan("made-up waves", partial(_series_task, partial(made_up_waves, **flags.take(rows="rows")), explains))
+
+
+def _series_task(read: Callable[[], LabelledSeries], explains: bool) -> SeriesClassificationTask:
+    task = SeriesClassificationTask(rows := read())
+    if "train" in rows.splits:  # rows that are only scored make no recipe
+        made = make_recipe(measure(rows))
+        task.made, task.reasons = made.recipe, made.reasons if explains else {}
     return task
 
 
@@ -375,6 +412,7 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "characters": plan_text,
     "pretraining": plan_text,
     "forecast": plan_forecast,
+    "series-classification": plan_series,
     "translation": plan_translation,
     "classification": plan_classification,
     "tagging": plan_tagging,

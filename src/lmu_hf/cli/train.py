@@ -285,7 +285,7 @@ def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
         for name, scores in {**record.lines, **record.parts}.items():
             print(f"{name}: {summary(replace(record, metrics=scores))}")
         print(f"{folder}: {more}{summary(record)}; {size}")
-        for sentence in filter(None, (record.reasons.get("balance"), verdict(record))):
+        for sentence in filter(None, (record.reasons.get("balance"), record.reasons.get("left_out"), verdict(record))):
             print(sentence)
         split = "test" if "test" in record.details else "validation"
         classes = record.details.get(split, {}).get("classes", {})

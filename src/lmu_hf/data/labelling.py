@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from ..common.errors import InputError
 from .heap import Heap
 from .images import list_pictures, open_picture
 from .label_rules import MULTI, REGRESSION
+from .series import pad_series
+from .series_files import RawSeries
 from .tokenised import LONGEST, by_length, pad_rows, tokenised
 
 if TYPE_CHECKING:
@@ -63,6 +66,46 @@ def label_rows(
     several = config.problem_type == MULTI
     scores = logits.sigmoid() if several else logits.softmax(-1)
     labelled = _with_sets(texts, scores, config, names) if several else _with_classes(texts, scores, names)
+    return _with_scores(labelled, scores, names)
+
+
+@torch.no_grad()
+def label_series(
+    model: PreTrainedModel, rows: RawSeries, batch_size: int = 128, mixed_precision: str | None = None
+) -> "Dataset":
+    """Series with what a model says of each: as :func:`label_rows`, but the column ``series`` says which one it is.
+
+    Args:
+        model: a classifier of series.
+        rows: what a file holds.
+        batch_size, mixed_precision: as of :func:`label_rows`.
+
+    Raises:
+        InputError: the series have more or fewer channels than the model reads.
+    """
+    from datasets import Dataset
+
+    config: Any = model.config
+    if len(rows.channels) != config.input_size:
+        raise InputError(
+            f"the series have {len(rows.channels)} channels ({', '.join(rows.channels[:5])}), and the model reads "
+            f"{config.input_size}: name them by --value_columns"
+        )
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    numbered = list(zip(rows.values, range(len(rows.values)), strict=True))
+    loader: Any = accelerator.prepare_data_loader(DataLoader(cast(Any, numbered), batch_size, collate_fn=pad_series))
+    model, logits = model.eval().to(accelerator.device), torch.zeros(len(numbered), config.num_labels)
+    for batch in loader:
+        read = batch.pop("labels")
+        with accelerator.autocast():
+            found = model(**batch).logits
+        found, read = accelerator.gather_for_metrics((found.float(), read))
+        logits[read.cpu()] = found.cpu()
+    names, scores = [config.id2label[number] for number in range(config.num_labels)], logits.softmax(-1)
+    return _with_scores(_with_classes(Dataset.from_dict({"series": rows.names}), scores, names), scores, names)
+
+
+def _with_scores(labelled: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
     for name, column in zip(names, scores.T.tolist(), strict=True):
         labelled = labelled.add_column(f"score_{name}", column)
     return labelled

@@ -315,7 +315,7 @@ def three_splits(
                 f"{len(rows)} training rows are too few to hold out a tenth of them for validation{together}"
             )
         if by_class and validation_block == 1:
-            held, together = _tenth_of_classes(np.asarray(rows["label"][:])), ", class by class"
+            held, together = tenth_of_classes(np.asarray(rows["label"][:])), ", class by class"
         else:
             # A permutation is below blocks // 10 exactly that often, so a tenth of the blocks is held out.
             held = torch.randperm(blocks, generator=torch.Generator().manual_seed(0)) < blocks // 10
@@ -333,7 +333,7 @@ def three_splits(
     return ordered, {split: origin[split] for split in ordered}
 
 
-def _tenth_of_classes(labels: np.ndarray) -> torch.Tensor:
+def tenth_of_classes(labels: np.ndarray) -> torch.Tensor:
     """Which rows to hold out: every tenth of the rows at random, class by class."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).numpy()
     order = order[np.argsort(labels[order], kind="stable")]

@@ -113,6 +113,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         remembers_nothing=remembers_nothing(record),
         recipe=f"recipe {code(record.recipe)}" + (f" on {text(record.data['name'])}" if _is_own(record) else ""),
         command=block(one_line(record.command)),
+        steps=record.steps,
         reads=kind.reads(record),
         parameters=total_parameters(record),
         usage=_usage(record, repo_id),
@@ -124,7 +125,7 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         how_scored=_how_scored(shown),
         caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
-        trained=record.steps > 0,
+        forecasts="forecast" in record.architecture,
         training=_training(record),
         architecture=_architecture(record),
         limits=kind.limits,
@@ -251,11 +252,12 @@ def _training(record: RunRecord) -> str:
         f"Data: {text(record.data['name'])} ({rows}; fingerprint {code(record.data.get('fingerprint', 'none'))})",
         "Setting: " + ", ".join(code(f"{name}={value}") for name, value in settings.items()),
     ]
+    how = f"Best after epoch {record.best_epoch:g}" if record.steps else "Drawn, and its readout found in closed form"
     if kind_of(record).name == "image-classification":
         lines.append(f"Deformed training images: {'yes' if record.hyperparameters.get('augmentation') else 'no'}")
     lines += [
         f"{record.steps:,} steps in {record.wall_seconds:,.0f} seconds, {processes} process{'es' * (processes > 1)}, "
-        f"{text(on)}{precision}; at most {memory:,.0f} MiB. Best after epoch {record.best_epoch:g}",
+        f"{text(on)}{precision}; at most {memory:,.0f} MiB. {how}",
         f"Seed {record.seed}; code at commit {code(record.commit)}; {versions}",
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -70,6 +70,15 @@ def _reads_series(record: RunRecord) -> str:
     return f"reads {read:,} steps of {several} and forecasts the next {ahead:,}"
 
 
+def _finds_series(record: RunRecord) -> str:
+    channels = len(record.data["channels"])
+    names = [code(name) for name in record.data["labels"]]
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return (
+        f"finds the class of a series of {channels} channel{'s' * (channels > 1)}, one of {', '.join(names[:10])}{more}"
+    )
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -141,6 +150,17 @@ KINDS = {
                 "A word has the tag of its first token.",
             ),
             example="anna met ben in new york",
+        ),
+        Kind(
+            "time-series-classification",
+            "LMUForTimeSeriesClassification",
+            "AutoModelForSequenceClassification",
+            "tabular-classification",  # the Hub has no task for series
+            _finds_series,
+            (
+                "It knows series like those of its data set, sampled at their rate and in their units; any other "
+                "series gets a class all the same.",
+            ),
         ),
         Kind(
             "time-series-forecasting",

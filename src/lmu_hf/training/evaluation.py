@@ -21,6 +21,7 @@ KINDS_OF_HEADS = {
     "ForSequenceClassification": "classification",
     "ForSequencePairClassification": "classification",
     "ForTokenClassification": "tagging",
+    "ForTimeSeriesClassification": "series-classification",
 }
 FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
@@ -50,6 +51,13 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
         )
     # The record's data options, not the recipe's: flags may have changed them.
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
+
+
+def reads_series(name: str) -> bool:
+    """Whether a saved model, by its folder or its name on the Hub, classifies series."""
+    with loading("model", name):
+        heads = AutoConfig.from_pretrained(name).architectures or [""]
+    return heads[0].endswith("ForTimeSeriesClassification")
 
 
 def _kind_of_saved(name: str) -> str | None:

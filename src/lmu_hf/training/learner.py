@@ -41,7 +41,9 @@ class Learner:
         # Model and optimiser are prepared in one call: sharding replaces the weights, and accelerate then puts the new
         # ones into the optimiser.
         optimizer = make_optimizer(model, recipe)
-        self.model, prepared = accelerator.prepare(model, optimizer)
+        # Without a weight that asks for a gradient there is nothing to exchange, and torch refuses to replicate it.
+        prepared = accelerator.prepare(*([model] if steps else []), optimizer)
+        self.model, prepared = prepared if steps else (model.to(accelerator.device), prepared)
         self.prepared_optimizer = prepared
         # Not prepared: accelerate would step a schedule once for each process.
         self.schedule = make_schedule(recipe.schedule, prepared.optimizer, round(recipe.warmup * steps), steps)

@@ -108,7 +108,9 @@ class Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch)
+        # What was found in closed form has no weight to train, so that its run takes no step.
+        trains = any(weight.requires_grad for weight in model.parameters())
+        self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch) if trains else 0
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.fresh = self.learner.weights() if recipe.refit else {}
         self.progress = Progress(seconds=sum(task.spent.values()))
@@ -362,7 +364,7 @@ class Run:
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
         progress, record = self.progress, self.record
-        self.learner.set_weights(self.best_weights)
+        self.learner.set_weights(self.best_weights or self.learner.weights())
         self.learner.end_autocast()  # as for whoever loads the saved model
         record.best_step, record.steps = progress.best_step, progress.step
         record.best_epoch = round(progress.best_step / self.rows.steps_per_epoch, 3)

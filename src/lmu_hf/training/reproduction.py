@@ -15,8 +15,9 @@ SCRIPTS = {
     "classification": "train_glue.py",
     "forecast": "train_forecast.py",
     "tagging": "train_token.py",
+    "series-classification": "train_series.py",
 }
-OWN = ("own-text", "own-forecast")  # the recipes that rows make
+OWN = ("own-text", "own-forecast", "own-series")  # the recipes that rows make
 ON_DISK = (
     "images",
     "characters",

@@ -1,9 +1,10 @@
-"""Label texts or pictures that have no labels with a trained model, as a file of rows that another can learn from.
+"""Label texts, pictures or series that have no labels with a trained model, as a file that another can learn from.
 
     lmu-hf label runs/opinions-seed0 --train_file reviews.csv --output_file labels.csv
     lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
     lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     lmu-hf label runs/pictures-seed0 --data_dir more-pictures --output_file labels.csv
+    lmu-hf label runs/walks-seed0 --train_file new.csv --id_column walk         # series, by a model of series
     lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
 Written are the texts, or the paths of the pictures, the class of each, how probable the model holds it to be and a
@@ -18,6 +19,7 @@ from pathlib import Path
 from ..data_flags import FLAGS, READING
 from ..flags import COUNT, ScriptParser, manual_of
 
+OF_SERIES = ("id_column", "time_column", "label_column", "value_columns")
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
@@ -29,7 +31,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     source = data.add_mutually_exclusive_group()
     source.add_argument("--train_file", type=Path, help="file of rows to label (default: none, a data set)")
     source.add_argument("--dataset_name", help="data set, by its name on the Hub or below --data_dir (default: none)")
-    for flag in ("dataset_config_name", "text_column", "text_pair_column", *READING):
+    for flag in ("dataset_config_name", "text_column", "text_pair_column", *READING, *OF_SERIES):
         data.add_argument(f"--{flag}", **FLAGS[flag])
     parser.group("data").add_argument(
         "--data_dir", type=Path, help="folder of data sets laid out as on the Hub, or of pictures (default: the Hub)"
@@ -58,7 +60,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     elif args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
     else:
-        parser.refuse(args, *READING, because="only a --train_file is read by them")
+        parser.refuse(args, *READING, *OF_SERIES, because="only a --train_file is read by them")
     if args.output_file.suffix not in SUFFIXES:
         parser.error(f"--output_file must end in {', '.join(SUFFIXES)}, got {args.output_file}")
     return args

@@ -1,6 +1,17 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
-from . import classification, forecasts, images, own, own_images, pairs, tagging, text, translation
+from . import (
+    classification,
+    forecasts,
+    images,
+    own,
+    own_images,
+    pairs,
+    series_classification,
+    tagging,
+    text,
+    translation,
+)
 from .base import RECIPES, Recipe, Reproduction, get_recipe
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "own",
     "own_images",
     "pairs",
+    "series_classification",
     "tagging",
     "text",
     "translation",

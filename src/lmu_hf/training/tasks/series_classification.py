@@ -1,0 +1,177 @@
+"""Series of real values, in one channel or several, each of one class."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from ...data.series import LabelledSeries, pad_series
+from ..baselines import Lines
+from ..kernels import draw_and_fit, find_readout
+from ..series_lines import series_lines
+from .base import Gather, Task
+
+NUMBERS = 2**26  # responses that are held at once while series are only read: 256 MiB
+SHARE = "share"  # the pooling of a model whose kernels are drawn and not trained
+
+
+class SeriesClassificationTask(Task):
+    """Find the class of a series.
+
+    Args:
+        rows: the labelled series.
+    """
+
+    task = "tabular-classification"  # the Hub has no word for series
+    problem_type = "single_label_classification"
+    metric = "accuracy"
+    evaluation_batch = 64
+    auto_class = AutoModelForSequenceClassification
+    length_unit = "steps"
+
+    def __init__(self, rows: LabelledSeries) -> None:
+        self.rows, self.name, self.title = rows, rows.name, rows.title
+        self.splits = dict(rows.splits)
+        self._details: dict[str, dict[str, Any]] = {}
+        self._findings: dict[str, str] = {}
+        self._is_drawn = False
+        self._took: deque[float] = deque()  # seconds; none of the options that tell runs apart, which are plain
+
+    @property
+    def smooths_labels(self) -> bool:
+        """Always."""
+        return True
+
+    @cached_property
+    def description(self) -> dict:
+        """What :meth:`describe` says, found once."""
+        rows = self.rows
+        return {
+            "name": rows.name,
+            "rows": {split: len(part) for split, part in rows.splits.items()},
+            "splits": rows.origin,
+            "labels": rows.labels,
+            "channels": rows.channels,
+            "steps": {split: [int(part.lengths.min()), int(part.lengths.max())] for split, part in rows.splits.items()},
+            "fingerprint": rows.fingerprint(),
+        }
+
+    def describe(self) -> dict:
+        """Rows, origin and lengths of each split, classes, channels, and a fingerprint of every value."""
+        return self.description
+
+    def announce(self) -> str:
+        """What is to be found, in how many series of which length, and what is odd about them."""
+        train = self.rows.splits["train"]
+        lengths, counts = train.lengths, np.bincount(train.labels, minlength=len(self.rows.labels))
+        shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(self.rows.labels, counts, strict=True))[:6])
+        steps = (
+            f"{lengths.min()} steps" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()} steps"
+        )
+        others = [f"{len(part):,} for {split}" for split, part in self.rows.splits.items() if split != "train"]
+        channels = f"{len(self.rows.channels)} channel{'s' * (len(self.rows.channels) > 1)}"
+        more = ", …" * (len(counts) > 6)
+        return "; ".join(
+            [
+                f"{len(counts)} classes, {shown}{more}",
+                f"{len(train):,} training rows of {channels} and {steps}",
+                ", ".join(others),
+                *self.rows.notes,
+            ]
+        )
+
+    def config_fields(self) -> dict[str, Any]:
+        """Numbers a step, and the names of the classes."""
+        labels = self.rows.labels
+        return {
+            # Several classes answer to one Auto class; this name decides which.
+            "architectures": ["LMUForTimeSeriesClassification"],
+            "input_size": len(self.rows.channels),
+            "problem_type": self.problem_type,
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+        }
+
+    def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
+        """A fresh model that knows the units of the channels; one that pools shares is drawn and fitted at once."""
+        model: Any = super().make_model(architecture)
+        train = self.rows.splits["train"]
+        model.signals.fit(torch.from_numpy(np.concatenate(train.values)))
+        self._is_drawn = model.config.pooling == SHARE and model.config.model_type == "lmu"
+        if self._is_drawn:
+            start = time.perf_counter()
+            model.eval()
+            shortest, longest = int(train.lengths.min()), int(train.lengths.max())
+            draw_and_fit(model, lambda: self._batches(model, "train"), longest, shortest < longest)
+            self._took.append(time.perf_counter() - start)
+        return model
+
+    def _batches(self, model: Any, *splits: str) -> list[dict[str, Tensor]]:
+        """The rows of some splits, in batches of which the model's responses fit into memory."""
+        longest = max(int(self.rows.splits[split].lengths.max()) for split in splits)
+        size = max(1, min(self.evaluation_batch, NUMBERS // (longest * model.config.hidden_size)))
+        return [batch for split in splits for batch in self.loader(split, size)]
+
+    def row_lengths(self, split: str) -> np.ndarray:
+        """How many steps each series has."""
+        return self.rows.splits[split].lengths
+
+    def collate(self, split: str) -> Callable[[Any], dict[str, Tensor]]:
+        """What pads series to the longest and says which steps and values there are."""
+        return pad_series
+
+    def scores(
+        self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
+    ) -> dict[str, float]:
+        """Accuracy and macro F1; the final scores of validation rows that were held out give these rows back."""
+        from ..judging import class_table, confusion
+        from ..metrics import judge
+
+        decided, truth = [], []
+        for batch in batches:
+            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+            found, labels = gather((logits.argmax(-1), batch["labels"]))
+            decided += found.tolist()
+            truth += labels.tolist()
+        if final:
+            classes, said, true = self.rows.labels, np.array(decided), np.array(truth)
+            self._details[split] = {"classes": class_table(said, true, classes)}
+            if (matrix := confusion(said, true, classes)) is not None:
+                self._details[split]["confusion"] = matrix
+        if final and split == "validation" and self._is_drawn:
+            self._refit(model)
+        return judge(["accuracy", "macro_f1"], decided, truth)
+
+    def _refit(self, model: Any) -> None:
+        """Fit the readout once more, to the rows held out as well, and note what leave-one-out says of it."""
+        splits = ("train", "validation") if self.rows.held_out else ("train",)
+        start = time.perf_counter()
+        found = find_readout(model, self._batches(model, *splits))
+        seconds = sum(self._took) + time.perf_counter() - start
+        labels = np.concatenate([self.rows.splits[split].labels for split in splits])
+        share = float((found.left_out.argmax(1) == labels).mean())
+        rows = f"{len(labels):,} rows{' of training and validation together' * (len(splits) > 1)}"
+        said = f"leave-one-out accuracy of the readout on {rows}: {share:.1%}"
+        self._findings = {"left_out": f"{said}; kernels drawn and readouts fitted in {seconds:.1f} s"}
+
+    def details(self, split: str) -> dict[str, Any]:
+        """Precision, recall, F1 and rows of every class, and which was taken for which."""
+        return self._details.get(split, {})
+
+    def findings(self) -> dict[str, str]:
+        """What leave-one-out says of a readout that was found in closed form."""
+        return self._findings
+
+    def lines(self, splits: Sequence[str]) -> Lines:
+        """The majority, logistic regression on values, and ridge regression on features of the signal."""
+        return series_lines(self.rows, splits)
+
+    def processor(self) -> None:
+        """None: the model standardises by itself."""
+        return
