@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmu_hf.common.errors import InputError
-from lmu_hf.data.forecasts import SeriesColumns, made_up_series, series_table
+from lmu_hf.data.forecasts import ForecastColumns, made_up_series, series_table
 from lmu_hf.data.time_rules import find_season
 
 HEADER = "date,a,b"
@@ -63,10 +63,10 @@ def test_short_gaps_are_filled_by_straight_lines_and_marked(table):
 
 
 def test_columns_are_named_and_left_out(table):
-    columns = SeriesColumns("date", ("b",), ("a",))
+    columns = ForecastColumns("date", ("b",), ("a",))
     series = series_table(table(rows()), columns)
     assert series.channels == ("b",) and series.covariates.shape == (60, 1)
-    assert series_table(table(rows()), SeriesColumns("none", ("b",))).step == "row"
+    assert series_table(table(rows()), ForecastColumns("none", ("b",))).step == "row"
 
 
 def spoilt(index: int, line: str) -> list[str]:
@@ -102,11 +102,11 @@ def test_what_cannot_be_used_is_told_in_one_line(table, lines, message):
 
 def test_a_column_that_is_not_there_is_named_with_its_flag(table):
     with pytest.raises(InputError, match=r"--target_columns: .* has no column 'z'; it has 'date', 'a', 'b'"):
-        series_table(table(rows()), SeriesColumns(targets=("z",)))
+        series_table(table(rows()), ForecastColumns(targets=("z",)))
     with pytest.raises(InputError, match="--covariate_columns"):
-        series_table(table(rows()), SeriesColumns(covariates=("z",)))
+        series_table(table(rows()), ForecastColumns(covariates=("z",)))
     with pytest.raises(InputError, match="'a', which another flag names"):
-        series_table(table(rows()), SeriesColumns(targets=("a",), covariates=("a",)))
+        series_table(table(rows()), ForecastColumns(targets=("a",), covariates=("a",)))
 
 
 def test_a_season_is_looked_for_where_the_step_says_nothing():

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.forecasts import CYCLES_STEPS, SeriesColumns, SeriesTable, made_up_series, series_table
+from ..data.forecasts import CYCLES_STEPS, ForecastColumns, SeriesTable, made_up_series, series_table
 from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
@@ -170,7 +170,7 @@ def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
         raise ValueError("--drop_incomplete_rows has no effect on series: empty cells are filled (--longest_gap)")
     # Lists where data.json has noted them.
     targets, covariates = flags.target_columns, flags.covariate_columns
-    columns = SeriesColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
+    columns = ForecastColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
     how = flags.take(longest_gap="longest_gap", season="season")
     flag = "train_file" if flags.train_file is not None else "test_file"
     read = partial(series_table, path, columns, how_read, flag, **how)

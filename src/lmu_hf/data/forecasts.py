@@ -26,7 +26,7 @@ CYCLES_SEED, CYCLES_STEPS = 0, 4000
 
 
 @dataclass(frozen=True)
-class SeriesColumns:
+class ForecastColumns:
     """Which columns of a table are what.
 
     Args:
@@ -79,7 +79,7 @@ class SeriesTable:
 
 def series_table(
     path: Path,
-    columns: SeriesColumns = SeriesColumns(),
+    columns: ForecastColumns = ForecastColumns(),
     options: ReadOptions | None = None,
     flag: str = "train_file",
     longest_gap: int = LONGEST_GAP,
@@ -125,7 +125,7 @@ def series_table(
     )
 
 
-def _time_column(path: Path, rows: "Dataset", columns: SeriesColumns) -> str | None:
+def _time_column(path: Path, rows: "Dataset", columns: ForecastColumns) -> str | None:
     if columns.time == NO_TIME:
         return None
     if columns.time is not None:
@@ -139,7 +139,7 @@ def _time_column(path: Path, rows: "Dataset", columns: SeriesColumns) -> str | N
     return None
 
 
-def _target_columns(path: Path, rows: "Dataset", columns: SeriesColumns, time: str | None) -> tuple[str, ...]:
+def _target_columns(path: Path, rows: "Dataset", columns: ForecastColumns, time: str | None) -> tuple[str, ...]:
     for name in columns.covariates:
         _check_column(path, rows, name, "covariate_columns")
     if columns.targets is not None:
