@@ -26,29 +26,27 @@ LADDER = {
     "layout": {"chunks", "statespace"},
     "distributed": {"layout", "memory", "statespace"},
     "readout": {"chunks", "constants", "layout", "memory", "statespace"},
-    "layers": {"layout", "memory", "readout", "statespace"},
+    "layers": {"constants", "layout", "memory", "readout", "statespace"},
     "recording": {"layers"},
     "lstm": {"chunks", "layout"},
     "fields_lmu": set(),
     "configuration_lmu": {"fields_lmu"},
     "configuration_lstm": {"configuration_lmu"},
     "alignment": {"layers", "fields_lmu"},
-    "cache_lmu": set(),
     "checking": set(),
+    "cache_lmu": {"checking", "configuration_lmu", "layout", "recording"},
     "losses": {"configuration_lmu", "checking"},
-    "blocks_lmu": {"constants", "layers", "layout", "statespace", "configuration_lmu"},
-    "ngrams": {"blocks_lmu", "cache_lmu", "layout", "fields_lmu"},
-    "votes": {"fields_lmu", "layers", "layout", "ngrams"},
-    "memories_lmu": {"configuration_lmu", "cache_lmu", "ngrams"},
+    "blocks_lmu": {"constants", "layers", "layout", "statespace", "configuration_lmu", "cache_lmu", "fields_lmu"},
+    "votes": {"blocks_lmu", "fields_lmu", "layers", "layout"},
+    "memories_lmu": {"blocks_lmu", "configuration_lmu", "cache_lmu"},
     "tokenization_lmu": set(),
-    "decoding_lmu": {"cache_lmu", "checking", "configuration_lmu", "layers", "layout", "recording"},
     "modeling_lmu": {
-        *("decoding_lmu", "blocks_lmu", "ngrams", "layers", "layout"),
+        *("blocks_lmu", "layers", "layout"),
         *("configuration_lmu", "fields_lmu", "cache_lmu", "checking"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {
-        *("modeling_lmu", "decoding_lmu", "blocks_lmu", "layout"),
+        *("modeling_lmu", "blocks_lmu", "layout"),
         *("configuration_lmu", "cache_lmu", "checking", "losses"),
     },
     "heads_lmu": {
@@ -69,7 +67,7 @@ LADDER = {
 }
 TORCH_ONLY = (
     *("statespace", "constants", "chunks", "memory", "layout", "distributed", "readout", "layers", "lstm"),
-    *("recording", "fields_lmu"),
+    "fields_lmu",
 )
 # The wings that each wing may import, beside itself and the core. Only cli knows argparse.
 FLOORS = {

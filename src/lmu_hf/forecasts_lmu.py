@@ -7,11 +7,11 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache
 from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
 from .configuration_lmu import LMUConfig
 from .fields_lmu import check_unsmoothed
-from .heads_lmu import LMUHead
+from .heads_lmu import LMUHead, output_with_cache
 from .layout import current_ranks
 from .losses import Items, check_counted, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel

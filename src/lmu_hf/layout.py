@@ -59,8 +59,11 @@ class Layout:
     sequences: Sequences | None = None  # what is packed in the one row that is read
     ranks: Any = None  # who shares the sequences
 
+    is_one_step: bool = False  # dense rows of a single step, as every decoded token is
+
     def __init__(self, columns: int) -> None:
         self.columns = columns
+        self.is_one_step = type(self) is Layout and columns == 1
 
     def pack(self, x: Tensor) -> Tensor:
         """Rows as given (b, n, …) to steps as read."""
