@@ -12,9 +12,9 @@ from transformers import set_seed
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
-from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.configuration_lmu import LMUConfig
-from lmu_hf.recording import carried_tensors
+from lmu_hf.recording import cache_of, carried_tensors
 
 B, D_U, D = 3, 2, 4
 CONFIG = LMUConfig(hidden_size=8, num_hidden_layers=2, order=D, memory_channels=D_U, theta=9)

@@ -10,6 +10,7 @@ A causal model's prompt is read in pieces. Its call for one more token is record
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count
 from typing import Any, TypeGuard, TypeVar, cast
 
 import torch
@@ -17,20 +18,22 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, CacheLayerMixin, LinearAttentionLayer
 from transformers.generation import CompileConfig, GenerationConfig, GenerationMixin
-from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import is_torchdynamo_compiling
 
 from .checking import check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .layout import refuse_ranks
-from .recording import CACHE_NAME, TokenStep, piece_length
+from .recording import CACHE_NAME, TokenStep
 
 BOTH_NAMES = ("cache", "past_key_values")
 # Under these, models of other families take theirs.
 FOREIGN_NAMES = ("cache_params", "past_key_value", "layer_past", "state", "mems", "past_buckets_states")
 # What a generated token is not given: it is real, it has no label, and a memory reads no positions.
 NOT_OF_A_TOKEN = {"attention_mask", "labels", "position_ids", "is_first_iteration"}
+PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
+SHORTEST_PIECE = 16
 AnyCache = TypeVar("AnyCache", bound=Cache)
 
 
@@ -122,11 +125,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         return int(self.get_seq_length()) + query_length, 0
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refused.
-
-        Raises:
-            ValueError: always.
-        """
+        """Refused: always a ValueError."""
         raise ValueError("a memory cannot be rolled back; reset it and run the shortened sequence again")
 
     def reset(self) -> None:
@@ -215,9 +214,12 @@ def refuse_caches(others: dict[str, Any]) -> None:
             raise TypeError(f"{name} is not an argument of this model: {hint}")
 
 
-def cache_of(output: ModelOutput) -> Any:
-    """The cache that a model returned, or None."""
-    return getattr(output, CACHE_NAME)
+def piece_length(prompt: Tensor) -> int:
+    """How many tokens of each sequence of a prompt (b, n) to read in one call.
+
+    Memories carry all that was read before: pieces change nothing but the time and the memory that a long prompt costs.
+    """
+    return max(PROMPT_TOKENS.get(prompt.device.type, PROMPT_TOKENS["cpu"]) // max(prompt.shape[0], 1), SHORTEST_PIECE)
 
 
 class LMUGenerationMixin(GenerationMixin):
@@ -231,8 +233,7 @@ class LMUGenerationMixin(GenerationMixin):
 
         Args:
             inputs: (b, n) token ids of the prompts; or, by name, ``input_ids`` or ``inputs_embeds`` (b, n, width).
-            args: as transformers' own.
-            kwargs: as transformers' own, among them ``cache`` (or ``past_key_values``): memories to go on from.
+            args, kwargs: as transformers' own, among them ``cache`` (or ``past_key_values``): memories to go on from.
 
         Raises:
             TypeError: a prompt is not a tensor, or a cache is given twice.
@@ -361,12 +362,10 @@ class LMUCausalGenerationMixin(LMUGenerationMixin):
             step.logits(piece, cache)
         # [None] where the config names no such token: no id equals it.
         ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
-        made = 0
-        while max_new_tokens is None or made < max_new_tokens:
+        for _ in count() if max_new_tokens is None else range(max_new_tokens):
             logits = step.logits(ids, cache)[0]
             ids = _choose(logits, temperature, top_k, generator)
             token = int(ids)
-            made += 1
             yield token
             if token in ends:
                 return

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
@@ -34,11 +34,14 @@ KNOWN = (f"{PACKAGE}.", "torch.nn.")
 OPAQUE = (Tensor, nn.Module, type, FunctionType, ModuleType)
 CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 PLAIN_INPUTS = {"input_ids", CACHE_NAME, "use_cache", "logits_to_keep", "return_dict"}
-PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
-SHORTEST_PIECE = 16
 logger = logging.get_logger(__name__)
 kind_of = attrgetter("dtype", "device")
 address_of: Callable[[Any], int] = Tensor.data_ptr
+
+
+def cache_of(output: ModelOutput) -> Any:
+    """The cache that a model returned, or None."""
+    return getattr(output, CACHE_NAME)
 
 
 class CannotRecordError(RuntimeError):
@@ -390,11 +393,3 @@ def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
 def _is_watched(tokens: Tensor) -> bool:
     """Whether calls of torch mean more here than what they do to numbers."""
     return torch.is_grad_enabled() or torch.is_autocast_enabled(tokens.device.type)
-
-
-def piece_length(prompt: Tensor) -> int:
-    """How many tokens of each sequence of a prompt (b, n) to read in one call.
-
-    Memories carry all that was read before: pieces change nothing but the time and the memory that a long prompt costs.
-    """
-    return max(PROMPT_TOKENS.get(prompt.device.type, PROMPT_TOKENS["cpu"]) // max(prompt.shape[0], 1), SHORTEST_PIECE)
