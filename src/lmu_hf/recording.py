@@ -316,7 +316,7 @@ class TokenStep:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model: Any = model
         self._may_record = True
         self._in_the_way: nn.Module | None = None  # the module, if any, for which nothing was recorded the last time
         self._waiting, self._next_wait = 0, 1  # tokens, before a model that changed is recorded anew
@@ -380,8 +380,12 @@ class TokenStep:
 
 def carried_tensors(cache: Cache) -> list[Tensor]:
     """All that a cache carries, memories, counters and tokens of n-grams; nothing before the first token."""
-    layers: list[Any] = [layer for layer in cache.layers if layer.has_previous_state[0]]
-    held = [(layer.recurrent_states[0], layer.cumulative_length, layer.tokens) for layer in layers]
+    layers: list[Any] = cache.layers
+    held = [
+        (layer.recurrent_states[0], layer.cumulative_length, layer.tokens)
+        for layer in layers
+        if layer.has_previous_state[0]
+    ]
     return [tensor for tensors in held for tensor in tensors if tensor is not None]
 
 
