@@ -212,11 +212,8 @@ class LMUModel(LMUPreTrainedModel):
         if is_packed and wanted == "all":  # one step a sequence has no row
             states[-1] = layout.unpack(states[-1])
         carried: dict[str, Any] = {CACHE_NAME: cache}
-        return BaseModelOutputWithPast(
-            last_hidden_state=states[-1],
-            **carried,
-            hidden_states=tuple(states) if wants_states else None,
-        )
+        hidden_states = tuple(states) if wants_states else None
+        return BaseModelOutputWithPast(last_hidden_state=states[-1], **carried, hidden_states=hidden_states)
 
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
         """:meth:`forward` of one more token (b, 1), of which nothing need be asked: (b, 1, hidden_size)."""
