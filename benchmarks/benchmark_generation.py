@@ -31,7 +31,7 @@ from transformers.generation.streamers import BaseStreamer
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, ScriptParser, number, output_file
 from lmu_hf.common.record import publish
-from lmu_hf.decoding_lmu import TokenStep
+from lmu_hf.recording import TokenStep
 from peers import FAMILIES, VOCABULARY, add_sizes, body_size, build, reason_against
 
 MODELS = ("LMU, stream", "LMU, generate", "Mamba, generate", "Mamba shallow, generate", "GPT-2, generate", "LSTM, loop")

@@ -19,11 +19,11 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from benchmark_memory import LiveBytes
+from lmu_hf.cache_lmu import piece_length
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.products import describe, fast_products
 from lmu_hf.common.record import publish
-from lmu_hf.decoding_lmu import piece_length
 from peers import VOCABULARY, body_size, build
 
 

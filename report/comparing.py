@@ -57,7 +57,7 @@ class Panel:
 PANELS = (
     Panel(
         "psMNIST, permutation 0",
-        ("psmnist", "psmnist-large", "psmnist-plain"),
+        ("psmnist", "psmnist-plain"),
         (
             Mark("LMU of 2019", 102_000, 97.15),
             Mark("the paper's LMU", 165_000, 98.49),

@@ -12,8 +12,9 @@ from transformers import set_seed
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
 
 from lmu_hf import LMUForCausalLM, load_memories, save_memories
-from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.configuration_lmu import LMUConfig
+from lmu_hf.recording import cache_of, carried_tensors
 
 B, D_U, D = 3, 2, 4
 CONFIG = LMUConfig(hidden_size=8, num_hidden_layers=2, order=D, memory_channels=D_U, theta=9)
@@ -291,7 +292,7 @@ def test_memories_of_a_stream_can_be_used_anywhere():
     stream = model.stream(ids[:, :3], past_key_values=memories)
     next(stream)
     del stream  # half way
-    assert not any(tensor.is_inference() for layer in memories.layers for tensor in layer.tensors)
+    assert not any(tensor.is_inference() for tensor in carried_tensors(memories))
     read = model(ids[:, 3:], past_key_values=memories)
     torch.testing.assert_close(read.logits, whole[:, 3:], rtol=0, atol=1e-5)
     read.logits.sum().backward()
@@ -308,7 +309,7 @@ def test_memories_made_in_inference_mode_can_be_used_outside_it():
         memories = cache_of(model(ids, use_cache=True))
         memories.batch_repeat_interleave(3)
         memories.reorder_cache(torch.tensor([2, 1, 0]))
-    tensors = [tensor for layer in memories.layers for tensor in layer.tensors]
+    tensors = [tensor for tensor in carried_tensors(memories)]
     assert not any(tensor.is_inference() or tensor.requires_grad for tensor in tensors)
     following = ids.expand(3, -1)
     read = model(following, past_key_values=memories)

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import CompileConfig, DynamicCache, StaticCache, set_seed
 
 from lmu_hf import LegendreSystem, LMUConfig, LMUForCausalLM
-from lmu_hf.decoding_lmu import TokenStep
 from lmu_hf.memory import memory_final, memory_step
+from lmu_hf.recording import TokenStep
 from old_torch import reuses_compiled
 
 VOCABULARY = 29
@@ -95,10 +95,10 @@ def test_the_model_itself_runs_only_for_the_prompt_and_the_recording(monkeypatch
     model, ids = build(), draw(1, 7)
     lengths = calls_of(model, monkeypatch)
     generate(model, ids)
-    assert lengths == [7, 1, 1]
+    assert lengths == [7, 1]
     lengths.clear()
     list(model.stream(ids, max_new_tokens=30))
-    assert lengths == [7, 1, 1]
+    assert lengths == [7, 1]
     lengths.clear()
     generate(model, ids, disable_compile=True)
     assert lengths == [7] + [1] * 29
@@ -182,7 +182,7 @@ def test_a_model_that_cannot_be_recorded_runs_unrecorded_and_says_so(monkeypatch
             return super().forward(x) if x.sum() > 0 else super().forward(2 * x)
 
     said: list[str] = []
-    monkeypatch.setattr("lmu_hf.decoding_lmu.logger.warning_once", said.append)
+    monkeypatch.setattr("lmu_hf.recording.logger.warning_once", said.append)
     model, ids = build(), draw(2, 7)
     model.lm_head.__class__ = Deciding
     found = generate(model, ids)

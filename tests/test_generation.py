@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, TextIt
 
 from families import config_of
 from lmu_hf import LMUConfig, LMUForCausalLM, load_memories, save_memories
-from lmu_hf.cache_lmu import cache_of
-from lmu_hf.decoding_lmu import PROMPT_TOKENS, TokenStep
+from lmu_hf.cache_lmu import PROMPT_TOKENS
+from lmu_hf.recording import TokenStep, cache_of
 from old_torch import marked, offloads
 
 VOCABULARY = 29

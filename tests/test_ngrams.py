@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmu_hf import LMUConfig, LMUForCausalLM, LMUForSequencePairClassification, load_memories, save_memories
-from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.ngrams import MULTIPLIER, NGramEmbedding, NGrams
+from lmu_hf.blocks_lmu import MULTIPLIER, NGramEmbedding, NGrams
+from lmu_hf.recording import TokenStep
 from tiny_stacks import VOCABULARY, build, draw_ids, tiny
 
 FIELDS = {"ngrams": {"sizes": [2, 4], "buckets": 50, "width": 3}}

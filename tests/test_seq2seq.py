@@ -10,7 +10,7 @@ from transformers import DynamicCache, EncoderDecoderCache, StaticCache, set_see
 
 from lmu_hf import LMUForConditionalGeneration
 from lmu_hf.blocks_lmu import Source
-from lmu_hf.cache_lmu import cache_of
+from lmu_hf.recording import cache_of
 from old_torch import marked, offloads
 from tiny_translators import KINDS, PAD, START, assert_near, build, draw, each_kind, greedy, started, tiny
 

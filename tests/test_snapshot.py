@@ -12,8 +12,7 @@ from torch.nn.utils import parametrizations, prune
 from transformers import DynamicCache
 
 from lmu_hf import LMUConfig, LMUForCausalLM
-from lmu_hf.decoding_lmu import TokenStep
-from lmu_hf.recording import Snapshot
+from lmu_hf.recording import Snapshot, TokenStep
 
 FIELDS = {"vocab_size": 29, "hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 

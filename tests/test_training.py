@@ -22,7 +22,6 @@ from lmu_hf.training.tasks.images import ImageRows, ImageTask, digits, mnist
 PARAMETER_LIMITS = {
     "psmnist": 166_092,
     "psmnist-plain": 166_092,
-    "psmnist-large": 400_000,
     "smnist-wide": 1_400_000,
     "digits": 10_000,
 }

@@ -24,8 +24,9 @@ from lmu_hf import (
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
-from lmu_hf.cache_lmu import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES, cache_of
+from lmu_hf.cache_lmu import BOTH_NAMES, CACHE_NAME, FOREIGN_NAMES
 from lmu_hf.hub.folder import modules_of
+from lmu_hf.recording import cache_of
 from tiny_heads import SERIES, SMALL_IMAGE
 
 CARRYING = {

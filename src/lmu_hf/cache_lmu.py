@@ -1,29 +1,40 @@
-"""What a layer remembers between calls: its memory, how many columns it has read, and the last tokens for n-grams.
+"""What a layer remembers between calls, and how the models that write text generate with it.
 
 A cache has two names: ``cache`` since transformers 5.24, ``past_key_values`` before it. Models take either.
 
 The layer type ``"lmu"`` lives in transformers' standard caches: ``DynamicCache(config=model.config)`` and
 ``StaticCache(config=model.config, ...)`` build these layers by themselves. Its size is b·d_u·d numbers and one
 counter, and in the first layer a few token ids, however many tokens have passed.
+A causal model's prompt is read in pieces. Its call for one more token is recorded once and then played back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, TypeGuard, TypeVar, cast, dataclass_transform
+from itertools import count
+from typing import Any, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, LinearAttentionLayer
-from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, CacheLayerMixin, LinearAttentionLayer
+from transformers.generation import CompileConfig, GenerationConfig, GenerationMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import is_torchdynamo_compiling
 
-CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+from .checking import check_steps, check_tensors
+from .configuration_lmu import LMUConfig
+from .layout import refuse_ranks
+from .recording import CACHE_NAME, TokenStep
+
 BOTH_NAMES = ("cache", "past_key_values")
 # Under these, models of other families take theirs.
 FOREIGN_NAMES = ("cache_params", "past_key_value", "layer_past", "state", "mems", "past_buckets_states")
+# What a generated token is not given: it is real, it has no label, and a memory reads no positions.
+NOT_OF_A_TOKEN = {"attention_mask", "labels", "position_ids", "is_first_iteration"}
+PROMPT_TOKENS = {"cpu": 2**12, "cuda": 2**17}  # read at a time: what they pass through should stay in the cache
+SHORTEST_PIECE = 16
 AnyCache = TypeVar("AnyCache", bound=Cache)
-Output = TypeVar("Output", bound=ModelOutput)
 
 
 class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
@@ -53,19 +64,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     @property
     def memory(self) -> Tensor | None:
         """The carried memory (b, d_u, d), or None before the first token."""
-        return self._held if self.has_previous_state[0] else None
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Everything that is carried, memory, counter and tokens; nothing before the first token."""
-        if not self.has_previous_state[0]:  # asked at every token, so without other properties
-            return ()
-        carried: Any = (self.recurrent_states[0], self.cumulative_length)
-        return carried if self.tokens is None else (*carried, self.tokens)
-
-    @property
-    def _held(self) -> Tensor:
-        return cast(Tensor, self.recurrent_states[0])
+        return self.recurrent_states[0] if self.has_previous_state[0] else None
 
     def lazy_initialization(self, recurrent_states: Tensor, state_idx: int = 0) -> None:
         """Allocate the memory and the counter where ``recurrent_states`` lives."""
@@ -81,9 +80,9 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, tokens: int = 1, **kwargs) -> Tensor:
         """Keep the memory that ``tokens`` more columns left behind, in place unless gradients flow through it."""
         # Another shape, as of another batch, takes a new allocation and starts the count at zero.
-        if not self.is_initialized or self._held.shape != recurrent_states.shape:
+        if not self.is_initialized or self.recurrent_states[0].shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
-        held = self._held
+        held = self.recurrent_states[0]
         if held.requires_grad or (recurrent_states.requires_grad and torch.is_grad_enabled()):
             # What belongs to a graph is never written over. The copy lets go of the states that it was cut from.
             with _outliving_modes():
@@ -126,18 +125,14 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         return int(self.get_seq_length()) + query_length, 0
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refused.
-
-        Raises:
-            ValueError: always.
-        """
+        """Refused: always a ValueError."""
         raise ValueError("a memory cannot be rolled back; reset it and run the shortened sequence again")
 
     def reset(self) -> None:
         """Forget everything, keeping the allocation."""
         # A memory that belongs to a graph is replaced, not zeroed in place: a backward pass may still need it.
-        if self.is_initialized and self._held.requires_grad:
-            self.recurrent_states[0] = torch.zeros_like(self._held)
+        if self.is_initialized and self.recurrent_states[0].requires_grad:
+            self.recurrent_states[0] = torch.zeros_like(self.recurrent_states[0])
         LinearAttentionLayer.reset(self)
         for held in (self.cumulative_length, self.tokens):
             if held is not None:
@@ -149,19 +144,18 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, in this order."""
-        with _outliving_modes():
-            if self.is_initialized:
-                self.recurrent_states[0] = self._held.index_select(0, indices.to(self.device))
-            if self.tokens is not None:
-                self.tokens = self.tokens.index_select(0, indices.to(self.tokens.device))
+        self._replace(lambda held: held.index_select(0, indices.to(held.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row, ``repeats`` times in a row."""
+        self._replace(lambda held: held.repeat_interleave(repeats, dim=0))
+
+    def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
         with _outliving_modes():
             if self.is_initialized:
-                self.recurrent_states[0] = self._held.repeat_interleave(repeats, dim=0)
+                self.recurrent_states[0] = change(self.recurrent_states[0])
             if self.tokens is not None:
-                self.tokens = self.tokens.repeat_interleave(repeats, dim=0)
+                self.tokens = change(self.tokens)
 
 
 # transformers enters a class here by itself only if it is a StaticLayer, which holds keys and values.
@@ -220,18 +214,186 @@ def refuse_caches(others: dict[str, Any]) -> None:
             raise TypeError(f"{name} is not an argument of this model: {hint}")
 
 
-def cache_of(output: ModelOutput) -> Any:
-    """The cache that a model returned, or None."""
-    return getattr(output, CACHE_NAME)
+def piece_length(prompt: Tensor) -> int:
+    """How many tokens of each sequence of a prompt (b, n) to read in one call.
+
+    Memories carry all that was read before: pieces change nothing but the time and the memory that a long prompt costs.
+    """
+    return max(PROMPT_TOKENS.get(prompt.device.type, PROMPT_TOKENS["cpu"]) // max(prompt.shape[0], 1), SHORTEST_PIECE)
 
 
-@dataclass_transform()
-def output_with_cache(output: type[Output]) -> type[Output]:
-    """Make a dataclass of a model's output, whose field ``cache`` then has the installed transformers' name for it."""
-    # Before dataclass() runs, since it takes the fields, and their order, from the annotations.
-    fields = output.__annotations__
-    if CACHE_NAME != "cache":
-        output.__annotations__ = {CACHE_NAME if name == "cache" else name: fields[name] for name in fields}
-        setattr(output, CACHE_NAME, None)  # the default moves with the name
-        delattr(output, "cache")
-    return dataclass(output)
+class LMUGenerationMixin(GenerationMixin):
+    """transformers' ``generate``, for which inputs are looked at first and a cache has either name.
+
+    To be named before the model's class, which has a step to compile of its own.
+    """
+
+    def generate(self, inputs: Tensor | None = None, *args, **kwargs) -> Any:
+        """As transformers' own.
+
+        Args:
+            inputs: (b, n) token ids of the prompts; or, by name, ``input_ids`` or ``inputs_embeds`` (b, n, width).
+            args, kwargs: as transformers' own, among them ``cache`` (or ``past_key_values``): memories to go on from.
+
+        Raises:
+            TypeError: a prompt is not a tensor, or a cache is given twice.
+            ValueError: a prompt is not (batch, time), or empty.
+        """
+        cache = one_cache(kwargs.pop("cache", None), kwargs.pop("past_key_values", None), kwargs)
+        refuse_ranks("generation")
+        check_tensors(inputs=inputs, input_ids=kwargs.get("input_ids"), attention_mask=kwargs.get("attention_mask"))
+        read = {name: kwargs.get(name) for name in ("inputs_embeds", "decoder_input_ids")}
+        if read["inputs_embeds"] is None:  # beside embeddings, ids are only what generated ones are put behind
+            read |= {"inputs": inputs, "input_ids": kwargs.get("input_ids")}
+        check_steps(**read)
+        # transformers looks a cache up by the one name that its version has.
+        return super().generate(inputs, *args, **kwargs, **({} if cache is None else {CACHE_NAME: cache}))
+
+    @staticmethod
+    def create_masks_for_generate(
+        config: LMUConfig, inputs_embeds: Tensor, attention_mask: Tensor | None, *args, **kwargs
+    ) -> Tensor | None:
+        """The mask of the steps at hand; None where all are real, so that compiled steps keep their shape."""
+        if attention_mask is None:
+            return None
+        # Of a mask over all that was read, the columns at hand: the memory holds the rest.
+        mask = attention_mask[:, -inputs_embeds.shape[1] :]
+        return None if bool(mask.all()) else mask.contiguous()
+
+
+class LMUCausalGenerationMixin(LMUGenerationMixin):
+    """How a next-token model generates: prompts are read in pieces, tokens by a recorded step, or as a stream."""
+
+    # Of the model that this is mixed into.
+    config: Any
+    device: torch.device
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, next_sequence_length: int | None = None, inputs_embeds: Tensor | None = None, **kwargs
+    ) -> dict[str, Any]:
+        """What the next call is given: of a generated token nothing but itself, as it is real and has no position."""
+        goes_on = kwargs.get(CACHE_NAME) is not None and not kwargs.get("is_first_iteration")
+        if goes_on and next_sequence_length == 1:
+            token = input_ids[:, -1:].clone(memory_format=torch.contiguous_format)  # of one stride at every step
+            return {"input_ids": token, **{name: kwargs[name] for name in kwargs if name not in NOT_OF_A_TOKEN}}
+        return super().prepare_inputs_for_generation(
+            input_ids, next_sequence_length, inputs_embeds=inputs_embeds, **kwargs
+        )
+
+    def _prefill(
+        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args, **kwargs
+    ) -> CausalLMOutputWithPast:
+        """Long prompts are read in pieces, unless ``prefill_chunk_size`` says how or all states are wanted."""
+        embeds = model_kwargs.get("inputs_embeds")
+        embedded = embeds is not None
+        mask = model_kwargs.get("attention_mask")
+        # transformers compares this with the prompt's length: equal means the whole sequence, else new tokens alone.
+        columns = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
+        _check_unread(model_kwargs.get(CACHE_NAME), input_ids, embeds, columns)
+        if embedded and generation_config.prefill_chunk_size is not None:
+            raise ValueError("prefill_chunk_size cuts token ids into pieces: leave it out with inputs_embeds")
+        # Pieces need a cache between them, and transformers cuts ids only.
+        carried = model_kwargs.get(CACHE_NAME) is not None and not embedded
+        free = generation_config.prefill_chunk_size is None and not generation_config.output_hidden_states
+        piece = piece_length(input_ids)
+        if carried and free and input_ids.shape[1] > piece:
+            generation_config.prefill_chunk_size = piece  # the config is this call's own
+        inherited: Any = super()
+        return inherited._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
+
+    def _valid_auto_compile_criteria(self, model_kwargs: dict[str, Any], generation_config: GenerationConfig) -> bool:
+        """Whether ``generate`` takes its step from :meth:`get_compiled_call`: on the CPU by default, too."""
+        plain = generation_config.compile_config is None and not generation_config.disable_compile
+        # For transformers a DynamicCache is no reason to compile; its step can be recorded all the same.
+        compiles = super()._valid_auto_compile_criteria(model_kwargs, generation_config)  # type: ignore[misc]
+        return compiles or (plain and self.device.type == "cpu")
+
+    def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable:
+        """One step of ``generate``: recorded on the CPU, unless a compilation was asked for; compiled elsewhere."""
+        if self.device.type == "cpu" and compile_config is None:
+            return TokenStep(cast(PreTrainedModel, self))
+        inherited: Any = super()
+        return inherited.get_compiled_call(compile_config)
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
+    ) -> Iterator[int]:
+        """Generate token by token, carrying nothing but the last token and the memories.
+
+        Args:
+            input_ids: (n,) or (1, n), the prompt, read in parallel.
+            max_new_tokens: stop after so many; None to go on for ever. An end-of-sequence token stops it too.
+            temperature: of the sampling; 0 always takes the likeliest token.
+            top_k: sample among the k likeliest tokens only.
+            generator: of the sampling.
+            cache: memories to go on from. At the end they have read everything but the last token.
+            past_key_values: another name of ``cache``.
+
+        Yields:
+            Token ids, the end-of-sequence token among them.
+
+        Raises:
+            ValueError: the prompt is a batch of several, or the temperature or ``top_k`` is out of range.
+        """
+        refuse_ranks("generation")
+        check_tensors(input_ids=input_ids)
+        ids = input_ids[None] if input_ids.ndim == 1 else input_ids
+        check_steps(input_ids=ids)
+        if ids.ndim != 2 or ids.shape[0] != 1:
+            raise ValueError(
+                f"a stream has one prompt, (n,) or (1, n), got {tuple(input_ids.shape)}; use generate for a batch"
+            )
+        if temperature < 0 or (top_k is not None and top_k < 1):
+            raise ValueError(f"temperature must be 0 or more and top_k at least 1, got {temperature} and {top_k}")
+        carried = one_cache(cache, past_key_values, {})
+        cache = DynamicCache(config=self.config) if carried is None else carried
+        step = TokenStep(cast(PreTrainedModel, self))
+        # All pieces but the last leave nothing but memories; the last one gives the first new token.
+        *read, ids = ids.split(piece_length(ids), dim=1)
+        for piece in read:
+            step.logits(piece, cache)
+        # [None] where the config names no such token: no id equals it.
+        ends = self.config.eos_token_id if isinstance(self.config.eos_token_id, list) else [self.config.eos_token_id]
+        for _ in count() if max_new_tokens is None else range(max_new_tokens):
+            logits = step.logits(ids, cache)[0]
+            ids = _choose(logits, temperature, top_k, generator)
+            token = int(ids)
+            yield token
+            if token in ends:
+                return
+
+
+def _check_unread(cache: Cache | None, ids: Tensor, embeds: Tensor | None, columns: int) -> None:
+    """Complain about a prompt, ids (b, n) or embeds (b, n, width), of which a cache leaves nothing to read.
+
+    Transformers would cut it to its last 0 steps, which are all of them, and read them a second time. Where a mask has
+    another number of ``columns`` than n, the ids are the new tokens alone.
+    """
+    name, n = ("input_ids", ids.shape[1]) if embeds is None else ("inputs_embeds", embeds.shape[1])
+    read = 0 if cache is None else int(cache.get_seq_length())
+    if read >= n and (embeds is not None or columns == n):
+        hint = "" if embeds is not None else ", or the new tokens alone with an attention_mask over all"
+        raise ValueError(
+            f"the cache has read {read} steps: give {name} of the whole sequence, those and at least one more{hint}; "
+            f"got {n}"
+        )
+
+
+def _choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """The next token's id (1, 1), by logits (1, vocab_size)."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    logits = logits.float() / temperature
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
+        # Ties with the k-th likeliest stay, so that more than k tokens may be left.
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator)

@@ -12,11 +12,11 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache
 from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
 from .configuration_lmu import LMUConfig
 from .fields_lmu import Option, check_unsmoothed, option
-from .heads_lmu import LMUHead, TargetScale
+from .heads_lmu import LMUHead, TargetScale, output_with_cache
 from .layout import current_ranks, refuse_ranks
 from .losses import Items, check_counted, pinball, squared_error
 from .modeling_lmu import LMUModel, LMUPreTrainedModel

@@ -1,18 +1,16 @@
 """What the heads of the family share, and the classifier of whole sequences."""
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import (
-    BaseModelOutputWithPast,
-    SequenceClassifierOutput,
-)
+from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput, SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
-from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache
 from .checking import IGNORED
 from .configuration_lmu import POOLINGS, LMUConfig
 from .layers import ACTIVATIONS
@@ -22,6 +20,7 @@ from .modeling_lmu import LMUModel, LMUPreTrainedModel
 from .votes import NGramVotes, Votes
 
 MODEL_INPUTS = ("input_ids", "inputs_embeds", "input_values")
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 class LMUHead(nn.Module):
@@ -193,6 +192,18 @@ class LMUPooledModel(LMUPreTrainedModel):
 def given_input(**inputs) -> Tensor | None:
     """Whichever input of the stack was given."""
     return next((inputs[name] for name in MODEL_INPUTS if inputs.get(name) is not None), None)
+
+
+@dataclass_transform()
+def output_with_cache(output: type[Output]) -> type[Output]:
+    """Make a dataclass of a model's output, whose field ``cache`` then has the installed transformers' name for it."""
+    # Before dataclass() runs, since it takes the fields, and their order, from the annotations.
+    fields = output.__annotations__
+    if CACHE_NAME != "cache":
+        output.__annotations__ = {CACHE_NAME if name == "cache" else name: fields[name] for name in fields}
+        setattr(output, CACHE_NAME, None)  # the default moves with the name
+        delattr(output, "cache")
+    return dataclass(output)
 
 
 class LMUForSequenceClassification(LMUPooledModel):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .activations import ACTIVATIONS, COMPUTING, Rest, is_bare, is_plain, round_once
 from .activations import is_plain_tensor as is_plain_tensor
 from .chunks import LONGEST_IMPULSE
+from .constants import constant
 from .layout import Layout, Reading
 from .memory import SEQUENCE_FORMS, final_of_numbers, memory_mean, run_to_end
 from .readout import run_form
@@ -124,7 +125,6 @@ class Windows:
         elif reading.wanted == "mean":
             m, final = self.mean(u, layout, initial)
         else:
-            # The common case without cutting and joining, as every decoded token passes here.
             if len(self.systems) == 1:
                 m, final = run_form(form, u, self.systems[0], initial, weight, layout.sequences, rest)
             else:
@@ -168,17 +168,13 @@ class Windows:
         entries, wholes = zip(*(layout.enter(*group, backwards) for group in groups), strict=True)
         return torch.cat(entries, 1), torch.cat(wholes, 1)
 
-    def _groups(
-        self, signal: Tensor, dim: int, initial: Tensor | None
-    ) -> Iterator[tuple[Tensor, LegendreSystem, Tensor | None]]:
+    def _groups(self, signal: Tensor, dim: int, initial: Tensor | None) -> Iterator[tuple]:
         """Each group's part of a tensor with channels along one dimension, its system, and its carried memory."""
         return zip(self._cut(signal, dim), self.systems, self._cut(initial, 1), strict=True)
 
     def _cut(self, tensor: Tensor | None, dim: int) -> Sequence:
         """Each group's part, along the dimension that channels lie along."""
-        count = len(self.systems)
-        # No memory, or no W_m, is none for every group.
-        return [tensor] * count if tensor is None or count == 1 else tensor.chunk(count, dim)
+        return [None] * len(self.systems) if tensor is None else tensor.chunk(len(self.systems), dim)
 
 
 class LMULayer(nn.Module):
@@ -195,8 +191,7 @@ class LMULayer(nn.Module):
             groups of neighbouring channels, so that the layer looks through several windows at once.
         encoder: ``"linear"`` (eq. 18) or ``"identity"`` (u = x, needs d_u = d_x).
         readout: ``"dense"`` (eq. 20) or ``"memory"`` (o = m, flattened; needs d_o = memory width).
-        encoder_activation: f1, a key of ``ACTIVATIONS``.
-        hidden_act: f2, a key of ``ACTIVATIONS``.
+        encoder_activation, hidden_act: f1 and f2, keys of ``ACTIVATIONS``.
         bidirectional: also read the sequence backwards, with a second memory beside the first.
         memory_form: one of ``SEQUENCE_FORMS``, for sequences of more than one step; ``"auto"`` is ``"final"`` for the
             last state alone, :func:`~lmu_hf.readout.read_states` for a dense readout, and else ``"chunked"``.
@@ -310,7 +305,12 @@ class LMULayer(nn.Module):
         # To leave autocast's context out where it is off costs a decoded token less than to enter it.
         device = u.device.type
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
-            m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=whole)
+            if layout.is_one_step and initial is not None and len(windows.systems) == 1:
+                # A decoded token: [m; u] C, as memory_step has it, with nothing to choose and nothing to check.
+                final = torch.cat([initial, u.mT], dim=2) @ constant("chunk", windows.systems[0], 1, u.dtype, u.device)
+                m = final.unsqueeze(1)
+            else:
+                m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=whole)
             if self.bidirectional:
                 back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
                 back = layout.reverse(back) if reading.wanted == "all" else back  # a mean has no order

@@ -58,9 +58,11 @@ class Layout:
     lengths: Tensor | None = None  # (b,): where rows, as read, end; None if all steps are real
     sequences: Sequences | None = None  # what is packed in the one row that is read
     ranks: Any = None  # who shares the sequences
+    is_one_step: bool = False  # dense rows of a single step, as every decoded token is
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
+        self.is_one_step = type(self) is Layout and columns == 1
 
     def pack(self, x: Tensor) -> Tensor:
         """Rows as given (b, n, …) to steps as read."""
@@ -94,10 +96,8 @@ class Layout:
         Raises:
             ValueError: a sequence has no real step.
         """
-        parts = [
-            self.pool_by("mean", (x > 0).to(x), is_reduced) if word == "share" else self.pool_by(word, x, is_reduced)
-            for word in words
-        ]
+        what = {"share": ("mean", (x > 0).to(x))} if "share" in words else {}  # the mean of ones and zeros
+        parts = [self.pool_by(*what.get(word, (word, x)), is_reduced) for word in words]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def pool_by(self, word: str, x: Tensor, is_reduced: bool = False) -> Tensor:

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
+from .blocks_lmu import NGrams
 from .cache_lmu import LMUCacheLayer, is_memory
 from .configuration_lmu import LMUConfig
-from .ngrams import NGrams
 
 FILE_FORMAT = "lmu memories 1"  # a file of another layout is refused by this
 

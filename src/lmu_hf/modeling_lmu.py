@@ -9,16 +9,25 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
-from .blocks_lmu import BLOCKS, DeepRepresentation, Dropout, Highway, Source, draw_weights, norm
-from .cache_lmu import BOTH_NAMES, CACHE_NAME, LMUCacheLayer, is_memory, one_cache
+from .blocks_lmu import (
+    BLOCKS,
+    DeepRepresentation,
+    Dropout,
+    Highway,
+    NGramEmbedding,
+    NGrams,
+    Source,
+    draw_weights,
+    norm,
+)
+from .cache_lmu import BOTH_NAMES, CACHE_NAME, LMUCacheLayer, LMUCausalGenerationMixin, is_memory, one_cache
 from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .decoding_lmu import LMUCausalGenerationMixin
 from .fields_lmu import check_unsmoothed
 from .layers import computing_dtype
 from .layout import Layout, Packed, Padded, Reading, current_ranks, refuse_ranks
-from .ngrams import NGramEmbedding, NGrams
 
+ONE_STEP = Reading(Layout(1))
 logger = logging.get_logger(__name__)
 
 
@@ -58,7 +67,10 @@ class LMUPreTrainedModel(CheckedModel):
                 spread over ranks.
             TypeError: something is no tensor.
         """
-        check_tensors(attention_mask=attention_mask, position_ids=position_ids)
+        starts = {"position_ids": position_ids, "cu_seq_lens_q": cu_seq_lens_q, "seq_idx": seq_idx}
+        is_described = any(start is not None for start in starts.values())
+        if is_described or attention_mask is not None:
+            check_tensors(attention_mask=attention_mask, **starts)
         if not isinstance(given, Tensor) or given.ndim < 2 or 0 in given.shape[:2]:
             return None
         b, n = given.shape[:2]
@@ -67,10 +79,9 @@ class LMUPreTrainedModel(CheckedModel):
             raise ValueError(
                 f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
             )
-        if position_ids is not None or cu_seq_lens_q is not None or seq_idx is not None:
-            check_tensors(cu_seq_lens_q=cu_seq_lens_q, seq_idx=seq_idx)
+        if is_described:
             begins = cache is None and ranks is None  # else a row may start in the middle of a sequence
-            packed = Packed.from_inputs(b, n, position_ids, cu_seq_lens_q, seq_idx, mask, begins)
+            packed = Packed.from_inputs(b, n, **starts, attention_mask=mask, begins=begins)
             if packed is not None:
                 return packed
         mask = None if mask is None else mask[:, -n:].bool()  # of the columns at hand; the memory holds the rest
@@ -180,7 +191,9 @@ class LMUModel(LMUPreTrainedModel):
             refuse_ranks("a decoder that attends to a source")
         name, given = self._given(input_ids=input_ids, inputs_embeds=inputs_embeds, input_values=input_values)
         if layout is None:
-            layout = cast(Layout, self.find_layout(given, attention_mask, position_ids, cache, **kwargs))
+            if (found := self.find_layout(given, attention_mask, position_ids, cache, **kwargs)) is None:
+                check_steps(**{name: given})  # complains, since there are no rows
+            layout = cast(Layout, found)
         elif attention_mask is not None:
             raise ValueError("a layout says which steps are real: leave attention_mask out")
         if layout.sequences is not None:
@@ -193,13 +206,21 @@ class LMUModel(LMUPreTrainedModel):
         if self.ngrams is not None:
             hidden = hidden + self._ngram_vectors(self.ngrams, name, given, layout, cache)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        is_packed = type(layout) is not Layout  # dense rows are read as they were given
+        hidden = layout.pack(hidden) if is_packed else hidden
         states = self._through_blocks(hidden, Reading(layout, wanted, source), cache, bool(wants_states))
+        if is_packed and wanted == "all":  # one step a sequence has no row
+            states[-1] = layout.unpack(states[-1])
         carried: dict[str, Any] = {CACHE_NAME: cache}
-        return BaseModelOutputWithPast(
-            last_hidden_state=states[-1],
-            **carried,
-            hidden_states=tuple(states) if wants_states else None,
-        )
+        hidden_states = tuple(states) if wants_states else None
+        return BaseModelOutputWithPast(last_hidden_state=states[-1], **carried, hidden_states=hidden_states)
+
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """:meth:`forward` of one more token (b, 1), of which nothing need be asked: (b, 1, hidden_size)."""
+        hidden = cast(nn.Embedding, self.embed_tokens)(ids)
+        if self.ngrams is not None:
+            hidden = hidden + self.ngrams(ids, layer=cast(LMUCacheLayer, cache.layers[0]))
+        return self._through_blocks(hidden, ONE_STEP, cache, False)[-1]
 
     def _through_blocks(
         self, hidden: Tensor, reading: Reading, cache: Cache | None, wants_states: bool
@@ -209,14 +230,13 @@ class LMUModel(LMUPreTrainedModel):
         Only the last block reads as ``reading`` says; those before it give every step.
 
         Args:
-            hidden: embeddings, in rows as they were given.
+            hidden: embeddings, as the layout packs them; so is what stands in the last one's place.
             reading: how blocks read.
             cache: memories.
             wants_states: whether states are to lie in rows as they were given. What the next block reads is then taken
                 from those rows: so they are part of the graph, and have gradients.
         """
         layout, last = reading.layout, len(self.layers) - 1
-        hidden = layout.pack(hidden)
         hidden = hidden if self.input_projection is None else self.input_projection(hidden)
         hidden = self.embedding_dropout(hidden)
         if self.gradient_checkpointing and self._is_checkpointing:
@@ -232,7 +252,6 @@ class LMUModel(LMUPreTrainedModel):
             states.append(layer(states[-1], reading if number == last else below, cache=cache))
         hidden = states[-1] if self.mixture is None else self._mix(self.mixture, states, reading)
         hidden = hidden if self.norm is None else self.norm(hidden)
-        hidden = layout.unpack(hidden) if reading.wanted == "all" else hidden  # one step a sequence has no row
         return [*(in_rows if wants_states else states[:-1]), hidden]
 
     def _mix(self, mixture: DeepRepresentation, states: list[Tensor], reading: Reading) -> Tensor:
@@ -288,7 +307,6 @@ class LMUModel(LMUPreTrainedModel):
         if len(given) != 1:
             names = " and ".join(name for name, _ in given) or "none"
             raise ValueError(f"exactly one of {', '.join(inputs)} must be given, got {names}")
-        check_steps(**dict(given))
         return given[0]
 
     def _embed(self, given: Tensor, mask: Tensor | None) -> Tensor:
@@ -455,6 +473,10 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
         )
+
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """Logits (b, 1, vocab_size) behind one more token (b, 1) of a cache that has read some: what is recorded."""
+        return self.lm_head(self.model.step(ids, cache))
 
     def _loss(self, logits: Tensor, labels: Tensor, **kwargs) -> Tensor:
         shifted = kwargs.get("shift_labels")

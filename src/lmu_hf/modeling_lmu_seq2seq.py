@@ -17,10 +17,9 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling
 
 from .blocks_lmu import BLOCKS, Dropout, Source, end_branch, norm
-from .cache_lmu import CACHE_NAME, is_memory, one_cache
+from .cache_lmu import CACHE_NAME, LMUGenerationMixin, is_memory, one_cache
 from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
-from .decoding_lmu import LMUGenerationMixin
 from .layout import Layout, Padded, Reading, refuse_packing
 from .losses import Items, cross_entropy
 from .modeling_lmu import LMUModel, LMUPreTrainedModel

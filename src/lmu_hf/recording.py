@@ -8,7 +8,7 @@ A :class:`Snapshot` keeps what the network is made of, so that a recording is dr
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import compress, filterfalse, repeat
+from itertools import chain, compress, filterfalse, repeat
 from operator import attrgetter, getitem, is_, itemgetter
 from types import FunctionType, ModuleType
 from typing import Any
@@ -17,6 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import logging
 
 from .layers import is_bare, is_plain_tensor
 
@@ -28,8 +32,16 @@ WRITERS = {"__setitem__"} | {f"__i{name}__" for name in OPERATORS}
 PACKAGE = __name__.rpartition(".")[0]  # of this copy of the code, which has another name where it came from the Hub
 KNOWN = (f"{PACKAGE}.", "torch.nn.")
 OPAQUE = (Tensor, nn.Module, type, FunctionType, ModuleType)
+CACHE_NAME = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+PLAIN_INPUTS = {"input_ids", CACHE_NAME, "use_cache", "logits_to_keep", "return_dict"}
+logger = logging.get_logger(__name__)
 kind_of = attrgetter("dtype", "device")
 address_of: Callable[[Any], int] = Tensor.data_ptr
+
+
+def cache_of(output: ModelOutput) -> Any:
+    """The cache that a model returned, or None."""
+    return getattr(output, CACHE_NAME)
 
 
 class CannotRecordError(RuntimeError):
@@ -45,25 +57,31 @@ class Recording:
     Args:
         function: takes a tensor and returns one.
         example: what it is run on to be recorded.
-        other: another input of the same shape, on which function and recording are then compared.
+        other: another input of the same shape, on which recording and reference are then compared.
         state: the tensors that it writes to; they are left as they were.
+        reference: what the function is to be equal to; by default itself.
 
     Raises:
         CannotRecordError: the function looks at the values of a tensor, or the recording does something else.
     """
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], example: Tensor, other: Tensor, state: Sequence[Tensor] = ()
+        self,
+        function: Callable[[Tensor], Tensor],
+        example: Tensor,
+        other: Tensor,
+        state: Sequence[Tensor] = (),
+        reference: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        # The function runs twice and the recording once, and each writes to the state.
+        # The function, the reference and the recording run once each, and each writes to the state.
         before = _copies(state)
         try:
             with _Tape() as tape:
                 result = function(example)
             self._take(tape, example, result)
             between = _copies(state)
-            expected = [function(other), *_copies(state)]
-            # The recording starts from where the function's second run did.
+            expected = [(reference or function)(other), *_copies(state)]
+            # The recording starts from where the reference did.
             _write(state, between)
             same = all(map(torch.equal, [self(other), *state], expected))
         finally:
@@ -284,3 +302,98 @@ def _inside(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
         if not isinstance(held, tuple):
             yield held
         yield from _inside(held.values() if isinstance(held, dict) else held, seen)
+
+
+class TokenStep:
+    """Stands in for a model in a loop that generates token after token.
+
+    The first plain call for a single token is recorded; while the same memories go on, later ones are played back.
+    Every other call goes to the model itself, and so do all where the model is more than the torch calls that it makes:
+    where it is hooked, or offloaded, or in training. A model that has changed since it was recorded is recorded anew.
+
+    Args:
+        model: may change between two calls.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model: Any = model
+        self._may_record = True
+        self._in_the_way: nn.Module | None = None  # the module, if any, for which nothing was recorded the last time
+        self._waiting, self._next_wait = 0, 1  # tokens, before a model that changed is recorded anew
+        self._recording: Recording | None = None
+        self._snapshot: Snapshot | None = None
+        self._state: list[Tensor] = []
+
+    def __call__(self, **inputs) -> CausalLMOutputWithPast:
+        """What the model returns for these inputs."""
+        # A recording stands for one call: these arguments and one token. The model itself answers every other call.
+        if inputs.keys() != PLAIN_INPUTS or inputs["input_ids"].shape[1] != 1 or self.model.config.output_hidden_states:
+            return self.model(**inputs)
+        tokens, cache = inputs["input_ids"], inputs[CACHE_NAME]
+        return CausalLMOutputWithPast(logits=self.logits(tokens, cache), **{CACHE_NAME: cache})
+
+    def logits(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """(b, 1, vocab_size) behind the last of some tokens (b, n), whose memories are then in the cache."""
+        if tokens.shape[1] > 1 or not self._may_record or _is_watched(tokens):
+            return self._run(tokens, cache)
+        state = carried_tensors(cache)
+        if self._snapshot is not None and not self._snapshot.holds():
+            self._forget()
+        elif self._recording is None and state and self._is_settled(state):
+            self._record(tokens, cache, state)
+        if self._recording is not None and _same(state, self._state):
+            return self._recording(tokens)
+        return self._run(tokens, cache)
+
+    def _run(self, tokens: Tensor, cache: Cache) -> Tensor:
+        inputs = {"input_ids": tokens, "cache": cache, "use_cache": True, "logits_to_keep": 1}
+        return self.model(**inputs, return_dict=True).logits
+
+    def _is_settled(self, state: list[Tensor]) -> bool:
+        """Whether nothing stands between the model's modules and the torch calls that they make."""
+        if self._waiting or any(tensor.requires_grad for tensor in state):
+            self._waiting = max(self._waiting - 1, 0)
+            return False
+        # What stood in the way the last time most likely still does: so it is asked first.
+        likely = () if self._in_the_way is None else (self._in_the_way,)
+        modules = chain(likely, self.model.modules())
+        self._in_the_way = next((module for module in modules if module.training or not is_bare(module)), None)
+        return self._in_the_way is None
+
+    def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:
+        # Any other ids will do: a recording that kept the first ones as a constant then gives another result.
+        others = (tokens + 1) % self.model.config.vocab_size
+        try:
+            # The step asks nothing, and is checked against the call that does: a subclass may have another forward.
+            step, whole = (lambda ids: self.model.step(ids, cache)), (lambda ids: self._run(ids, cache))
+            self._recording = Recording(step, tokens, others, state, reference=whole)
+            self._snapshot, self._state = Snapshot(self.model), state
+        except CannotRecordError as error:
+            self._may_record = False
+            logger.warning_once(f"{error}, so every token takes a full call of the model, about twice as long")
+
+    def _forget(self) -> None:
+        """Drop what was recorded. A model that goes on changing is recorded ever more seldom."""
+        self._recording = self._snapshot = None
+        self._waiting, self._next_wait = self._next_wait, 2 * self._next_wait
+
+
+def carried_tensors(cache: Cache) -> list[Tensor]:
+    """All that a cache carries, memories, counters and tokens of n-grams; nothing before the first token."""
+    layers: list[Any] = cache.layers
+    held = [
+        (layer.recurrent_states[0], layer.cumulative_length, layer.tokens)
+        for layer in layers
+        if layer.has_previous_state[0]
+    ]
+    return [tensor for tensors in held for tensor in tensors if tensor is not None]
+
+
+def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
+    # By identity: a recorded call reads and writes those very tensors, not others with equal numbers.
+    return len(tensors) == len(others) and all(map(is_, tensors, others))
+
+
+def _is_watched(tokens: Tensor) -> bool:
+    """Whether calls of torch mean more here than what they do to numbers."""
+    return torch.is_grad_enabled() or torch.is_autocast_enabled(tokens.device.type)

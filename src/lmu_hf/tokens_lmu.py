@@ -5,10 +5,10 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils import can_return_tuple
 
-from .cache_lmu import CACHE_NAME, one_cache, output_with_cache
+from .cache_lmu import CACHE_NAME, one_cache
 from .checking import IGNORED, STEPS, check_class_ids, is_readable
 from .configuration_lmu import LMUConfig
-from .heads_lmu import LMUHead
+from .heads_lmu import LMUHead, output_with_cache
 from .layout import current_ranks
 from .losses import Items, drop_masked, token_loss
 from .modeling_lmu import LMUModel, LMUPreTrainedModel

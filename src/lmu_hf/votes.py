@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blocks_lmu import NGramRows, check_tokens
 from .fields_lmu import Option, option
 from .layers import is_plain_tensor
 from .layout import Layout
-from .ngrams import NGramRows, check_tokens
 
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
 SMALLEST = 1e-12  # of a mean square that is divided by

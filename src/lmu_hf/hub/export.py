@@ -31,13 +31,14 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.forecasts_lmu import LMUForTimeSeriesPrediction
 from lmu_hf.images_lmu import LMUForImageClassification
 from lmu_hf.layers import LMULayer
 from lmu_hf.modeling_lmu import LMUForCausalLM
 from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
 from lmu_hf.pairs_lmu import LMUForSequencePairClassification
+from lmu_hf.recording import cache_of
 
 OPSET = 20
 LAST_TOKENS = "last_tokens"

@@ -65,22 +65,6 @@ def psmnist_plain() -> Recipe:
 
 
 @recipe
-def psmnist_large() -> Recipe:
-    """Permuted sequential MNIST with two highway layers behind the memory: 99.29 %, three seeds.
-
-    Cost: 329 s of one core, 386,060 parameters.
-    Source: Chilkuri and Eliasmith, arXiv 2102.11417, figure 2 of its supplement.
-    """
-    return replace(
-        psmnist(),
-        name="psmnist-large",
-        # Only the last state is read, so layers behind the memory run once a sequence and cost little.
-        architecture=single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
-        reproduction=Reproduction(task="psmnist", seeds=3),
-    )
-
-
-@recipe
 def smnist_wide() -> Recipe:
     """Sequential MNIST, pixels in raster order (give ``--permutation_seed none``): 99.43 %, one seed.
 

@@ -26,7 +26,7 @@ def own_images() -> Recipe:
     return Recipe(
         name="own-images",
         kind="images",
-        # As `psmnist-large`: layers behind the memory, which run once a picture, since only the last state is read.
+        # Layers behind the memory, which run once a picture, since only the last state is read.
         architecture=single_memory(order=468, theta=784, hidden_size=256, block_type="highway", num_highway_layers=2),
         learning_rate=4e-3,
         weight_decay=0.05,
