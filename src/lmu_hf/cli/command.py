@@ -37,6 +37,7 @@ VERBS = {
     "train translation": Verb("train_translation", "train a translator", "translation"),
     "train tokens": Verb("train_tokens", "train a tagger of words", "tagging"),
     "train image": Verb("train_image", "train a classifier of images, read pixel by pixel", "images"),
+    "train audio": Verb("train_audio", "train a classifier of sounds", "audio", ("train", "audio")),
     "train series": Verb("train_series", "train a forecaster of a chaotic series", "series"),
     "train vectors": Verb("train_vectors", "train word vectors on a corpus"),
     "pretrain": Verb("pretrain", "pre-train a language model that other tasks fine-tune", "pretraining"),

@@ -28,6 +28,7 @@ from ..training.tasks.series import MackeyGlassTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
+from .audio_plan import plan_sounds
 from .data_flags import check_one_source
 from .flags import Flags
 from .reading import reading, translation_files
@@ -275,6 +276,11 @@ def _plan_tagged_rows(flags: Flags) -> Plan:
     return Plan(f"the data set {name}", partial(tagged_dataset, *where, block, **labels))
 
 
+def plan_audio(flags: Flags, recipe: Recipe) -> Plan:
+    """Sounds to classify."""
+    return Plan(*plan_sounds(flags, recipe, _files(flags)))
+
+
 def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **options: Any) -> TaggingTask:
     if tokenizer_name is not None:
         options["tokenizer"] = load_tokenizer(tokenizer_name)
@@ -304,4 +310,5 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "translation": plan_translation,
     "classification": plan_classification,
     "tagging": plan_tagging,
+    "audio": plan_audio,
 }

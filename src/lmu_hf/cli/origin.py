@@ -76,6 +76,8 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
     """
     if recipe.kind in ("characters", "pretraining", "translation"):
         args.saved = name  # no flag: the plan reads it from here
+    if recipe.kind == "audio":
+        args.saved, args.labels = name, saved_labels(name)
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:

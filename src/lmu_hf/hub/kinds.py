@@ -40,6 +40,13 @@ def _reads_image(record: RunRecord) -> str:
     return f"reads a grey image of {size} pixels one pixel at a time, in {order}, and names its class"
 
 
+def _reads_sound(record: RunRecord) -> str:
+    names = [code(name) for name in record.data["labels"]]
+    left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    rate = text(record.data["sampling_rate"])
+    return f"reads a sound of {rate} samples a second frame by frame, and names its class: {', '.join(names[:10])}{left}"
+
+
 def _reads_languages(record: RunRecord) -> str:
     # Another number of languages raises ValueError, which `records.checked` explains.
     source, target = record.data["languages"]
@@ -132,6 +139,17 @@ KINDS = {
                 "A word has the tag of its first token.",
             ),
             example="anna met ben in new york",
+        ),
+        Kind(
+            "audio-classification",
+            "LMUForAudioClassification",
+            "AutoModelForAudioClassification",
+            "audio-classification",
+            _reads_sound,
+            (
+                "It has heard sounds of one kind; any other sound gets one of its classes all the same.",
+                "A voice, a room or a microphone that it has not heard may be understood worse.",
+            ),
         ),
         Kind(
             "time-series-forecasting",

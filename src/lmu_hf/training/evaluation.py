@@ -21,6 +21,7 @@ KINDS_OF_HEADS = {
     "ForSequenceClassification": "classification",
     "ForSequencePairClassification": "classification",
     "ForTokenClassification": "tagging",
+    "ForAudioClassification": "audio",
 }
 FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
