@@ -14,6 +14,7 @@ import lmu_hf
 from families import LSTM
 from lmu_hf import LMUForAudioClassification
 from lmu_hf.frames_lmu import Frames, cut, features_of, frames_of, standardise
+from lmu_hf.hub.export import differences, export, graphs, load_onnx
 from lmu_hf.listening_lmu import Listener, Pool, as_samples
 from tiny_heads import LABELS, build, draw, tiny
 from tiny_stacks import assert_near, randomised
@@ -220,3 +221,22 @@ def test_a_masked_batch_is_its_sounds_one_by_one(pooling):
     assert_near(together.logits[0], model(input_values=values[:1]).logits[0])
     assert_near(together.logits[1], model(input_values=values[1:, :4]).logits[0])
     assert bool(together.loss.isfinite())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"pooling": "mean_max"}, {"pooling": "last"}, LSTM], ids=str)
+def test_the_onnx_step_hears_what_the_model_hears(changes, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX files need the extra: pip install 'lmu-hf[export]'")
+    config = tiny(**{**AUDIO, **changes})
+    kind = lmu_hf.LSTMForAudioClassification if changes == LSTM else LMUForAudioClassification
+    model, signal = randomised(kind(config), torch.float32).eval(), sound(400)
+    export(model, tmp_path)
+    assert max(differences(model, tmp_path).values()) < 1e-5
+    step, run = graphs(model)["step"], load_onnx(tmp_path / "step.onnx")
+    carried = {name: torch.zeros_like(example[:1]) for name, example in step.inputs.items()}
+    samples = torch.from_numpy(signal)[None].float()
+    carried["tail"] = samples[:, : FRAMES.overlap]
+    for start in range(FRAMES.overlap, 400 - FRAMES.hop + 1, FRAMES.hop):
+        logits, *held = run({**carried, "samples": samples[:, start : start + FRAMES.hop]})
+        carried = dict(zip([name for name in step.inputs if name != "samples"], held, strict=True))
+    assert float((logits[0] - whole(model, samples[0].numpy())).abs().max()) < 1e-5

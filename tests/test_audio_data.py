@@ -243,15 +243,15 @@ TRAINED = ["--quiet", "--report_to", "none", "--config_overrides", "hidden_size=
 def test_a_folder_trains_a_model_that_evaluate_and_listen_read(speakers, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--train_file", str(speakers), "--path_pattern", "{label}_{group}_*", "--held_out_group", "cid"]
-    record = run_verb("train audio", [*flags, *TRAINED, "--num_train_epochs", "1", "--output_dir", "run"])
+    record = run_verb("train audio", [*flags, *TRAINED, "--num_train_epochs", "1", "--output_dir", "run"], None)
     said = capsys.readouterr().out
     assert "recipe made by the rows" in said and "ridge classifier of log-mel means" in said
     assert set(record.metrics) == {"validation", "test"} and record.task == "audio-classification"
     assert record.lines["ridge classifier of log-mel means"]["test"]["accuracy"] == 1.0
     assert RunRecord.read(tmp_path / "run").data["sampling_rate"] == RATE
-    scores = run_verb("evaluate", ["run/model"])
+    scores = run_verb("evaluate", ["run/model"], None)
     assert scores["accuracy"] == pytest.approx(record.metrics["test"]["accuracy"])
-    noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", "--test_file", str(speakers)])
+    noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", "--test_file", str(speakers)], None)
     assert set(noisy) == {"accuracy", "macro_f1"}
 
 
@@ -264,6 +264,6 @@ def test_flags_that_would_be_ignored_are_refused(speakers, tmp_path, monkeypatch
         (["--train_file", str(speakers), "--rows", "60"], "--rows has no effect"),
     ):
         with pytest.raises(SystemExit) as ended:
-            run_verb("train audio", [*flags, *TRAINED])
+            run_verb("train audio", [*flags, *TRAINED], None)
         said = f"{ended.value} {capsys.readouterr().err}"
         assert message in said and "Traceback" not in said

@@ -73,6 +73,14 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "digits": ("train image", ["--recipe", "digits"], {"permutation_seed"}),
     "mnist": ("train image", [], {"permutation_seed", "dataset_name", "data_dir"}),
     "series": ("train series", [], {"horizon", "series_seed"}),
+    "chirps": ("train audio", [], {"rows", "train_file"}),
+    "table of sounds": (
+        *("train audio", ["--train_file", "a.csv"]),
+        {
+            *("path_column", "label_column", "group_column", "path_pattern", "held_out_group", "sampling_rate"),
+            *("validation_file", "minutes", *READING),
+        },
+    ),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),

@@ -72,9 +72,7 @@ class LMUForAudioClassification(LMUPooledModel):
         refuse_caches(kwargs)
         inputs = {"input_values": input_values}
         layout = self.find_layout(given_input(**inputs), attention_mask, position_ids, None, **kwargs)
-        pooled, outputs = self.pool(
-            layout=layout, **inputs, output_hidden_states=output_hidden_states, use_cache=False
-        )
+        pooled, outputs = self.pool(layout=layout, **inputs, output_hidden_states=output_hidden_states, use_cache=False)
         logits = self.classifier(pooled)
         loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
         return SequenceClassifierOutput(loss=loss, logits=self.in_units(logits), hidden_states=outputs.hidden_states)

@@ -153,7 +153,11 @@ def _opened(sound: Any) -> tuple[np.ndarray, int | None, str]:
     if isinstance(sound, Tensor):
         return sound.detach().cpu().numpy(), None, ""
     array = np.asarray(sound)
-    return (array.astype(np.float64) if isinstance(sound, list | tuple) and array.dtype.kind in "iu" else array), None, ""
+    return (
+        (array.astype(np.float64) if isinstance(sound, list | tuple) and array.dtype.kind in "iu" else array),
+        None,
+        "",
+    )
 
 
 def read_audio(file: str | Path | bytes) -> tuple[np.ndarray, int]:
@@ -215,6 +219,8 @@ def resample(signal: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     try:
         from scipy.signal import resample_poly
     except ImportError as error:
-        raise ImportError(f"{rate} samples a second become {wanted} by scipy, which is not installed: {INSTALL}") from error
+        raise ImportError(
+            f"{rate} samples a second become {wanted} by scipy, which is not installed: {INSTALL}"
+        ) from error
     common = gcd(int(rate), wanted)
     return resample_poly(signal, wanted // common, int(rate) // common)

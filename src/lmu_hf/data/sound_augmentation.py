@@ -19,7 +19,7 @@ class SoundAugmentation:
             Hinton 2013).
         gain: louder or softer, in decibels.
         tilt: a spectrum that rises or falls from end to end by so many decibels, as of another microphone.
-        noise: the share of sounds that get noise, of ``quietest`` to ``loudest`` decibels below the signal's mean power.
+        noise: the share of sounds that get noise, ``quietest`` to ``loudest`` decibels below the signal's mean power.
         loudest, quietest: signal-to-noise ratios in decibels.
         time_masks, time_share: how many stretches of frames are hidden, each up to this share of the sound.
         band_masks, band_share: how many ranges of bands are hidden, each up to this share of all (Park et al. 2019).
@@ -38,9 +38,7 @@ class SoundAugmentation:
     band_masks: int = 2
     band_share: float = 0.2
 
-    def __call__(
-        self, signals: Tensor, lengths: Tensor, frames: Frames, generator: Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, signals: Tensor, lengths: Tensor, frames: Frames, generator: Generator) -> tuple[Tensor, Tensor]:
         """A padded batch of signals (b, samples) as varied log-mel frames (b, n, bands), and how many each has (b,).
 
         Args:
@@ -95,7 +93,9 @@ class SoundAugmentation:
             colour = 10 ** (drawn(20.0) * slope / 10)
             # The periodogram of noise is exponential about its mean, bin by bin; what it has in common with the signal
             # is left out.
-            spectrum = -torch.rand(b, n, bins, generator=generator).clamp(min=1e-12).log() * colour / colour.mean(2, True)
+            spectrum = (
+                -torch.rand(b, n, bins, generator=generator).clamp(min=1e-12).log() * colour / colour.mean(2, True)
+            )
             powers = powers + (gets * level * 10 ** (-ratio / 10))[:, None, None] * spectrum
         return powers
 

@@ -44,7 +44,9 @@ def _reads_sound(record: RunRecord) -> str:
     names = [code(name) for name in record.data["labels"]]
     left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
     rate = text(record.data["sampling_rate"])
-    return f"reads a sound of {rate} samples a second frame by frame, and names its class: {', '.join(names[:10])}{left}"
+    return (
+        f"reads a sound of {rate} samples a second frame by frame, and names its class: {', '.join(names[:10])}{left}"
+    )
 
 
 def _reads_languages(record: RunRecord) -> str:

@@ -135,7 +135,9 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
         "adaptation": say("adaptation", 20.0),
     }
     small = of.rows < FEW
-    width = say("hidden_size", 64 if small else 104, f"width of a block; 64 below {FEW} training sounds, 104 from there")
+    width = say(
+        "hidden_size", 64 if small else 104, f"width of a block; 64 below {FEW} training sounds, 104 from there"
+    )
     base = own_audio()
     architecture = _stack(hop) | {"hidden_size": width, "intermediate_size": width, "hidden_dropout": 0.1}
     say("theta", None)

@@ -175,7 +175,9 @@ class AudioTask(Task):
         if generator is not None and self.augmentation is not None:
             values, counts = self.augmentation(signals, lengths, self.frames, generator)
         else:
-            values = frames_of(signals, self.frames)  # causal: what pads a row behind its end changes none of its frames
+            values = frames_of(
+                signals, self.frames
+            )  # causal: what pads a row behind its end changes none of its frames
             counts = ((lengths - self.frames.overlap) // self.frames.hop).clamp(min=1)
         mask = (torch.arange(values.shape[1]) < counts[:, None]).long()
         return {"input_values": values * mask[..., None], "attention_mask": mask, "labels": batch["labels"]}
