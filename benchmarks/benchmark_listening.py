@@ -50,7 +50,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def make_model() -> Any:
     """A model of the size that the recipe makes of 2,000 short sounds at 8 kHz in ten classes."""
     made = make_recipe(Heard(rows=2000, classes=10, rate=8000, seconds=1000.0, median=0.5))
-    frames = Frames.read({"sampling_rate": 8000, **made.options["frames"]})
+    entries = {name: value for name, value in made.options.items() if name != "variations"}
+    frames = Frames.read({"sampling_rate": 8000, **entries})
     fields = {"input_size": frames.size, "audio": frames.record, "num_labels": 10}
     return LMUForAudioClassification(LMUConfig(**made.recipe.architecture | fields))
 

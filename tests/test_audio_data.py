@@ -233,7 +233,7 @@ def test_the_recipe_keeps_to_its_minutes_and_gives_its_reasons():
     assert many.recipe.epochs < few.recipe.epochs and many.recipe.minutes == pytest.approx(0.8)
     assert few.recipe.architecture["hidden_size"] < many.recipe.architecture["hidden_size"]
     long = make_recipe(Heard(rows=200, classes=3, rate=8000, seconds=2000.0, median=10.0))
-    assert long.options["frames"]["hop_length"] == 2 * few.options["frames"]["hop_length"]
+    assert long.options["hop_length"] == 2 * few.options["hop_length"]
     assert {"theta", "epochs", "hidden_size", "hop_length"} <= few.reasons.keys()
 
 

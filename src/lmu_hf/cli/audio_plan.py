@@ -61,13 +61,13 @@ def _audio_task(
     made = recipe_for(sounds, minutes) if minutes is not None and "train" in sounds.signals else None
     options = options if made is None else made.options
     if frames is None:
-        frames = Frames.read({"sampling_rate": sounds.rate, **options.get("frames", {})})
-    varied = options.get("augmentation")
+        entries = {name: value for name, value in options.items() if name != "variations"}
+        frames = Frames.read({"sampling_rate": sounds.rate, **entries})
     task = AudioTask(
         sounds,
         frames,
         fitted=saved is not None,
-        augmentation=None if varied is None else SoundAugmentation(**varied),
+        augmentation=SoundAugmentation() if options.get("variations") else None,
     )
     if made is not None and saved is None:
         task.made, task.reasons = made.recipe, made.reasons

@@ -1,5 +1,6 @@
 """Sounds, read frame by frame: the recipe that is made by the sounds, and tones and chirps for a first try."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,21 @@ KIND = "audio"
 MINUTES = 8.0  # of one core; what a plain command may take
 PREPARED = 0.2  # of the budget goes to reading, the line beside and evaluations
 FEW = 500
-FRAME_SECONDS, HOP_SECONDS, LONG_HOP_SECONDS = 0.025, 0.01, 0.02
+HOP_SECONDS, LONG_HOP_SECONDS = 0.016, 0.032  # from frame to frame; a frame is twice as long
 LONG = 4.0  # seconds: sounds of this median have frames half as dense
+WIDTH, SMALL_WIDTH = 102, 64
 WINDOWS = (0.08, 0.32)  # seconds that the two groups of a block's channels look back over
 # Operations a second, forwards and backwards, that training gets out of one core on short frames: measured, with room.
 SPEED = 2.5e10
 MOST_EPOCHS = 60
 WHY = {
-    "hop_length": "samples from one frame to the next; frames of 25 ms are the usual ones for speech",
+    "hop_length": "samples from one frame to the next; frames are twice as long and overlap by half",
     "bands": "mel bands of a frame, from 0 Hz to half the sampling rate",
     "adaptation": "frames of the training mean that a sound's own mean so far is mixed with: cancels voice and room",
+    "hidden_size": f"width of a block; {SMALL_WIDTH} below {FEW} training sounds, {WIDTH} from there on",
     "theta": "frames that each half of a block's channels looks back over: 80 ms and 320 ms",
     "pooling": "the mean over time, which a stream carries as a running mean",
-    "augmentation": "speed, pace, formants, level, noise and masks are varied, so that new voices are less new",
+    "variations": "speed, pace, formants, level, noise and masks are varied, so that new voices are less new",
     "eval_steps": "one validation, at the end: the schedule ends in the best weights, and their average is kept",
 }
 
@@ -71,7 +74,7 @@ def own_audio() -> Recipe:
     return Recipe(
         name="own-audio",
         kind=KIND,
-        architecture=_stack(HOP_SECONDS) | {"hidden_size": 104, "intermediate_size": 104},
+        architecture=_stack(HOP_SECONDS) | {"hidden_size": WIDTH, "intermediate_size": WIDTH},
         data={"made_by_rows": True},
         learning_rate=4e-3,
         weight_decay=0.05,
@@ -93,7 +96,7 @@ def chirps() -> Recipe:
         own_audio(),
         name="chirps",
         architecture=_stack(HOP_SECONDS) | {"hidden_size": 48, "intermediate_size": 48},
-        data={"frames": {"bands": 40, "adaptation": 20.0}},
+        data={"bands": 40, "adaptation": 20.0},
         epochs=6,
         batch_size=16,
         averaging=0.95,
@@ -130,14 +133,12 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     hop = LONG_HOP_SECONDS if of.median > LONG else HOP_SECONDS
     frames = {
         "hop_length": say("hop_length", max(1, round(hop * of.rate))),
-        "frame_length": max(2, round(max(FRAME_SECONDS, hop) * of.rate)),
+        "frame_length": max(2, round(2 * hop * of.rate)),
         "bands": say("bands", 40 if of.rate >= 8000 else 24),
         "adaptation": say("adaptation", 20.0),
     }
     small = of.rows < FEW
-    width = say(
-        "hidden_size", 64 if small else 104, f"width of a block; 64 below {FEW} training sounds, 104 from there"
-    )
+    width = say("hidden_size", SMALL_WIDTH if small else WIDTH)
     base = own_audio()
     architecture = _stack(hop) | {"hidden_size": width, "intermediate_size": width, "hidden_dropout": 0.1}
     say("theta", None)
@@ -150,6 +151,7 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     made = replace(
         base,
         architecture=base.architecture | architecture,
+        lstm=dict.fromkeys(("hidden_size", "intermediate_size"), lstm_width(width)),
         epochs=epochs,
         batch_size=batch,
         # The average reaches over a twentieth of the run, however long that is.
@@ -157,7 +159,7 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
         eval_steps=say("eval_steps", steps),
         minutes=say("minutes", share, f"for training, of {minutes:g} in all (--minutes)"),
     )
-    options = {"frames": frames, "augmentation": {}}
+    options = {**frames, "variations": say("variations", True)}
     return Made(made, options, reasons)
 
 
@@ -165,6 +167,12 @@ def numbers(width: int, bands: int, classes: int) -> int:
     """Weights of the stack of this rule, nearly: what a frame costs twice of forwards, and four times of backwards."""
     # A block: encoder w·w, readout of 4 coefficients 4w·w and of its input w·w, gate, up and down 3 w·w.
     return 2 * 9 * width**2 + bands * width + width * classes
+
+
+def lstm_width(width: int) -> int:
+    """The width of an LSTM's blocks that have about as many weights."""
+    # An LSTM has 8 w·w in the place of a memory's 6 w·w, and the same 3 w·w behind it.
+    return round(width * math.sqrt(9 / 11))
 
 
 def _epochs(of: Heard, cost: float, minutes: float) -> tuple[int, str]:
