@@ -118,6 +118,24 @@ def test_pieces_of_any_size_hear_the_same(sizes, samples):
     assert float((last.logits - whole(model, signal)).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("changes", [{}, LSTM], ids=str)
+def test_a_recorded_step_hears_what_the_whole_model_does(changes):
+    kind = lmu_hf.LSTMForAudioClassification if changes == LSTM else LMUForAudioClassification
+    model, signal = randomised(kind(tiny(**AUDIO, **changes)), torch.float32).eval(), sound(1000)
+    listener = Listener(model)
+    heard = [listener.hear(piece) for piece in pieces(signal, [15])]
+    assert listener._step is not None
+    assert float((heard[-1].logits - whole(model, signal)).abs().max()) < 1e-5
+
+
+def test_a_hooked_model_is_never_recorded():
+    model, calls = build(LMUForAudioClassification, torch.float32, **AUDIO), []
+    model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    listener = Listener(model)
+    answers = [listener.hear(piece) for piece in pieces(sound(600), [15])]
+    assert listener._step is None and len(calls) == sum(answer is not None for answer in answers)
+
+
 def test_every_answer_on_the_way_is_that_of_the_sound_so_far():
     model, signal = build(LMUForAudioClassification, torch.float32, **AUDIO), sound(200)
     for heard in model.listen(pieces(signal, [17])):

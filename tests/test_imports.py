@@ -58,7 +58,7 @@ LADDER = {
         *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
     },
     "frames_lmu": {"fields_lmu"},
-    "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu"},
+    "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu", "layers", "layout", "recording"},
     "feature_extraction_lmu": {"frames_lmu", "listening_lmu"},
     "audio_pipeline_lmu": {"feature_extraction_lmu"},
     "audio_lmu": {"heads_lmu", "cache_lmu", "configuration_lmu", "frames_lmu", "listening_lmu", "losses"},

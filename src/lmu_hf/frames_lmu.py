@@ -148,6 +148,12 @@ def _filters(bins: int, bands: int, sampling_rate: int) -> Tensor:
     return torch.from_numpy(bank)
 
 
+@lru_cache(maxsize=32)
+def _numbers(numbers: tuple[float, ...]) -> Tensor:
+    """Numbers of a record in float64; made once, as a stream asks for them at every piece."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
 def power_spectra(pieces: Tensor, length: int) -> Tensor:
     """The power spectra (…, bins) of frames (…, length), by one matrix product.
 
@@ -190,7 +196,7 @@ def standardise(features: Tensor, frames: Frames, before: Tensor, count: Tensor 
     Returns:
         (b, n, bands), and the sum (b, bands) over all frames so far.
     """
-    mean, deviation = (features.new_tensor(numbers) for numbers in (frames.mean, frames.deviation))
+    mean, deviation = (_numbers(numbers).to(features) for numbers in (frames.mean, frames.deviation))
     if frames.adaptation is None:
         return (features - mean) / deviation, before
     sums = before[:, None] + features.cumsum(1)

@@ -30,6 +30,8 @@ class ListenStep(nn.Module):
         self.words: tuple[str, ...] = POOLINGS[model.config.pooling]
         self.eval()
         self.inputs = self._examples()
+        with torch.no_grad():  # tables that are made once are made here, with numbers, and not while a graph is traced
+            self(*self.inputs.values())
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The inputs in the order of :attr:`inputs`, an example of each by its name; see :meth:`run`."""

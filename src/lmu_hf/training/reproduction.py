@@ -13,6 +13,7 @@ SCRIPTS = {
     "pretraining": "pretrain_lm.py",
     "translation": "train_translation.py",
     "classification": "train_glue.py",
+    "audio": "train_audio.py",
     "series": "train_mackey_glass.py",
     "tagging": "train_token.py",
 }
