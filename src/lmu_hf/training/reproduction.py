@@ -17,7 +17,7 @@ SCRIPTS = {
     "series": "train_mackey_glass.py",
     "tagging": "train_token.py",
 }
-OWN = "own-text"  # the recipe that rows make
+OWN = ("own-text", "own-audio")  # recipes that rows make
 ON_DISK = (
     "images",
     "characters",
@@ -45,7 +45,7 @@ def tasks() -> dict[str, list[str]]:
     """The recipes of every task, by its name; those that are needed by others come first."""
     found: dict[str, list[str]] = {}
     for name, build in RECIPES.items():
-        if name == OWN:
+        if name in OWN:
             continue  # it has no records: every file makes a recipe of its own
         # In the order of import: `classification` imports `text`, so `imdb-lm` comes before what starts from it.
         found.setdefault(build().reproduction.task or name, []).append(name)
@@ -64,7 +64,7 @@ def steps(task: str, data_dir: Path | None = None, seeds: Sequence[int] | None =
         ValueError: there is no such task.
     """
     names = tasks().get(task, [task])
-    if unknown := [name for name in names if name not in RECIPES or name == OWN]:
+    if unknown := [name for name in names if name not in RECIPES or name in OWN]:
         raise ValueError(f"no task is called {unknown[0]!r}; there are {', '.join(sorted(tasks()))}")
     done = set()
     for name in names:
