@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -124,7 +124,7 @@ class Frames(Option):
         return max(0, (samples - self.overlap) // self.hop)
 
     @classmethod
-    def of(cls, config: Any) -> "Frames | None":
+    def of(cls, config: Any) -> Self | None:
         """The record of a config; None where it says nothing of sound."""
         # No declared field of the config: it is of one head, and transformers keeps such attributes as they are.
         record = getattr(config, cls.name, None)
@@ -196,7 +196,7 @@ def standardise(features: Tensor, frames: Frames, before: Tensor, count: Tensor 
     Returns:
         (b, n, bands), and the sum (b, bands) over all frames so far.
     """
-    mean, deviation = (_numbers(numbers).to(features) for numbers in (frames.mean, frames.deviation))
+    mean, deviation = (_numbers(tuple(numbers)).to(features) for numbers in (frames.mean, frames.deviation))
     if frames.adaptation is None:
         return (features - mean) / deviation, before
     sums = before[:, None] + features.cumsum(1)

@@ -33,14 +33,12 @@ def plan_sounds(flags: Flags, recipe: Recipe, files: dict[str, Path]) -> tuple[s
     if not files:
         sounds = partial(tones_and_chirps, **flags.take(rows="rows"))
         return "made-up tones and chirps", partial(_audio_task, sounds, minutes, saved, noise, **options)
-    columns = flags.take(path_column="path_column", label_column="label_column", group_column="group_column")
-    if any(path.is_dir() for path in files.values()):
-        # Columns stay unread in `flags` where no table is, and so are refused.
-        columns, how = {}, {}
-        flags.read -= {"path_column", "label_column", "group_column"}
-    else:
-        how = {"options": reading(flags)}
-    source = SoundSource(**columns, **how, **flags.take(pattern="path_pattern"))
+    columns: dict[str, Any] = {}
+    # A folder has no columns: their flags stay unread where there is no table, and so are refused.
+    if not any(path.is_dir() for path in files.values()):
+        columns = flags.take(path_column="path_column", label_column="label_column", group_column="group_column")
+        columns["options"] = reading(flags)
+    source = SoundSource(**columns, **flags.take(pattern="path_pattern"))
     given = flags.take(held_out_group="held_out_group", rate="sampling_rate", labels="labels")
     if "held_out_group" in given and "test" in files:
         raise ValueError("--held_out_group is the test: leave --test_file out")

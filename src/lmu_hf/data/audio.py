@@ -322,7 +322,7 @@ RATE = 8000  # of made-up sounds
 CONTOURS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "falling": lambda t: -t,
     "rising": lambda t: t,
-    "steady": np.zeros_like,
+    "steady": lambda t: 0 * t,
     "warbling": lambda t: 0.25 * np.sin(8 * np.pi * t),
 }
 
