@@ -93,6 +93,14 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         {"id_column", "time_column", "label_column", "value_columns", "validation_file", "test_file", *READING},
     ),
     "archive set": ("train series", ["--dataset_name", "Walks", "--data_dir", "."], {"dataset_name", "data_dir"}),
+    "chirps": ("train audio", [], {"rows", "train_file"}),
+    "table of sounds": (
+        *("train audio", ["--train_file", "a.csv"]),
+        {
+            *("path_column", "label_column", "group_column", "path_pattern", "held_out_group", "sampling_rate"),
+            *("validation_file", "minutes", *READING),
+        },
+    ),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),

@@ -410,7 +410,7 @@ else:
 import torch, transformers
 from huggingface_hub import hf_hub_download
 from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer, pipeline
 
 torch.set_num_threads(1)
 found, texts, greedy = {}, given["texts"], {"do_sample": False, "max_new_tokens": 6}
@@ -427,6 +427,11 @@ for kind, (repo, auto_class) in given["repositories"].items():
     if kind == "time-series-forecasting":
         with torch.no_grad():
             row["answer"] = head(input_values=torch.linspace(0, 1, 20)[None]).predictions.flatten().tolist()
+    elif kind == "audio-classification":
+        sound = torch.linspace(-1, 1, 300).numpy()
+        values = AutoFeatureExtractor.from_pretrained(repo, **how)(sound, return_tensors="pt")
+        with torch.no_grad():
+            row["answer"] = head(**values).logits.flatten().tolist()
     elif kind == "image-classification":
         picture = hf_hub_download(repo, "figures/example.png")
         pixels = AutoImageProcessor.from_pretrained(repo)(Image.open(picture), return_tensors="pt")
@@ -512,7 +517,7 @@ def test_one_repository_loads_with_the_package_and_without(runs, hub, api, tmp_p
         if kind == "time-series-forecasting":
             answer = local(input_values=torch.linspace(0, 1, 20)[None]).predictions.flatten()
             assert row["answer"] == pytest.approx(answer.tolist(), rel=1e-5, abs=1e-6)
-        elif kind != "image-classification":
+        elif kind not in ("image-classification", "audio-classification"):
             assert row["answer"] == AutoTokenizer.from_pretrained(runs[kind] / "model")(TEXTS)["input_ids"]
     assert with_package["image-classification"]["pipeline"] == with_package["image-classification"]["inferred"]
 

@@ -65,6 +65,11 @@ LADDER = {
     "pairs_lmu": {
         *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
     },
+    "frames_lmu": {"fields_lmu"},
+    "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu", "layers", "layout", "recording"},
+    "feature_extraction_lmu": {"frames_lmu", "listening_lmu"},
+    "audio_pipeline_lmu": {"feature_extraction_lmu"},
+    "audio_lmu": {"heads_lmu", "cache_lmu", "configuration_lmu", "frames_lmu", "listening_lmu", "losses"},
     "images_lmu": {"heads_lmu", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"},
     "series_lmu": {"heads_lmu", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"},
     "forecasts_lmu": {
@@ -73,7 +78,7 @@ LADDER = {
     "tokens_lmu": {"heads_lmu", "modeling_lmu", "configuration_lmu", "cache_lmu", "checking", "layout", "losses"},
     "modeling_lstm": {
         *("configuration_lstm", "lstm", "blocks_lmu", "modeling_lmu", "modeling_lmu_seq2seq"),
-        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "series_lmu", "tokens_lmu"),
+        *("heads_lmu", "pairs_lmu", "images_lmu", "forecasts_lmu", "series_lmu", "tokens_lmu", "audio_lmu"),
     },
 }
 TORCH_ONLY = (

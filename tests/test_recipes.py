@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parent.parent
 RECORDS = read_records(PROJECT / "records")
 FOLDER = PROJECT / "src" / "lmu_hf" / "training" / "recipes"
 # What scripts train with nothing to download, and what somebody's own rows make.
-WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases", "days-and-weeks"}
+WITHOUT_RECORD = {"dates", "digits", "names", "opinions", "paraphrases", "days-and-weeks", "chirps"}
 WITHOUT_RECORD |= {name for name in RECIPES if name.startswith("own-")}
 LATER = {
     "optimizer",

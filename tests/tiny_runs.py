@@ -9,6 +9,8 @@ from transformers import ViTImageProcessorPil
 
 from lmu_hf import (
     LMUConfig,
+    LMUFeatureExtractor,
+    LMUForAudioClassification,
     LMUForCausalLM,
     LMUForConditionalGeneration,
     LMUForImageClassification,
@@ -20,12 +22,15 @@ from lmu_hf import (
     train_tokenizer,
 )
 from lmu_hf.common.record import RunRecord, count_parameters, describe_architecture
+from lmu_hf.frames_lmu import Frames
 
 TEXTS = ["a charming film with a slow start", "a man is playing a guitar", "somebody makes music", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
 LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
 TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 IMAGE = {"input_size": 1, "image_size": 8, "permutation_seed": 0}
+FRAMES = Frames(1000, bands=5, adaptation=20.0)
+SOUND = {"input_size": 5, "audio": FRAMES.record, "pooling": "mean"}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
 # The Hub's word, where a kind has another name.
@@ -86,6 +91,13 @@ KINDS: dict[str, tuple[type, dict, dict | None, str, dict]] = {
         "accuracy",
         {"name": "waves", "channels": ["x", "y"], "labels": list(LABELS["label2id"])},
     ),
+    "audio-classification": (
+        LMUForAudioClassification,
+        SOUND | LABELS,
+        None,
+        "accuracy",
+        {"name": "words", "labels": list(LABELS["label2id"]), "sampling_rate": 1000},
+    ),
     "time-series-forecasting": (
         LMUForTimeSeriesPrediction,
         {"input_size": 1, "output_size": 1},
@@ -108,6 +120,8 @@ def make_run(folder: Path, kind: str, seed: int = 0, score: float = 0.8125, **re
     if kind == "image-classification":
         size = {"height": 8, "width": 8}
         ViTImageProcessorPil(size=size, image_mean=0.1, image_std=0.3).save_pretrained(model_folder)
+    if kind == "audio-classification":
+        LMUFeatureExtractor(**FRAMES.record).save_pretrained(model_folder)
     model, generator = head(LMUConfig(**{**TINY, **fields})), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -5,7 +5,9 @@ What it holds is what ``lmu_hf`` offers.
 
 from transformers import (
     AutoConfig,
+    AutoFeatureExtractor,
     AutoModel,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
@@ -15,10 +17,13 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .audio_lmu import LMUForAudioClassification
+from .audio_pipeline_lmu import LMUAudioClassificationPipeline
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .configuration_lstm import LSTMConfig
 from .distributed import sequence_parallel
+from .feature_extraction_lmu import LMUFeatureExtractor
 from .forecasts_lmu import LMUForTimeSeriesPrediction
 from .heads_lmu import LMUForSequenceClassification
 from .images_lmu import LMUForImageClassification
@@ -28,6 +33,7 @@ from .modeling_lmu import LMUForCausalLM, LMUModel, LMUPreTrainedModel
 from .modeling_lmu_seq2seq import LMUEncoderDecoderModel, LMUForConditionalGeneration
 from .modeling_lstm import (
     LSTMEncoderDecoderModel,
+    LSTMForAudioClassification,
     LSTMForCausalLM,
     LSTMForConditionalGeneration,
     LSTMForImageClassification,
@@ -56,6 +62,8 @@ AutoModelForSequenceClassification.register(
 AutoModelForImageClassification.register(LMUConfig, LMUForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LMUConfig, LMUForTimeSeriesPrediction)
 AutoModelForTokenClassification.register(LMUConfig, LMUForTokenClassification)
+AutoModelForAudioClassification.register(LMUConfig, LMUForAudioClassification)
+AutoFeatureExtractor.register(LMUConfig, LMUFeatureExtractor)
 # The LSTM baseline is a family of its own.
 AutoConfig.register("lmu_lstm", LSTMConfig)
 AutoModel.register(LSTMConfig, (LSTMModel, LSTMEncoderDecoderModel))
@@ -67,15 +75,22 @@ AutoModelForSequenceClassification.register(
 AutoModelForImageClassification.register(LSTMConfig, LSTMForImageClassification)
 AutoModelForTimeSeriesPrediction.register(LSTMConfig, LSTMForTimeSeriesPrediction)
 AutoModelForTokenClassification.register(LSTMConfig, LSTMForTokenClassification)
+AutoModelForAudioClassification.register(LSTMConfig, LSTMForAudioClassification)
+AutoFeatureExtractor.register(LSTMConfig, LMUFeatureExtractor)
 # A task name of the family's own: transformers has no translation pipeline any more.
 PIPELINE_REGISTRY.register_pipeline(
     "lmu-translation", pipeline_class=LMUTranslationPipeline, pt_model=AutoModelForSeq2SeqLM, type="text"
 )
+# The task stays transformers' own in all else, and a saved pipeline needs no code for it: no `register_pipeline`.
+PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = LMUAudioClassificationPipeline
 
 __all__ = [
+    "LMUAudioClassificationPipeline",
     "LMUCacheLayer",
     "LMUConfig",
     "LMUEncoderDecoderModel",
+    "LMUFeatureExtractor",
+    "LMUForAudioClassification",
     "LMUForCausalLM",
     "LMUForConditionalGeneration",
     "LMUForImageClassification",
@@ -90,6 +105,7 @@ __all__ = [
     "LMUTranslationPipeline",
     "LSTMConfig",
     "LSTMEncoderDecoderModel",
+    "LSTMForAudioClassification",
     "LSTMForCausalLM",
     "LSTMForConditionalGeneration",
     "LSTMForImageClassification",

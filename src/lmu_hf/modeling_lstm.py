@@ -5,6 +5,7 @@ Blocks, heads, losses and generation are the family's own, so that a comparison 
 
 from transformers.configuration_utils import PreTrainedConfig
 
+from .audio_lmu import LMUForAudioClassification
 from .blocks_lmu import makes_memory
 from .configuration_lstm import LSTMConfig
 from .forecasts_lmu import LMUForTimeSeriesPrediction
@@ -58,6 +59,10 @@ class LSTMForSequencePairClassification(LSTMFamily, LMUForSequencePairClassifica
 
 class LSTMForImageClassification(LSTMFamily, LMUForImageClassification):
     """A class for an image; see :class:`LMUForImageClassification`."""
+
+
+class LSTMForAudioClassification(LSTMFamily, LMUForAudioClassification):
+    """A class for a sound; see :class:`LMUForAudioClassification`."""
 
 
 class LSTMForTimeSeriesClassification(LSTMFamily, LMUForTimeSeriesClassification):

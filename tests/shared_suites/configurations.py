@@ -118,6 +118,7 @@ SUITES = [
     Suite(lmu_hf.LMUForSequenceClassification, TOKENS | SERIES, named("series", {"last": {}} | POOLINGS), series),
     Suite(lmu_hf.LMUForSequencePairClassification, TOKENS, FEW | POOLINGS | HEADS | PAIRS, pairs),
     Suite(lmu_hf.LMUForImageClassification, TOKENS | IMAGE, OF_SIGNALS | POOLINGS | PERMUTED, images),
+    Suite(lmu_hf.LMUForAudioClassification, TOKENS | SERIES, OF_SIGNALS | POOLINGS, series),
     Suite(lmu_hf.LMUForTokenClassification, TOKENS, FEW | {"hidden head": HEADS["hidden head"]}, text),
     Suite(lmu_hf.LMUForTimeSeriesPrediction, TOKENS | SERIES | {"output_size": 2}, OF_SIGNALS, series),
     Suite(lmu_hf.LMUEncoderDecoderModel, ONE_DEPTH, BODIES, translations),

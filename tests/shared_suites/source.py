@@ -41,6 +41,7 @@ LISTED = {
     ),
     "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": ("LMUForTokenClassification",),
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES": ("LMUForImageClassification",),
+    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES": ("LMUForAudioClassification",),
 }
 
 

@@ -37,6 +37,7 @@ VERBS = {
     "train translation": Verb("train_translation", "train a translator", "translation"),
     "train tokens": Verb("train_tokens", "train a tagger of words", "tagging"),
     "train image": Verb("train_image", "train a classifier of images, read pixel by pixel", "images"),
+    "train audio": Verb("train_audio", "train a classifier of sounds", "audio", ("train", "audio")),
     "train forecast": Verb("train_forecast", "train a forecaster of a table of series", "forecast"),
     "train series": Verb("train_series", "train a classifier of series", "series-classification"),
     "train vectors": Verb("train_vectors", "train word vectors on a corpus"),

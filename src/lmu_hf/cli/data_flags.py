@@ -38,6 +38,12 @@ def _problem_type(text: str) -> str:
     return PROBLEMS[word]
 
 
+def _path_pattern(text: str) -> str:
+    if text.count("{label}") != 1 or text.count("{group}") > 1:
+        raise argparse.ArgumentTypeError("must hold {label} once and {group} at most once, as '{label}_{group}_*'")
+    return text
+
+
 # By which a classifier can be chosen; lmu_hf.training.judging says which of them apply to which labels.
 METRICS = (
     *("accuracy", "f1", "macro_f1", "micro_f1", "subset_accuracy", "matthews_correlation"),
@@ -151,6 +157,24 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "NAME",
         "help": "columns of the channels; of a table with one series a row, of the steps (default: all that are left)",
     },
+    "path_column": {"help": "column of a table that holds the paths of sounds (default: path)"},
+    "group_column": {"help": "column of a table that says what a row belongs to, as its speaker (default: none)"},
+    "path_pattern": {
+        "type": _path_pattern,
+        "metavar": "PATTERN",
+        "help": "where the label, and perhaps the group, is in a file's path below its folder, as '{label}/*' or "
+        "'{label}_{group}_*' (default: the first for files in folders, else '{label}_*')",
+    },
+    "held_out_group": {"metavar": "GROUP", "help": "group of training rows that becomes the test (default: none)"},
+    "sampling_rate": {
+        "type": COUNT,
+        "metavar": "HZ",
+        "help": "samples a second that all sounds are resampled to (default: the most common rate of the files)",
+    },
+    "noise_db": {
+        "type": number(float),
+        "help": "signal-to-noise ratio, in decibels, of white noise that is added to every sound (default: no noise)",
+    },
     "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},
     "time_column": {
         "help": "column of the time of each row; of a forecast, 'none' counts rows as steps (default: the first column "
@@ -246,6 +270,10 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "tagging": (
         *("dataset_name", "dataset_config_name", *FILES, *READING, "tokens_column", "tags_column", "max_length"),
         *("tokenizer_name", "model_name_or_path", "validation_block", "preprocessing_num_workers", "rows"),
+    ),
+    "audio": (
+        *(*FILES, *READING, "path_column", "label_column", "group_column", "path_pattern", "held_out_group"),
+        *("sampling_rate", "noise_db", "rows", "minutes"),
     ),
     "classification": (
         *("task_name", "dataset_name", "dataset_config_name", *FILES, *READING, "extra_train_file"),

@@ -5,41 +5,34 @@ given and which no plan asked for is refused and not ignored.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.forecasts import CYCLES_STEPS, ForecastColumns, SeriesTable, made_up_series, series_table
 from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
 from ..data.opening import is_table
-from ..data.series import LabelledSeries, archive_set, made_up_waves, series_files
-from ..data.series_files import SeriesColumns
 from ..data.tables import ReadOptions
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
 from ..training.recipes import Recipe
-from ..training.recipes.forecasts import recipe_for as recipe_for_series
 from ..training.recipes.own import MINUTES, recipe_for
-from ..training.recipes.series_classification import make_recipe, measure
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
-from ..training.tasks.forecasts import ForecastTask
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.images import ImageTask, digits, mnist
-from ..training.tasks.mackey_glass import MackeyGlassTask
-from ..training.tasks.series_classification import SeriesClassificationTask
 from ..training.tasks.tagging import TaggingTask
 from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
+from .audio_plan import plan_sounds
 from .data_flags import check_one_source
 from .flags import Flags
 from .reading import reading, translation_files
+from .series_plans import plan_classes, plan_horizons
 
 COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
 SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
@@ -144,91 +137,14 @@ def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, An
 
 
 def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:
-    """Series to predict: Mackey and Glass's, or a table.
-
-    Raises:
-        ValueError: flags contradict each other.
-    """
-    if recipe.name == "mackey-glass":
-        make = partial(MackeyGlassTask, horizon=flags.horizon, seed=flags.series_seed, **recipe.data)
-        return Plan("series made up on the spot", make)
-    options = dict(recipe.data)
-    base = recipe if options.pop("made_by_rows", False) else None
-    options |= flags.take(prediction_length="prediction_length", context_length="context_length")
-    if (path := flags.train_file or flags.test_file) is None:
-        options |= {} if flags.split_steps is None else {"split_steps": tuple(flags.split_steps)}
-        options |= flags.take(steps="rows")
-        return Plan("made-up days and weeks", partial(_forecast_task, None, base, flags.quantiles, **options))
-    if flags.train_file is not None and flags.test_file is not None:
-        raise ValueError("give only one of --train_file and --test_file: a table is split by time (--split_steps)")
-    if flags.train_file is None:
-        options = {**options, "split_steps": None, "only_test": True}
-    elif flags.split_steps is not None:
-        options["split_steps"] = tuple(flags.split_steps)
-    how_read = reading(flags)
-    if how_read.drop_incomplete_rows:  # of scripts that read other tables, too
-        raise ValueError("--drop_incomplete_rows has no effect on series: empty cells are filled (--longest_gap)")
-    # Lists where data.json has noted them.
-    targets, covariates = flags.target_columns, flags.covariate_columns
-    columns = ForecastColumns(flags.time_column, None if targets is None else tuple(targets), tuple(covariates or ()))
-    how = flags.take(longest_gap="longest_gap", season="season")
-    flag = "train_file" if flags.train_file is not None else "test_file"
-    read = partial(series_table, path, columns, how_read, flag, **how)
-    options.pop("made_up", None)
-    return Plan(f"the file {path}", partial(_forecast_task, read, base, flags.quantiles, **options))
-
-
-def _forecast_task(
-    read: Callable[[], SeriesTable] | None,
-    base: Recipe | None,
-    quantiles: list[float] | None,
-    steps: int | None = None,
-    **options: Any,
-) -> ForecastTask:
-    series = made_up_series(steps or CYCLES_STEPS) if read is None else read()
-    if base is None:
-        return ForecastTask(series, **options)
-    own = {name: value for name, value in options.items() if name != "made_up"}
-    levels = {} if quantiles is None else {"quantiles": sorted({*quantiles})}
-    began = time.perf_counter()
-    made = recipe_for_series(series, base, **own, **levels)
-    task = ForecastTask(series, **made.options, made_up=read is None)
-    task.spent["choice"] = time.perf_counter() - began
-    task.made, task.reasons = made.recipe, made.reasons
-    return task
+    """A table of series to forecast, made-up ones, or those of Mackey and Glass."""
+    return Plan(*plan_horizons(flags, recipe))
 
 
 def plan_series(flags: Flags, recipe: Recipe) -> Plan:
-    """Series to classify; the recipe follows from them.
-
-    Raises:
-        ValueError: flags contradict each other.
-    """
+    """Series to classify; the recipe follows from them."""
     check_one_source(flags)
-    known = flags.take(classes="labels")
-    explains = flags.take(baseline="baseline") == {}  # the reasons are those of the LMU
-    if files := _files(flags):
-        source = "the files " + ", ".join(map(str, files.values()))
-        columns = flags.take(series="id_column", time="time_column", label="label_column")
-        if values := flags.take(values="value_columns"):
-            columns["values"] = tuple(values["values"])
-        read = partial(series_files, files, SeriesColumns(**columns), reading(flags), **known)
-        return Plan(source, partial(_series_task, read, explains))
-    if (name := flags.dataset_name) is not None:
-        if flags.data_dir is None:
-            raise ValueError(f"--dataset_name {name} needs --data_dir, the folder that holds {name}/{name}_TRAIN.ts")
-        return Plan(
-            f"the set {name}", partial(_series_task, partial(archive_set, name, flags.data_dir, **known), explains)
-        )
-    return Plan("made-up waves", partial(_series_task, partial(made_up_waves, **flags.take(rows="rows")), explains))
-
-
-def _series_task(read: Callable[[], LabelledSeries], explains: bool) -> SeriesClassificationTask:
-    task = SeriesClassificationTask(rows := read())
-    if "train" in rows.splits:  # rows that are only scored make no recipe
-        made = make_recipe(measure(rows))
-        task.made, task.reasons = made.recipe, made.reasons if explains else {}
-    return task
+    return Plan(*plan_classes(flags, _files(flags)))
 
 
 def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
@@ -386,6 +302,11 @@ def _plan_tagged_rows(flags: Flags) -> Plan:
     return Plan(f"the data set {name}", partial(tagged_dataset, *where, block, **labels))
 
 
+def plan_audio(flags: Flags, recipe: Recipe) -> Plan:
+    """Sounds to classify."""
+    return Plan(*plan_sounds(flags, recipe, _files(flags)))
+
+
 def _tagging_task(rows: Callable[[], TaggedText], tokenizer_name: str | None, **options: Any) -> TaggingTask:
     if tokenizer_name is not None:
         options["tokenizer"] = load_tokenizer(tokenizer_name)
@@ -416,4 +337,5 @@ PLANS: dict[str, Callable[[Flags, Recipe], Plan]] = {
     "translation": plan_translation,
     "classification": plan_classification,
     "tagging": plan_tagging,
+    "audio": plan_audio,
 }

@@ -82,6 +82,8 @@ def follow_the_model(args: argparse.Namespace, recipe: Recipe, name: str) -> Non
         args.saved = name  # no flag: the plan reads it from here
     if recipe.kind == "series-classification":
         args.labels = saved_labels(name)
+    if recipe.kind == "audio":
+        args.saved, args.labels = name, saved_labels(name)
     if recipe.kind not in ("classification", "tagging"):
         return
     if "tokenizer_name" not in args.given:

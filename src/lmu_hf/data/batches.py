@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
+
+GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 
 
 class Rows(Protocol):
@@ -89,3 +92,24 @@ def training_batches(schedule: Schedule, step: int, workers: int = 0) -> Iterato
             generator=torch.Generator(),
         )
         epoch, start = epoch + 1, 0
+
+
+def order_by_length(lengths: np.ndarray, batch_size: int, generator: torch.Generator) -> list[int]:
+    """An epoch's rows at random, but so that those of a batch are of about one length.
+
+    Args:
+        lengths: of all rows.
+        batch_size: rows in a batch.
+        generator: of all that is drawn.
+    """
+    drawn = torch.randperm(len(lengths), generator=generator).numpy()
+    # Transformers' own grouping leaves a group's batches in order of length; here whole batches are shuffled, too.
+    group = GROUP * batch_size
+    batches: list[np.ndarray] = []
+    for start in range(0, len(drawn), group):
+        rows = drawn[start : start + group]
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        batches += [rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size)]
+    whole = len(drawn) // batch_size  # a shorter batch stays last, or it would shift all behind it
+    turns = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
+    return np.concatenate([batches[turn] for turn in turns]).tolist()

@@ -296,7 +296,7 @@ def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
             return []
         picture = f"https://huggingface.co/{repo_id}/resolve/main/figures/example.png"
         return [{"src": picture, "example_title": "A handwritten digit"}]
-    if name == "time-series-forecasting":
+    if name in ("time-series-forecasting", "audio-classification"):
         return []
     # The widget has one field, so the two texts of a pair stand in one.
     return [{"text": example if isinstance(example, str) else " ".join(example), "example_title": "An example"}]

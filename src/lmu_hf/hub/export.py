@@ -10,6 +10,8 @@ model                          graph       inputs → outputs
 sequence, token classifier     model       input_ids or input_values, attention_mask → logits
 pair classifier                model       input_ids, attention_mask, token_type_ids → logits
 image classifier               model       pixel_values → logits
+audio classifier               model       input_values, attention_mask → logits
+audio classifier that listens  step        samples (b, hop), tail, frames, sums, pooled_*, memory_* → logits, new_*
 forecast                       model       input_values, attention_mask → predictions
 language model                 prompt      input_ids, attention_mask → logits (of the next token), new_memory_*
 language model                 step        input_ids (b, 1), memory_* → logits, new_memory_*
@@ -31,14 +33,18 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
+from lmu_hf.audio_lmu import LMUForAudioClassification
 from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.forecasts_lmu import LMUForTimeSeriesPrediction
+from lmu_hf.frames_lmu import Frames
 from lmu_hf.images_lmu import LMUForImageClassification
 from lmu_hf.layers import LMULayer
 from lmu_hf.modeling_lmu import LMUForCausalLM
 from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
 from lmu_hf.pairs_lmu import LMUForSequencePairClassification
 from lmu_hf.recording import cache_of
+
+from .export_listening import ListenStep
 
 OPSET = 20
 LAST_TOKENS = "last_tokens"
@@ -223,7 +229,19 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
         raise TypeError(f"no graph is known for {type(model).__name__}: give a model with a head")
     axes = {name: {0: "batch", 1: "time"} for name in inputs}
     output = "predictions" if isinstance(model, LMUForTimeSeriesPrediction) else "logits"
-    return {"model": Graph(_Call(model, list(inputs)), inputs, axes, [output], 2 if "token_type_ids" in inputs else 1)}
+    whole = Graph(_Call(model, list(inputs)), inputs, axes, [output], 2 if "token_type_ids" in inputs else 1)
+    return {"model": whole, **_listening_graph(model)}
+
+
+def _listening_graph(model: Any) -> dict[str, Graph]:
+    """The step of a classifier of sounds that can listen; nothing of any other model."""
+    frames = Frames.of(model.config) if isinstance(model, LMUForAudioClassification) else None
+    if frames is None or model.config.bidirectional:
+        return {}
+    step = ListenStep(model, frames)
+    axes = {name: {0: "batch"} if name != "frames" else {} for name in step.inputs}
+    outputs = ["logits", *(f"new_{name}" for name in step.inputs if name != "samples")]
+    return {"step": Graph(step, step.inputs, axes, outputs)}
 
 
 LENGTH = 70  # of examples: more than one block, and no multiple of one

@@ -177,10 +177,23 @@ def _complete_config(staged: Path) -> None:
         impl = pipeline_lmu.LMUTranslationPipeline
         config["custom_pipelines"] = {"lmu-translation": {"impl": _reference(impl), "pt": [auto_class], "type": "text"}}
         needed.append(_module(impl))
+    if (extractor := _complete_extractor(staged)) is not None:
+        needed.append(extractor)
     # Sorted, so that the same run gives the same bytes and a second push no new commit.
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for module in modules_of(needed):
         shutil.copyfile(module, staged / module.name)
+
+
+def _complete_extractor(staged: Path) -> str | None:
+    """Say in a feature extractor's file which class of which module it is; that module, or None if there is none."""
+    path, kind = staged / "preprocessor_config.json", lmu_hf.LMUFeatureExtractor
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if said.get("feature_extractor_type") != kind.__name__:
+        return None
+    said["auto_map"] = {"AutoFeatureExtractor": _reference(kind)}
+    path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return _module(kind)
 
 
 def _config_class(model: type[PreTrainedModel]) -> type[PreTrainedConfig]:

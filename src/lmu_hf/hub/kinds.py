@@ -41,6 +41,15 @@ def _reads_image(record: RunRecord) -> str:
     return f"reads {kind} of {size} pixels one pixel at a time, in {order}, and names its class"
 
 
+def _reads_sound(record: RunRecord) -> str:
+    names = [code(name) for name in record.data["labels"]]
+    left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    rate = text(record.data["sampling_rate"])
+    return (
+        f"reads a sound of {rate} samples a second frame by frame, and names its class: {', '.join(names[:10])}{left}"
+    )
+
+
 def _reads_languages(record: RunRecord) -> str:
     # Another number of languages raises ValueError, which `records.checked` explains.
     source, target = record.data["languages"]
@@ -160,6 +169,17 @@ KINDS = {
             (
                 "It knows series like those of its data set, sampled at their rate and in their units; any other "
                 "series gets a class all the same.",
+            ),
+        ),
+        Kind(
+            "audio-classification",
+            "LMUForAudioClassification",
+            "AutoModelForAudioClassification",
+            "audio-classification",
+            _reads_sound,
+            (
+                "It has heard sounds of one kind; any other sound gets one of its classes all the same.",
+                "A voice, a room or a microphone that it has not heard may be understood worse.",
             ),
         ),
         Kind(

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    SequenceFeatureExtractor,
+)
 
 from ..common.errors import TOKENIZER, loading
 from ..common.products import fast_products
@@ -22,6 +29,7 @@ KINDS_OF_HEADS = {
     "ForSequencePairClassification": "classification",
     "ForTokenClassification": "tagging",
     "ForTimeSeriesClassification": "series-classification",
+    "ForAudioClassification": "audio",
 }
 FREE = ("permutation_seed",)  # of an image model: it holds its permutation itself
 
@@ -87,7 +95,9 @@ def load_model(name: str, task: Task) -> PreTrainedModel:
             vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()  # a size alone does not tell two apart
         if vocabulary != processor.get_vocab():
             raise ValueError(f"{name} has another vocabulary than the one that this data gives: name the data it is of")
-    elif processor is not None:
+    elif processor is not None and not isinstance(
+        processor, SequenceFeatureExtractor
+    ):  # else `audio` above says it all
         with loading("image processor", name):
             # The processor on PIL, as training saved it; the other needs torchvision.
             saved = AutoImageProcessor.from_pretrained(name, use_fast=False)

@@ -108,9 +108,7 @@ class Run:
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
         self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
         self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
-        # What was found in closed form has no weight to train, so that its run takes no step.
-        trains = any(weight.requires_grad for weight in model.parameters())
-        self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch) if trains else 0
+        self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch, model)
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.fresh = self.learner.weights() if recipe.refit else {}
         self.progress = Progress(seconds=sum(task.spent.values()))
@@ -119,8 +117,7 @@ class Run:
         self.loaders: dict[str, DataLoader] = {}  # prepared once a split
         self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
-        self.resumed = self.begun = False
-        self.clock = CompileClock()
+        self.resumed, self.begun, self.clock = False, False, CompileClock()
         self.budget: Budget | None = None
         self.told = self.steps  # the number of steps that the console knows of
 

@@ -14,10 +14,11 @@ SCRIPTS = {
     "translation": "train_translation.py",
     "classification": "train_glue.py",
     "forecast": "train_forecast.py",
+    "audio": "train_audio.py",
     "tagging": "train_token.py",
     "series-classification": "train_series.py",
 }
-OWN = ("own-text", "own-forecast", "own-series")  # the recipes that rows make
+OWN = ("own-text", "own-forecast", "own-series", "own-audio")  # the recipes that rows make
 ON_DISK = (
     "images",
     "characters",

@@ -1,6 +1,7 @@
 """One named function per result that we claim: architecture, data, optimiser, budget."""
 
 from . import (
+    audio,
     classification,
     forecasts,
     images,
@@ -18,6 +19,7 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "Reproduction",
+    "audio",
     "classification",
     "forecasts",
     "get_recipe",

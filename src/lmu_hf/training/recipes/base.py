@@ -125,9 +125,11 @@ class Recipe:
             # The way around a frozen dataclass.
             object.__setattr__(self, "architecture", {**self.architecture, "label_smoothing": self.label_smoothing})
 
-    def count_steps(self, steps_per_epoch: int) -> int:
-        """Steps of training, if no budget of minutes ends it before: none where the weights are solved."""
-        return 0 if self.solved else self.max_steps or self.epochs * steps_per_epoch
+    def count_steps(self, steps_per_epoch: int, model: Any) -> int:
+        """Steps of training, if no budget of minutes ends it before: none where weights were found in closed form."""
+        if self.solved or not any(weight.requires_grad for weight in model.parameters()):
+            return 0
+        return self.max_steps or self.epochs * steps_per_epoch
 
     def hyperparameters(self) -> dict:
         """What a run record says of the recipe, beside its name and its architecture."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from ...common.lines import LOWER_IS_BETTER
+from ...data.batches import order_by_length
 from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
 from ...data.telling import example_of, say_labels, say_lengths, warn_of_few
@@ -26,7 +27,6 @@ from ..voting import Voting
 from .base import Gather, Task, text_description
 
 MOST_LINED = 100_000  # rows of a split that the lines beside are fitted to, or scored on: more take minutes
-GROUP = 50  # batches whose rows are sorted by length together, as in transformers' own grouping
 HEAD_FIELDS = (  # of a recipe's architecture, where the stack is taken over
     *("deep_representations", "pooling", "pair_features", "alignment", "head_hidden_size", "votes"),
     *("classifier_dropout", "hidden_dropout", "embedding_dropout", "label_smoothing"),
@@ -217,17 +217,7 @@ class ClassificationTask(Task):
 
     def order(self, split: str, batch_size: int, generator: torch.Generator) -> list[int]:
         """An epoch's rows at random, but so that those of a batch are of about one length."""
-        drawn = torch.randperm(len(self.splits[split]), generator=generator).numpy()
-        # Transformers' own grouping leaves a group's batches in order of length; here whole batches are shuffled, too.
-        lengths, group = self.lengths[split], GROUP * batch_size
-        batches: list[np.ndarray] = []
-        for start in range(0, len(drawn), group):
-            rows = drawn[start : start + group]
-            rows = rows[np.argsort(-lengths[rows], kind="stable")]
-            batches += [rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size)]
-        whole = len(drawn) // batch_size  # a shorter batch stays last, or it would shift all behind it
-        turns = [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]
-        return np.concatenate([batches[turn] for turn in turns]).tolist()
+        return order_by_length(self.lengths[split], batch_size, generator)
 
     def row_lengths(self, split: str) -> np.ndarray:
         """How many tokens each row has, of a pair its longer text."""

@@ -1,0 +1,129 @@
+"""Train on spoken digits by the plain command: their own test split, and each speaker left out in turn.
+
+    python report/own_sounds.py --data_dir data --runs runs/digits --output records/own_sounds.json
+    python report/own_sounds.py --data_dir data --runs runs/digits --only own own-lstm --minutes 30
+
+The data are folders of WAV files, own/spoken-digits/train and test. Every run is kept below --runs: one that is
+complete is read and not trained again, one that was interrupted goes on. A model is then scored with white noise at
+10 dB in every test sound. An output that is there already keeps the rows of runs that are not made now.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import POSITIVE, ScriptParser, output_file
+from lmu_hf.common.record import RunRecord, publish
+from lmu_hf.hub import markup
+
+PROJECT = Path(__file__).parent.parent
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
+NOISE = 10.0  # decibels
+# Of each run its flags beside the training folder.
+RUNS: dict[str, list[str]] = {
+    "own": ["--test_file", "test"],
+    "own-lstm": ["--test_file", "test", "--baseline", "lstm"],
+    **{
+        f"fold-{name}{ending}": ["--path_pattern", "{label}_{group}_*", "--held_out_group", name, *more]
+        for ending, more in (("", []), ("-lstm", ["--baseline", "lstm"]))
+        for name in SPEAKERS
+    },
+}
+WORDS = {"own": "own test split", "fold": "speakers left out"}
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Make every run that is asked for and write what came out."""
+    args = parse_args(argv)
+    rows = [row_of(args, name) for name in args.only]
+    kept = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.output and args.output.exists() else []
+    publish({"rows": [row for row in kept if row["run"] not in args.only] + rows}, args.output)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command's flags."""
+    parser = ScriptParser(__doc__)
+    text = "folder of data sets, with own/spoken-digits in it (default: %(default)s)"
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help=text)
+    text = "folder in which run folders are kept (default: %(default)s)"
+    parser.add_argument("--runs", type=Path, default=Path("runs/spoken-digits"), help=text)
+    text = "runs to make (default: all)"
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help=text)
+    parser.add_argument("--minutes", type=POSITIVE, help="budget of each run (default: the recipe's)")
+    parser.add_argument("--output", type=output_file, help="file for the rows (default: they are only printed)")
+    return parser.parse_args(argv)
+
+
+def row_of(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """One run, trained where it is not complete yet, and its score in noise."""
+    data, folder = args.data_dir / "own" / "spoken-digits", args.runs / name
+    flags = [str(data / "test") if flag == "test" else flag for flag in RUNS[name]]
+    if not (folder / "run.json").is_file():
+        words = ["--train_file", str(data / "train"), *flags, "--output_dir", str(folder), "--quiet"]
+        words += ["--report_to", "none", *([] if args.minutes is None else ["--minutes", f"{args.minutes:g}"])]
+        words += ["--resume_from_checkpoint", "auto"] if any(folder.glob("checkpoints/*")) else []
+        call(name, "train_audio.py", *words)
+    record = RunRecord.read(folder)
+    with tempfile.TemporaryDirectory() as made:
+        output = Path(made) / "scores.json"
+        call(name, "evaluate.py", str(folder / "model"), "--noise_db", f"{NOISE:g}", "--output", str(output))
+        noisy = json.loads(output.read_text(encoding="utf-8"))["scores"]
+    print(f"{name}: test accuracy {100 * record.metrics['test']['accuracy']:.1f} %", file=sys.stderr)
+    kept = ("metrics", "lines", "parameters", "steps", "wall_seconds", "command", "commit", "versions", "hardware")
+    return {
+        "run": name,
+        "baseline": record.baseline,
+        "epochs": record.hyperparameters["epochs"],
+        "rows": record.data["rows"],
+        "noise": {"decibels": NOISE, "test": noisy},
+        **{field: getattr(record, field) for field in kept},
+    }
+
+
+def call(name: str, script_name: str, *words: str) -> None:
+    """Run a script in a process of one thread.
+
+    Raises:
+        RuntimeError: it fails; the message is its last line.
+    """
+    command = [sys.executable, str(PROJECT / "scripts" / script_name), *words]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+
+
+def render(records: Path) -> dict[str, str]:
+    """The table of the page, by the name between its markers."""
+    rows = json.loads((records / "own_sounds.json").read_text(encoding="utf-8"))["rows"]
+    groups: dict[tuple[str, str | None], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["run"].partition("-")[0], row["baseline"]), []).append(row)
+    lines = []
+    for (kind, baseline), runs in sorted(groups.items(), key=lambda group: (group[0][0] == "fold", group[0][1] or "")):
+        ridge = next(name for name in runs[0]["lines"] if name.startswith("ridge"))
+        scores = [
+            [100 * run["metrics"]["test"]["accuracy"] for run in runs],
+            [100 * run["noise"]["test"]["accuracy"] for run in runs],
+            [100 * run["lines"][ridge]["test"]["accuracy"] for run in runs],
+        ]
+        size = f"{runs[0]['parameters']['total']:,}"
+        lines.append([WORDS[kind], baseline or "LMU", str(len(runs)), size, *map(_spread, scores)])
+    head = ["test", "model", "runs", "parameters", "accuracy", f"with noise at {NOISE:g} dB", "ridge"]
+    return {"own-sounds": markup.table(head, lines)}
+
+
+def _spread(scores: list[float]) -> str:
+    mean = f"{sum(scores) / len(scores):.1f}"
+    return mean if len(scores) == 1 else f"{mean} ({min(scores):.1f} to {max(scores):.1f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Sounds varied at random in training: another voice, another pace, another room; what is said stays the same."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ..frames_lmu import Frames, mel_powers, power_spectra, standardise
+
+
+@dataclass(frozen=True)
+class SoundAugmentation:
+    """How far sounds are varied. Every number is the most that is drawn, and 0 leaves that out.
+
+    Args:
+        speed: playback of 1 / (1 + s) to 1 + s times the speed, which moves pitch, formants and pace together.
+        pace: the hop is so much shorter or longer, which moves the pace alone.
+        warp: the frequency axis is stretched by up to this share, as by a longer or shorter vocal tract (Jaitly and
+            Hinton 2013).
+        gain: louder or softer, in decibels.
+        tilt: a spectrum that rises or falls from end to end by so many decibels, as of another microphone.
+        noise: the share of sounds that get noise, ``quietest`` to ``loudest`` decibels below the signal's mean power.
+        loudest, quietest: signal-to-noise ratios in decibels.
+        time_masks, time_share: how many stretches of frames are hidden, each up to this share of the sound.
+        band_masks, band_share: how many ranges of bands are hidden, each up to this share of all (Park et al. 2019).
+    """
+
+    speed: float = 0.12
+    pace: float = 0.2
+    warp: float = 0.12
+    gain: float = 6.0
+    tilt: float = 6.0
+    noise: float = 0.5
+    loudest: float = 5.0
+    quietest: float = 40.0
+    time_masks: int = 2
+    time_share: float = 0.12
+    band_masks: int = 2
+    band_share: float = 0.2
+
+    def __call__(self, signals: Tensor, lengths: Tensor, frames: Frames, generator: Generator) -> tuple[Tensor, Tensor]:
+        """A padded batch of signals (b, samples) as varied log-mel frames (b, n, bands), and how many each has (b,).
+
+        Args:
+            signals: zero behind the end of each.
+            lengths: (b,) samples of each.
+            frames: what a frame is.
+            generator: of all that is drawn.
+        """
+        signals, lengths = self._played(signals, lengths, generator)
+        hop = max(1, round(frames.hop * float(_between(1, self.pace, (), generator))))
+        short = frames.length - signals.shape[1]
+        signals = torch.nn.functional.pad(signals, (0, max(0, short)))
+        powers = power_spectra(signals.unfold(1, frames.length, hop), frames.length)
+        counts = ((lengths - frames.length) // hop + 1).clamp(min=1)
+        real = torch.arange(powers.shape[1]) < counts[:, None]
+        features = mel_powers(self._coloured(self._warped(powers, generator), real, generator), frames)
+        before = features.new_zeros(len(features), frames.size)
+        values = standardise(features, frames, before, 0)[0]
+        return self._masked(values, counts, generator), counts
+
+    def _played(self, signals: Tensor, lengths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Each signal at a speed of its own, by linear interpolation."""
+        if not self.speed:
+            return signals, lengths
+        rates = _between(1, self.speed, (len(signals),), generator)
+        played = ((lengths - 1) / rates).floor().long() + 1
+        places = torch.arange(int(played.max())) * rates[:, None]
+        return _at(signals, places), played
+
+    def _warped(self, powers: Tensor, generator: Generator) -> Tensor:
+        """Power spectra (b, n, bins), each sound's with a frequency axis of its own."""
+        if not self.warp:
+            return powers
+        b, n, bins = powers.shape
+        stretch = _between(1, self.warp, (b,), generator)
+        places = (torch.arange(bins) * stretch[:, None])[:, None].expand(b, n, bins)
+        return _at(powers.flatten(0, 1), places.flatten(0, 1)).view(b, n, bins)
+
+    def _coloured(self, powers: Tensor, real: Tensor, generator: Generator) -> Tensor:
+        """Louder or softer, tilted, and with noise."""
+        b, n, bins = powers.shape
+        slope = torch.linspace(-0.5, 0.5, bins)
+
+        def drawn(most: float) -> Tensor:
+            return most * (2 * torch.rand(b, 1, 1, generator=generator) - 1)
+
+        powers = powers * 10 ** ((drawn(self.gain) + drawn(self.tilt) * slope) / 10)
+        if self.noise:
+            level = (powers.mean(2) * real).sum(1) / real.sum(1)
+            ratio = self.loudest + (self.quietest - self.loudest) * torch.rand(b, generator=generator)
+            gets = torch.rand(b, generator=generator) < self.noise
+            colour = 10 ** (drawn(20.0) * slope / 10)
+            # The periodogram of noise is exponential about its mean, bin by bin; what it has in common with the signal
+            # is left out.
+            spectrum = (
+                -torch.rand(b, n, bins, generator=generator).clamp(min=1e-12).log() * colour / colour.mean(2, True)
+            )
+            powers = powers + (gets * level * 10 ** (-ratio / 10))[:, None, None] * spectrum
+        return powers
+
+    def _masked(self, values: Tensor, counts: Tensor, generator: Generator) -> Tensor:
+        """Stretches of time and of frequency set to zero, the mean."""
+        b, n, bands = values.shape
+        hidden = torch.zeros(b, n, bands, dtype=torch.bool)
+        for _ in range(self.time_masks):
+            hidden |= _stretch(counts, self.time_share, n, generator)[:, :, None]
+        for _ in range(self.band_masks):
+            hidden |= _stretch(torch.full((b,), bands), self.band_share, bands, generator)[:, None]
+        return values.masked_fill(hidden, 0.0)
+
+
+def _between(middle: float, share: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Numbers from middle / (1 + share) to middle · (1 + share), uniform in their logarithm."""
+    return middle * (1 + share) ** (2 * torch.rand(shape, generator=generator) - 1)
+
+
+def _at(rows: Tensor, places: Tensor) -> Tensor:
+    """Rows (r, n) read between their numbers at places (r, m) by linear interpolation; beyond their end the last."""
+    last = rows.shape[1] - 1
+    places = places.clamp(0, last)
+    below = places.floor().long()
+    part = (places - below).to(rows.dtype)
+    upper = rows.gather(1, (below + 1).clamp(max=last))
+    return torch.lerp(rows.gather(1, below), upper, part)
+
+
+def _stretch(lengths: Tensor, share: float, size: int, generator: Generator) -> Tensor:
+    """(b, size): true in one stretch of each row, of up to a share of its length."""
+    widths = torch.rand(len(lengths), generator=generator) * share * lengths
+    starts = torch.rand(len(lengths), generator=generator) * (lengths - widths)
+    places = torch.arange(size)
+    return (places >= starts[:, None]) & (places + 1 <= (starts + widths)[:, None])
