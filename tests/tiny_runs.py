@@ -28,7 +28,10 @@ TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PE
 IMAGE = {"input_size": 1, "image_size": 8, "permutation_seed": 0}
 TRANSLATION = {"is_encoder_decoder": True, "bidirectional": True, "tie_word_embeddings": True}
 
-TASKS = {"pair-classification": "text-classification", "time-series-classification": "tabular-classification"}  # the Hub's word, where a kind has another name
+TASKS = {
+    "pair-classification": "text-classification",
+    "time-series-classification": "tabular-classification",
+}  # the Hub's word, where a kind has another name
 # Per kind: the head, what its config adds, its tokenizer, its metric, and what its record says of the data.
 KINDS: dict[str, tuple[type, dict, dict | None, str, dict]] = {
     "image-classification": (

@@ -27,7 +27,12 @@ OF_TRAINING = (
     "minutes",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.
-OF_ANY_ROWS = ("_column", "_lang", "label_separator", "value_columns")  # what other rows of the same kind most likely share
+OF_ANY_ROWS = (
+    "_column",
+    "_lang",
+    "label_separator",
+    "value_columns",
+)  # what other rows of the same kind most likely share
 PATHS = (*FILES, *PAIR_FLAGS, "extra_train_file", "data_dir")
 
 
