@@ -162,7 +162,7 @@ def test_kernels_need_a_plain_layer(waves):
     task, architecture = task_of(waves)
     model = LMUForTimeSeriesClassification(
         get_model_config(
-            {**task.config_fields(), **architecture, "encoder": "identity", "memory_channels": 2, "theta": 5}
+            {**task.config_fields(), **architecture, "encoder": "identity", "memory_channels": None, "theta": 5}
         )
     )
     with pytest.raises(ValueError, match="linear encoder"):
