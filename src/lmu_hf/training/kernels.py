@@ -6,7 +6,7 @@ shares. An LMU layer computes such responses: by eq. (23) a row of W_m is a kern
 polynomial of degree below d. Here windows of many lengths stand side by side, and rows of W_m are drawn, not trained.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,37 +20,34 @@ from ..layout import Reading
 from ..statespace import LegendreSystem
 from .ridge import Ridge, fit_ridge
 
-SAMPLED = 20_000  # steps of training rows by which thresholds and scales are drawn
+SAMPLED = 4000  # steps of training rows, about, by which thresholds and scales are drawn
 CHANNELS_OF_A_KERNEL = 3  # on average, of a series of many
 
 Batch = dict[str, Tensor]
 
 
-SILENT = "a series shorter than the longest is followed by silence: its length and its end tell something"
-
-
 @torch.no_grad()
-def draw_and_fit(model: Any, batches: Callable[[], Iterable[Batch]], longest: int, unequal: bool) -> Ridge:
+def draw_and_fit(model: Any, batches: Sequence[Batch], longest: int, unequal: bool) -> Ridge:
     """Draw kernels and find the readout; of series of unequal length, with silence behind the shorter ones or without.
 
-    Leave-one-out error decides which.
+    Leave-one-out error decides which. Kernels and thresholds are drawn by what the series hold, and not by silence, in
+    which every response is nearly 0.
 
     Args:
         model: as of :func:`draw_kernels`.
-        batches: gives the training rows, each time anew.
+        batches: the training rows.
         longest: steps of the longest of them.
         unequal: whether some are shorter.
     """
-    fits: list[tuple[Ridge, dict[str, Tensor]]] = []
+    draw_kernels(model, batches)
+    fits: dict[int, Ridge] = {}
     for steps in (0, longest) if unequal else (0,):
         model.signals.silence.fill_(steps)
-        draw_kernels(model, batches())
-        fits.append(
-            (find_readout(model, batches()), {name: value.clone() for name, value in model.state_dict().items()})
-        )
-    found, state = min(fits, key=lambda fit: fit[0].error)
-    model.load_state_dict(state)
-    return found
+        fits[steps] = find_readout(model, batches)
+    best = min(fits, key=lambda steps: fits[steps].error)
+    model.signals.silence.fill_(best)
+    _write(model, fits[best])
+    return fits[best]
 
 
 def freeze(model: Any) -> None:
@@ -59,7 +56,7 @@ def freeze(model: Any) -> None:
 
 
 @torch.no_grad()
-def draw_kernels(model: Any, batches: Iterable[Batch]) -> None:
+def draw_kernels(model: Any, batches: Sequence[Batch]) -> None:
     """Draw the one layer's encoder, kernels and thresholds, and freeze the model.
 
     Half of the kernels see the signal, half its differences from step to step. The memory of differences is
@@ -108,10 +105,12 @@ def _mixtures(d_u: int, width: int) -> Tensor:
     return mixed / mixed.norm(dim=1, keepdim=True)
 
 
-def _sample(model: Any, layer: LMULayer, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+def _sample(model: Any, layer: LMULayer, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
     """Memories (steps, d_u, d) and written signals (steps, d_u) at real steps of training rows, in float64."""
     memories, signals = [], []
-    for batch in batches:
+    rows = sum(len(batch["input_values"]) for batch in batches)
+    of_a_row = max(1, SAMPLED // rows)
+    for batch in batches[:: max(1, rows // SAMPLED)]:
         layout, values = model.standardise(**{name: value for name, value in batch.items() if name != "labels"})
         u = cast(Any, layer.encoder)(layout.pack(values)).float()
         m, _ = layer.windows.read(layer.memory_form, u, Reading(layout))
@@ -119,7 +118,7 @@ def _sample(model: Any, layer: LMULayer, batches: Iterable[Batch]) -> tuple[Tens
         if layout.lengths is not None:
             real = torch.arange(u.shape[1]) < layout.lengths[:, None]
         steps = real.nonzero()
-        steps = steps[torch.randperm(len(steps))[: max(1, SAMPLED * len(u) // 1000)]]
+        steps = steps[torch.randperm(len(steps))[: of_a_row * len(u)]]
         memories.append(m[steps[:, 0], steps[:, 1]].double())
         signals.append(u[steps[:, 0], steps[:, 1]].double())
     return torch.cat(memories), torch.cat(signals)
@@ -166,7 +165,11 @@ def find_readout(model: Any, batches: Iterable[Batch]) -> Ridge:
         pooled.append(model.read(**inputs)[0].float().cpu().numpy())
         labels.append(batch["labels"].cpu().numpy())
     found = fit_ridge(np.concatenate(pooled), np.concatenate(labels), model.num_labels)
+    _write(model, found)
+    return found
+
+
+def _write(model: Any, found: Ridge) -> None:
     out = model.classifier.out
     out.weight.copy_(torch.from_numpy(found.weight))
     out.bias.copy_(torch.from_numpy(found.bias))
-    return found

@@ -108,7 +108,7 @@ class SeriesClassificationTask(Task):
             start = time.perf_counter()
             model.eval()
             shortest, longest = int(train.lengths.min()), int(train.lengths.max())
-            draw_and_fit(model, lambda: self._batches(model, "train"), longest, shortest < longest)
+            draw_and_fit(model, self._batches(model, "train"), longest, shortest < longest)
             self._took.append(time.perf_counter() - start)
         return model
 
