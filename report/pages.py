@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import forecasts
 import headlines
 import own_files
 import speed
@@ -23,6 +24,7 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         project / "README.md": {"headlines": headlines.headline_table(table.read_records(records), classical)},
         results / "speed.md": speed.render(records),
         results / "own_files.md": own_files.render(records),
+        results / "forecasts.md": forecasts.render(records),
         project / "docs" / "versions.md": versions.render(records),
         **{results / page: tables for page, tables in table.render(records, classical).items()},
     }
