@@ -11,6 +11,7 @@ sequence, token classifier     model       input_ids or input_values, attention_
 pair classifier                model       input_ids, attention_mask, token_type_ids → logits
 image classifier               model       pixel_values → logits
 forecast                       model       input_values, attention_mask → predictions
+forecast of a whole horizon    model       input_values, covariates → predictions, quantiles, where the model has them
 language model                 prompt      input_ids, attention_mask → logits (of the next token), new_memory_*
 language model                 step        input_ids (b, 1), memory_* → logits, new_memory_*
 language model of n-grams      both        and last_tokens, and new_last_tokens: ids + 1, zeros for a fresh start
@@ -213,6 +214,8 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
         return _language_graphs(model)
     if isinstance(model, LMUForConditionalGeneration):
         return _translation_graphs(model)
+    if isinstance(model, LMUForTimeSeriesPrediction) and model.option is not None:
+        return _horizon_graph(model)
     if isinstance(model, LMUForSequencePairClassification):
         # The two texts in turn, so that any length from 2 on has a step of each: hence `shortest` below.
         inputs = {**_sequence(model), "token_type_ids": torch.arange(LENGTH).remainder(2).repeat(2, 1)}
@@ -223,6 +226,22 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
     axes = {name: {0: "batch", 1: "time"} for name in inputs}
     output = "predictions" if isinstance(model, LMUForTimeSeriesPrediction) else "logits"
     return {"model": Graph(_Call(model, list(inputs)), inputs, axes, [output], 2 if "token_type_ids" in inputs else 1)}
+
+
+class _Horizon(_Call):
+    def run(self, given: Inputs) -> tuple[Tensor, ...]:
+        said = self.model(**given, return_dict=True)
+        return (said.predictions,) if said.quantiles is None else (said.predictions, said.quantiles)
+
+
+def _horizon_graph(model: LMUForTimeSeriesPrediction) -> dict[str, Graph]:
+    """A whole context in, a whole horizon out: only the batch is free."""
+    found: Any = model.option
+    inputs = {"input_values": torch.randn(2, found.context_length, found.channels)}
+    if found.covariates:
+        inputs["covariates"] = torch.randn(2, found.context_length + found.prediction_length, found.covariates)
+    outputs = ["predictions"] if found.quantiles is None else ["predictions", "quantiles"]
+    return {"model": Graph(_Horizon(model, list(inputs)), inputs, {name: {0: "batch"} for name in inputs}, outputs)}
 
 
 LENGTH = 70  # of examples: more than one block, and no multiple of one
