@@ -13,6 +13,8 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +107,11 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     model = model.float().eval()
     rate = model.config.audio["sampling_rate"]
     signal = np.random.default_rng(0).normal(0, 0.1, int(args.seconds * rate))
-    ways = {
-        f"listen, pieces of {piece:g} ms": lambda piece=piece: hear(model, signal, max(1, round(piece * rate / 1000)))
+    ways: dict[str, Callable[[], dict[str, float]]] = {
+        f"listen, pieces of {piece:g} ms": partial(hear, model, signal, max(1, round(piece * rate / 1000)))
         for piece in args.pieces
     }
-    ways["ONNX step, hop by hop"] = lambda: hear_by_onnx(model, signal)
+    ways["ONNX step, hop by hop"] = partial(hear_by_onnx, model, signal)
     rows = []
     for way, measure in ways.items():
         rounds = [measure() for _ in range(args.repeats)]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import forecasts
 import headlines
 import own_files
 import own_sounds
@@ -25,6 +26,7 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         results / "speed.md": speed.render(records),
         results / "own_files.md": own_files.render(records),
         results / "audio.md": own_sounds.render(records),
+        results / "forecasts.md": forecasts.render(records),
         project / "docs" / "versions.md": versions.render(records),
         **{results / page: tables for page, tables in table.render(records, classical).items()},
     }

@@ -88,7 +88,7 @@ def render(records: Path) -> dict[str, str]:
         counts = runs["lmu"][0]["rows"]
         used = f"{counts['train'] + counts['validation']} / {counts['test']}"
         table.append([name, used, *map(_shown, columns[-1])])
-    means = [None if None in column else sum(column) / len(column) for column in zip(*columns, strict=True)]  # type: ignore[arg-type]
+    means = [None if None in column else sum(column) / len(column) for column in zip(*columns, strict=True)]
     table.append(["mean", "", *map(_shown, means)])
     head = ["set", "training / test rows", "logistic regression", "ridge on features", *MODELS.values()]
     return {"series-sets": markup.table(head, table)}

@@ -1,5 +1,8 @@
 """From a table to a run: splits by time, the recipe that a table makes, the solved readout, lines and pictures."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -141,3 +144,16 @@ def test_a_table_that_is_too_short_or_still_is_refused(series, made):
     still[:, 1] = 4.0
     with pytest.raises(InputError, match="'load' has one value, 4, in all 630 training steps"):
         ForecastTask(SeriesTable("x", series.channels, still, series.observed), 12, 48)
+
+
+def test_the_python_of_the_page_runs(capsys):
+    page = Path(__file__).parents[1] / "docs" / "forecasts.md"
+    names: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    for block in blocks:
+        exec(block, names)  # our own page
+    assert len(blocks) == 2 and capsys.readouterr().out.split("torch.Size")[1:] == [
+        "([2, 96, 7])\n",
+        "([2, 200, 7])\n",
+        "([1, 96, 7])\n",
+    ]

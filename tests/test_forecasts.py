@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lmu_hf import LMUConfig, LMUForTimeSeriesPrediction, LSTMConfig, LSTMForTimeSeriesPrediction
 from lmu_hf.forecasts_lmu import hold_last, window_unit
+from lmu_hf.hub.export import graphs
 from lmu_hf.losses import pinball
 
 BARE = {"block_type": "lmu", "num_hidden_layers": 1, "encoder": "identity", "readout": "memory", "input_size": 1}
@@ -210,3 +211,21 @@ def test_a_model_of_every_step_reads_no_mask_of_values():
 def test_a_window_that_does_not_move_has_a_unit_all_the_same():
     level, scale = window_unit(torch.full((1, 5, 1), 3.0), "last", scaling=True)
     assert level.item() == 3.0 and scale.item() > 0
+
+
+def test_a_whole_horizon_is_one_graph():
+    model = build(quantiles=[0.25, 0.5], covariates=1)
+    graph = graphs(model)["model"]
+    assert list(graph.inputs) == ["input_values", "covariates"]
+    predictions, quantiles = graph.module(*graph.inputs.values())
+    said = model(**graph.inputs)
+    assert torch.equal(predictions, said.predictions) and torch.equal(quantiles, said.quantiles)
+
+
+@pytest.mark.slow  # torch.export traces for seconds
+def test_its_graph_takes_any_batch():
+    model = build(covariates=1)
+    graph = graphs(model)["model"]
+    program = graph.program().module()
+    x, known = draw(5, 12, 2), draw(5, 16, 1)
+    torch.testing.assert_close(program(x, known)[0], model(input_values=x, covariates=known).predictions)

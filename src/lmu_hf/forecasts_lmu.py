@@ -227,7 +227,7 @@ class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
             return_dict=True,
         )
         said = self.head(outputs.last_hidden_state[:, -1]).view(
-            len(values), found.channels, found.prediction_length, -1
+            values.shape[0], found.channels, found.prediction_length, -1
         )
         said = said.transpose(1, 2).to(values.dtype)  # (b, H, channels, levels)
         said = (said * scale[..., None] + level[..., None] + ahead).sort(-1).values  # levels never cross

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -168,7 +169,7 @@ class Windows:
         entries, wholes = zip(*(layout.enter(*group, backwards) for group in groups), strict=True)
         return torch.cat(entries, 1), torch.cat(wholes, 1)
 
-    def _groups(self, signal: Tensor, dim: int, initial: Tensor | None) -> Iterator[tuple]:
+    def _groups(self, signal: Tensor, dim: int, initial: Tensor | None) -> Iterator[tuple[Any, Any, Any]]:
         """Each group's part of a tensor with channels along one dimension, its system, and its carried memory."""
         return zip(self._cut(signal, dim), self.systems, self._cut(initial, 1), strict=True)
 

@@ -19,7 +19,7 @@ from .configuration_lmu import POOLINGS
 from .frames_lmu import Frames, cut, features_of, standardise
 from .layers import is_bare
 from .layout import Layout, Reading
-from .recording import CannotRecordError, Recording
+from .recording import CannotRecordError, Recording, carried_tensors
 
 logger = logging.get_logger(__name__)
 
@@ -112,8 +112,7 @@ class Listener:
     @property
     def state_bytes(self) -> int:
         """How many bytes are carried from piece to piece: fewer than a frame's samples, and numbers as many as ever."""
-        memories = [tensor for layer in self.cache.layers for tensor in cast(LMUCacheLayer, layer).tensors]
-        held = [self.samples, self.sums, *memories, *self.pool.held.values()]
+        held = [self.samples, self.sums, *carried_tensors(self.cache), *self.pool.held.values()]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     @torch.no_grad()
@@ -169,7 +168,7 @@ class Listener:
         stack = self.model.model
         if not all(map(is_bare, self.model.modules())):
             return None
-        state = [tensor for layer in self.cache.layers for tensor in cast(LMUCacheLayer, layer).tensors]
+        state = carried_tensors(self.cache)
 
         def step(values: Tensor) -> Tensor:
             # Behind the stack's checks, which look at numbers; `as_samples` has looked at these.

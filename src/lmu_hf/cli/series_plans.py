@@ -20,7 +20,7 @@ from .flags import Flags
 from .reading import reading
 
 
-def plan_horizons(flags: Flags, recipe: Recipe) -> tuple[str, Callable[[], Task]]:
+def plan_horizons(flags: Flags, recipe: Recipe) -> tuple[str, partial]:
     """Series to predict: Mackey and Glass's, or a table.
 
     Raises:
@@ -75,7 +75,7 @@ def _forecast_task(
     return task
 
 
-def plan_classes(flags: Flags, files: dict[str, Path]) -> tuple[str, Callable[[], Task]]:
+def plan_classes(flags: Flags, files: dict[str, Path]) -> tuple[str, partial]:
     """Series to classify; the recipe follows from them.
 
     Raises:

@@ -186,7 +186,8 @@ def _by_table(path: Path, source: SoundSource, flag: str) -> list[File]:
             if cell is None or not str(cell).strip():
                 raise InputError(f"{place}: {column} is empty; every sound needs one")
         # A path in a table is relative to the table, wherever the command runs.
-        files.append(File(path.parent / str(cells[0]), str(cells[1]), *map(str, cells[2:]), place=place))
+        group = str(cells[2]) if len(cells) > 2 else ""
+        files.append(File(path.parent / str(cells[0]), str(cells[1]), group, place))
     if not files:
         raise InputError(f"{flag} {path} holds no row")
     return files

@@ -101,14 +101,9 @@ def label_series(
             found = model(**batch).logits
         found, read = accelerator.gather_for_metrics((found.float(), read))
         logits[read.cpu()] = found.cpu()
-    names, scores = [config.id2label[number] for number in range(config.num_labels)], logits.softmax(-1)
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    scores = logits.softmax(-1)
     return _with_scores(_with_classes(Dataset.from_dict({"series": rows.names}), scores, names), scores, names)
-
-
-def _with_scores(labelled: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
-    for name, column in zip(names, scores.T.tolist(), strict=True):
-        labelled = labelled.add_column(f"score_{name}", column)
-    return labelled
 
 
 @torch.no_grad()
@@ -148,11 +143,11 @@ def label_pictures(
     rows = Dataset.from_dict({"image": [path.relative_to(folder).as_posix() for path in paths]})
     config: Any = model.config
     names = [config.id2label[number] for number in range(len(config.id2label))]
-    return _with_scores(rows, torch.cat(found).softmax(-1), names)
+    scores = torch.cat(found).softmax(-1)
+    return _with_scores(_with_classes(rows, scores, names), scores, names)
 
 
-def _with_scores(rows: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
-    labelled = _with_classes(rows, scores, names)
+def _with_scores(labelled: "Dataset", scores: Tensor, names: list[str]) -> "Dataset":
     for name, column in zip(names, scores.T.tolist(), strict=True):
         labelled = labelled.add_column(f"score_{name}", column)
     return labelled

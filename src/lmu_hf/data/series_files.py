@@ -318,8 +318,8 @@ def _read_long(path: Path, rows: "Dataset", columns: SeriesColumns, labelled: bo
     values, series, places = _matrix(path, rows, names), np.asarray(rows[columns.series][:], dtype=str), rows[PLACE][:]
     found = RawSeries(channels=names, labels=[] if labelled else None)
     labels = np.asarray(rows[columns.label][:], dtype=str) if labelled else series
-    first, number = np.unique(series, return_index=True)[1], {}
-    for start in sorted(first):
+    number: dict[str, int] = {}
+    for start in sorted(np.unique(series, return_index=True)[1]):
         number[str(series[start])] = len(number)
     of_row = np.array([number[str(name)] for name in series])
     order = np.argsort(of_row, kind="stable")

@@ -13,6 +13,7 @@ image classifier               model       pixel_values → logits
 audio classifier               model       input_values, attention_mask → logits
 audio classifier that listens  step        samples (b, hop), tail, frames, sums, pooled_*, memory_* → logits, new_*
 forecast                       model       input_values, attention_mask → predictions
+forecast of a whole horizon    model       input_values, covariates → predictions, quantiles, where the model has them
 language model                 prompt      input_ids, attention_mask → logits (of the next token), new_memory_*
 language model                 step        input_ids (b, 1), memory_* → logits, new_memory_*
 language model of n-grams      both        and last_tokens, and new_last_tokens: ids + 1, zeros for a fresh start
@@ -220,6 +221,8 @@ def graphs(model: PreTrainedModel) -> dict[str, Graph]:
         return _language_graphs(model)
     if isinstance(model, LMUForConditionalGeneration):
         return _translation_graphs(model)
+    if isinstance(model, LMUForTimeSeriesPrediction) and model.option is not None:
+        return _horizon_graph(model)
     if isinstance(model, LMUForSequencePairClassification):
         # The two texts in turn, so that any length from 2 on has a step of each: hence `shortest` below.
         inputs = {**_sequence(model), "token_type_ids": torch.arange(LENGTH).remainder(2).repeat(2, 1)}
@@ -242,6 +245,22 @@ def _listening_graph(model: Any) -> dict[str, Graph]:
     axes = {name: {0: "batch"} if name != "frames" else {} for name in step.inputs}
     outputs = ["logits", *(f"new_{name}" for name in step.inputs if name != "samples")]
     return {"step": Graph(step, step.inputs, axes, outputs)}
+
+
+class _Horizon(_Call):
+    def run(self, given: Inputs) -> tuple[Tensor, ...]:
+        said = self.model(**given, return_dict=True)
+        return (said.predictions,) if said.quantiles is None else (said.predictions, said.quantiles)
+
+
+def _horizon_graph(model: LMUForTimeSeriesPrediction) -> dict[str, Graph]:
+    """A whole context in, a whole horizon out: only the batch is free."""
+    found: Any = model.option
+    inputs = {"input_values": torch.randn(2, found.context_length, found.channels)}
+    if found.covariates:
+        inputs["covariates"] = torch.randn(2, found.context_length + found.prediction_length, found.covariates)
+    outputs = ["predictions"] if found.quantiles is None else ["predictions", "quantiles"]
+    return {"model": Graph(_Horizon(model, list(inputs)), inputs, {name: {0: "batch"} for name in inputs}, outputs)}
 
 
 LENGTH = 70  # of examples: more than one block, and no multiple of one

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from lmu_hf.cache_lmu import LMUCacheLayer, cache_of
+from lmu_hf.cache_lmu import LMUCacheLayer
 from lmu_hf.configuration_lmu import POOLINGS
 from lmu_hf.frames_lmu import Frames, features_of, standardise
+from lmu_hf.recording import cache_of
 
 EXAMPLES = 2  # sounds in the example that is traced
 

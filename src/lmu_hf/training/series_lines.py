@@ -81,7 +81,7 @@ def _features(rows: SeriesSplit) -> np.ndarray:
 
 
 def _features_of(values: np.ndarray) -> np.ndarray:
-    found = [np.log([len(values)])]
+    found: list[Any] = [np.log([len(values)])]
     for x in values.T:
         mean, deviation = x.mean(), x.std() + 1e-9
         z, changes = (x - mean) / deviation, np.diff(x, prepend=x[0])
