@@ -82,7 +82,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
         # Another shape, as of another batch, takes a new allocation and starts the count at zero.
         if not self.is_initialized or self.recurrent_states[0].shape != recurrent_states.shape:
             self.lazy_initialization(recurrent_states)
-        held = self.recurrent_states[0]
+        held: Any = self.recurrent_states[0]
         if held.requires_grad or (recurrent_states.requires_grad and torch.is_grad_enabled()):
             # What belongs to a graph is never written over. The copy lets go of the states that it was cut from.
             with _outliving_modes():
@@ -131,12 +131,13 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     def reset(self) -> None:
         """Forget everything, keeping the allocation."""
         # A memory that belongs to a graph is replaced, not zeroed in place: a backward pass may still need it.
-        if self.is_initialized and self.recurrent_states[0].requires_grad:
-            self.recurrent_states[0] = torch.zeros_like(self.recurrent_states[0])
+        held: Any = self.recurrent_states[0] if self.is_initialized else None
+        if held is not None and held.requires_grad:
+            self.recurrent_states[0] = torch.zeros_like(held)
         LinearAttentionLayer.reset(self)
-        for held in (self.cumulative_length, self.tokens):
-            if held is not None:
-                held.zero_()
+        for counted in (self.cumulative_length, self.tokens):
+            if counted is not None:
+                counted.zero_()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Row k becomes row ``beam_idx[k]``."""
@@ -153,7 +154,7 @@ class LMUCacheLayer(LinearAttentionLayer, CacheLayerMixin):
     def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
         with _outliving_modes():
             if self.is_initialized:
-                self.recurrent_states[0] = change(self.recurrent_states[0])
+                self.recurrent_states[0] = change(cast(Tensor, self.recurrent_states[0]))
             if self.tokens is not None:
                 self.tokens = change(self.tokens)
 

@@ -6,7 +6,7 @@ standardised by, the memories of all layers, and the pooled hidden states so far
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.utils import logging
 
-from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import POOLINGS
 from .frames_lmu import Frames, cut, features_of, standardise
 from .layers import is_bare

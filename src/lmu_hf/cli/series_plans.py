@@ -12,7 +12,6 @@ from ..data.series_files import SeriesColumns
 from ..training.recipes import Recipe
 from ..training.recipes.forecasts import recipe_for as recipe_for_series
 from ..training.recipes.series_classification import make_recipe, measure
-from ..training.tasks.base import Task
 from ..training.tasks.forecasts import ForecastTask
 from ..training.tasks.mackey_glass import MackeyGlassTask
 from ..training.tasks.series_classification import SeriesClassificationTask
