@@ -53,7 +53,7 @@ def own_series() -> Recipe:
             "hidden_act": "identity",
             "pooling": "share",
         },
-        # An LSTM is trained by gradients: what follows is its budget, chosen on folds of training rows.
+        # An LSTM is trained by gradients: what follows is its budget, a plain one, not yet chosen by experiments.
         lstm={"hidden_size": 64, "bidirectional": True, "pooling": "mean_max", "classifier_dropout": 0.3},
         learning_rate=3e-3,
         weight_decay=0.01,
