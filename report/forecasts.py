@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("--train_file", type=Path, required=True, help="ETTh1.csv (default: none, it must be named)")
+    parser.add_argument("--train_file", type=Path, default=Path("ETTh1.csv"), help="the table (default: %(default)s)")
     text = "time steps to forecast (default: 96 192 336 720)"
     parser.add_argument("--horizons", nargs="+", type=COUNT, default=list(PUBLISHED), help=text)
     parser.add_argument("--baseline", choices=("lstm",), help="model in the LMU's place (default: the LMU)")

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aeon.classification.convolution_based import MiniRocketClassifier
-from aeon.datasets import load_from_ts_file
 
 SETS = ("GunPoint", "ArrowHead", "ItalyPowerDemand", "BasicMotions", "JapaneseVowels", "PickupGestureWiimoteZ")
 
@@ -25,7 +23,7 @@ def main() -> None:
     """Fit, score and write, set by set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data_dir", type=Path, required=True, help="folder of sets, as DIR/GunPoint/GunPoint_TRAIN.ts"
+        "--data_dir", type=Path, default=Path("data"), help="folder of sets, as DIR/GunPoint/GunPoint_TRAIN.ts"
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="which (default: the six of the table)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="random seeds (default: 0 1 2)")
@@ -41,6 +39,8 @@ def main() -> None:
 
 def score(data_dir: Path, name: str, seed: int) -> dict[str, Any]:
     """One fit to all training rows, scored on the test rows."""
+    from aeon.classification.convolution_based import MiniRocketClassifier  # late, so that --help needs no aeon
+
     (seen, labels), (held, truth) = (load(data_dir / name / f"{name}_{split}.ts") for split in ("TRAIN", "TEST"))
     longest = max(series.shape[1] for series in [*seen, *held])
     start = time.perf_counter()
@@ -58,6 +58,8 @@ def score(data_dir: Path, name: str, seed: int) -> dict[str, Any]:
 
 def load(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """Series (channels, steps) and their labels."""
+    from aeon.datasets import load_from_ts_file
+
     values, labels = load_from_ts_file(str(path))
     return [np.asarray(series, dtype=np.float32) for series in values], np.asarray(labels)
 

@@ -1,7 +1,6 @@
 """What every test stands on: the same random numbers in every run, and no threads for matrices this small."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -24,11 +23,9 @@ def seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def loud() -> Iterator[None]:
-    """A verb that runs in this process silences transformers, whose remarks other tests read."""
-    level = logging.get_verbosity()
-    yield
-    logging.set_verbosity(level)
+def loud() -> None:
+    """A verb that has run in this process, in a fixture perhaps, has silenced transformers; others read its remarks."""
+    logging.set_verbosity_warning()
 
 
 @pytest.fixture

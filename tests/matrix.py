@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parent.parent
 TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
+PEERS = "peers"  # what others are compared in: an environment of its own
 # What this folder says of the matrix's own record is not a question to an environment.
 TESTS = ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow", "--ignore", "tests/test_matrix.py"]
 TESTS += ["--deselect", "tests/test_readme.py::test_tables_of_the_readme_and_the_docs_are_what_the_records_say"]
@@ -33,7 +34,7 @@ def requirements(tools: bool = False) -> list[Requirement]:
     """What pyproject.toml asks for: of a user, or of a developer."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    used = [project["dependencies"], *(extras[name] for name in extras if name != TOOLS)]
+    used = [project["dependencies"], *(extras[name] for name in extras if name not in (TOOLS, PEERS))]
     lines = extras[TOOLS] if tools else [line for group in used for line in group]
     return [requirement for requirement in map(Requirement, lines) if requirement.name != project["name"]]
 

@@ -61,7 +61,7 @@ def guarded(*lines: list[str], cwd: Path) -> list[tuple[int | str, str]]:
 
 def test_help_imports_nothing_slow(tmp_path):
     lines = [["lmu-hf", *verb.split(), "--help"] for verb in VERBS] + [[str(path), "--help"] for path in TWINS]
-    assert len(TWINS) == 14
+    assert len(TWINS) == 16
     for words, (end, text) in zip(lines, guarded(*lines, cwd=tmp_path), strict=True):
         assert end == 0, words
         assert words[0] != "lmu-hf" or text.startswith(f"usage: {' '.join(words[:-1])} ")

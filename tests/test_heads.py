@@ -121,7 +121,12 @@ def test_padding_does_not_move_float32_logits(changes, side):
 def test_each_pooling_equals_its_definition(pooling):
     model, ids = build(LMUForSequenceClassification, pooling=pooling), draw_ids(2, 9)
     hidden = model.model(ids).last_hidden_state
-    one = {"last": hidden[:, -1], "mean": hidden.mean(1), "max": hidden.amax(1)}
+    one = {
+        "last": hidden[:, -1],
+        "mean": hidden.mean(1),
+        "max": hidden.amax(1),
+        "share": (hidden > 0).to(hidden).mean(1),
+    }
     summary = torch.cat([one[word] for word in pooling.split("_")], dim=-1)
     assert_near(model(ids).logits, model.classifier(summary))
 
@@ -306,9 +311,11 @@ def test_checkpointing_leaves_the_gradients_of_a_classifier_alone(changes):
     def gradients() -> list[Tensor]:
         model.zero_grad()
         model(IDS, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
-        return [parameter.grad.clone() for parameter in model.parameters()]
+        # A share of steps is a count: no gradient goes further.
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
     expected = gradients()
+    assert len(expected) == len(list(model.parameters())) or "share" in changes.get("pooling", "")
     model.gradient_checkpointing_enable()
     assert all(torch.equal(a, b) for a, b in zip(gradients(), expected, strict=True))
 

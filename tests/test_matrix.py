@@ -11,6 +11,8 @@ import matrix
 
 PROJECT = Path(__file__).parent.parent
 RECORD = json.loads((PROJECT / "records" / "matrix.json").read_text(encoding="utf-8"))
+# Came in after the matrix last ran, whose next run takes it in.
+NEW = {"soundfile"}
 RUNS = {run["environment"]: run for run in RECORD}
 
 
@@ -21,15 +23,21 @@ def test_every_environment_was_run_and_passed():
         assert not run["kept"]
 
 
+def ran() -> list[Requirement]:
+    """The requirements that the matrix on record has run with."""
+    assert NEW.isdisjoint(RUNS["floor"]["versions"]), "the matrix has run with these: take them out of NEW"
+    return [requirement for requirement in matrix.requirements() if requirement.name not in NEW]
+
+
 def test_the_lower_bounds_are_the_releases_of_the_floor():
-    for requirement in matrix.requirements():
-        bound, ran = matrix.floor(requirement).split("==")[1], RUNS["floor"]["versions"][requirement.name]
-        assert Version(ran.split("+")[0]) == Version(bound), requirement
+    for requirement in ran():
+        bound, release = matrix.floor(requirement).split("==")[1], RUNS["floor"]["versions"][requirement.name]
+        assert Version(release.split("+")[0]) == Version(bound), requirement
 
 
 def test_the_pinned_releases_are_those_of_the_constraints():
     pins = matrix.pins()
-    for requirement in matrix.requirements():
+    for requirement in ran():
         pinned = pins[requirement.name.lower()].split("==")[1]
         assert Version(RUNS["pinned"]["versions"][requirement.name].split("+")[0]) == Version(pinned), requirement
 

@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicCache
 from lmu_hf import LMUModel
 from lmu_hf.layout import Layout, Reading
 from lmu_hf.memory import MEMORY_FORMS, memory_recurrent
+from lmu_hf.recording import carried_tensors
 from tiny_stacks import (
     BOTH_WAYS,
     CAUSAL,
@@ -188,8 +189,9 @@ def test_a_callers_own_cache_is_filled():
 @pytest.mark.parametrize("changes", CAUSAL.values(), ids=CAUSAL)
 def test_the_config_knows_how_many_numbers_are_carried(changes):
     model = build(changes)
-    layers = model(draw_ids(2, 3)).past_key_values.layers
-    carried = [tensor[0] for layer in layers for tensor in layer.tensors if tensor is not layer.cumulative_length]
+    cache = model(draw_ids(2, 3)).past_key_values
+    counters = [id(layer.cumulative_length) for layer in cache.layers]
+    carried = [tensor[0] for tensor in carried_tensors(cache) if id(tensor) not in counters]
     assert sum(row.numel() for row in carried) == model.config.state_size
 
 

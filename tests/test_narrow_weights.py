@@ -9,6 +9,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from lmu_hf import LMUConfig, LMUForCausalLM
+from lmu_hf.recording import carried_tensors
 
 PROMPT = torch.tensor([[5, 17, 3, 40, 8]])
 
@@ -53,5 +54,5 @@ def test_logits_are_near_those_of_float32(model, weights, tolerance):
 def test_memories_stay_in_float32(model, weights):
     cache = DynamicCache(config=model.config)
     narrowed(model, weights)(PROMPT, past_key_values=cache, use_cache=True)
-    memories = [tensor for layer in cache.layers for tensor in layer.tensors if tensor.is_floating_point()]
+    memories = [tensor for tensor in carried_tensors(cache) if tensor.is_floating_point()]
     assert len(memories) == 2 and all(memory.dtype == torch.float32 for memory in memories)

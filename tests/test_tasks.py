@@ -336,7 +336,8 @@ def of_kind(kind: str) -> list[str]:
 
 
 def test_every_recipe_is_for_a_kind_of_data_that_there_is():
-    kinds = {"images", "characters", "pretraining", "translation", "classification", "forecast", "tagging"}
+    kinds = {"images", "characters", "pretraining", "translation", "classification", "forecast", "tagging", "audio"}
+    kinds.add("series-classification")
     assert {build().kind for build in RECIPES.values()} <= kinds
 
 

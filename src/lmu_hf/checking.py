@@ -30,7 +30,7 @@ IMAGES = ("image", "channel", "row", "column")
 MISSING = "mask the step (attention_mask 0) or fill the gap first, as a memory would spread it over every later step"
 UNKNOWN = f"give {IGNORED} where there is nothing to learn"
 # The parts of every class beside its body.
-HEADS = ("lm_head", "classifier", "head", "votes", "alignment", "permutation", "targets")
+HEADS = ("lm_head", "classifier", "head", "votes", "alignment", "permutation", "targets", "signals")
 WHERE = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
 NAMED = 5  # tensors in one message
 # Whether the caller reads what is missing, `output_loading_info=True`, so that it need not be an error.

@@ -28,6 +28,13 @@ OF_TRAINING = {
     "no_augmentation": None,
 }
 
+# What the run's record says of its signals, so that it need seldom be said again.
+OF_SIGNALS = (
+    *("path_column", "group_column", "path_pattern", "held_out_group", "sampling_rate", "id_column", "value_columns"),
+    *("time_column", "target_columns", "covariate_columns", "prediction_length", "context_length", "split_steps"),
+    *("season", "longest_gap", "quantiles", "image_size", "colour", "grey"),
+)
+
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
@@ -48,7 +55,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
     add_data_flags(parser, *KIND_FLAGS, without=tuple(OF_TRAINING))
     parser.set_defaults(**OF_TRAINING)
-    parser.set_seldom(*SELDOM, *PAIR_FLAGS)
+    parser.set_seldom(*SELDOM, *PAIR_FLAGS, *OF_SIGNALS)
     return parser.parse_args(argv)
 
 

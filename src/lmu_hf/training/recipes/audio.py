@@ -18,7 +18,7 @@ HOP_SECONDS, LONG_HOP_SECONDS = 0.016, 0.032  # from frame to frame; a frame is 
 LONG = 4.0  # seconds: sounds of this median have frames half as dense
 WIDTH, SMALL_WIDTH = 102, 64
 WINDOWS = (0.08, 0.32)  # seconds that the two groups of a block's channels look back over
-# Operations a second, forwards and backwards, that training gets out of one core on short frames: measured, with room.
+# Operations a second, forwards and backwards, that a core is taken to get out of short frames: an estimate.
 SPEED = 2.5e10
 MOST_EPOCHS = 60
 WHY = {
