@@ -427,6 +427,9 @@ for kind, (repo, auto_class) in given["repositories"].items():
     if kind == "time-series-forecasting":
         with torch.no_grad():
             row["answer"] = head(input_values=torch.linspace(0, 1, 20)[None]).predictions.flatten().tolist()
+    elif kind == "time-series-classification":
+        with torch.no_grad():
+            row["answer"] = head(input_values=torch.linspace(0, 1, 20).view(1, 10, 2)).logits.flatten().tolist()
     elif kind == "audio-classification":
         sound = torch.linspace(-1, 1, 300).numpy()
         values = AutoFeatureExtractor.from_pretrained(repo, **how)(sound, return_tensors="pt")
@@ -516,6 +519,9 @@ def test_one_repository_loads_with_the_package_and_without(runs, hub, api, tmp_p
         assert row["head"] == KINDS[kind][0].__name__
         if kind == "time-series-forecasting":
             answer = local(input_values=torch.linspace(0, 1, 20)[None]).predictions.flatten()
+            assert row["answer"] == pytest.approx(answer.tolist(), rel=1e-5, abs=1e-6)
+        elif kind == "time-series-classification":
+            answer = local(input_values=torch.linspace(0, 1, 20).view(1, 10, 2)).logits.flatten()
             assert row["answer"] == pytest.approx(answer.tolist(), rel=1e-5, abs=1e-6)
         elif kind not in ("image-classification", "audio-classification"):
             assert row["answer"] == AutoTokenizer.from_pretrained(runs[kind] / "model")(TEXTS)["input_ids"]

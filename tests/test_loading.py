@@ -18,6 +18,7 @@ from lmu_hf import (
     LMUForImageClassification,
     LMUForSequenceClassification,
     LMUForSequencePairClassification,
+    LMUForTimeSeriesClassification,
     LMUForTimeSeriesPrediction,
     LMUModel,
 )
@@ -158,6 +159,7 @@ def test_the_heads_that_may_be_left_behind_are_those_of_the_family():
         LMUForSequencePairClassification(small(alignment={"size": 2}, pooling="mean")),
         LMUForImageClassification(small(**signal, image_size=4)),
         LMUForTimeSeriesPrediction(small(**signal)),
+        LMUForTimeSeriesClassification(small(**signal)),
     ]
     parts = {name.partition(".")[0] for model in models for name in model.state_dict()}
     assert parts - {"model"} == set(HEADS)
