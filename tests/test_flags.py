@@ -45,11 +45,13 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"validation_split": "dev", "validation_split_percentage": "7", "tokenizer_name": "org/name"},
     **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
-    **{"tokens_column": "a", "tags_column": "b"},
+    **{"tokens_column": "a", "tags_column": "b", "id_column": "a", "value_columns": "x y"},
+    **{"path_column": "a", "group_column": "b", "path_pattern": "{label}/*", "held_out_group": "theo"},
+    **{"sampling_rate": "7", "noise_db": "7"},
     **{"image_size": "7", "colour": None, "grey": None, "no_augmentation": None},
     **{"time_column": "a", "target_columns": "b,c", "covariate_columns": "d", "season": "7", "longest_gap": "7"},
     **{"prediction_length": "7", "context_length": "7", "split_steps": "70 7 7", "quantiles": "0.5"},
-    **{"horizon": "7", "series_seed": "7", "permutation_seed": "none", "tokenizer": "word", "vocab_size": "77"},
+    **{"horizon": "7", "series_seed": "7", "permutation_seed": "7", "tokenizer": "word", "vocab_size": "77"},
     **{"block_size": "7", "minutes": "7", "label_separator": "|", "problem_type": "multi"},
     **{"metric_for_best_model": "macro_f1"},
     **{"delimiter": ";", "encoding": "cp1252", "field": "data", "column_names": "a", "drop_incomplete_rows": None},
@@ -87,7 +89,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         {*FORECASTS, *READING} - {"drop_incomplete_rows"}
         | {"time_column", "target_columns", "covariate_columns", "season", "longest_gap"},
     ),
-    "made-up waves": ("train series", [], {"rows", "dataset_name", "train_file"}),
+    "made-up waves": ("train series", [], {"rows", "train_file"}),
     "series file": (
         *("train series", ["--train_file", "a.ts"]),
         {"id_column", "time_column", "label_column", "value_columns", "validation_file", "test_file", *READING},
@@ -98,7 +100,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train audio", ["--train_file", "a.csv"]),
         {
             *("path_column", "label_column", "group_column", "path_pattern", "held_out_group", "sampling_rate"),
-            *("validation_file", "minutes", *READING),
+            *("validation_file", "test_file", "minutes", *READING),
         },
     ),
     "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),

@@ -172,7 +172,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "samples a second that all sounds are resampled to (default: the most common rate of the files)",
     },
     "noise_db": {
-        "type": number(float),
+        "type": number(float, least=-100, most=200),
         "help": "signal-to-noise ratio, in decibels, of white noise that is added to every sound (default: no noise)",
     },
     "horizon": {"type": COUNT, "default": 15, "help": "time steps ahead that are predicted (default: %(default)s)"},

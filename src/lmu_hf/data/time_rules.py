@@ -54,14 +54,14 @@ def find_season(values: "np.ndarray") -> int:
     """
     import numpy as np
 
+    if len(values) < 12:  # of so few steps no lag is told from chance
+        return 1
     # Differences, so that a trend does not drown the season.
     moves = np.diff(values, axis=0)
     moves = moves - moves.mean(0)
     steps = len(moves)
     power = np.abs(np.fft.rfft(moves, 2 * steps, axis=0)) ** 2
     products = np.fft.irfft(power, axis=0)[: steps // 3]
-    if len(products) < 4:
-        return 1
     found = (products / np.where(products[0] > 0, products[0], 1)).mean(1)
     inner = found[2:-1]
     peaks = (inner > found[1:-2]) & (inner >= found[3:]) & (inner > CLEAR_SEASON)

@@ -125,7 +125,7 @@ class Run:
         """Train to the end of the budget, or of the patience, evaluating and saving on the way."""
         progress = self.progress
         batches = training_batches(self.rows, progress.step, self.running.workers)
-        quiet = self.running.quiet or not self.accelerator.is_main_process
+        quiet = self.running.quiet or not self.accelerator.is_main_process or not self.steps
         bar = tqdm(total=self.steps, initial=progress.step, unit="step", disable=quiet, desc=self.record.title)
         if self.recipe.minutes is not None:
             self.budget = Budget(60 * self.recipe.minutes, self.wanted, progress.step, progress.seconds)
