@@ -17,11 +17,11 @@ from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
 from ..data.labelling import count_labels, label_pictures, label_rows, label_series, write_rows
 from ..data.labels import Columns
-from ..data.series_files import SeriesColumns, read_series
+from ..data.series_files import read_series
 from ..data.tokenised import load_tokenizer
 from ..training.evaluation import reads_series
 from .flags import Flags
-from .reading import reading
+from .reading import reading, series_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,10 +61,7 @@ def _pictures(args: argparse.Namespace) -> "Dataset":
 
 def _series(args: argparse.Namespace) -> "Dataset":
     flags = Flags(args)
-    columns = flags.take(series="id_column", time="time_column", label="label_column")
-    if values := flags.take(values="value_columns"):
-        columns["values"] = tuple(values["values"])
-    rows = read_series(args.train_file, SeriesColumns(**columns), reading(flags), needs_labels=False)
+    rows = read_series(args.train_file, series_columns(flags), reading(flags), needs_labels=False)
     return label_series(_classifier(args.model), rows, args.per_device_eval_batch_size, args.mixed_precision)
 
 

@@ -1,8 +1,9 @@
-"""How the flags say that files are read, and which files are the two sides of a translation."""
+"""How the flags say that files are read, what columns are, and which files are the two sides of a translation."""
 
 from pathlib import Path
 from typing import Any
 
+from ..data.series_files import SeriesColumns
 from ..data.tables import ReadOptions
 from .data_flags import READING, TEXT_PAIRS
 from .flags import Flags
@@ -36,3 +37,11 @@ def translation_files(flags: Flags, tables: dict[str, Path]) -> dict[str, Path |
             raise ValueError(f"give only one of --{split}_file and --{names[0]}")
         files[split] = both
     return files
+
+
+def series_columns(flags: Flags) -> SeriesColumns:
+    """What the columns of a table of series to classify are, as the flags name them."""
+    columns = flags.take(series="id_column", time="time_column", label="label_column")
+    if values := flags.take(values="value_columns"):
+        columns["values"] = tuple(values["values"])
+    return SeriesColumns(**columns)

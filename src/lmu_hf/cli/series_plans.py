@@ -8,7 +8,6 @@ from typing import Any
 
 from ..data.forecasts import CYCLES_STEPS, ForecastColumns, SeriesTable, made_up_series, series_table
 from ..data.series import LabelledSeries, archive_set, made_up_waves, series_files
-from ..data.series_files import SeriesColumns
 from ..training.recipes import Recipe
 from ..training.recipes.forecasts import recipe_for as recipe_for_series
 from ..training.recipes.series_classification import make_recipe, measure
@@ -16,7 +15,7 @@ from ..training.tasks.forecasts import ForecastTask
 from ..training.tasks.mackey_glass import MackeyGlassTask
 from ..training.tasks.series_classification import SeriesClassificationTask
 from .flags import Flags
-from .reading import reading
+from .reading import reading, series_columns
 
 
 def plan_horizons(flags: Flags, recipe: Recipe) -> tuple[str, partial]:
@@ -84,10 +83,7 @@ def plan_classes(flags: Flags, files: dict[str, Path]) -> tuple[str, partial]:
     explains = flags.take(baseline="baseline") == {}  # the reasons are those of the LMU
     if files:
         source = "the files " + ", ".join(map(str, files.values()))
-        columns = flags.take(series="id_column", time="time_column", label="label_column")
-        if values := flags.take(values="value_columns"):
-            columns["values"] = tuple(values["values"])
-        read = partial(series_files, files, SeriesColumns(**columns), reading(flags), **known)
+        read = partial(series_files, files, series_columns(flags), reading(flags), **known)
         return source, partial(_series_task, read, explains)
     if (name := flags.dataset_name) is not None:
         if flags.data_dir is None:

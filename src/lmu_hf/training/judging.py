@@ -102,6 +102,12 @@ def confusion(decided: np.ndarray, truth: np.ndarray, classes: Sequence[str]) ->
     return confusion_matrix(truth, decided, labels=list(range(len(classes)))).tolist()
 
 
+def class_details(decided: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """What a record keeps of rows with one class each: the table of classes and, of not too many, the confusions."""
+    matrix = confusion(decided, truth, classes)
+    return {"classes": class_table(decided, truth, classes)} | ({"confusion": matrix} if matrix else {})
+
+
 def mean_loss(logits: Tensor, labels: Tensor, scale: Tensor | None = None) -> float:
     """The mean loss of rows, as training has it but for smoothing.
 

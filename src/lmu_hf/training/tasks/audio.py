@@ -186,7 +186,7 @@ class AudioTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The share of sounds whose class is found, and the mean F1 of classes."""
-        from ..judging import class_table, confusion
+        from ..judging import class_details
         from ..metrics import judge
 
         found: list[int] = []
@@ -199,10 +199,7 @@ class AudioTask(Task):
             found += predicted.tolist()
             labels += truth.tolist()
         if final:
-            decided, true = np.array(found), np.array(labels)
-            self._details[split] = {"classes": class_table(decided, true, self.sounds.labels)}
-            if matrix := confusion(decided, true, self.sounds.labels):
-                self._details[split]["confusion"] = matrix
+            self._details[split] = class_details(np.array(found), np.array(labels), self.sounds.labels)
         return judge(["accuracy", "macro_f1"], found, labels)
 
     def details(self, split: str) -> dict[str, Any]:

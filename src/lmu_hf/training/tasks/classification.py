@@ -282,7 +282,7 @@ class ClassificationTask(Task):
     def _judge(
         self, model: PreTrainedModel, split: str, logits: Tensor, labels: Tensor, final: bool
     ) -> dict[str, float]:
-        from ..judging import class_table, confusion, mean_loss, several_scores
+        from ..judging import class_details, class_table, mean_loss, several_scores
         from ..metrics import judge
 
         names = [name for name in dict.fromkeys([*self.metrics, self.metric]) if name != "loss"]
@@ -297,8 +297,7 @@ class ClassificationTask(Task):
             decided = self.decide(logits).numpy()
             scores = judge(names, decided.tolist(), truth.tolist())
             if self.problem_type == SINGLE and final:
-                details = {"classes": class_table(decided, truth, classes)}
-                details |= {"confusion": matrix} if (matrix := confusion(decided, truth, classes)) else {}
+                details = class_details(decided, truth, classes)
         if self.metric == "loss":
             targets = getattr(model, "targets", None)
             scores["loss"] = mean_loss(logits, labels, None if targets is None else targets.scale)

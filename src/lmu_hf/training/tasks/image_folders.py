@@ -109,7 +109,7 @@ class ImageFolderTask(ImageTask):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """The share of pictures whose class is found, and the mean F1 of the classes."""
-        from ..judging import class_table, confusion
+        from ..judging import class_details
 
         found: list[Tensor] = []
         labels: list[Tensor] = []
@@ -120,9 +120,7 @@ class ImageFolderTask(ImageTask):
                 column.append(part.cpu())
         decided, truth = torch.cat(found).numpy(), torch.cat(labels).numpy()
         if final:
-            matrix = confusion(decided, truth, self.labels)
-            self._details[split] = {"classes": class_table(decided, truth, self.labels)}
-            self._details[split] |= {"confusion": matrix} if matrix else {}
+            self._details[split] = class_details(decided, truth, self.labels)
         return self._judge(decided, truth)
 
     def _judge(self, decided: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -130,7 +130,7 @@ class SeriesClassificationTask(Task):
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
     ) -> dict[str, float]:
         """Accuracy and macro F1; the final scores of validation rows that were held out give these rows back."""
-        from ..judging import class_table, confusion
+        from ..judging import class_details
         from ..metrics import judge
 
         decided, truth = [], []
@@ -140,10 +140,7 @@ class SeriesClassificationTask(Task):
             decided += found.tolist()
             truth += labels.tolist()
         if final:
-            classes, said, true = self.rows.labels, np.array(decided), np.array(truth)
-            self._details[split] = {"classes": class_table(said, true, classes)}
-            if (matrix := confusion(said, true, classes)) is not None:
-                self._details[split]["confusion"] = matrix
+            self._details[split] = class_details(np.array(decided), np.array(truth), self.rows.labels)
         if final and split == "validation" and self._is_drawn:
             self._refit(model)
         return judge(["accuracy", "macro_f1"], decided, truth)
