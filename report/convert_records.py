@@ -22,8 +22,6 @@ from lmu_hf.cli.flags import ScriptParser
 from lmu_hf.training.recipes import get_recipe
 
 RECIPES = {
-    # Order 1, theta 1 and Euler's rule: A_bar = 0, so that this model remembers nothing.
-    "snli-aligned": "snli-no-memory",
     # Named after the option that they show.
     "qqp-aligned-wide": "qqp-alignment",
     "qqp-aligned-wide-lstm": "qqp-alignment-lstm",

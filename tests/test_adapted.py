@@ -22,7 +22,8 @@ from lmu_hf import (
     LMUForSequenceClassification,
     LMUForTimeSeriesPrediction,
 )
-from lmu_hf.layers import computing_dtype, is_bare, is_plain
+from lmu_hf.activations import computing_dtype
+from lmu_hf.layers import is_bare, is_plain
 
 SMALL: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "order": 4, "theta": [5.0, 30.0]}
 TOKENS: dict[str, Any] = {**SMALL, "vocab_size": 29, "pad_token_id": 0, "eos_token_id": None, "bos_token_id": None}

@@ -1,8 +1,4 @@
-"""Products past their modules: when they may be made so; and with their activation, tile by tile.
-
-A product may be computed in another order than module after module only where a module is a plain ``nn.Linear`` and
-its weight a plain tensor that lies here. Everything else (hooked, adapted, pruned, parametrised, quantised, offloaded)
-computes more than its ``weight`` says, or something else, and has to be called. :func:`is_plain` decides.
+"""What products are made in, and products with their activation, tile by tile.
 
 A product far wider than deep is bound by its outputs: the product, the activation and its gradient would each write and
 read them through main memory. Here a tile of some rows goes through all three. What the backward pass needs of them is
@@ -16,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import linear, pad
-from torch.nn.modules import module as of_all_modules
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
@@ -26,8 +21,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 COMPUTING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what products are made in
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
 NARROW_INPUT = 8  # numbers of an input up to which its readout is joined with the bias, or with W_m's, in one product
 TILE_OUTPUTS = 2**18  # numbers of J K at a time for each thread, which its core's cache holds
 TILE_DEPTH = 2  # times as many rows as J is wide a tile has at least: ∂K is read and written once for each
@@ -52,43 +45,25 @@ _BACK_FROM_OUTPUT: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def is_bare(module: nn.Module) -> bool:
-    """Whether to call a module is to run its class's ``forward``: it has no hook, no other forward, no parametrisation.
+def computing_dtype(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """The dtype that a module computes in, whatever it keeps its weights in.
 
-    A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
-    """
-    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
-        return False
-    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
-    replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
-    return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
-
-
-def is_plain(linear: nn.Module, kind: type = nn.Linear) -> bool:
-    """Whether a module is a bare ``nn.Linear``, of that very class, whose weight and bias are plain tensors.
+    Quantisers leave biases, norms and embeddings in it, or give a weight that they keep in integers its name.
 
     Args:
-        linear: the module.
-        kind: a class that is called in its place, and differs from it in how it starts alone.
+        module: the module.
+        otherwise: for a module without anything to learn.
     """
-    if type(linear) is not kind or not is_bare(linear):
-        return False
-    weight, bias = (getattr(linear, name, None) for name in ("weight", "bias"))
-    return weight is not None and is_plain_tensor(weight) and (bias is None or is_plain_tensor(bias))
-
-
-def is_plain_tensor(tensor: Tensor) -> bool:
-    """Whether a tensor is dense numbers to compute with, in memory: no subclass, not ``meta``, not quantised."""
-    dense = type(tensor) in (nn.Parameter, Tensor) and tensor.layout == torch.strided
-    return dense and tensor.dtype in COMPUTING and tensor.device.type != "meta"
+    for parameter in module.parameters():
+        if parameter.dtype in COMPUTING:
+            return parameter.dtype
+    # What torch quantises dynamically holds no parameters, and takes nothing but float32.
+    return torch.float32 if module.state_dict() else otherwise
 
 
 def round_once(x: Tensor) -> Tensor:
     """An input of several products in the dtype that autocast makes them in: else each of them rounds it anew."""
-    device = x.device.type
-    if not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
-        return x
-    return x.to(torch.get_autocast_dtype(device))
+    return x if x.dtype == torch.float64 else x.to(torch.get_autocast_dtype(x.device.type))
 
 
 class Rest(NamedTuple):

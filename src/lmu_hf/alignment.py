@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .activations import ACTIVATIONS
 from .fields_lmu import Option, option
-from .layers import ACTIVATIONS
 
 SHARPNESS = 8.0  # at first, of a choice among cosines
 SHORTEST = 1e-2  # a step that is shorter, as of a word without a vector, has no direction; so gradients stay finite

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .activations import round_once
+from .activations import ACTIVATIONS, round_once
 from .cache_lmu import LMUCacheLayer
 from .configuration_lmu import LMUConfig
 from .constants import exact
 from .fields_lmu import Option, option
-from .layers import ACTIVATIONS, INITIAL_SCALE, LMULayer, draw_projection, is_bare
+from .layers import INITIAL_SCALE, LMULayer, draw_projection, is_bare
 from .layout import Layout, Packed, Reading
 from .statespace import LegendreSystem
 
@@ -118,7 +118,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, width) to (…, width)."""
-        x = round_once(x)
+        if torch.is_autocast_enabled(x.device.type):
+            x = round_once(x)
         return self.down_proj(ACTIVATIONS[self.hidden_act](self.gate_proj(x)) * self.up_proj(x))
 
 

@@ -10,10 +10,10 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput, SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
+from .activations import ACTIVATIONS
 from .cache_lmu import CACHE_NAME, one_cache
 from .checking import IGNORED
 from .configuration_lmu import POOLINGS, LMUConfig
-from .layers import ACTIVATIONS
 from .layout import Layout
 from .losses import Items, check_labels, sequence_loss
 from .modeling_lmu import LMUModel, LMUPreTrainedModel
@@ -174,7 +174,7 @@ class LMUPooledModel(LMUPreTrainedModel):
         """
         if labels is None:
             return None
-        check_labels(labels, len(logits[0]), self.config)
+        check_labels(labels, len(logits[0]), self.num_labels, self.config)
         if self.targets is not None:
             labels = self.targets.standardise(labels)
         given: dict[str, Any] = {"labels": labels, "config": self.config, "num_items_in_batch": num_items_in_batch}
@@ -276,8 +276,8 @@ class LMUForSequenceClassification(LMUPooledModel):
             learners = self.votes.learners(logits, votes) if self.training else None  # see LMUClassifierOutput
             logits = self.votes.join(logits, votes)
         return LMUClassifierOutput(
-            loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             logits=self.in_units(logits),
+            loss=self.loss(labels, *(learners or [logits]), num_items_in_batch=num_items_in_batch),
             learners=learners,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as of_all_modules
 
-from .activations import ACTIVATIONS, COMPUTING, Rest, is_bare, is_plain, round_once
-from .activations import is_plain_tensor as is_plain_tensor
+from .activations import ACTIVATIONS, COMPUTING, Rest, round_once
 from .chunks import LONGEST_IMPULSE
 from .constants import constant
 from .layout import Layout, Reading
@@ -24,24 +24,40 @@ LAYER_WORDS: dict[str, tuple[str, ...]] = {
     "hidden_act": tuple(ACTIVATIONS),
     "memory_form": SEQUENCE_FORMS,
 }
-WIDE = (torch.float32, torch.float64)  # what memories are carried in
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)  # dictionaries that torch fills
 INITIAL_SCALE = "initial_scale"  # an attribute of the last projections of residual branches
 
 
-def computing_dtype(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
-    """The dtype that a module computes in, whatever it keeps its weights in.
+def is_bare(module: nn.Module) -> bool:
+    """Whether to call a module is to run its class's ``forward``: it has no hook, no other forward, no parametrisation.
 
-    Quantisers leave biases, norms and embeddings in it, or give a weight that they keep in integers its name.
+    A hook on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its siblings) is one, too.
+    """
+    if any(getattr(module, name) for name in HOOKS) or any(GLOBAL_HOOKS):
+        return False
+    forward = module.__dict__.get("forward")  # accelerate leaves the class's own behind where it takes its hooks off
+    replaced = forward is not None and getattr(forward, "__func__", None) is not type(module).forward
+    return not replaced and module._compiled_call_impl is None and not hasattr(module, "parametrizations")
+
+
+def is_plain(linear: nn.Module, kind: type = nn.Linear) -> bool:
+    """Whether a module is a bare ``nn.Linear``, of that very class, whose weight and bias are plain tensors.
 
     Args:
-        module: the module.
-        otherwise: for a module without anything to learn.
+        linear: the module.
+        kind: a class that is called in its place, and differs from it in how it starts alone.
     """
-    for parameter in module.parameters():
-        if parameter.dtype in COMPUTING:
-            return parameter.dtype
-    # What torch quantises dynamically holds no parameters, and takes nothing but float32.
-    return torch.float32 if module.state_dict() else otherwise
+    if type(linear) is not kind or not is_bare(linear):
+        return False
+    weight, bias = (getattr(linear, name, None) for name in ("weight", "bias"))
+    return weight is not None and is_plain_tensor(weight) and (bias is None or is_plain_tensor(bias))
+
+
+def is_plain_tensor(tensor: Tensor) -> bool:
+    """Whether a tensor is dense numbers to compute with, in memory: no subclass, not ``meta``, not quantised."""
+    dense = type(tensor) in (nn.Parameter, Tensor) and tensor.layout == torch.strided
+    return dense and tensor.dtype in COMPUTING and tensor.device.type != "meta"
 
 
 def draw_projection(linear: nn.Linear) -> None:
@@ -248,9 +264,8 @@ class LMULayer(nn.Module):
         # The mean is computed in chunks: any other form, asked for by name, would be passed over.
         if self.memory_form not in ("auto", "chunked") or not is_bare(self):
             return False
-        linears = [linear for linear in (self.memory_readout, self.input_readout) if linear is not None]
         # A module that is more than its weight (hooked, adapted) need not be linear.
-        return not linears or (self.hidden_act == "identity" and all(map(is_plain, linears)))
+        return all(self.hidden_act == "identity" and is_plain(linear) for linear in self.last_projections)
 
     def extra_repr(self) -> str:
         """What a print of the layer adds: its systems and the switches."""
@@ -288,11 +303,12 @@ class LMULayer(nn.Module):
         if reading.wanted != "all" or reading.layout.sequences is not None:
             self._check(reading, initial)
         layout, windows, form = reading.layout, self.windows, self.memory_form
-        if reading.wanted == "all" and None not in (self.encoder, self.memory_readout):
+        reads_twice = reading.wanted == "all" and None not in (self.encoder, self.memory_readout)
+        if reads_twice and torch.is_autocast_enabled(x.device.type):
             x = round_once(x)
         if reading.wanted == "last" and self.encoder is not None and self._writes_numbers(x, layout):
             final = final_of_numbers(x, self.encoder.weight, self.encoder.bias, windows.systems[0], initial)
-            return self._read(final.unsqueeze(1), layout.last(x), False, None), final if return_final else None
+            return self._read(final.unsqueeze(1), layout.last(x), False), final if return_final else None
         u = x if self.encoder is None else ACTIVATIONS[self.encoder_activation](self.encoder(x))
         # In half precision Ā^t drifts: a spectral radius of 1 − 1/θ rounds to 1.
         u = u if u.dtype == torch.float64 else u.float()
@@ -301,8 +317,8 @@ class LMULayer(nn.Module):
         weights = self._readout_weights(x) if reading.wanted == "all" and x.shape[1] > 1 else None
         # W_m reads [forwards; backwards]: each direction is read out by its half, and the outputs are summed.
         ahead, behind = (None, None) if weights is None else (weights[0], weights[-1])
-        rest = None if weights is None else self._rest(x)
-        whole = None if self.bidirectional or len(windows.systems) > 1 else rest  # else W_m m is a sum
+        alone = weights is not None and not self.bidirectional and len(windows.systems) == 1  # else W_m m is a sum
+        rest = self._rest(x) if alone else None
         # To leave autocast's context out where it is off costs a decoded token less than to enter it.
         device = u.device.type
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
@@ -311,7 +327,7 @@ class LMULayer(nn.Module):
                 final = torch.cat([initial, u.mT], dim=2) @ constant("chunk", windows.systems[0], 1, u.dtype, u.device)
                 m = final.unsqueeze(1)
             else:
-                m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=whole)
+                m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=rest)
             if self.bidirectional:
                 back, _ = windows.read(form, layout.reverse(u), reading, None, behind, backwards=True)
                 back = layout.reverse(back) if reading.wanted == "all" else back  # a mean has no order
@@ -319,7 +335,7 @@ class LMULayer(nn.Module):
         # o = f2(W_m m + W_x x + b) needs of x what it needs of m: W_x x is linear, so its mean is W_x times x's mean.
         if reading.wanted != "all":
             x = layout.last(x) if reading.wanted == "last" else layout.mean(x)
-        o = m if whole is not None else self._read(m, x, weights is not None, rest)
+        o = m if rest is not None else self._read(m, x, weights is not None)
         return o, final if return_final else None
 
     def _writes_numbers(self, x: Tensor, layout: Layout) -> bool:
@@ -332,7 +348,7 @@ class LMULayer(nn.Module):
         if torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type) or self.memory_form != "auto":
             return False
         shared = layout.lengths is None and layout.sequences is None and layout.ranks is None
-        computed = x.dtype in WIDE and x.dtype == encoder.weight.dtype
+        computed = x.dtype in (torch.float32, torch.float64) and x.dtype == encoder.weight.dtype
         return shared and computed and 1 < x.shape[1] <= LONGEST_IMPULSE
 
     def _check(self, reading: Reading, initial: Tensor | None) -> None:
@@ -373,9 +389,7 @@ class LMULayer(nn.Module):
             return None
         return Rest(x, linear.weight, linear.bias, self.hidden_act)
 
-    def _read(self, m: Tensor, x: Tensor, is_read: bool, rest: Rest | None) -> Tensor:
-        if rest is not None:
-            return rest.complete(m)
+    def _read(self, m: Tensor, x: Tensor, is_read: bool) -> Tensor:
         # Where is_read, m is W_m m already, made together with the memory.
         if is_read and self.input_readout is not None:
             return ACTIVATIONS[self.hidden_act](m + self.input_readout(x))

@@ -86,8 +86,8 @@ def problem_type(labels: Tensor, config: LMUConfig) -> Problem:
     return "multi_label_classification" if several else "single_label_classification"
 
 
-def check_labels(labels: Tensor, rows: int, config: LMUConfig) -> None:
-    """Complain about labels of ``rows`` sequences that the problem cannot have.
+def check_labels(labels: Tensor, rows: int, num_labels: int, config: LMUConfig) -> None:
+    """Complain about labels of ``rows`` sequences, each of ``num_labels``, that the problem cannot have.
 
     Raises:
         ValueError: they have a wrong shape or lie outside the classes, or are not finite.
@@ -95,7 +95,7 @@ def check_labels(labels: Tensor, rows: int, config: LMUConfig) -> None:
     """
     if not isinstance(labels, Tensor):
         check_tensors(labels=labels)
-    problem, num_labels = problem_type(labels, config), config.num_labels or 1
+    problem = problem_type(labels, config)
     if labels.ndim == 0 or labels.shape[0] != rows:
         raise ValueError(f"labels hold {labels.shape[0] if labels.ndim else 'no'} rows for a batch of {rows}")
     one_a_row = problem == "single_label_classification" or num_labels == 1

@@ -9,6 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_torchdynamo_compiling, logging
 
+from .activations import computing_dtype
 from .blocks_lmu import (
     BLOCKS,
     DeepRepresentation,
@@ -24,7 +25,6 @@ from .cache_lmu import BOTH_NAMES, CACHE_NAME, LMUCacheLayer, LMUCausalGeneratio
 from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .fields_lmu import check_unsmoothed
-from .layers import computing_dtype
 from .layout import Layout, Packed, Padded, Reading, current_ranks, refuse_ranks
 
 ONE_STEP = Reading(Layout(1))

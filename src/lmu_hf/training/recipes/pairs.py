@@ -151,28 +151,3 @@ def snli_alignment() -> Recipe:
         max_grad_norm=1.0,
         reproduction=Reproduction(task="snli", seeds=3, lstm="", word_vectors=NARROW_VECTORS),
     )
-
-
-@recipe
-def snli_no_memory() -> Recipe:
-    """A sample of SNLI by decomposable attention alone, A_bar = 0: 66.4 %, three seeds. It shows what memory adds.
-
-    Cost: 22 s of one core, 3,754 trained parameters.
-    Source: Parikh et al., arXiv 1606.01933; Bowman et al., arXiv 1508.05326.
-    """
-    return replace(
-        snli_alignment(),
-        name="snli-no-memory",
-        architecture=_aligned(
-            order=1,
-            theta=1,
-            discretization="euler",  # A_bar = 1 − 1/theta = 0: a step sees its own input alone
-            readout="memory",
-            hidden_size=150,
-            alignment={"size": 6},
-            classifier_dropout=0.1,
-        ),
-        learning_rate=5e-3,
-        weight_decay=0.1,
-        reproduction=Reproduction(task="snli", seeds=3, word_vectors=NARROW_VECTORS),
-    )
