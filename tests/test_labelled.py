@@ -13,6 +13,7 @@ from lmu_hf.cli.loading import labelled_rows
 from lmu_hf.data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from lmu_hf.data.labels import Columns
 from lmu_hf.data.sentences import opinions, paraphrases
+from lmu_hf.data.telling import warn_of_known
 from tiny_rows import TWO, sentences, write
 
 NAMES_OF_MNLI = ("validation_matched", "validation_mismatched")
@@ -267,3 +268,19 @@ def test_unusable_data_sets_are_refused_by_name(tmp_path):
         labelled_files({"train": write_file(tmp_path / "rows.csv", GOOD)}, Columns(text="text", label="text"))
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 1, is not JSON: "):
         labelled_files({"train": write_file(tmp_path / "rows.jsonl", "{so")})
+
+
+def test_rows_that_stand_in_two_files_are_told(tmp_path):
+    files = {split: tmp_path / f"{split}.csv" for split in ("train", "test")}
+    shared = [f"a shared text {number},{number % 2}" for number in range(3)]
+    own = {split: [f"of {split} {number},{number % 2}" for number in range(97)] for split in files}
+    for split, path in files.items():
+        path.write_text("\n".join(["text,label", *shared, *own[split]]), encoding="utf-8")
+    warning = warn_of_known(labelled_files(files))
+    assert warning.startswith("\nwarning: 3 of 100 test rows stand among the training rows, too")
+    assert "validation" not in warning
+    # One row in a hundred may coincide, and rows without a text are no news.
+    files["test"].write_text(
+        "\n".join(["text,label", shared[0], *own["test"], "one more,0", "two more,1", ",0", ",1"]), encoding="utf-8"
+    )
+    assert warn_of_known(labelled_files(files)) == ""

@@ -1,5 +1,6 @@
 """Labelled rows in a few words: what is to be found, how long the texts are, and one of them."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
 EXAMPLE = 200  # characters of a row that a card shows
 SHOWN = 6  # classes that are counted one by one
 FEWEST = 20  # validation rows, of which one is 5 % of the score
+MOST_KNOWN = 0.01  # of the rows that score, which may stand among the training rows by chance
 
 
 def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
@@ -54,6 +56,32 @@ def warn_of_few(rows: LabelledText) -> str:
         return ""
     found = f"only {count} validation row{'s' * (count > 1)}, which score and choose by little more than chance"
     return f"\nwarning: {found}: give a file of {FEWEST} or more with --validation_file"
+
+
+def warn_of_known(rows: LabelledText) -> str:
+    """A line for each split that scores whose texts stand among the training rows, too, if many do; else nothing."""
+    if rows.title is None or "train" not in rows.splits:
+        return ""
+    judged = {split: list(_keys(part)) for split, part in rows.splits.items() if split != "train"}
+    # Those to be judged are held, and the others pass by: a corpus may be larger than memory.
+    wanted = set().union(*judged.values())
+    known = {key for key in _keys(rows.splits["train"]) if key in wanted}
+    counts = {split: sum(key in known for key in keys) for split, keys in judged.items()}
+    return "".join(
+        f"\nwarning: {count:,} of {len(judged[split]):,} {split} rows stand among the training rows, too: the score "
+        "flatters a model that remembers them"
+        for split, count in counts.items()
+        if count > MOST_KNOWN * len(judged[split])
+    )
+
+
+def _keys(rows: "Dataset") -> Iterator[tuple[str, ...]]:
+    """The texts of each row that has any, whatever spaces stand between words."""
+    names = [name for name in ("text", "text_pair") if name in rows.column_names]
+    for batch in rows.iter(1000):
+        for texts in zip(*(batch[name] for name in names), strict=True):
+            if any(key := tuple(" ".join(text.split()) for text in texts)):
+                yield key
 
 
 def example_of(rows: LabelledText) -> str | list[str]:

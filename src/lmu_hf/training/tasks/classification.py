@@ -16,7 +16,7 @@ from ...common.lines import LOWER_IS_BETTER
 from ...data.batches import order_by_length
 from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
-from ...data.telling import example_of, say_labels, say_lengths, warn_of_few
+from ...data.telling import example_of, say_labels, say_lengths, warn_of_few, warn_of_known
 from ...data.tokenised import by_length, count_cut, drop_tokens, lengths_of, pad_rows, tokenised
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ...votes import NGramVotes
@@ -151,7 +151,7 @@ class ClassificationTask(Task):
         others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
         sentences += [others] if others else []
         sentences += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
-        return "; ".join(sentences) + warn_of_few(rows)
+        return "; ".join(sentences) + warn_of_few(rows) + warn_of_known(rows)
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
