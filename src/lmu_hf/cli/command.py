@@ -44,6 +44,7 @@ VERBS = {
     "pretrain": Verb("pretrain", "pre-train a language model that other tasks fine-tune", "pretraining"),
     "evaluate": Verb("evaluate", "score a saved model"),
     "label": Verb("label", "label texts with a trained classifier"),
+    "forecast": Verb("forecast", "forecast what comes behind a table with a trained forecaster"),
     "generate": Verb("generate", "write text with a trained language model", extras=()),
     "export": Verb("export", "write a saved model as ONNX files", extras=("export",)),
     "push": Verb("push", "lay out a finished run for the Hub, and push it"),

@@ -85,24 +85,25 @@ def forecast_windows(windows: list[dict[str, Any]], title: str, path: Path) -> P
     """What was seen, what came and what was forecast, one panel a window.
 
     Args:
-        windows: of each its ``title`` and, as lists of numbers, ``past``, ``truth``, ``forecast``, ``lines`` by name,
-            and perhaps the outer quantiles ``low`` and ``high``.
+        windows: of each its ``title`` and, as lists of numbers, ``past``, ``forecast``, ``lines`` by name, and perhaps
+            the ``truth`` and the outer quantiles ``low`` and ``high``.
         title: of the picture.
         path: of the file.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(windows), 1, figsize=(8, 2.1 * len(windows) + 0.6), squeeze=False)
         for axis, window in zip(axes[:, 0], windows, strict=True):
-            before, ahead = range(-len(window["past"]), 0), range(len(window["truth"]))
-            axis.plot(before, window["past"], color=FAINT, linewidth=1)
-            axis.plot(ahead, window["truth"], color=INK, linewidth=1, label="what came")
+            before, ahead = range(-len(window["past"]), 0), range(len(window["forecast"]))
+            axis.plot(before, window["past"], color=FAINT, linewidth=1, label="what was seen")
+            if "truth" in window:
+                axis.plot(ahead, window["truth"], color=INK, linewidth=1, label="what came")
             for name, values in window["lines"].items():
                 axis.plot(ahead, values, color=FAINT, linewidth=1, linestyle="--", label=name)
             axis.plot(ahead, window["forecast"], color=ACCENT, linewidth=1.6, label="forecast")
             if "low" in window:
                 axis.fill_between(ahead, window["low"], window["high"], color=ACCENT, alpha=0.15, linewidth=0)
             axis.set_title(window["title"], loc="left", fontsize=9, parse_math=False)
-        axes[0, 0].legend(loc="upper left", ncols=3, frameon=False, fontsize=8)
+        axes[0, 0].legend(loc="best", ncols=3, frameon=False, fontsize=8)
         axes[-1, 0].set_xlabel("time steps from the origin")
         figure.suptitle(title, x=0.02, ha="left", parse_math=False)
         return save(figure, path)

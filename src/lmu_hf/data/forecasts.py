@@ -50,7 +50,8 @@ class SeriesTable:
         values: (T, channels), without gaps.
         observed: (T, channels), false where a value was filled in.
         season: steps after which they look alike; 1 where nothing says so.
-        covariates: (T, covariates), known in advance.
+        covariates: (T or more, covariates), known in advance.
+        time: the column of times; None where rows are steps.
         step: the time between two rows, in words.
         first, last: when they begin and end, as written; empty where rows have no time.
         notes: what was done to them, a sentence each.
@@ -65,6 +66,7 @@ class SeriesTable:
     step: str = "row"
     first: str = ""
     last: str = ""
+    time: str | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -84,6 +86,7 @@ def series_table(
     flag: str = "train_file",
     longest_gap: int = LONGEST_GAP,
     season: int | None = None,
+    open_end: bool = False,
 ) -> SeriesTable:
     """The series of a file: any kind of table that :func:`~lmu_hf.data.tables.read_table` reads.
 
@@ -94,6 +97,7 @@ def series_table(
         flag: that named it, for messages.
         longest_gap: missing steps in a row that a straight line may fill.
         season: steps a season; None to take it from the time step, or else from the autocorrelation.
+        open_end: rows at the end whose series are all empty are steps to come, of which covariates alone are read.
 
     Raises:
         FileNotFoundError: it does not exist.
@@ -104,24 +108,29 @@ def series_table(
     targets = _target_columns(path, rows, columns, time)
     names = (*targets, *columns.covariates)
     cells = np.stack([_numbers(path, rows, name) for name in names], axis=1)
-    places, step, usual, ends = _steps(path, rows, time)
+    places, step, usual, first = _steps(path, rows, time)
     values = np.full((places[-1] + 1, len(names)), np.nan)
     values[places] = cells
-    observed = np.isfinite(values)
-    filled = _fill(path, rows, values, names, places, longest_gap)
-    notes = (f"{filled:,} missing values filled by straight lines",) if filled else ()
-    count = len(targets)
+    end, count = len(values), len(targets)
+    if open_end:
+        end = int(np.flatnonzero(np.isfinite(values[:, :count]).any(1))[-1]) + 1
+    found, covariates = values[:end, :count], values[:, count:]
+    observed = np.isfinite(found)
+    filled = _fill(path, rows, found, targets, places, longest_gap)
+    filled += _fill(path, rows, covariates, columns.covariates, places, longest_gap)
+    last = "" if time is None else str(rows[int(np.searchsorted(places, end - 1))][time]).strip()
     return SeriesTable(
         name=path.name,
         channels=targets,
-        values=values[:, :count],
-        observed=observed[:, :count],
-        season=season or usual or find_season(values[:, :count]),
-        covariates=values[:, count:] if columns.covariates else None,
+        values=found,
+        observed=observed,
+        season=season or usual or find_season(found),
+        covariates=covariates if columns.covariates else None,
         step=step,
-        first=ends[0],
-        last=ends[1],
-        notes=notes,
+        first=first,
+        last=last,
+        time=time,
+        notes=(f"{filled:,} missing values filled by straight lines",) if filled else (),
     )
 
 
@@ -203,14 +212,14 @@ def _times(cells: Sequence[str]) -> Any:
     return pandas.Series(pandas.to_datetime(pandas.Series(cells), errors="coerce", utc=True, format="mixed"))
 
 
-def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, str, int | None, tuple[str, str]]:
-    """On which step each row stands, the step in words, the season that is usual at it, and the first and last time.
+def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, str, int | None, str]:
+    """On which step each row stands, the step in words, the season that is usual at it, and the first time.
 
     Raises:
         InputError: times are unreadable, fall, stand twice, or are off the step; the message names the line.
     """
     if time is None:
-        return np.arange(len(rows)), "row", None, ("", "")
+        return np.arange(len(rows)), "row", None, ""
     cells = [str(cell or "").strip() for cell in rows[time][:]]
     numbers = all(map(_is_number, cells))
     if numbers:
@@ -227,7 +236,7 @@ def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, s
             index = int(wrong.argmax()) + 1
             raise InputError(f"{path}, {place_of(rows, index)}, {time!r} {cells[index]!r} {said}")
     if len(at) < 2:
-        return np.arange(len(at)), "row", None, (cells[0], cells[-1])
+        return np.arange(len(at)), "row", None, cells[0]
     places, step, usual = regular(at, between) if numbers else regular_times(stamps, at, between)
     off = ~np.isclose(places, np.round(places), atol=0.01)
     if off.any():
@@ -242,7 +251,7 @@ def _steps(path: Path, rows: "Dataset", time: str | None) -> tuple[np.ndarray, s
             f"{path} lacks {lacking:,} of {found[-1] + 1:,} steps of {step}: fill them, or count rows as steps with "
             f"--time_column {NO_TIME}"
         )
-    return found, step, usual, (cells[0], cells[-1])
+    return found, step, usual, cells[0]
 
 
 def _fill(

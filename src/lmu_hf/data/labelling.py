@@ -205,7 +205,7 @@ def write_rows(labelled: "Dataset", path: Path, suffix: str) -> None:
     stand in one cell, joined by ``SEPARATOR``.
     """
     if suffix == ".parquet":
-        labelled.to_parquet(path)
+        write_table(labelled, path, suffix)
         return
     feature, rows = labelled.features["label"], labelled
     if hasattr(feature, "names"):
@@ -213,7 +213,14 @@ def write_rows(labelled: "Dataset", path: Path, suffix: str) -> None:
         rows = _with_labels(labelled, names)
     elif suffix == ".csv" and isinstance(labelled[0]["label"], list):
         rows = _with_labels(labelled, [SEPARATOR.join(held) for held in labelled["label"][:]])
-    if suffix == ".csv":
+    write_table(rows, path, suffix)
+
+
+def write_table(rows: "Dataset", path: Path, suffix: str) -> None:
+    """Write rows in the format of a file name's suffix: .parquet, .csv or .jsonl."""
+    if suffix == ".parquet":
+        rows.to_parquet(path)
+    elif suffix == ".csv":
         rows.to_csv(path)
     else:
         rows.to_json(path, force_ascii=False)

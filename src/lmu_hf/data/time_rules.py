@@ -2,11 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..common.errors import InputError
+
 if TYPE_CHECKING:  # flags are read without it
     import numpy as np
 
 LONGEST_GAP = 6  # steps that a straight line may fill
 MOST_MISSING = 0.1  # of all steps; where more are missing, the step is not what it seems
+LAST_DAY = " (last day)"  # of months that are counted so
 SECOND = 1_000_000_000  # in nanoseconds
 SEASONS = {60: 60, 600: 144, 900: 96, 1800: 48, 3600: 24, 86_400: 7, 7 * 86_400: 52}  # steps a season, by seconds
 MONTHS = {1: 12, 3: 4}  # the same, by months
@@ -31,7 +34,8 @@ def regular_times(stamps: Any, at: "np.ndarray", between: "np.ndarray") -> tuple
         months = (stamps.dt.year * 12 + stamps.dt.month).to_numpy()
         values, counts = np.unique(np.diff(months), return_counts=True)
         step = int(values[counts.argmax()])
-        return (months - months[0]) / step, f"{step} month{'s' * (step > 1)}", MONTHS.get(step)
+        words = f"{step} month{'s' * (step > 1)}" + (LAST_DAY if len(set(days)) > 1 else "")
+        return (months - months[0]) / step, words, MONTHS.get(step)
     places, _, _ = regular(at, between)
     values, counts = np.unique(between, return_counts=True)
     seconds = int(values[counts.argmax()]) // SECOND
@@ -44,6 +48,38 @@ def _duration(seconds: int) -> str:
             count = seconds // unit
             return f"{count} {name}s" if count > 1 else f"1 {name}"
     return "less than a second"
+
+
+def times_after(last: str, step: str, count: int) -> list[str]:
+    """The times of the steps that follow, written as the last one is.
+
+    Args:
+        last: a time, or a number that counts steps.
+        step: in words, as :func:`regular` and :func:`regular_times` say it.
+        count: how many.
+
+    Raises:
+        InputError: the step is shorter than a second.
+    """
+    import pandas
+
+    amount, _, unit = step.partition(" ")
+    if not unit:  # times are numbers; "row" is the step of a table of one
+        width = 1.0 if step == "row" else float(step)
+        return [f"{float(last) + number * width:.12g}" for number in range(1, count + 1)]
+    if not amount.isdigit():
+        raise InputError(f"steps of {step} cannot be written behind {last!r}: count rows with --time_column none")
+    began = pandas.to_datetime([last], format="mixed")[0]
+    turns = [number * int(amount) for number in range(1, count + 1)]
+    if unit.endswith(LAST_DAY):
+        stamps = [began + pandas.offsets.MonthEnd(turn) for turn in turns]
+    elif unit.startswith("month"):
+        stamps = [began + pandas.DateOffset(months=turn) for turn in turns]
+    else:
+        stamps = [began + turn * pandas.Timedelta(1, unit.removesuffix("s")) for turn in turns]
+    if all(stamp == stamp.normalize() for stamp in (began, *stamps)) and ":" not in last:
+        return [f"{stamp:%Y-%m-%d}" for stamp in stamps]
+    return [stamp.isoformat(sep="T" if "T" in last else " ") for stamp in stamps]
 
 
 def find_season(values: "np.ndarray") -> int:
