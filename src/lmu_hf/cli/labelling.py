@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from accelerate import PartialState
 from transformers import (
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -15,11 +16,12 @@ from ..common.errors import loading
 from ..common.record import publish
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
-from ..data.labelling import count_labels, label_pictures, label_rows, label_series, write_rows
+from ..data.labelling import count_labels, label_pictures, label_rows, label_series, label_sounds, write_rows
 from ..data.labels import Columns
 from ..data.series_files import read_series
 from ..data.tokenised import load_tokenizer
-from ..training.evaluation import reads_series
+from ..feature_extraction_lmu import LMUFeatureExtractor
+from ..training.evaluation import rows_of
 from .flags import Flags
 from .reading import reading, series_columns
 
@@ -44,9 +46,10 @@ def label(args: argparse.Namespace) -> dict[str, int]:
 
 def _labelled(args: argparse.Namespace) -> tuple["Dataset", str]:
     """The rows with what the model says of each, and what they are."""
+    kind = rows_of(args.model)
     if args.train_file is None and args.dataset_name is None:
-        return _pictures(args), "pictures"
-    if args.train_file is not None and reads_series(args.model):
+        return (_sounds(args), "sounds") if kind == "audio" else (_pictures(args), "pictures")
+    if args.train_file is not None and kind == "series-classification":
         return _series(args), "series"
     return _texts(args), "texts"
 
@@ -57,6 +60,14 @@ def _pictures(args: argparse.Namespace) -> "Dataset":
     with loading("image classifier", args.model):
         model = AutoModelForImageClassification.from_pretrained(args.model)
     return label_pictures(model, processor, args.data_dir, args.per_device_eval_batch_size, args.mixed_precision)
+
+
+def _sounds(args: argparse.Namespace) -> "Dataset":
+    with loading("feature extractor", args.model):
+        extractor = LMUFeatureExtractor.from_pretrained(args.model)
+    with loading("audio classifier", args.model):
+        model = AutoModelForAudioClassification.from_pretrained(args.model)
+    return label_sounds(model, extractor, args.data_dir, args.per_device_eval_batch_size, args.mixed_precision)
 
 
 def _series(args: argparse.Namespace) -> "Dataset":

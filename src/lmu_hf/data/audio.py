@@ -159,14 +159,24 @@ def find_files(path: Path, source: SoundSource, flag: str) -> list[File]:
         InputError: there is none, or one has no label.
     """
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
-        if not found:
-            raise InputError(f"{flag} {path} holds no sound: a file ends in {', '.join(ENDINGS)}")
+        found = sound_files(path, flag)
         pattern = source.pattern or (BY_FOLDER if any(file.parent != path for file in found) else BY_NAME)
         return [_by_path(file, path, pattern) for file in found]
     if not is_table(path):
         raise InputError(f"{flag} {path} is neither a folder of sounds nor a table with their paths and labels")
     return _by_table(path, source, flag)
+
+
+def sound_files(folder: Path, flag: str) -> list[Path]:
+    """The files of sounds in a folder and in its folders, in the order of their names.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
+    if not found:
+        raise InputError(f"{flag} {folder} holds no sound: a file ends in {', '.join(ENDINGS)}")
+    return found
 
 
 def _by_table(path: Path, source: SoundSource, flag: str) -> list[File]:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..common.errors import InputError
+from .audio import sound_files
 from .heap import Heap
 from .images import list_pictures, open_picture
 from .label_rules import MULTI, REGRESSION
@@ -130,8 +131,6 @@ def label_pictures(
     Raises:
         InputError: there is no picture, or a file is none that will do.
     """
-    from datasets import Dataset
-
     accelerator = Accelerator(mixed_precision=mixed_precision)
     model, paths = model.eval().to(accelerator.device), list_pictures(folder)
     found = []
@@ -140,10 +139,60 @@ def label_pictures(
         pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(accelerator.device)
         with accelerator.autocast():
             found.append(model(pixel_values=pixels).logits.float().cpu())
-    rows = Dataset.from_dict({"image": [path.relative_to(folder).as_posix() for path in paths]})
+    return _of_files(model, "image", folder, paths, torch.cat(found))
+
+
+@torch.no_grad()
+def label_sounds(
+    model: PreTrainedModel,
+    extractor: Any,
+    folder: Path,
+    batch_size: int = 128,
+    mixed_precision: str | None = None,
+) -> "Dataset":
+    """The sounds of a folder and of its folders with what a model says of each.
+
+    Args:
+        model: an audio classifier.
+        extractor: its feature extractor.
+        folder: of the sounds.
+        batch_size: sounds read at once.
+        mixed_precision: as of :func:`label_rows`.
+
+    Returns:
+        In the order of their names ``sound``, a path from the folder on, and the columns of one class a row that
+        :func:`label_rows` gives.
+
+    Raises:
+        InputError: there is no sound, or a file is none that will do.
+    """
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    model, paths = model.eval().to(accelerator.device), sound_files(folder, "--data_dir")
+    found = []
+    for begin in tqdm(range(0, len(paths), batch_size), desc="Labelling", unit="batch"):
+        signals = [_signal(extractor, path) for path in paths[begin : begin + batch_size]]
+        frames = extractor(signals, return_tensors="pt").to(accelerator.device)
+        with accelerator.autocast():
+            found.append(model(**frames).logits.float().cpu())
+    return _of_files(model, "sound", folder, paths, torch.cat(found))
+
+
+def _signal(extractor: Any, path: Path) -> Any:
+    try:
+        return extractor.signal(str(path))
+    except ValueError as error:
+        text = str(error)
+        raise InputError(text if str(path) in text else f"{path}: {text}") from error
+
+
+def _of_files(model: PreTrainedModel, column: str, folder: Path, paths: list[Path], logits: Tensor) -> "Dataset":
+    """Files, by their paths from a folder on, with the class that logits (files, classes) give to each."""
+    from datasets import Dataset
+
+    rows = Dataset.from_dict({column: [path.relative_to(folder).as_posix() for path in paths]})
     config: Any = model.config
     names = [config.id2label[number] for number in range(len(config.id2label))]
-    scores = torch.cat(found).softmax(-1)
+    scores = logits.softmax(-1)
     return _with_scores(_with_classes(rows, scores, names), scores, names)
 
 

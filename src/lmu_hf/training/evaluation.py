@@ -51,7 +51,7 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     if name is not None:
         return get_recipe(name)
     if (record := find_record(model_name_or_path)) is None:
-        if (kind := _kind_of_saved(model_name_or_path)) is not None:
+        if (Path(model_name_or_path) / "config.json").is_file() and (kind := rows_of(model_name_or_path)) is not None:
             return Recipe(name="own", kind=kind, architecture={})
         gone = "" if Path(model_name_or_path).exists() else " (and there is no such folder here)"
         raise ValueError(
@@ -61,16 +61,8 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
 
-def reads_series(name: str) -> bool:
-    """Whether a saved model, by its folder or its name on the Hub, classifies series."""
-    with loading("model", name):
-        heads = AutoConfig.from_pretrained(name).architectures or [""]
-    return heads[0].endswith("ForTimeSeriesClassification")
-
-
-def _kind_of_saved(name: str) -> str | None:
-    if not (Path(name) / "config.json").is_file():
-        return None
+def rows_of(name: str) -> str | None:
+    """What kind of rows a saved model reads, by its folder or its name on the Hub; None where its head does not say."""
     with loading("model", name):
         heads = AutoConfig.from_pretrained(name).architectures or [""]
     return KINDS_OF_HEADS.get(heads[0].removeprefix("LMU").removeprefix("LSTM"))

@@ -1,15 +1,16 @@
-"""Label texts, pictures or series that have no labels with a trained model, as a file that another can learn from.
+"""Label texts, pictures, sounds or series with a trained model, as a file that another can learn from.
 
     lmu-hf label runs/opinions-seed0 --train_file reviews.csv --output_file labels.csv
     lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
     lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
     lmu-hf label runs/pictures-seed0 --data_dir more-pictures --output_file labels.csv
+    lmu-hf label runs/voices-seed0 --data_dir new-recordings                    # sounds, by a model of sounds
     lmu-hf label runs/walks-seed0 --train_file new.csv --id_column walk         # series, by a model of series
     lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
 
-Written are the texts, or the paths of the pictures, the class of each, how probable the model holds it to be and a
-score for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and how
-many texts each class has. Of several classes a text, label lists those that hold, in a CSV file as one|other
+Written are the texts, or the paths of pictures or sounds, the class of each, how probable the model holds it to be and
+a score for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and
+how many texts each class has. Of several classes a text, label lists those that hold, in a CSV file as one|other
 (--label_separator '|' reads them); of a number to predict, label and score are that number.
 """
 
@@ -34,7 +35,9 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     for flag in ("dataset_config_name", "text_column", "text_pair_column", *READING, *OF_SERIES):
         data.add_argument(f"--{flag}", **FLAGS[flag])
     parser.group("data").add_argument(
-        "--data_dir", type=Path, help="folder of data sets laid out as on the Hub, or of pictures (default: the Hub)"
+        "--data_dir",
+        type=Path,
+        help="folder of data sets as on the Hub, or of pictures or sounds (default: the Hub)",
     )
     text = "split of the data set to label (default: %(default)s)"
     data.add_argument("--split", default="unsupervised", help=text)
@@ -54,9 +57,9 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         if args.data_dir is None:
-            parser.error("one of --dataset_name and --train_file says what to read, or --data_dir of pictures")
+            parser.error("--dataset_name or --train_file says what to read, or --data_dir of pictures or sounds")
         columns = ("text_column", "text_pair_column", "dataset_config_name", "split", *READING)
-        parser.refuse(args, *columns, because="all pictures of a --data_dir are read")
+        parser.refuse(args, *columns, because="all files of a --data_dir are read")
     elif args.train_file is not None:
         parser.refuse(args, "data_dir", "dataset_config_name", "split", because="a --train_file is read as it is")
     else:
