@@ -33,7 +33,7 @@ LADDER = {
     "fields_lmu": set(),
     "configuration_lmu": {"fields_lmu"},
     "configuration_lstm": {"configuration_lmu"},
-    "alignment": {"layers", "fields_lmu"},
+    "alignment": {"activations", "fields_lmu"},
     "checking": set(),
     "cache_lmu": {"checking", "configuration_lmu", "layout", "recording"},
     "losses": {"configuration_lmu", "checking"},
@@ -51,7 +51,7 @@ LADDER = {
     "memories_lmu": {"blocks_lmu", "configuration_lmu", "cache_lmu"},
     "tokenization_lmu": set(),
     "modeling_lmu": {
-        *("blocks_lmu", "layers", "layout"),
+        *("blocks_lmu", "activations", "layout"),
         *("configuration_lmu", "fields_lmu", "cache_lmu", "checking"),
     },
     "pipeline_lmu": set(),
@@ -60,7 +60,7 @@ LADDER = {
         *("configuration_lmu", "cache_lmu", "checking", "losses"),
     },
     "heads_lmu": {
-        *("modeling_lmu", "votes", "layers", "layout", "configuration_lmu", "cache_lmu", "checking", "losses"),
+        *("modeling_lmu", "votes", "activations", "layout", "configuration_lmu", "cache_lmu", "checking", "losses"),
     },
     "pairs_lmu": {
         *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
