@@ -19,6 +19,9 @@ from zipfile import ZipFile
 
 PROJECT = Path(__file__).parents[1]
 BUILD = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+BOX = """import lmu_hf, transformers
+for name in lmu_hf.shipped.manifest():
+    transformers.AutoModel.from_pretrained(lmu_hf.pretrained(name))"""
 ROWS = {"train.csv": 40, "test.csv": 10}  # of each class
 TEXTS = {"good": "what a {} film, and so well made", "bad": "what a {} mess, and badly told"}
 
@@ -76,6 +79,7 @@ def drive(commands: Path, folder: Path) -> None:
     expect('"accuracy": 1.0' in run(command, "evaluate", "run/model", cwd=folder), "the test rows are told apart")
     run(command, "export", "run/model", "onnx", cwd=folder)
     expect((folder / "onnx" / "model.onnx").stat().st_size > 0, "model.onnx is written")
+    run(commands / "python", "-c", BOX, cwd=folder)
 
 
 def run(*words: object, cwd: Path | None = None) -> str:

@@ -47,6 +47,7 @@ from .modeling_lstm import (
 from .pairs_lmu import LMUForSequencePairClassification
 from .pipeline_lmu import LMUTranslationPipeline
 from .series_lmu import LMUForTimeSeriesClassification
+from .shipped import pretrained
 from .statespace import LegendreSystem, decode_past
 from .tokenization_lmu import bpe_dropout, train_tokenizer
 from .tokens_lmu import LMUForTokenClassification
@@ -119,6 +120,7 @@ __all__ = [
     "bpe_dropout",
     "decode_past",
     "load_memories",
+    "pretrained",
     "save_memories",
     "sequence_parallel",
     "train_tokenizer",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..common.errors import InputError, check_folder, check_model
+from ..shipped import manifest, pretrained
 
 READ = ("train_file", "validation_file", "test_file", "extra_train_file", "word_vectors", "load_memory")
 SAVED = ("model", "model_name_or_path")  # folders of saved models, or names that the Hub may know
@@ -24,7 +25,9 @@ def check_paths(args: argparse.Namespace) -> None:
         raise InputError(f"--data_dir {given['data_dir']}: there is no such folder")
     for name in SAVED:
         if name in given:
-            setattr(args, name, check_model(str(find_in_run(given[name], "config.json"))))
+            model = str(find_in_run(given[name], "config.json"))
+            shipped = model in manifest() and not Path(model).exists()
+            setattr(args, name, pretrained(model) if shipped else check_model(model))
     if "run" in given:
         if not given["run"].is_dir():
             raise InputError(f"there is no run folder {given['run']}")

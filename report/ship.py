@@ -1,0 +1,77 @@
+"""Put a finished run into the box: `src/lmu_hf/pretrained_models/NAME`, with its card, and into the manifest.
+
+    python report/ship.py runs/psmnist-perm0-seed0 lmu-psmnist
+    python report/ship.py runs/lmu-small-en-seed0 lmu-small-en --half
+
+Weights are written in half precision where --half says so; they are read in float32 all the same. The rows of a run
+that are nobody's to pass on do not come along: the card shows an example of its kind.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lmu_hf.cli.failures import script
+from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.common.record import RunRecord
+from lmu_hf.common.staging import write_text
+from lmu_hf.hub.card import Shown, render
+from lmu_hf.hub.folder import MODEL_FILES
+from lmu_hf.hub.records import as_json, without_example
+from lmu_hf.shipped import FOLDER, MANIFEST
+
+LARGEST = 25 * 2**20  # bytes of all models in the box
+
+
+def ship(run: Path, name: str, half: bool) -> Path:
+    """Lay out the folder, and say in the manifest what its files are.
+
+    Raises:
+        ValueError: the box would be larger than it may be, or the model has no config.
+    """
+    record = without_example(RunRecord.read(run))
+    folder, staged = FOLDER / name, FOLDER / f"{name}.partial"
+    shutil.rmtree(staged, ignore_errors=True)
+    (staged / "model").mkdir(parents=True)
+    for path in sorted((run / "model").iterdir()):
+        if path.name in MODEL_FILES and path.suffix != ".safetensors":
+            shutil.copyfile(path, staged / "model" / path.name)
+    weights = load_file(run / "model" / "model.safetensors")
+    if half:
+        weights = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
+    target = staged / "model" / "model.safetensors"
+    save_file(weights, target, metadata={"format": "pt"})
+    target.chmod(0o644)  # safetensors lets nobody else read it
+    write_text(staged / "run.json", as_json(record))
+    write_text(staged / "README.md", str(render(Shown(record), name)).rstrip() + "\n")
+    others = [path for path in FOLDER.rglob("*") if path.is_file() and folder not in path.parents]
+    if (size := sum(path.stat().st_size for path in others)) > LARGEST:
+        shutil.rmtree(staged)
+        raise ValueError(f"the box would hold {size:,} bytes, more than {LARGEST:,}: ship {name} with --half, or less")
+    shutil.rmtree(folder, ignore_errors=True)
+    staged.rename(folder)
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    known = json.loads(MANIFEST.read_text(encoding="utf-8")) if MANIFEST.is_file() else {}
+    known[name] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in files.items()}
+    write_text(MANIFEST, json.dumps(dict(sorted(known.items())), indent=2) + "\n")
+    return folder
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Ship one run."""
+    parser = ScriptParser(__doc__)
+    parser.add_argument("run", type=Path, help="the finished run")
+    parser.add_argument("name", help="what the model is called in the box")
+    parser.add_argument("--half", action="store_true", help="write float32 weights in half precision")
+    args = parser.parse_args(argv)
+    folder = ship(args.run, args.name, args.half)
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
