@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import box
 import forecasts
 import headlines
 import own_files
@@ -27,6 +28,7 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         results / "own_files.md": own_files.render(records),
         results / "audio.md": own_sounds.render(records),
         results / "forecasts.md": forecasts.render(records),
+        project / "docs" / "pretrained.md": box.render(),
         project / "docs" / "versions.md": versions.render(records),
         **{results / page: tables for page, tables in table.render(records, classical).items()},
     }

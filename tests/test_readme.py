@@ -10,14 +10,14 @@ from table import markers, read_records, write_into
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-GUIDE = (PROJECT / "docs" / "guide.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README + GUIDE, re.DOTALL)
+GUIDES = "".join((PROJECT / "docs" / name).read_text(encoding="utf-8") for name in ("guide.md", "pretrained.md"))
+BLOCKS = re.findall(r"```python\n(.*?)```", README + GUIDES, re.DOTALL)
 
 
 @pytest.mark.parametrize("number, block", list(enumerate(BLOCKS)))
-def test_the_python_of_the_readme_and_the_guide_runs(number, block, tmp_path, monkeypatch, capsys):
+def test_the_python_of_the_readme_and_the_guides_runs(number, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, f"block {number} of the README and the guide", "exec"), {})
+    exec(compile(block, f"block {number} of the README and the guides", "exec"), {})
     assert capsys.readouterr().out
 
 

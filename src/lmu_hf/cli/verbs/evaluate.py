@@ -39,7 +39,7 @@ OF_SIGNALS = (
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "evaluate")
-    parser.add_argument("model", help="a run folder, a saved model's folder, or its name on the Hub")
+    parser.add_argument("model", help="a run folder, a saved model's folder, its name on the Hub or in the box")
     data, output = parser.group("data"), parser.group("output")
     text = "recipe that names the data (default: that of the model's run folder)"
     data.add_argument("--recipe", type=recipe_of(None), help=text)

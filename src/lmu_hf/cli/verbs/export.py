@@ -20,7 +20,7 @@ FORMATS = ("onnx", "pt2")  # those of lmu_hf.hub.export, which a test compares
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "export")
-    parser.add_argument("model", help="a run folder, a saved model's folder, or its name on the Hub")
+    parser.add_argument("model", help="a run folder, a saved model's folder, its name on the Hub or in the box")
     parser.add_argument("folder", type=Path, help="folder to write the files to")
     output = parser.group("output")
     output.add_argument("--format", choices=FORMATS, default="onnx", help="format of the files (default: %(default)s)")

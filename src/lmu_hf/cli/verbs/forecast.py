@@ -29,7 +29,7 @@ SUFFIXES = (".csv", ".parquet", ".jsonl")
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "forecast")
-    parser.add_argument("model", help="a run folder, a saved forecaster's folder, or its name on the Hub")
+    parser.add_argument("model", help="a run folder, a saved forecaster's folder, its name on the Hub or in the box")
     data, output = parser.group("data"), parser.group("output")
     data.add_argument("--test_file", type=Path, help="table to go on from (default: that of the run)")
     parser.set_defaults(train_file=None)

@@ -1,7 +1,7 @@
 """Write text with a trained language model, as it is made, from a prompt.
 
-    lmu-hf generate runs/python-sources-seed0/model --prompt "def main(" --max_new_tokens 400 --temperature 0.7
-    echo "import re" | lmu-hf generate runs/python-sources-seed0/model --prompt -
+    lmu-hf generate --prompt "def main(" --max_new_tokens 400 --temperature 0.7     # by a model in the box
+    echo "import re" | lmu-hf generate runs/python-sources-seed0 --prompt -
     lmu-hf generate MODEL --load_memory talk.safetensors --save_memory talk.safetensors --prompt "more"
 
 The model carries its memories and the last token from step to step, nothing else. At the end, what that state weighs
@@ -21,8 +21,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     parser.add_argument(
         "model_name_or_path",
         nargs="?",
-        default="runs/python-sources-seed0/model",
-        help="a run folder, a model's folder, or its name on the Hub (default: %(default)s, what `train lm` leaves)",
+        default="lmu-python-sources",
+        help="a run folder, a model's folder, its name on the Hub or in the box (default: %(default)s)",
     )
     output = parser.group("output")
     output.add_argument(

@@ -27,7 +27,7 @@ SUFFIXES = (".parquet", ".csv", ".jsonl")
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "label")
-    parser.add_argument("model", help="a run folder, a saved classifier's folder, or its name on the Hub")
+    parser.add_argument("model", help="a run folder, a saved classifier's folder, its name on the Hub or in the box")
     data = parser.group("data")
     source = data.add_mutually_exclusive_group()
     source.add_argument("--train_file", type=Path, help="file of rows to label (default: none, a data set)")
