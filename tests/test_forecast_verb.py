@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lmu_hf
 from lmu_hf.cli.forecasting import forecast
 from lmu_hf.cli.verbs.forecast import parse_args
 from lmu_hf.common.errors import InputError
@@ -85,6 +86,7 @@ def test_quantiles_are_of_the_horizon_and_empty_behind_it(tmp_path, table, capsy
         ([], "reads 1 covariates, and --covariate_columns names 0"),
         (["--covariate_columns", "holiday", "--steps", "13"], "of 12 steps to come, and 24 are read for 13 steps"),
         (["--covariate_columns", "holiday", "--target_columns", "lode"], "has no column 'lode'"),
+        (["--covariate_columns", "when", "--target_columns", "load,holiday"], "must be a finite number"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, table, change, said):
@@ -99,6 +101,14 @@ def test_a_table_that_is_shorter_than_a_context_is_refused(tmp_path, table):
     model, short = saved(tmp_path / "model", table), write_table(tmp_path / "short.csv", 30)
     with pytest.raises(InputError, match="has 30 steps with values, and the model reads 48"):
         forecast(parse_args([model, "--test_file", str(short), "--target_columns", "load"]))
+
+
+def test_a_model_of_another_kind_is_told(tmp_path, table):
+    with pytest.raises(InputError, match="is no forecaster but LMUForImageClassification"):
+        forecast(parse_args([lmu_hf.pretrained("lmu-psmnist"), "--test_file", str(table)]))
+    model = saved(tmp_path / "model", table)
+    with pytest.raises(InputError, match=r"forecasts 1 series, and 2 \(load, holiday\) would be read"):
+        forecast(parse_args([model, "--test_file", str(table), "--target_columns", "load,holiday"]))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ..common.staging import written_whole
 from ..data.forecasts import ForecastColumns, SeriesTable, series_table
 from ..data.labelling import write_table
 from ..data.time_rules import times_after
-from ..training.evaluation import find_record
+from ..training.evaluation import find_record, head_of
 from .flags import Flags
 from .origin import follow_the_run
 from .reading import reading
@@ -65,6 +65,8 @@ def forecast(args: argparse.Namespace) -> Ahead:
     path = args.test_file or args.train_file
     if path is None:
         raise InputError(f"{args.model} does not say which table it is of: name one with --test_file")
+    if not (head := head_of(args.model)).endswith("ForTimeSeriesPrediction"):
+        raise InputError(f"{args.model} is no forecaster but {head or 'a model without a head'}")
     with loading("model", args.model):
         model: Any = AutoModelForTimeSeriesPrediction.from_pretrained(args.model)
     if model.option is None:
@@ -102,7 +104,8 @@ def _table(args: argparse.Namespace, path: Path, model: Any) -> SeriesTable:
     flag = "train_file" if args.test_file is None else "test_file"
     series = series_table(path, columns, reading(Flags(args)), flag, open_end=True, **how)
     if len(series.channels) != found.channels:
-        raise InputError(f"{args.model} forecasts {found.channels} series, and {path} has {len(series.channels)}")
+        read = f"{len(series.channels)} ({', '.join(series.channels[:5])})"
+        raise InputError(f"{args.model} forecasts {found.channels} series, and {read} would be read: --target_columns")
     return series
 
 

@@ -61,11 +61,15 @@ def find_recipe(name: str | None, model_name_or_path: str) -> Recipe:
     return get_recipe(record.recipe, data=record.hyperparameters.get("data"))
 
 
-def rows_of(name: str) -> str | None:
-    """What kind of rows a saved model reads, by its folder or its name on the Hub; None where its head does not say."""
+def head_of(name: str) -> str:
+    """The class of a saved model, by its folder or its name on the Hub; empty where its config does not say."""
     with loading("model", name):
-        heads = AutoConfig.from_pretrained(name).architectures or [""]
-    return KINDS_OF_HEADS.get(heads[0].removeprefix("LMU").removeprefix("LSTM"))
+        return (AutoConfig.from_pretrained(name).architectures or [""])[0]
+
+
+def rows_of(name: str) -> str | None:
+    """What kind of rows a saved model reads; None where its head does not say."""
+    return KINDS_OF_HEADS.get(head_of(name).removeprefix("LMU").removeprefix("LSTM"))
 
 
 def load_model(name: str, task: Task) -> PreTrainedModel:
