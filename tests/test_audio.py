@@ -118,13 +118,15 @@ def test_pieces_of_any_size_hear_the_same(sizes, samples):
     assert float((last.logits - whole(model, signal)).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("size", [15, 33, 70])
 @pytest.mark.parametrize("changes", [{}, LSTM], ids=str)
-def test_a_recorded_step_hears_what_the_whole_model_does(changes):
+def test_recorded_pieces_hear_what_the_whole_model_does(changes, size):
     kind = lmu_hf.LSTMForAudioClassification if changes == LSTM else LMUForAudioClassification
-    model, signal = randomised(kind(tiny(**AUDIO, **changes)), torch.float32).eval(), sound(1000)
+    model, signal = randomised(kind(tiny(**AUDIO, **changes)), torch.float32).eval(), sound(3000)
     listener = Listener(model)
-    heard = [listener.hear(piece) for piece in pieces(signal, [15])]
-    assert listener._step is not None
+    heard = [answer for piece in pieces(signal, [size]) if (answer := listener.hear(piece)) is not None]
+    assert listener._recordings
+    assert changes == LSTM or all(recording is not None for recording in listener._recordings.values())
     assert float((heard[-1].logits - whole(model, signal)).abs().max()) < 1e-5
 
 
@@ -133,7 +135,7 @@ def test_a_hooked_model_is_never_recorded():
     model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
     listener = Listener(model)
     answers = [listener.hear(piece) for piece in pieces(sound(600), [15])]
-    assert listener._step is None and len(calls) == sum(answer is not None for answer in answers)
+    assert not any(listener._recordings.values()) and len(calls) == sum(answer is not None for answer in answers)
 
 
 def test_every_answer_on_the_way_is_that_of_the_sound_so_far():
