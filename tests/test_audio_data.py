@@ -86,6 +86,11 @@ def test_a_saved_models_classes_and_rate_stand(speakers):
     ("change", "source", "message"),
     [
         (lambda folder: (folder / "low_ann_0.wav").write_text("x"), None, r"low_ann_0\.wav is not a file of sound"),
+        (
+            lambda folder: (folder / "low_ann_0.wav").write_bytes(b""),
+            None,
+            r"low_ann_0\.wav is empty, 0 bytes: leave it",
+        ),
         (lambda folder: write(folder / "low_ann_0.wav", samples=0), None, r"low_ann_0\.wav: it holds no samples"),
         (lambda folder: write(folder / "noname.wav"), None, r"noname\.wav has no label: .*--path_pattern"),
         (lambda folder: None, SoundSource(pattern="*_{label}/*"), "does not fit"),
@@ -110,7 +115,7 @@ def test_what_cannot_be_read_is_named_with_what_to_do(speakers, change, source, 
     [
         ("words", {"held_out_group": "zoe"}, "there is no such group; there are ann, ben, cid"),
         ("rows.csv", {}, r"rows\.csv, .*2: label is empty"),
-        ("other.csv", {}, r"has no column 'path' \(--path_column\); it has file, label"),
+        ("other.csv", {}, r"has no column 'path' \(--path_column\); it has file, label$"),
         ("notes.md", {}, "neither a folder of sounds nor a table"),
     ],
 )
