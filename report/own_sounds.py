@@ -1,7 +1,7 @@
 """Train on spoken digits by the plain command: their own test split, and each speaker left out in turn.
 
     python report/own_sounds.py --data_dir data --runs runs/digits --output records/own_sounds.json
-    python report/own_sounds.py --data_dir data --runs runs/digits --only own own-lstm --minutes 30
+    python report/own_sounds.py --data_dir data --runs runs/digits --only own-seed0 own-seed0-lstm --minutes 30
 
 The data are folders of WAV files, own/spoken-digits/train and test. Every run is kept below --runs: one that is
 complete is read and not trained again, one that was interrupted goes on. A model is then scored with white noise at
@@ -24,11 +24,15 @@ from lmu_hf.hub import markup
 
 PROJECT = Path(__file__).parent.parent
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
+SEEDS = (0, 1, 2)
 NOISE = 10.0  # decibels
 # Of each run its flags beside the training folder.
 RUNS: dict[str, list[str]] = {
-    "own": ["--test_file", "test"],
-    "own-lstm": ["--test_file", "test", "--baseline", "lstm"],
+    **{
+        f"own-seed{seed}{ending}": ["--test_file", "test", "--seed", str(seed), *more]
+        for ending, more in (("", []), ("-lstm", ["--baseline", "lstm"]))
+        for seed in SEEDS
+    },
     **{
         f"fold-{name}{ending}": ["--path_pattern", "{label}_{group}_*", "--held_out_group", name, *more]
         for ending, more in (("", []), ("-lstm", ["--baseline", "lstm"]))

@@ -99,7 +99,7 @@ class Listener:
         self.cache = DynamicCache(config=model.config)
         self.pool = Pool(POOLINGS[model.config.pooling])
         self.samples = torch.zeros(1, 0, dtype=torch.float64)  # not yet passed by a frame
-        self.sums = torch.zeros(1, frames.size, dtype=torch.float64)
+        self.sums = torch.zeros(1, frames.sums, dtype=torch.float64)
         self._recordings: dict[int, Recording | None] = {}  # by how many frames a piece ends
         self._seen: Counter[int] = Counter()
 
