@@ -154,7 +154,7 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     say("pooling", None)
     cost = of.seconds / hop * 6 * numbers(width, frames["bands"], of.classes)
     epochs = say("epochs", *_epochs(of, cost, minutes))
-    batch = say("batch_size", 16 if of.rows < 1000 else 32, "sounds in a training step; the fewer sounds, the smaller")
+    batch = say("batch_size", 16 if of.rows < 4000 else 32, "sounds in a training step; the fewer sounds, the smaller")
     steps = epochs * -(-of.rows // batch)
     share = float(f"{(1 - PREPARED) * minutes:.6g}")
     made = replace(
