@@ -112,7 +112,8 @@ def call(name: str, script_name: str, *words: str) -> None:
 
 
 def render(records: Path) -> dict[str, str]:
-    """The table of the page, by the name between its markers."""
+    """The tables of the page, by the names between their markers."""
+    heard = json.loads((records / "benchmark_listening.json").read_text(encoding="utf-8"))["rows"]
     rows = json.loads((records / "own_sounds.json").read_text(encoding="utf-8"))["rows"]
     lines = [
         _line(test, baseline, runs)
@@ -121,7 +122,19 @@ def render(records: Path) -> dict[str, str]:
         if (runs := [row for row in rows if row["baseline"] == baseline and is_one(row["run"])])
     ]
     head = ["test", "model", "runs", "parameters", "accuracy", f"with noise at {NOISE:g} dB", "ridge"]
-    return {"own-sounds": markup.table(head, lines)}
+    return {"own-sounds": markup.table(head, lines), "listening": listening_table(heard)}
+
+
+def listening_table(rows: list[dict[str, Any]]) -> str:
+    """What `benchmarks/benchmark_listening.py` measured, as it left it in its JSON file."""
+    head = ["way", "% of a core", "first score, ms", "bytes carried"]
+    return markup.table(
+        head,
+        [
+            [row["way"], f"{100 * row['cost']:.1f}", f"{1000 * row['first_seconds']:.0f}", f"{row['state_bytes']:,.0f}"]
+            for row in rows
+        ],
+    )
 
 
 def _line(test: str, baseline: str | None, runs: list[dict[str, Any]]) -> list[str]:
