@@ -280,8 +280,9 @@ def test_a_folder_trains_a_model_that_evaluate_and_listen_read(speakers, tmp_pat
     assert RunRecord.read(tmp_path / "run").data["sampling_rate"] == RATE
     scores = run_verb("evaluate", ["run/model"], None)
     assert scores["accuracy"] == pytest.approx(record.metrics["test"]["accuracy"])
-    noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", "--test_file", str(speakers)], None)
-    assert set(noisy) == {"accuracy", "macro_f1"}
+    for words in ([], ["--test_file", str(speakers)]):
+        noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", *words], None)
+        assert set(noisy) == {"accuracy", "macro_f1"}
 
 
 def test_flags_that_would_be_ignored_are_refused(speakers, tmp_path, monkeypatch, capsys):
