@@ -1,7 +1,7 @@
 """Train on spoken digits by the plain command: their own test split, and each speaker left out in turn.
 
     python report/own_sounds.py --data_dir data --runs runs/digits --output records/own_sounds.json
-    python report/own_sounds.py --data_dir data --runs runs/digits --only own own-lstm --minutes 30
+    python report/own_sounds.py --data_dir data --runs runs/digits --only own-seed0 own-seed0-lstm --minutes 30
 
 The data are folders of WAV files, own/spoken-digits/train and test. Every run is kept below --runs: one that is
 complete is read and not trained again, one that was interrupted goes on. A model is then scored with white noise at
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,28 @@ from lmu_hf.hub import markup
 
 PROJECT = Path(__file__).parent.parent
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
+SEEDS = (0, 1, 2)
 NOISE = 10.0  # decibels
 # Of each run its flags beside the training folder.
 RUNS: dict[str, list[str]] = {
-    "own": ["--test_file", "test"],
-    "own-lstm": ["--test_file", "test", "--baseline", "lstm"],
+    **{
+        f"own-seed{seed}{ending}": ["--test_file", "test", "--seed", str(seed), *more]
+        for ending, more in (("", []), ("-lstm", ["--baseline", "lstm"]))
+        for seed in SEEDS
+    },
     **{
         f"fold-{name}{ending}": ["--path_pattern", "{label}_{group}_*", "--held_out_group", name, *more]
         for ending, more in (("", []), ("-lstm", ["--baseline", "lstm"]))
         for name in SPEAKERS
     },
 }
-WORDS = {"own": "own test split", "fold": "speakers left out"}
+CHOSEN_ON = ("george", "theo")  # the speakers that the recipe was chosen on; it was never tried on the others
+# Tests by name, and whether a run is one of it.
+TESTS: dict[str, Callable[[str], bool]] = {
+    "own test split": lambda run: run.startswith("own"),
+    "five speakers left out": lambda run: run.startswith("fold"),
+    "three of them, never chosen on": lambda run: run.startswith("fold") and run.split("-")[1] not in CHOSEN_ON,
+}
 
 
 @script
@@ -101,23 +112,40 @@ def call(name: str, script_name: str, *words: str) -> None:
 
 
 def render(records: Path) -> dict[str, str]:
-    """The table of the page, by the name between its markers."""
+    """The tables of the page, by the names between their markers."""
+    heard = json.loads((records / "benchmark_listening.json").read_text(encoding="utf-8"))["rows"]
     rows = json.loads((records / "own_sounds.json").read_text(encoding="utf-8"))["rows"]
-    groups: dict[tuple[str, str | None], list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["run"].partition("-")[0], row["baseline"]), []).append(row)
-    lines = []
-    for (kind, baseline), runs in sorted(groups.items(), key=lambda group: (group[0][0] == "fold", group[0][1] or "")):
-        ridge = next(name for name in runs[0]["lines"] if name.startswith("ridge"))
-        scores = [
-            [100 * run["metrics"]["test"]["accuracy"] for run in runs],
-            [100 * run["noise"]["test"]["accuracy"] for run in runs],
-            [100 * run["lines"][ridge]["test"]["accuracy"] for run in runs],
-        ]
-        size = f"{runs[0]['parameters']['total']:,}"
-        lines.append([WORDS[kind], baseline or "LMU", str(len(runs)), size, *map(_spread, scores)])
+    lines = [
+        _line(test, baseline, runs)
+        for test, is_one in TESTS.items()
+        for baseline in (None, "lstm")
+        if (runs := [row for row in rows if row["baseline"] == baseline and is_one(row["run"])])
+    ]
     head = ["test", "model", "runs", "parameters", "accuracy", f"with noise at {NOISE:g} dB", "ridge"]
-    return {"own-sounds": markup.table(head, lines)}
+    return {"own-sounds": markup.table(head, lines), "listening": listening_table(heard)}
+
+
+def listening_table(rows: list[dict[str, Any]]) -> str:
+    """What `benchmarks/benchmark_listening.py` measured, as it left it in its JSON file."""
+    head = ["way", "% of a core", "first score, ms", "bytes carried"]
+    return markup.table(
+        head,
+        [
+            [row["way"], f"{100 * row['cost']:.1f}", f"{1000 * row['first_seconds']:.0f}", f"{row['state_bytes']:,.0f}"]
+            for row in rows
+        ],
+    )
+
+
+def _line(test: str, baseline: str | None, runs: list[dict[str, Any]]) -> list[str]:
+    ridge = next(name for name in runs[0]["lines"] if name.startswith("ridge"))
+    scores = [
+        [100 * run["metrics"]["test"]["accuracy"] for run in runs],
+        [100 * run["noise"]["test"]["accuracy"] for run in runs],
+        [100 * run["lines"][ridge]["test"]["accuracy"] for run in runs],
+    ]
+    name = "LMU" if baseline is None else baseline.upper()
+    return [test, name, str(len(runs)), f"{runs[0]['parameters']['total']:,}", *map(_spread, scores)]
 
 
 def _spread(scores: list[float]) -> str:

@@ -1,6 +1,7 @@
 """Sounds: frames against transformers' own spectrogram, the head, and a stream against the whole."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,14 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 import lmu_hf
 from families import LSTM
 from lmu_hf import LMUForAudioClassification
-from lmu_hf.frames_lmu import Frames, cut, features_of, frames_of, standardise
+from lmu_hf.frames_lmu import Frames, cut, features_of, frames_of, levelled, standardise
 from lmu_hf.hub.export import differences, export, graphs, load_onnx
 from lmu_hf.listening_lmu import Listener, Pool, as_samples
 from tiny_heads import LABELS, build, draw, tiny
 from tiny_stacks import assert_near, randomised
 
 RATE = 1000
-FRAMES = Frames(RATE, bands=5, adaptation=7.0, mean=[-3.0] * 5, deviation=[2.0] * 5)
+FRAMES = Frames(RATE, bands=5, lowest=50, adaptation=7.0, relative_floor=1e-2, mean=[-3.0] * 5, deviation=[2.0] * 5)
 AUDIO = {"input_size": 5, "audio": FRAMES.record, "pooling": "mean"}
 RAW = {"input_size": 4, "audio": Frames(RATE, "raw", hop_length=4).record, "pooling": "mean"}
 POOLINGS = ("mean", "max", "mean_max", "last")
@@ -45,11 +46,11 @@ def whole(model, signal: np.ndarray) -> torch.Tensor:
         return model(input_values=values.to(model.dtype)).logits[0]
 
 
-@pytest.mark.parametrize(("rate", "bands"), [(8000, 40), (16_000, 80)])
-def test_log_mel_frames_are_those_of_transformers(rate, bands):
-    frames, signal = Frames(rate, bands=bands), sound(rate)
+@pytest.mark.parametrize(("rate", "bands", "lowest"), [(8000, 40, 0.0), (16_000, 80, 20.0)])
+def test_log_mel_frames_are_those_of_transformers(rate, bands, lowest):
+    frames, signal = Frames(rate, bands=bands, lowest=lowest), sound(rate)
     size = 2 ** (frames.length - 1).bit_length()
-    bank = mel_filter_bank(size // 2 + 1, bands, 0.0, rate / 2, rate, mel_scale="htk")
+    bank = mel_filter_bank(size // 2 + 1, bands, lowest, rate / 2, rate, mel_scale="htk")
     theirs = spectrogram(
         signal,
         window_function(frames.length, "hann"),
@@ -82,9 +83,24 @@ def test_no_frame_depends_on_what_comes_later():
     assert torch.equal(frames_of(signal, FRAMES)[:, :before], frames_of(changed, FRAMES)[:, :before])
 
 
+def test_levelled_powers_are_in_units_of_the_mean_power_so_far():
+    features = torch.from_numpy(sound(60)).view(1, 12, 5)
+    values, total = levelled(features, FRAMES, torch.zeros(1, 1, dtype=torch.float64), 0)
+    for step in range(12):
+        level = features[0, : step + 1].exp().mean()
+        torch.testing.assert_close(values[0, step], (features[0, step].exp() / level + 1e-2).log())
+    assert float(total) == pytest.approx(float(features.exp().mean(-1).sum()))
+
+
+def test_a_louder_sound_has_the_same_levelled_frames():
+    signal = torch.from_numpy(sound(500))[None]
+    torch.testing.assert_close(frames_of(signal, FRAMES), frames_of(signal / 10, FRAMES), atol=1e-3, rtol=0)
+
+
 def test_the_mean_that_is_taken_away_is_that_of_the_frames_so_far():
     features = draw(1, 6, 5)
-    values, total = standardise(features, FRAMES, torch.zeros(1, 5, dtype=torch.float64), 0)
+    plain = replace(FRAMES, relative_floor=None)
+    values, total = standardise(features, plain, torch.zeros(1, 5, dtype=torch.float64), 0)
     for t in range(6):
         mean = (7 * -3.0 + features[0, : t + 1].sum(0)) / (7 + t + 1)
         assert_near(values[0, t], (features[0, t] - mean) / 2)
@@ -118,13 +134,15 @@ def test_pieces_of_any_size_hear_the_same(sizes, samples):
     assert float((last.logits - whole(model, signal)).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("size", [15, 33, 70])
 @pytest.mark.parametrize("changes", [{}, LSTM], ids=str)
-def test_a_recorded_step_hears_what_the_whole_model_does(changes):
+def test_recorded_pieces_hear_what_the_whole_model_does(changes, size):
     kind = lmu_hf.LSTMForAudioClassification if changes == LSTM else LMUForAudioClassification
-    model, signal = randomised(kind(tiny(**AUDIO, **changes)), torch.float32).eval(), sound(1000)
+    model, signal = randomised(kind(tiny(**AUDIO, **changes)), torch.float32).eval(), sound(3000)
     listener = Listener(model)
-    heard = [listener.hear(piece) for piece in pieces(signal, [15])]
-    assert listener._step is not None
+    heard = [answer for piece in pieces(signal, [size]) if (answer := listener.hear(piece)) is not None]
+    assert listener._recordings
+    assert changes == LSTM or all(recording is not None for recording in listener._recordings.values())
     assert float((heard[-1].logits - whole(model, signal)).abs().max()) < 1e-5
 
 
@@ -133,7 +151,7 @@ def test_a_hooked_model_is_never_recorded():
     model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
     listener = Listener(model)
     answers = [listener.hear(piece) for piece in pieces(sound(600), [15])]
-    assert listener._step is None and len(calls) == sum(answer is not None for answer in answers)
+    assert not any(listener._recordings.values()) and len(calls) == sum(answer is not None for answer in answers)
 
 
 def test_every_answer_on_the_way_is_that_of_the_sound_so_far():
@@ -204,6 +222,8 @@ def test_a_pool_is_that_of_all_steps():
         ({"floor": 0.0}, "floor must be a positive power"),
         ({"mean": [1.0, 2.0]}, "mean must be one finite number, or one for each of 40 bands"),
         ({"deviation": [0.0]}, "deviation must be positive"),
+        ({"lowest": 500.0}, "lowest must be a frequency from 0 to below half"),
+        ({"relative_floor": 0.0}, "relative_floor must be a positive number"),
         ({"adaptation": -1.0}, "adaptation must be a positive number of frames"),
         ({"features": "raw", "hop_length": 4, "bands": 3}, "bands are the hop_length"),
         ({"band": 3}, "did you mean 'bands'"),

@@ -1,5 +1,8 @@
 """Labelled sounds: where labels and groups come from, which splits there are, and what is refused."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -10,7 +13,7 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.data.audio import SoundSource, labelled_sounds, pattern_of, tones_and_chirps, with_noise, with_validation
 from lmu_hf.data.batches import order_by_length
 from lmu_hf.data.sound_augmentation import SoundAugmentation
-from lmu_hf.frames_lmu import Frames, frames_of
+from lmu_hf.frames_lmu import Frames, frames_of, power_spectra
 from lmu_hf.training.recipes.audio import Heard, make_recipe
 from lmu_hf.training.tasks.audio import AudioTask, fit_frames, summary_of
 
@@ -86,6 +89,11 @@ def test_a_saved_models_classes_and_rate_stand(speakers):
     ("change", "source", "message"),
     [
         (lambda folder: (folder / "low_ann_0.wav").write_text("x"), None, r"low_ann_0\.wav is not a file of sound"),
+        (
+            lambda folder: (folder / "low_ann_0.wav").write_bytes(b""),
+            None,
+            r"low_ann_0\.wav is empty, 0 bytes: leave it",
+        ),
         (lambda folder: write(folder / "low_ann_0.wav", samples=0), None, r"low_ann_0\.wav: it holds no samples"),
         (lambda folder: write(folder / "noname.wav"), None, r"noname\.wav has no label: .*--path_pattern"),
         (lambda folder: None, SoundSource(pattern="*_{label}/*"), "does not fit"),
@@ -110,7 +118,7 @@ def test_what_cannot_be_read_is_named_with_what_to_do(speakers, change, source, 
     [
         ("words", {"held_out_group": "zoe"}, "there is no such group; there are ann, ben, cid"),
         ("rows.csv", {}, r"rows\.csv, .*2: label is empty"),
-        ("other.csv", {}, r"has no column 'path' \(--path_column\); it has file, label"),
+        ("other.csv", {}, r"has no column 'path' \(--path_column\); it has file, label$"),
         ("notes.md", {}, "neither a folder of sounds nor a table"),
     ],
 )
@@ -177,10 +185,31 @@ def test_noise_lies_as_far_below_the_signal_as_it_should():
     assert noisy.fingerprint() == with_noise(clean, 10.0).fingerprint() != clean.fingerprint()
 
 
+STILL = SoundAugmentation(
+    **dict.fromkeys(("speed", "pace", "warp", "formants", "gain", "tilt", "curve", "noise"), 0.0),
+    time_masks=0,
+    band_masks=0,
+)
+
+
+def test_formants_move_and_the_pitch_stays():
+    # Harmonics of 250 Hz, of which those near 1,000 Hz are the loudest: a voice with one formant.
+    time = torch.arange(8000) / 8000
+    loudness = [math.exp(-(((250 * k - 1000) / 300) ** 2)) for k in range(1, 15)]
+    signal = sum(level * torch.sin(2 * torch.pi * 250 * k * time) for k, level in enumerate(loudness, 1))[None]
+    powers = power_spectra(signal.unfold(1, 256, 128), 256)
+    moved = replace(STILL, formants=0.3)._shaped(powers, Frames(8000), torch.Generator().manual_seed(3))
+    bins = torch.arange(powers.shape[-1]).to(powers)
+    middle = [float((spectrum.mean((0, 1)) @ bins) / spectrum.mean((0, 1)).sum()) for spectrum in (powers, moved)]
+    assert abs(middle[1] / middle[0] - 1) > 0.05
+    spectrum = moved.mean((0, 1))
+    for harmonic in range(16, 49, 8):  # 250 Hz are 8 bins
+        assert float(spectrum[harmonic]) > 100 * float(spectrum[[harmonic - 4, harmonic + 4]].max())
+
+
 def test_nothing_varied_gives_the_plain_frames():
     sounds = tones_and_chirps(24)
-    still = SoundAugmentation(*[0.0] * 6, time_masks=0, band_masks=0)
-    task = AudioTask(sounds, Frames(sounds.rate, adaptation=9.0), augmentation=still)
+    task = AudioTask(sounds, Frames(sounds.rate, adaptation=9.0), augmentation=STILL)
     batch = task.collate("train")([task.splits["train"][row] for row in range(5)])
     varied, plain = task.inputs(batch, torch.Generator().manual_seed(0)), task.inputs(batch)
     torch.testing.assert_close(varied["input_values"], plain["input_values"], atol=2e-3, rtol=0)
@@ -251,8 +280,9 @@ def test_a_folder_trains_a_model_that_evaluate_and_listen_read(speakers, tmp_pat
     assert RunRecord.read(tmp_path / "run").data["sampling_rate"] == RATE
     scores = run_verb("evaluate", ["run/model"], None)
     assert scores["accuracy"] == pytest.approx(record.metrics["test"]["accuracy"])
-    noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", "--test_file", str(speakers)], None)
-    assert set(noisy) == {"accuracy", "macro_f1"}
+    for words in ([], ["--test_file", str(speakers)]):
+        noisy = run_verb("evaluate", ["run/model", "--noise_db", "10", *words], None)
+        assert set(noisy) == {"accuracy", "macro_f1"}
 
 
 def test_flags_that_would_be_ignored_are_refused(speakers, tmp_path, monkeypatch, capsys):

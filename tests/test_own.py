@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.svm import LinearSVC
 
 from lmu_hf import LMUConfig, LMUForSequenceClassification
+from lmu_hf.cli.data_flags import KIND_FLAGS
 from lmu_hf.common.lines import better_line, is_clear, verdict
 from lmu_hf.common.record import RunRecord
 from lmu_hf.hub.results import beside_table
@@ -264,6 +265,13 @@ def test_a_better_line_is_reported_with_advice():
     assert verdict(record(metric="mae", metrics={"test": {"mae": 1.0}}, lines=errors)) == ""
     assert verdict(record(metric="mae", metrics={"test": {"mae": 3.0}}, lines=errors))
     assert beside_table(record()) == ""
+
+
+@pytest.mark.parametrize("task, kind", [("audio-classification", "audio"), ("text-classification", "classification")])
+def test_advice_names_a_flag_that_the_verb_has(task, kind):
+    lines = {"majority": {"test": {"accuracy": 0.9}}}
+    [flag] = re.findall(r"--(\w+)", verdict(record(task=task, metrics={"test": {"accuracy": 0.5}}, lines=lines)))
+    assert flag in (*KIND_FLAGS[kind], "num_train_epochs")
 
 
 @pytest.mark.parametrize("metric, ours, theirs", [("accuracy", 0.8, 0.9), ("mae", 1.2, 1.0), ("r2", 0.7, 0.8)])

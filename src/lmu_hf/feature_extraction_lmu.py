@@ -175,6 +175,8 @@ def read_audio(file: str | Path | bytes) -> tuple[np.ndarray, int]:
     name = "the sound" if isinstance(file, bytes) else str(file)
     if not isinstance(file, bytes) and not Path(file).is_file():
         raise FileNotFoundError(f"there is no file {file}")
+    if not (len(file) if isinstance(file, bytes) else Path(file).stat().st_size):
+        raise ValueError(f"{name} is empty, 0 bytes: leave it out")
     try:
         there = io.BytesIO(file) if isinstance(file, bytes) else str(file)
         return soundfile.read(there, dtype="float32", always_2d=True)

@@ -31,8 +31,11 @@ class Frames(Option):
         features: ``"log-mel"``, the logarithm of a power spectrum in mel bands; or ``"raw"``, the samples of each hop.
         frame_length: samples of a frame; 25 ms if not given. For ``"raw"`` it is the hop.
         hop_length: samples from one frame to the next; 10 ms if not given, and one sample for ``"raw"``.
-        bands: mel bands, from 0 Hz to half the sampling rate. For ``"raw"`` the hop.
+        bands: mel bands, from ``lowest`` to half the sampling rate. For ``"raw"`` the hop.
+        lowest: where the bands begin, in Hz.
         floor: the least power of a band; quieter ones are taken for this. In units of samples in [−1, 1], squared.
+        relative_floor: if given, powers are counted in units of the signal's mean power so far, and this is added to
+            each, so that loudness and faint background noise leave no trace.
         mean, deviation: of each band, or one of all, over the training sounds. What is read is standardised by them.
         adaptation: how many frames of ``mean`` the mean of a signal's own frames so far is counted with before it is
             taken away: it cancels a microphone's or a voice's colour without a look ahead. None takes ``mean`` alone.
@@ -45,7 +48,9 @@ class Frames(Option):
     frame_length: int | None = None
     hop_length: int | None = None
     bands: int | None = None
+    lowest: float = 0.0
     floor: float = 1e-6
+    relative_floor: float | None = None
     mean: Sequence[float] = field(default=(0.0,))
     deviation: Sequence[float] = field(default=(1.0,))
     adaptation: float | None = None
@@ -83,6 +88,14 @@ class Frames(Option):
             )
         if not 0 < self.floor < math.inf:
             raise ValueError(f"audio: floor must be a positive power, got {self.floor!r}")
+        if not 0 <= self.lowest < self.sampling_rate / 2:
+            raise ValueError(
+                f"audio: lowest must be a frequency from 0 to below half the sampling rate, in Hz; got {self.lowest!r}"
+            )
+        if self.relative_floor is not None and (raw or not 0 < self.relative_floor < math.inf):
+            raise ValueError(
+                f"audio: relative_floor must be a positive number, of log-mel features; got {self.relative_floor!r}"
+            )
         if self.adaptation is not None and (raw or not 0 < self.adaptation < math.inf):
             raise ValueError(
                 f"audio: adaptation must be a positive number of frames, of log-mel features; got {self.adaptation!r}"
@@ -119,6 +132,11 @@ class Frames(Option):
         """Samples that a frame has in common with the next."""
         return self.length - self.hop
 
+    @property
+    def sums(self) -> int:
+        """How many sums over a signal's frames so far :func:`standardise` reads: of each band, and of the power."""
+        return self.size + (self.relative_floor is not None)
+
     def count(self, samples: int) -> int:
         """How many whole frames so many samples hold."""
         return max(0, (samples - self.overlap) // self.hop)
@@ -142,9 +160,9 @@ def _fourier(length: int) -> tuple[Tensor, int]:
 
 
 @lru_cache(maxsize=16)
-def _filters(bins: int, bands: int, sampling_rate: int) -> Tensor:
-    """The mel bands (bins, bands) in float64, up to half the sampling rate."""
-    bank = mel_filter_bank(bins, bands, 0.0, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
+def _filters(bins: int, bands: int, lowest: float, sampling_rate: int) -> Tensor:
+    """The mel bands (bins, bands) in float64, from the lowest frequency to half the sampling rate."""
+    bank = mel_filter_bank(bins, bands, lowest, sampling_rate / 2, sampling_rate, norm=None, mel_scale="htk")
     return torch.from_numpy(bank)
 
 
@@ -166,7 +184,7 @@ def power_spectra(pieces: Tensor, length: int) -> Tensor:
 
 def mel_powers(powers: Tensor, frames: Frames) -> Tensor:
     """Power spectra (…, bins) to the logarithm of what each mel band holds (…, bands)."""
-    filters = _filters(powers.shape[-1], frames.size, frames.sampling_rate).to(powers)
+    filters = _filters(powers.shape[-1], frames.size, frames.lowest, frames.sampling_rate).to(powers)
     return (powers @ filters).clamp(min=frames.floor).log()
 
 
@@ -182,31 +200,59 @@ def cut(signal: Tensor, frames: Frames) -> Tensor:
     return signal.unfold(-1, frames.length, frames.hop)
 
 
+def levelled(features: Tensor, frames: Frames, before: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
+    """Powers in units of the signal's mean power so far: log(p_t / P_t + ``relative_floor``), P_t over frames 1 … t.
+
+    Args:
+        features: (b, n, bands), logarithms of powers.
+        frames: the record; without a ``relative_floor`` the features stay as they are.
+        before: (b, 1), the sum of the mean powers of the frames before these; (b, 0) without a ``relative_floor``.
+        count: how many those were.
+
+    Returns:
+        (b, n, bands), and the sum over all frames so far, as ``before``.
+    """
+    if frames.relative_floor is None:
+        return features, before
+    powers = features.exp()
+    sums = before + powers.mean(-1).cumsum(1)
+    levels = sums / (count + torch.arange(1, features.shape[1] + 1, device=features.device)).to(features)
+    return (powers / levels[..., None] + frames.relative_floor).log(), sums[:, -1:]
+
+
 def standardise(features: Tensor, frames: Frames, before: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
-    """Take away the mean, and divide by the deviation.
+    """Level, take away the mean, and divide by the deviation.
 
     The mean of frame t is (k·mean + Σ_{s ≤ t} x_s) / (k + t), with k = ``adaptation``, t counted from 1.
 
     Args:
         features: (b, n, bands), in float64 where sums over hours are to stay exact.
         frames: the record.
-        before: (b, bands), the sum over the frames before these.
+        before: (b, :attr:`Frames.sums`), the sums over the frames before these.
         count: how many those were.
 
     Returns:
-        (b, n, bands), and the sum (b, bands) over all frames so far.
+        (b, n, bands), and the sums over all frames so far, as ``before``.
     """
     mean, deviation = (_numbers(tuple(numbers)).to(features) for numbers in (frames.mean, frames.deviation))
+    of_bands, of_power = before[:, : frames.size], before[:, frames.size :]
+    features, of_power = levelled(features, frames, of_power, count)
     if frames.adaptation is None:
-        return (features - mean) / deviation, before
-    sums = before[:, None] + features.cumsum(1)
+        return (features - mean) / deviation, torch.cat([of_bands, of_power], dim=1)
+    sums = of_bands[:, None] + features.cumsum(1)
     past = count + torch.arange(1, features.shape[1] + 1, device=features.device)
     means = (frames.adaptation * mean + sums) / (frames.adaptation + past.to(features))[:, None]
-    return (features - means) / deviation, sums[:, -1]
+    return (features - means) / deviation, torch.cat([sums[:, -1], of_power], dim=1)
+
+
+def plain_features(signal: Tensor, frames: Frames) -> Tensor:
+    """What stands for the frames of whole signals (b, samples), not yet standardised: (b, n, bands) in float64."""
+    features = features_of(cut(signal.double(), frames), frames)
+    return levelled(features, frames, features.new_zeros(len(features), frames.sums - frames.size), 0)[0]
 
 
 def frames_of(signal: Tensor, frames: Frames) -> Tensor:
     """What a model reads of whole signals (b, samples): (b, n, bands) in float32."""
     features = features_of(cut(signal.double(), frames), frames)
-    before = features.new_zeros(len(features), frames.size)
+    before = features.new_zeros(len(features), frames.sums)
     return standardise(features, frames, before, 0)[0].float()

@@ -4,6 +4,7 @@ Four things are carried: the samples that the next frame has in common with thos
 standardised by, the memories of all layers, and the pooled hidden states so far. None grows with time.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,8 @@ from .recording import CannotRecordError, Recording, carried_tensors
 
 logger = logging.get_logger(__name__)
 
-SHORT = 12  # frames of a piece from which on one call for all of them is faster than a recorded one for each
-SETTLED = 24  # short pieces after which a sound is long enough for a recording, which takes a few calls, to pay
+MOST_RECORDED = 64  # frames of a piece from which on its products outweigh what a recording saves
+SETTLED = 8  # pieces of a length after which a recording of that length, which takes a few calls, pays
 # What an integer sample is divided by: the largest magnitude of its type.
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31, "int8": 2.0**7}
 
@@ -98,9 +99,9 @@ class Listener:
         self.cache = DynamicCache(config=model.config)
         self.pool = Pool(POOLINGS[model.config.pooling])
         self.samples = torch.zeros(1, 0, dtype=torch.float64)  # not yet passed by a frame
-        self.sums = torch.zeros(1, frames.size, dtype=torch.float64)
-        self._step: Recording | None = None
-        self._short_pieces = 0
+        self.sums = torch.zeros(1, frames.sums, dtype=torch.float64)
+        self._recordings: dict[int, Recording | None] = {}  # by how many frames a piece ends
+        self._seen: Counter[int] = Counter()
 
     @property
     def seconds(self) -> float:
@@ -153,28 +154,28 @@ class Listener:
 
     def _states(self, values: Tensor) -> Tensor:
         """Hidden states (1, n, width) of the next frames, whose memories are then in the cache."""
-        if values.shape[1] <= SHORT:
-            self._short_pieces += 1
-            if self._short_pieces == SETTLED:
-                self._step = self._recorded(values[:, :1])
-            if self._step is not None:
-                return torch.cat([self._step(frame) for frame in values.split(1, dim=1)], dim=1)
-        read = self.model.model(input_values=values, cache=self.cache, use_cache=True, return_dict=True)
-        return read.last_hidden_state
+        n = values.shape[1]
+        if n not in self._recordings and n <= MOST_RECORDED:
+            self._seen[n] += 1
+            if self._seen[n] == SETTLED:
+                self._recordings[n] = self._recorded(values)
+        if (recording := self._recordings.get(n)) is not None:
+            return recording(values)
+        return self.model.model(input_values=values, cache=self.cache, use_cache=True, return_dict=True)[0]
 
-    def _recorded(self, frame: Tensor) -> Recording | None:
-        """The blocks' torch calls for one more frame; None where something stands between them and the modules."""
+    def _recorded(self, values: Tensor) -> Recording | None:
+        """The blocks' torch calls for so many more frames; None where something stands between them and the modules."""
         stack = self.model.model
         if not all(map(is_bare, self.model.modules())):
             return None
-        state = carried_tensors(self.cache)
+        state, reading = carried_tensors(self.cache), Reading(Layout(values.shape[1]), "all", None)
 
-        def step(values: Tensor) -> Tensor:
+        def read(values: Tensor) -> Tensor:
             # Behind the stack's checks, which look at numbers; `as_samples` has looked at these.
-            return stack._through_blocks(values.to(stack.dtype), Reading(Layout(1), "all", None), self.cache, False)[-1]
+            return stack._through_blocks(values.to(stack.dtype), reading, self.cache, False)[-1]
 
         try:
-            return Recording(step, frame, frame + 1, state)
+            return Recording(read, values, values + 1, state)
         except CannotRecordError as error:
             logger.warning_once(f"{error}, so every piece of a sound takes a full call of the model")
             return None

@@ -5,9 +5,14 @@ import math
 from .record import RunRecord
 
 LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse", "mse", "mase")
-USE_IT = "it is the one to use on these rows"
-WHAT_TO_TRY = f"{USE_IT}; more rows, or a pre-trained model (--model_name_or_path), may turn that round"
-WITH_PICTURES = f"{USE_IT}; more pictures, or another --image_size, may turn that round"
+# By the task of a record, what may help a model; each flag is one of that task's verbs.
+WHAT_TO_TRY = {
+    "audio-classification": "more sounds, or more passes over them (--num_train_epochs)",
+    "image-classification": "more pictures, or another --image_size",
+    "text-classification": "more rows, or a pre-trained model (--model_name_or_path)",
+    "token-classification": "more rows, or a pre-trained model (--model_name_or_path)",
+}
+ELSE_TO_TRY = "more rows, or more passes over them (--num_train_epochs)"
 
 CLEAR = 2.0  # standard errors of a difference; chance alone exceeds them once in twenty times
 
@@ -67,4 +72,5 @@ def verdict(record: RunRecord) -> str:
     rows = record.data["rows"][split]
     if not is_clear(metric, score, other, rows):
         return f"{best} scores better on {split}, but there is no clear difference on {rows:,} rows"
-    return f"{best} is better on {split}: {WITH_PICTURES if record.task == 'image-classification' else WHAT_TO_TRY}"
+    hint = WHAT_TO_TRY.get(record.task, ELSE_TO_TRY)
+    return f"{best} is better on {split}: it is the one to use on these rows; {hint} may turn that round"

@@ -17,7 +17,7 @@ from ..feature_extraction_lmu import read_audio, resample
 from ..listening_lmu import scaled
 from .opening import is_table
 from .sources import SPLITS, load_files, stem
-from .tables import ReadOptions, place_of
+from .tables import PLACE, ReadOptions, place_of
 
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".opus")
 LABEL, GROUP = "{label}", "{group}"
@@ -187,7 +187,7 @@ def _by_table(path: Path, source: SoundSource, flag: str) -> list[File]:
     wanted = [source.path_column, source.label_column, *([source.group_column] if source.group_column else [])]
     for column, named in zip(wanted, ("path", "label", "group"), strict=False):
         if column not in table.column_names:
-            there = ", ".join(name for name in table.column_names if not name.startswith("__"))
+            there = ", ".join(name for name in table.column_names if name != PLACE)
             raise InputError(f"{path} has no column {column!r} (--{named}_column); it has {there}")
     files = []
     for number, cells in enumerate(zip(*(table[column] for column in wanted), strict=True)):

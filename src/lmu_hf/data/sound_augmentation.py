@@ -7,6 +7,10 @@ from torch import Generator, Tensor
 
 from ..frames_lmu import Frames, mel_powers, power_spectra, standardise
 
+ENVELOPE = 250.0  # Hz over which a spectrum's mean is its envelope: more than most voices' pitch, less than a formant
+SILENCE = 1e-10  # power of a bin that is none
+KNOTS = 6
+
 
 @dataclass(frozen=True)
 class SoundAugmentation:
@@ -17,22 +21,28 @@ class SoundAugmentation:
         pace: the hop is so much shorter or longer, which moves the pace alone.
         warp: the frequency axis is stretched by up to this share, as by a longer or shorter vocal tract (Jaitly and
             Hinton 2013).
+        formants: the envelope of the spectrum is stretched by up to this share and its fine structure is not, so that
+            the pitch stays where it was: a longer or shorter vocal tract at the same vocal folds.
         gain: louder or softer, in decibels.
         tilt: a spectrum that rises or falls from end to end by so many decibels, as of another microphone.
+        curve: a spectrum that is lifted or lowered by so many decibels at each of ``KNOTS`` frequencies, and between
+            them in straight lines, as of a room.
         noise: the share of sounds that get noise, ``quietest`` to ``loudest`` decibels below the signal's mean power.
         loudest, quietest: signal-to-noise ratios in decibels.
         time_masks, time_share: how many stretches of frames are hidden, each up to this share of the sound.
         band_masks, band_share: how many ranges of bands are hidden, each up to this share of all (Park et al. 2019).
     """
 
-    speed: float = 0.12
+    speed: float = 0.2
     pace: float = 0.2
-    warp: float = 0.12
-    gain: float = 6.0
+    warp: float = 0.15
+    formants: float = 0.15
+    gain: float = 20.0
     tilt: float = 6.0
-    noise: float = 0.5
-    loudest: float = 5.0
-    quietest: float = 40.0
+    curve: float = 6.0
+    noise: float = 0.8
+    loudest: float = 3.0
+    quietest: float = 50.0
     time_masks: int = 2
     time_share: float = 0.12
     band_masks: int = 2
@@ -54,8 +64,9 @@ class SoundAugmentation:
         powers = power_spectra(signals.unfold(1, frames.length, hop), frames.length)
         counts = ((lengths - frames.length) // hop + 1).clamp(min=1)
         real = torch.arange(powers.shape[1]) < counts[:, None]
-        features = mel_powers(self._coloured(self._warped(powers, generator), real, generator), frames)
-        before = features.new_zeros(len(features), frames.size)
+        powers = self._shaped(self._warped(powers, generator), frames, generator)
+        features = mel_powers(self._coloured(powers, real, generator), frames)
+        before = features.new_zeros(len(features), frames.sums)
         values = standardise(features, frames, before, 0)[0]
         return self._masked(values, counts, generator), counts
 
@@ -70,12 +81,17 @@ class SoundAugmentation:
 
     def _warped(self, powers: Tensor, generator: Generator) -> Tensor:
         """Power spectra (b, n, bins), each sound's with a frequency axis of its own."""
-        if not self.warp:
+        return _stretched(powers, _between(1, self.warp, (len(powers),), generator)) if self.warp else powers
+
+    def _shaped(self, powers: Tensor, frames: Frames, generator: Generator) -> Tensor:
+        """Power spectra (b, n, bins) with their envelope moved along the frequency axis."""
+        if not self.formants:
             return powers
-        b, n, bins = powers.shape
-        stretch = _between(1, self.warp, (b,), generator)
-        places = (torch.arange(bins) * stretch[:, None])[:, None].expand(b, n, bins)
-        return _at(powers.flatten(0, 1), places.flatten(0, 1)).view(b, n, bins)
+        bins = powers.shape[-1]
+        reach = round(ENVELOPE / 2 / (frames.sampling_rate / 2) * (bins - 1))  # bins to either side
+        envelope = torch.nn.functional.avg_pool1d(powers, 2 * reach + 1, 1, reach, count_include_pad=False)
+        envelope = envelope.clamp(min=SILENCE)
+        return powers * _stretched(envelope, _between(1, self.formants, (len(powers),), generator)) / envelope
 
     def _coloured(self, powers: Tensor, real: Tensor, generator: Generator) -> Tensor:
         """Louder or softer, tilted, and with noise."""
@@ -85,7 +101,9 @@ class SoundAugmentation:
         def drawn(most: float) -> Tensor:
             return most * (2 * torch.rand(b, 1, 1, generator=generator) - 1)
 
-        powers = powers * 10 ** ((drawn(self.gain) + drawn(self.tilt) * slope) / 10)
+        knots = self.curve * (2 * torch.rand(b, 1, KNOTS, generator=generator) - 1)
+        curve = torch.nn.functional.interpolate(knots, size=bins, mode="linear", align_corners=True)
+        powers = powers * 10 ** ((drawn(self.gain) + drawn(self.tilt) * slope + curve) / 10)
         if self.noise:
             level = (powers.mean(2) * real).sum(1) / real.sum(1)
             ratio = self.loudest + (self.quietest - self.loudest) * torch.rand(b, generator=generator)
@@ -113,6 +131,13 @@ class SoundAugmentation:
 def _between(middle: float, share: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Numbers from middle / (1 + share) to middle · (1 + share), uniform in their logarithm."""
     return middle * (1 + share) ** (2 * torch.rand(shape, generator=generator) - 1)
+
+
+def _stretched(spectra: Tensor, stretch: Tensor) -> Tensor:
+    """Spectra (b, n, bins), each row's frequency axis stretched by a factor of its own (b,)."""
+    b, n, bins = spectra.shape
+    places = (torch.arange(bins) * stretch[:, None])[:, None].expand(b, n, bins)
+    return _at(spectra.flatten(0, 1), places.flatten(0, 1)).view(b, n, bins)
 
 
 def _at(rows: Tensor, places: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class ListenStep(nn.Module):
         noise = torch.randn(EXAMPLES, frames.length, generator=torch.Generator().manual_seed(0)) / 10
         given = {"samples": noise[:, frames.overlap :], "tail": noise[:, : frames.overlap]}
         given["frames"] = torch.zeros(1, dtype=torch.int64)
-        if frames.adaptation is not None:
-            given["sums"] = torch.zeros(EXAMPLES, frames.size, dtype=torch.float64)
+        if frames.adaptation is not None or frames.relative_floor is not None:
+            given["sums"] = torch.zeros(EXAMPLES, frames.sums, dtype=torch.float64)
         # Sums in float64, as a listener has them: they grow with the sound.
         kinds = {"mean": torch.float64, "max": torch.float32}
         given |= {
@@ -64,7 +64,7 @@ class ListenStep(nn.Module):
         samples = torch.cat([given["tail"], given["samples"]], dim=1)
         features = features_of(samples.double()[:, None], self.frames)
         count = given["frames"]
-        before = given.get("sums", features.new_zeros(1, self.frames.size))
+        before = given.get("sums", features.new_zeros(1, self.frames.sums))
         values, sums = standardise(features, self.frames, before, count)
         cache = DynamicCache(config=self.model.config)
         for number in range(len(self.model.model.layers)):

@@ -14,16 +14,22 @@ KIND = "audio"
 MINUTES = 8.0  # of one core; what a plain command may take
 PREPARED = 0.2  # of the budget goes to reading, the line beside and evaluations
 FEW = 500
-HOP_SECONDS, LONG_HOP_SECONDS = 0.016, 0.032  # from frame to frame; a frame is twice as long
+HOP_SECONDS, LONG_HOP_SECONDS = 0.016, 0.032  # from frame to frame; a frame is half as long again
+LOWEST = 100.0  # Hz; hum and the offset of a recording lie below
+MELS = 100  # of a band: wider than the harmonics of a voice are apart, so that its pitch does not show
+FEWEST_BANDS = 8
+RELATIVE_FLOOR = 1e-3  # 30 dB below the mean power so far: above what most rooms and microphones add
 LONG = 4.0  # seconds: sounds of this median have frames half as dense
 WIDTH, SMALL_WIDTH = 102, 64
 WINDOWS = (0.08, 0.32)  # seconds that the two groups of a block's channels look back over
 # Operations a second, forwards and backwards, that a core is taken to get out of short frames: an estimate.
 SPEED = 2.5e10
-MOST_EPOCHS = 60
+MOST_EPOCHS = 30
 WHY = {
-    "hop_length": "samples from one frame to the next; frames are twice as long and overlap by half",
-    "bands": "mel bands of a frame, from 0 Hz to half the sampling rate",
+    "hop_length": "samples from one frame to the next; frames are half as long again, so that they overlap by a third",
+    "bands": f"mel bands of a frame, each {MELS} mels wide, from {LOWEST:g} Hz to half the sampling rate",
+    "relative_floor": "power in units of a sound's mean power so far below which nothing is told apart: cancels level "
+    "and background",
     "adaptation": "frames of the training mean that a sound's own mean so far is mixed with: cancels voice and room",
     "hidden_size": f"width of a block; {SMALL_WIDTH} below {FEW} training sounds, {WIDTH} from there on",
     "theta": "frames that each half of a block's channels looks back over: 80 ms and 320 ms",
@@ -133,8 +139,11 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     hop = LONG_HOP_SECONDS if of.median > LONG else HOP_SECONDS
     frames = {
         "hop_length": say("hop_length", max(1, round(hop * of.rate))),
-        "frame_length": max(2, round(2 * hop * of.rate)),
-        "bands": say("bands", 40 if of.rate >= 8000 else 24),
+        "frame_length": max(2, round(1.5 * hop * of.rate)),
+        "bands": say("bands", bands_of(of.rate)),
+        "lowest": min(LOWEST, of.rate / 20),
+        "floor": 1e-10,  # of silence in numbers alone: what is quiet is levelled
+        "relative_floor": say("relative_floor", RELATIVE_FLOOR),
         "adaptation": say("adaptation", 20.0),
     }
     small = of.rows < FEW
@@ -145,7 +154,7 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     say("pooling", None)
     cost = of.seconds / hop * 6 * numbers(width, frames["bands"], of.classes)
     epochs = say("epochs", *_epochs(of, cost, minutes))
-    batch = say("batch_size", 16 if of.rows < 1000 else 32, "sounds in a training step; the fewer sounds, the smaller")
+    batch = say("batch_size", 16 if of.rows < 4000 else 32, "sounds in a training step; the fewer sounds, the smaller")
     steps = epochs * -(-of.rows // batch)
     share = float(f"{(1 - PREPARED) * minutes:.6g}")
     made = replace(
@@ -161,6 +170,12 @@ def make_recipe(of: Heard, minutes: float = MINUTES) -> Made:
     )
     options = {**frames, "variations": say("variations", True)}
     return Made(made, options, reasons)
+
+
+def bands_of(rate: int) -> int:
+    """How many mel bands a recipe has at a sampling rate: one for every :data:`MELS` mels."""
+    top, bottom = (2595 * math.log10(1 + hertz / 700) for hertz in (rate / 2, min(LOWEST, rate / 20)))
+    return max(FEWEST_BANDS, round((top - bottom) / MELS))
 
 
 def numbers(width: int, bands: int, classes: int) -> int:

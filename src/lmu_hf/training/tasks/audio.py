@@ -15,7 +15,7 @@ from ...data.audio import Sounds
 from ...data.batches import order_by_length
 from ...data.sound_augmentation import SoundAugmentation
 from ...feature_extraction_lmu import LMUFeatureExtractor
-from ...frames_lmu import Frames, cut, features_of, frames_of
+from ...frames_lmu import Frames, frames_of, plain_features
 from .base import Gather, Task
 
 RIDGE = "ridge classifier of log-mel means"
@@ -58,7 +58,7 @@ def fit_frames(signals: Sequence[np.ndarray], frames: Frames) -> Frames:
     """The same frames with the mean and the deviation of each band over training signals."""
     count, total, squares = 0, torch.zeros(frames.size).double(), torch.zeros(frames.size).double()
     for signal in signals:
-        features = features_of(cut(torch.from_numpy(signal).double()[None], frames), frames)[0]
+        features = plain_features(torch.from_numpy(signal)[None], frames)[0]
         count += len(features)
         total, squares = total + features.sum(0), squares + features.square().sum(0)
     mean = total / count
@@ -232,7 +232,7 @@ class AudioTask(Task):
 
 def summary_of(signal: np.ndarray, frames: Frames) -> np.ndarray:
     """What a linear model reads of a sound: mean and deviation of every band, and its mean in each third."""
-    features = features_of(cut(torch.from_numpy(signal).double()[None], frames), frames)[0].numpy()
+    features = plain_features(torch.from_numpy(signal)[None], frames)[0].numpy()
     thirds = [part.mean(0) for part in np.array_split(features, PARTS) if len(part)]
     thirds += [thirds[-1]] * (PARTS - len(thirds))  # of a sound that has fewer frames than parts
     return np.concatenate([features.mean(0), features.std(0), *thirds])
