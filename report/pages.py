@@ -8,6 +8,7 @@ import forecasts
 import headlines
 import own_files
 import own_sounds
+import series
 import speed
 import table
 import versions
@@ -22,6 +23,8 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
     """
     results = project / "docs" / "results"
     classical = json.loads((records / "classical.json").read_text(encoding="utf-8"))["rows"]
+    pages = {results / page: tables for page, tables in table.render(records, classical).items()}
+    pages[results / "series.md"] |= series.render(records)
     return {
         project / "README.md": {"headlines": headlines.headline_table(table.read_records(records), classical)},
         results / "speed.md": speed.render(records),
@@ -30,5 +33,5 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         results / "forecasts.md": forecasts.render(records),
         project / "docs" / "pretrained.md": box.render(),
         project / "docs" / "versions.md": versions.render(records),
-        **{results / page: tables for page, tables in table.render(records, classical).items()},
+        **pages,
     }

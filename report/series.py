@@ -23,7 +23,7 @@ from lmu_hf.hub import markup
 from lmu_hf_cli import run
 
 SETS = ("GunPoint", "ArrowHead", "ItalyPowerDemand", "BasicMotions", "JapaneseVowels", "PickupGestureWiimoteZ")
-LINES = ("logistic regression on values", "ridge classifier on signal features")
+LINES = ("majority", "logistic regression on values", "ridge classifier on signal features")
 MINIROCKET = "MiniRocket"
 KEPT = ("metrics", "lines", "parameters", "wall_seconds", "commit", "versions", "hardware", "reasons")
 
@@ -87,10 +87,10 @@ def render(records: Path) -> dict[str, str]:
         columns.append([*lines, *(_mean(some) for some in runs.values())])
         counts = runs["lmu"][0]["rows"]
         used = f"{counts['train'] + counts['validation']} / {counts['test']}"
-        table.append([name, used, *map(_shown, columns[-1])])
+        table.append([f"{name}, {used}", *map(_shown, columns[-1])])
     means = [None if None in column else sum(column) / len(column) for column in zip(*columns, strict=True)]
-    table.append(["mean", "", *map(_shown, means)])
-    head = ["set", "training / test rows", "logistic regression", "ridge on features", *MODELS.values()]
+    table.append(["mean", *map(_shown, means)])
+    head = ["set, training / test rows", "majority", "logistic regression", "ridge on features", *MODELS.values()]
     return {"series-sets": markup.table(head, table)}
 
 

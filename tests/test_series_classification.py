@@ -11,8 +11,8 @@ from sklearn.linear_model import Ridge as TheirRidge
 from lmu_hf import LMUForTimeSeriesClassification, LSTMForTimeSeriesClassification
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.series import LabelledSeries, RawSeries, assemble, made_up_waves, pad_series
-from lmu_hf.layout import Reading
-from lmu_hf.training.kernels import _of_differences, draw_kernels, find_readout
+from lmu_hf.layout import Layout, Reading
+from lmu_hf.training.kernels import _choose_channels, _of_differences, draw_kernels, find_readout
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.recipes.series_classification import Measured, make_recipe
 from lmu_hf.training.ridge import fit_ridge
@@ -86,6 +86,25 @@ def test_a_kernel_on_differences_is_a_kernel_on_memory_and_signal(waves):
         changes, _ = memory_recurrent(torch.diff(u, dim=1, prepend=torch.zeros(1, 1, 1, dtype=torch.float64)), system)
         found = m[0, :, 0] @ of_memory.T + u[0] * of_signal
         torch.testing.assert_close(found, changes[0, :, 0] @ directions.T, rtol=1e-8, atol=1e-8)
+
+
+def test_a_kernel_reads_few_channels_as_often_as_many():
+    torch.manual_seed(0)
+    chosen = _choose_channels(4000, 12).sum(1)
+    assert (chosen.min(), chosen.max()) == (1, 9)
+    assert float((chosen < 3).double().mean()) == pytest.approx(np.log2(3) / np.log2(10), abs=0.03)
+    assert (_choose_channels(10, 1) == 1).all()
+
+
+def test_a_kernel_does_not_see_a_level(waves):
+    """No kernel on the signal has a part in coefficient 0, and one on differences sees none: a step far in is 0."""
+    _, model = made(waves)
+    layer = model.model.layers[0].memory
+    layer.input_readout.bias.zero_()
+    layer.encoder.weight.data = layer.encoder.weight.double()
+    with torch.no_grad():
+        outputs, _ = layer.double()(torch.ones(1, 2000, 2, dtype=torch.float64), reading=Reading(Layout(2000)))
+    assert float(outputs[0, -1].abs().max()) < 1e-3 < float(outputs[0, 0].abs().max())
 
 
 def test_thresholds_lie_within_the_responses_on_training_rows(waves):
@@ -186,11 +205,11 @@ def test_the_readout_learns_classes_that_random_guessing_does_not():
 @pytest.mark.parametrize(
     ("of", "windows", "channels"),
     [
-        (Measured(50, 1, 150, 150), (9, 150), 8),
-        (Measured(50, 1, 12, 20), (6, 12), 8),
-        (Measured(50, 1, 1, 2), (1, 1), 8),
-        (Measured(50, 3, 100, 100), (9, 100), 48),
-        (Measured(50, 60, 100, 100), (9, 100), 64),
+        (Measured(50, 1, 150, 150), (3, 150), 12),
+        (Measured(50, 1, 12, 20), (3, 20), 12),
+        (Measured(50, 1, 1, 2), (3, 3), 12),
+        (Measured(50, 3, 100, 100), (3, 100), 36),
+        (Measured(50, 60, 100, 900), (3, 400), 192),
     ],
 )
 def test_rows_make_the_recipe(of, windows, channels):
@@ -295,6 +314,18 @@ def test_other_models_train_by_gradients(run, how, tmp_path):
     kind = LSTMForTimeSeriesClassification if "lstm" in how else LMUForTimeSeriesClassification
     assert record.head == kind.__name__
     assert kind.from_pretrained(tmp_path / "run" / "model").signals.mean.abs().sum() > 0
+
+
+def test_a_model_that_is_trained_by_gradients_is_trained_again_on_the_rows_held_out():
+    raw = RawSeries(channels=["1"])
+    for row in range(20):
+        raw.add(str(row), np.full((3, 1), row, dtype=np.float32), "ab"[row % 2])
+    task = SeriesClassificationTask(assemble("numbers", {"train": raw}, {"train": "file"}))
+    whole = task.whole()
+    assert sorted(values[0, 0] for values, _ in whole.splits["train"]) == list(range(20))
+    assert all(label == values[0, 0] % 2 for values, label in whole.splits["train"])
+    assert len(task.splits["train"]) == 18
+    assert SeriesClassificationTask(made_up_waves(rows=60)).whole() is None  # validation was given
 
 
 def test_the_default_needs_no_file():

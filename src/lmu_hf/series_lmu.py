@@ -15,14 +15,15 @@ from .heads_lmu import LMUPooledModel, TargetScale
 from .layout import Layout, Padded, refuse_packing
 from .losses import Items
 
+RAISED = 3.0  # deviations that series lie above silence, so that every kernel sees where they begin and end
 UNOBSERVED = "say where values are missing by observed_mask (batch, time, channels)"
 
 
 class SignalScale(TargetScale):
     """The unit of each channel: a model reads it less its mean, over its deviation. At first it changes nothing.
 
-    ``silence`` is a number of steps: a shorter series is followed by steps of the mean up to it, so that its length and
-    its end tell something, too. 0 for none.
+    ``silence`` is a number of steps: a shorter series is followed by silence up to it, and lies above silence by
+    ``RAISED`` deviations, so that its start, its end and its length tell something, too. 0 for none.
 
     Args:
         outputs: how many channels there are.
@@ -152,7 +153,11 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
         if not steps:
             return layout, layout.unpack(values)
         n = max(steps, values.shape[1])
-        values = pad(values, (0, 0, 0, n - values.shape[1]))  # behind a row's end, packed values are zero
+        values = values + RAISED
+        if layout.lengths is not None:
+            is_there = torch.arange(values.shape[1], device=values.device) < layout.lengths.to(values.device)[:, None]
+            values = values * is_there[..., None]
+        values = pad(values, (0, 0, 0, n - values.shape[1]))
         lengths = torch.full((len(values),), n) if layout.lengths is None else layout.lengths.clamp(min=steps)
         mask = torch.arange(n, device=values.device) < lengths.to(values.device)[:, None]
         return (Layout(n) if bool(mask.all()) else Padded.from_mask(mask)), values

@@ -45,6 +45,10 @@ class SeriesSplit:
         """Some of the rows."""
         return SeriesSplit([self.values[row] for row in rows], self.labels[list(rows)])
 
+    def joined(self, other: "SeriesSplit") -> "SeriesSplit":
+        """These rows and others behind them."""
+        return SeriesSplit([*self.values, *other.values], np.concatenate([self.labels, other.labels]))
+
     @property
     def lengths(self) -> np.ndarray:
         """(rows,) steps of each."""

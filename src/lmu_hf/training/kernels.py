@@ -6,8 +6,8 @@ shares. An LMU layer computes such responses: by eq. (23) a row of W_m is a kern
 polynomial of degree below d. Here windows of many lengths stand side by side, and rows of W_m are drawn, not trained.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -21,33 +21,31 @@ from ..statespace import LegendreSystem
 from .ridge import Ridge, fit_ridge
 
 SAMPLED = 4000  # steps of training rows, about, by which thresholds and scales are drawn
-CHANNELS_OF_A_KERNEL = 3  # on average, of a series of many
+CHANNELS_OF_A_MIXTURE = 3  # on average, of a series of more than memories are kept of
+MOST_CHANNELS = 9  # that a kernel reads, as of MiniRocket's
 
 Batch = dict[str, Tensor]
 
 
 @torch.no_grad()
-def draw_and_fit(model: Any, batches: Sequence[Batch], longest: int, unequal: bool) -> Ridge:
-    """Draw kernels and find the readout; of series of unequal length, with silence behind the shorter ones or without.
-
-    Leave-one-out error decides which. Kernels and thresholds are drawn by what the series hold, and not by silence, in
-    which every response is nearly 0.
+def draw_and_fit(model: Any, batches: Sequence[Batch], silence: int) -> Ridge:
+    """Draw kernels and find the readout, with silence behind shorter series or without it, as leave-one-out decides.
 
     Args:
         model: as of :func:`draw_kernels`.
         batches: the training rows.
-        longest: steps of the longest of them.
-        unequal: whether some are shorter.
+        silence: up to how many steps; 0 if all are of one length.
     """
-    draw_kernels(model, batches)
-    fits: dict[int, Ridge] = {}
-    for steps in (0, longest) if unequal else (0,):
+    best: tuple[Ridge, Batch] | None = None
+    for steps in sorted({0, silence}):
         model.signals.silence.fill_(steps)
-        fits[steps] = find_readout(model, batches)
-    best = min(fits, key=lambda steps: fits[steps].error)
-    model.signals.silence.fill_(best)
-    _write(model, fits[best])
-    return fits[best]
+        draw_kernels(model, batches)
+        found = find_readout(model, batches)
+        if best is None or found.error < best[0].error:
+            best = found, {name: value.clone() for name, value in model.state_dict().items()}
+    assert best is not None  # there is a number of steps
+    model.load_state_dict(best[1])
+    return best[0]
 
 
 def freeze(model: Any) -> None:
@@ -60,8 +58,7 @@ def draw_kernels(model: Any, batches: Sequence[Batch]) -> None:
     """Draw the one layer's encoder, kernels and thresholds, and freeze the model.
 
     Half of the kernels see the signal, half its differences from step to step. The memory of differences is
-    m_t − m_{t−1} = (I − Ā⁻¹) m_t + Ā⁻¹ B̄ u_t, by eq. (19): so w on it is a row of W_m and one of W_x. Kernels are
-    orthogonal to a constant signal, except a quarter of them.
+    m_t − m_{t−1} = (I − Ā⁻¹) m_t + Ā⁻¹ B̄ u_t, by eq. (19): so w on it is a row of W_m and one of W_x.
 
     Args:
         model: an ``LMUForTimeSeriesClassification`` of one plain layer, whose ``signals`` are fitted.
@@ -71,42 +68,33 @@ def draw_kernels(model: Any, batches: Sequence[Batch]) -> None:
     encoder, W_m, W_x = layer.encoder, layer.memory_readout, layer.input_readout
     if encoder is None or W_m is None or W_x is None:
         raise ValueError("kernels are drawn for a layer with a linear encoder and a dense readout")
-    encoder.weight.copy_(_mixtures(layer.d_u, encoder.in_features))
+    windows = len(layer.windows.systems)
+    mixed = [_mixtures(layer.d_u // windows, encoder.in_features) for _ in range(windows)]
+    encoder.weight.copy_(torch.cat(mixed))
     encoder.bias.zero_()
     memories, signals = _sample(model, layer, batches)
-    drawn = _draw(W_m.out_features, layer, memories)
-    W_m.weight.copy_(drawn.of_memory.flatten(1))
-    W_x.weight.copy_(drawn.of_signal @ encoder.weight.double())
-    responses = memories.flatten(1) @ W_m.weight.double().T + signals @ drawn.of_signal.T
-    # A threshold is a quantile of the responses on training rows, so that no share is 0 or 1 in all of them.
-    responses = responses.sort(0).values
-    quantiles = (torch.rand(W_m.out_features) * (len(responses) - 1)).long()
-    W_x.bias.copy_(-responses.gather(0, quantiles[None])[0])
+    of_memory, of_signal = _draw(W_m.out_features, layer, memories, signals)
+    W_m.weight.copy_(of_memory.flatten(1))
+    W_x.weight.copy_(of_signal @ encoder.weight.double())
+    # A threshold is the kernel's response at one step of the training rows: a quantile, drawn uniformly.
+    at = torch.randint(len(memories), (W_m.out_features,))
+    responses = (memories.flatten(1)[at] * W_m.weight).sum(1) + (signals[at] * of_signal).sum(1)
+    W_x.bias.copy_(-responses)
     freeze(model)
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Kernels: (kernels, d_u, d) on memories and (kernels, d_u) on written signals."""
-
-    of_memory: Tensor
-    of_signal: Tensor
-
-
-def _mixtures(d_u: int, width: int) -> Tensor:
-    """(d_u, width): what is written to each channel of the memory, a few of the series' channels each."""
-    if width == 1:
-        return torch.ones(d_u, 1)
-    mixed = torch.randn(d_u, width) * (torch.rand(d_u, width) < min(1.0, CHANNELS_OF_A_KERNEL / width))
-    single = torch.zeros(d_u, width).scatter(1, torch.randint(width, (d_u, 1)), 1.0)
-    # Half of them one channel alone, as every empty mixture is.
-    alone = (torch.rand(d_u, 1) < 0.5) | ~mixed.any(1, keepdim=True)
-    mixed = torch.where(alone, single, mixed)
+def _mixtures(mixtures: int, width: int) -> Tensor:
+    """(mixtures, width): what is written to one window's memories: each channel, or, of many, mixtures of a few."""
+    if mixtures == width:
+        return torch.eye(width)
+    mixed = torch.randn(mixtures, width) * (torch.rand(mixtures, width) < CHANNELS_OF_A_MIXTURE / width)
+    single = torch.zeros(mixtures, width).scatter(1, torch.randint(width, (mixtures, 1)), 1.0)
+    mixed = torch.where(mixed.any(1, keepdim=True), mixed, single)
     return mixed / mixed.norm(dim=1, keepdim=True)
 
 
 def _sample(model: Any, layer: LMULayer, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-    """Memories (steps, d_u, d) and written signals (steps, d_u) at real steps of training rows, in float64."""
+    """Memories (steps, d_u, d) and written signals (steps, d_u) at steps of training rows, not of silence; float64."""
     memories, signals = [], []
     rows = sum(len(batch["input_values"]) for batch in batches)
     of_a_row = max(1, SAMPLED // rows)
@@ -114,34 +102,44 @@ def _sample(model: Any, layer: LMULayer, batches: Sequence[Batch]) -> tuple[Tens
         layout, values = model.standardise(**{name: value for name, value in batch.items() if name != "labels"})
         u = cast(Any, layer.encoder)(layout.pack(values)).float()
         m, _ = layer.windows.read(layer.memory_form, u, Reading(layout))
-        real = torch.ones(u.shape[:2], dtype=torch.bool)
-        if layout.lengths is not None:
-            real = torch.arange(u.shape[1]) < layout.lengths[:, None]
-        steps = real.nonzero()
+        steps = (torch.arange(u.shape[1]) < batch["attention_mask"].sum(1, keepdim=True)).nonzero()
         steps = steps[torch.randperm(len(steps))[: of_a_row * len(u)]]
         memories.append(m[steps[:, 0], steps[:, 1]].double())
         signals.append(u[steps[:, 0], steps[:, 1]].double())
     return torch.cat(memories), torch.cat(signals)
 
 
-def _draw(kernels: int, layer: LMULayer, memories: Tensor) -> _Drawn:
-    """Directions in the coefficients of one channel each."""
-    d_u, d = layer.d_u, layer.windows.order
-    channels = torch.arange(kernels) % d_u
-    directions = torch.randn(kernels, d, dtype=torch.float64)
-    directions[:, 0] *= torch.rand(kernels) < 0.25  # coefficient 0 is the mean over the window
-    # Of a smooth signal the low coefficients are by far the largest: some kernels see them so, some all alike.
-    scale = memories.std(0).clamp(min=1e-4)[channels]
-    directions = directions / scale ** torch.rand(kernels, 1)
-    directions = directions / directions.norm(dim=1, keepdim=True)
-    of_signal = torch.zeros(kernels, d_u, dtype=torch.float64)
-    groups = channels // (d_u // len(layer.windows.systems))
-    for group, system in enumerate(layer.windows.systems):
-        rows = ((groups == group) & (torch.rand(kernels) < 0.5)).nonzero()[:, 0]
-        directions[rows], of_signal[rows, channels[rows]] = _of_differences(directions[rows], system)
-    of_memory = torch.zeros(kernels, d_u, d, dtype=torch.float64)
-    of_memory[torch.arange(kernels), channels] = directions
-    return _Drawn(of_memory, of_signal)
+def _draw(kernels: int, layer: LMULayer, memories: Tensor, signals: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernels, (kernels, d_u, d) on memories and (kernels, d_u) on written signals, each of one window.
+
+    A direction is drawn in coefficients of deviation 1. Coefficient 0, the mean over the window, has no part in it.
+    """
+    systems, d = layer.windows.systems, layer.windows.order
+    width = layer.d_u // len(systems)  # channels of a window
+    of_memory = torch.zeros(kernels, layer.d_u, d, dtype=torch.float64)
+    of_signal = torch.zeros(kernels, layer.d_u, dtype=torch.float64)
+    for window, system in enumerate(systems):
+        channels = slice(window * width, (window + 1) * width)
+        m, u = memories[:, channels], signals[:, channels]
+        change, jump = _of_differences(torch.eye(d, dtype=torch.float64), system)
+        for number, of in enumerate((m, m @ change.T + u[..., None] * jump)):
+            rows = torch.arange(window + number * len(systems), kernels, 2 * len(systems))
+            directions = _choose_channels(len(rows), width)[..., None] * torch.randn(len(rows), width, d)
+            directions[..., 0] = 0
+            directions = directions / of.std(0).clamp(min=1e-4)
+            directions = directions / directions.norm(dim=(1, 2), keepdim=True)
+            if number == 1:
+                of_signal[rows, channels] = directions @ jump
+                directions = directions @ change
+            of_memory[rows, channels] = directions
+    return of_memory, of_signal
+
+
+def _choose_channels(kernels: int, width: int) -> Tensor:
+    """(kernels, width) of ones and zeros: which channels a kernel reads, their number uniform in its logarithm."""
+    most = min(width, MOST_CHANNELS)
+    counts = (torch.rand(kernels, 1) * math.log2(most + 1)).exp2().long().clamp(1, most)
+    return (torch.rand(kernels, width).argsort(1) < counts).double()
 
 
 def _of_differences(directions: Tensor, system: LegendreSystem) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from ...data.series import LabelledSeries, pad_series
 from ..baselines import Lines
 from ..kernels import draw_and_fit, find_readout
+from ..recipes.series_classification import measure, reach
 from ..series_lines import series_lines
 from .base import Gather, Task
 
@@ -107,8 +110,8 @@ class SeriesClassificationTask(Task):
         if self._is_drawn:
             start = time.perf_counter()
             model.eval()
-            shortest, longest = int(train.lengths.min()), int(train.lengths.max())
-            draw_and_fit(model, self._batches(model, "train"), longest, shortest < longest)
+            is_equal = train.lengths.min() == train.lengths.max()
+            draw_and_fit(model, self._batches(model, "train"), 0 if is_equal else reach(measure(self.rows)))
             self._took.append(time.perf_counter() - start)
         return model
 
@@ -144,6 +147,16 @@ class SeriesClassificationTask(Task):
         if final and split == "validation" and self._is_drawn:
             self._refit(model)
         return judge(["accuracy", "macro_f1"], decided, truth)
+
+    def whole(self) -> "SeriesClassificationTask | None":
+        """The task with the rows held out among its training rows; None where none were, or the readout is solved."""
+        if not self.rows.held_out or self._is_drawn:
+            return None
+        whole = copy(self)
+        train = self.splits["train"].joined(self.splits["validation"])
+        whole.rows = replace(self.rows, splits=self.rows.splits | {"train": train})
+        whole.splits = dict(whole.rows.splits)
+        return whole
 
     def _refit(self, model: Any) -> None:
         """Fit the readout once more, to the rows held out as well, and note what leave-one-out says of it."""
