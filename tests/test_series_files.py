@@ -179,6 +179,12 @@ def test_what_tells_nothing_is_said(tmp_path):
     assert constant == "channels that tell nothing: 2 always 5"
 
 
+def test_a_channel_that_only_counts_steps_is_told(tmp_path):
+    lines = "".join(f"0.5,1,1.5:{at},5,{at * at}:{'ab'[at % 2]}\n" for at in range(12))
+    found = series_files({"train": write(tmp_path, "train.ts", TS + lines)})
+    assert found.notes == ("'1' counts the steps of every series: if it is their time, name it as --time_column",)
+
+
 def test_a_set_of_the_archive_lies_in_a_folder_of_its_name(tmp_path):
     for split in ("TRAIN", "TEST"):
         write(tmp_path, f"Walks/Walks_{split}.ts", TS + rows("ab" * 6))

@@ -214,6 +214,11 @@ def _oddities(rows: SeriesSplit, channels: list[str]) -> list[str]:
     if silent:
         more = f" and {len(silent) - SHOWN} more" if len(silent) > SHOWN else ""
         notes.append(f"channels that tell nothing: {', '.join(silent[:SHOWN])}{more}")
+    # A clock goes by the same step through every series.
+    moves = np.concatenate([np.diff(series, axis=0) for series in rows.values])
+    clocks = [channels[at] for at, column in enumerate(moves.T) if len(column) and column[0] > 0 and np.ptp(column) == 0]
+    if clocks:
+        notes.append(f"{clocks[0]!r} counts the steps of every series: if it is their time, name it as --time_column")
     return notes
 
 
