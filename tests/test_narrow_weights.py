@@ -9,7 +9,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from lmu_hf import LMUConfig, LMUForCausalLM
-from lmu_hf.recording import carried_tensors
+from lmu_hf.recording import TokenStep, carried_tensors
 
 PROMPT = torch.tensor([[5, 17, 3, 40, 8]])
 
@@ -56,3 +56,15 @@ def test_memories_stay_in_float32(model, weights):
     narrowed(model, weights)(PROMPT, past_key_values=cache, use_cache=True)
     memories = [tensor for tensor in carried_tensors(cache) if tensor.is_floating_point()]
     assert len(memories) == 2 and all(memory.dtype == torch.float32 for memory in memories)
+
+
+def test_a_step_of_packed_weights_is_recorded(model):
+    """Torch leaves in training mode what it packs; that must not cost the recording."""
+    narrow = packed(model)
+    assert any(module.training for module in narrow.modules())
+    step, cache = TokenStep(narrow), DynamicCache(config=model.config)
+    with torch.inference_mode():
+        step.logits(PROMPT, cache)
+        for _ in range(4):
+            found = step.logits(PROMPT[:, :1], cache)
+    assert step._recording is not None and found.shape == (1, 1, 50)

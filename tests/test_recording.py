@@ -76,6 +76,10 @@ def test_calls_without_computation_are_not_recorded():
     assert len(Recording(lambda x: x.float().contiguous() + x.shape[0], draw(), draw())) == 1
 
 
+def test_results_that_nothing_takes_are_not_picked_out():
+    assert len(Recording(lambda x: x.max(dim=1)[0] + x.sort(dim=1)[0][:, 0], draw(), draw())) == 6
+
+
 READING = {
     "item": lambda x: x * x.sum().item(),
     "__bool__": lambda x: x if x.sum() > 0 else -x,

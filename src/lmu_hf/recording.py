@@ -109,10 +109,12 @@ class Recording:
             self._note(*call)
         self._result = self._slots.get(id(result), len(self._values))
         self._values.append(result)
-        # A call's arguments are picked out of all values without any Python at play time. Of one place, a getter would
-        # give the argument itself; a slice gives a list of one, or of none.
+        read = {self._result}.union(*(places for _, places, _ in self._drafts))
+        drafts = (draft for draft in self._drafts if draft[2] in read or not isinstance(draft[0], itemgetter))
+        # Arguments are picked out of all values without any Python at play time, and no results that nothing takes. Of
+        # one place, a getter would give the argument itself; a slice gives a list of one, or of none.
         self._calls: list[tuple[Callable, Callable[[list], Sequence], int]] = []
-        for function, places, slot in self._drafts:
+        for function, places, slot in drafts:
             one = slice(places[0], places[0] + 1) if places else slice(0)
             self._calls.append((function, itemgetter(*places) if len(places) > 1 else itemgetter(one), slot))
         self._slots.clear()
@@ -142,9 +144,7 @@ class Recording:
                 place = len(values)
                 values.append(arg)
             places.append(place)
-        slot = len(values)
-        values.append(None)
-        self._drafts.append((function, places, slot))
+        slot = self._draft(function, places)
         if isinstance(result, Tensor):
             slots.setdefault(id(result), slot)
         for k, part in enumerate(parts if parts is result else ()):
@@ -355,9 +355,10 @@ class TokenStep:
             self._waiting = max(self._waiting - 1, 0)
             return False
         # What stood in the way the last time most likely still does: so it is asked first.
-        likely = () if self._in_the_way is None else (self._in_the_way,)
-        modules = chain(likely, self.model.modules())
-        self._in_the_way = next((module for module in modules if module.training or not is_bare(module)), None)
+        modules = chain(filter(None, (self._in_the_way,)), self.model.modules())
+        # What torch packs as int8 is left in training mode, and computes the same in both.
+        trains = ((part, part.training and not type(part).__module__.startswith("torch.ao.")) for part in modules)
+        self._in_the_way = next((part for part, does in trains if does or not is_bare(part)), None)
         return self._in_the_way is None
 
     def _record(self, tokens: Tensor, cache: Cache, state: list[Tensor]) -> None:
