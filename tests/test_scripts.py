@@ -41,7 +41,7 @@ def test_every_script_shows_its_manual(script, tmp_path):
 
 @pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_a_misspelt_flag_is_named(script, tmp_path):
-    words = ["model", "folder"] if script.stem == "export_onnx" else []
+    words = ["model", "folder"] if script.stem in ("export_onnx", "ship") else []
     done = run(script, *words, "--sed", "1", cwd=tmp_path)
     assert done.returncode == 2
     assert "unrecognized arguments: --sed" in done.stderr
