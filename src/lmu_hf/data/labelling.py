@@ -1,6 +1,7 @@
 """Labels and scores that a trained model gives to texts that have none, so that another may learn from them."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -131,15 +132,10 @@ def label_pictures(
     Raises:
         InputError: there is no picture, or a file is none that will do.
     """
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    model, paths = model.eval().to(accelerator.device), list_pictures(folder)
-    found = []
-    for begin in tqdm(range(0, len(paths), batch_size), desc="Labelling", unit="batch"):
-        pictures = [open_picture(path)[0] for path in paths[begin : begin + batch_size]]
-        pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(accelerator.device)
-        with accelerator.autocast():
-            found.append(model(pixel_values=pixels).logits.float().cpu())
-    return _of_files(model, "image", folder, paths, torch.cat(found))
+    def read(paths: list[Path]) -> Any:
+        return processor([open_picture(path)[0] for path in paths], return_tensors="pt")
+
+    return _label_files(model, "image", folder, list_pictures(folder), read, batch_size, mixed_precision)
 
 
 @torch.no_grad()
@@ -166,15 +162,10 @@ def label_sounds(
     Raises:
         InputError: there is no sound, or a file is none that will do.
     """
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    model, paths = model.eval().to(accelerator.device), sound_files(folder, "--data_dir")
-    found = []
-    for begin in tqdm(range(0, len(paths), batch_size), desc="Labelling", unit="batch"):
-        signals = [_signal(extractor, path) for path in paths[begin : begin + batch_size]]
-        frames = extractor(signals, return_tensors="pt").to(accelerator.device)
-        with accelerator.autocast():
-            found.append(model(**frames).logits.float().cpu())
-    return _of_files(model, "sound", folder, paths, torch.cat(found))
+    def read(paths: list[Path]) -> Any:
+        return extractor([_signal(extractor, path) for path in paths], return_tensors="pt")
+
+    return _label_files(model, "sound", folder, sound_files(folder, "--data_dir"), read, batch_size, mixed_precision)
 
 
 def _signal(extractor: Any, path: Path) -> Any:
@@ -185,14 +176,28 @@ def _signal(extractor: Any, path: Path) -> Any:
         raise InputError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _of_files(model: PreTrainedModel, column: str, folder: Path, paths: list[Path], logits: Tensor) -> "Dataset":
-    """Files, by their paths from a folder on, with the class that logits (files, classes) give to each."""
+def _label_files(
+    model: PreTrainedModel,
+    column: str,
+    folder: Path,
+    paths: list[Path],
+    read: Callable[[list[Path]], Any],
+    batch_size: int,
+    mixed_precision: str | None,
+) -> "Dataset":
+    """Files, by their paths from a folder on, with the class that a model gives to what ``read`` makes of each."""
     from datasets import Dataset
 
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    model, logits = model.eval().to(accelerator.device), []
+    for begin in tqdm(range(0, len(paths), batch_size), desc="Labelling", unit="batch"):
+        inputs = read(paths[begin : begin + batch_size]).to(accelerator.device)
+        with accelerator.autocast():
+            logits.append(model(**inputs).logits.float().cpu())
     rows = Dataset.from_dict({column: [path.relative_to(folder).as_posix() for path in paths]})
     config: Any = model.config
     names = [config.id2label[number] for number in range(len(config.id2label))]
-    scores = logits.softmax(-1)
+    scores = torch.cat(logits).softmax(-1)
     return _with_scores(_with_classes(rows, scores, names), scores, names)
 
 
