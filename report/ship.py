@@ -31,7 +31,7 @@ def ship(run: Path, name: str, half: bool) -> Path:
     """Lay out the folder, and say in the manifest what its files are.
 
     Raises:
-        ValueError: the box would be larger than it may be, or the model has no config.
+        ValueError: the box would be larger than it may be.
     """
     record = without_example(RunRecord.read(run))
     folder, staged = FOLDER / name, FOLDER / f"{name}.partial"

@@ -150,7 +150,7 @@ def _ahead(model: Any, series: SeriesTable, steps: int) -> Ahead:
 def _draw(series: SeriesTable, ahead: Ahead, path: Path) -> Path:
     """The last steps of some series and what is to come of them."""
     steps, shown = len(ahead.times), []
-    for at, name in list(enumerate(series.channels))[:PANELS]:
+    for at, name in enumerate(series.channels[:PANELS]):
         window: dict[str, Any] = {
             "title": name,
             "past": series.values[-2 * steps :, at].tolist(),

@@ -103,9 +103,7 @@ def label_series(
             found = model(**batch).logits
         found, read = accelerator.gather_for_metrics((found.float(), read))
         logits[read.cpu()] = found.cpu()
-    names = [config.id2label[number] for number in range(config.num_labels)]
-    scores = logits.softmax(-1)
-    return _with_scores(_with_classes(Dataset.from_dict({"series": rows.names}), scores, names), scores, names)
+    return _classified(Dataset.from_dict({"series": rows.names}), logits, config)
 
 
 @torch.no_grad()
@@ -195,9 +193,13 @@ def _label_files(
         with accelerator.autocast():
             logits.append(model(**inputs).logits.float().cpu())
     rows = Dataset.from_dict({column: [path.relative_to(folder).as_posix() for path in paths]})
-    config: Any = model.config
+    return _classified(rows, torch.cat(logits), model.config)
+
+
+def _classified(rows: "Dataset", logits: Tensor, config: Any) -> "Dataset":
+    """Rows with the class, its probability and the scores that logits (rows, classes) give to each."""
     names = [config.id2label[number] for number in range(len(config.id2label))]
-    scores = torch.cat(logits).softmax(-1)
+    scores = logits.softmax(-1)
     return _with_scores(_with_classes(rows, scores, names), scores, names)
 
 
