@@ -216,7 +216,8 @@ def _oddities(rows: SeriesSplit, channels: list[str]) -> list[str]:
         notes.append(f"channels that tell nothing: {', '.join(silent[:SHOWN])}{more}")
     # A clock goes by the same step through every series.
     moves = np.concatenate([np.diff(series, axis=0) for series in rows.values])
-    clocks = [channels[at] for at, column in enumerate(moves.T) if len(column) and column[0] > 0 and np.ptp(column) == 0]
+    ticks = [len(column) > 0 and column[0] > 0 and np.ptp(column) == 0 for column in moves.T]
+    clocks = [channels[at] for at in np.flatnonzero(ticks)]
     if clocks:
         notes.append(f"{clocks[0]!r} counts the steps of every series: if it is their time, name it as --time_column")
     return notes
