@@ -173,6 +173,44 @@ def text8_windows() -> Recipe:
 
 
 @recipe
+def lmu_small_en() -> Recipe:
+    """English, byte pair by byte pair: what ``report/english.py`` gathers, to fine-tune: ? bits a character.
+
+    Cost: ? s of two cores, 5,501,568 parameters. A hundredth of the rows validates.
+    Source: ULMFiT, Howard and Ruder, arXiv 1801.06146; Muon by Jordan et al. (2024).
+    """
+    return Recipe(
+        name="lmu-small-en",
+        kind="pretraining",
+        data={"tokenizer": "bpe", "vocab_size": 8000, "sequence_length": 256, "shifted": True},
+        architecture={
+            "hidden_size": 256,
+            "num_hidden_layers": 6,
+            "order": 6,
+            "theta": [4, 8, 16, 32, 64, 256],  # steps; in the lowest block first
+            "memory_channels": 64,
+            "tie_word_embeddings": True,  # a head of its own would have as many weights as the embeddings
+            "initializer_range": 0.07,
+            "residual_initializer_scale": 0.05,
+        },
+        # About as many parameters outside the embeddings.
+        lstm={"hidden_size": 200},
+        optimizer="muon",
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        epochs=1,
+        batch_size=16,
+        # Two fifths of the text.
+        max_steps=2500,
+        eval_steps=1250,
+        warmup=0.05,
+        averaging=0.99,
+        max_grad_norm=1.0,
+        reproduction=Reproduction(task="lmu-small-en"),
+    )
+
+
+@recipe
 def imdb_lm() -> Recipe:
     """Byte pairs of IMDB's reviews without test text, read once, to fine-tune: 1.459 bits a character on validation.
 
