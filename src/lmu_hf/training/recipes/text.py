@@ -200,9 +200,9 @@ def lmu_small_en() -> Recipe:
         weight_decay=0.1,
         epochs=1,
         batch_size=16,
-        # Two fifths of the text.
-        max_steps=2500,
-        eval_steps=1250,
+        # Three tenths of the text.
+        max_steps=2000,
+        eval_steps=1000,
         warmup=0.05,
         averaging=0.99,
         max_grad_norm=1.0,
