@@ -40,6 +40,8 @@ WORD_PATTERN = r"\w+|[^\w\s]"
 # single, so that numbers can be copied; a word takes its space or apostrophe with it. No match mixes letters and signs:
 # no pair can spell a special token.
 PAIR_PATTERN = r"[ '’]?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
+# What tokenised corpora put before a comma, after a bracket and within "do n't".
+GAPS = (r" +(?=[.,!?;:%)\]])", r"(?<=[(\[]) +", r" +(?=(?:n['’]t|['’](?:s|t|re|ve|ll|d|m))\b)")
 
 
 def train_tokenizer(
@@ -49,6 +51,7 @@ def train_tokenizer(
     vocab_size: int | None = None,
     min_frequency: int | None = None,
     lowercase: bool | None = None,
+    close_gaps: bool | None = None,
     word_pattern: str | None = None,
     padding_side: Literal["left", "right"] = "right",
     add_bos: bool = False,
@@ -66,7 +69,8 @@ def train_tokenizer(
         vocab_size: for char, word and bpe, which needs it: the most tokens there may be, specials included. The most
             frequent stay; of equally frequent characters or words, the first by code point.
         min_frequency: for char and word (1) and bpe (2): what is seen less often is no token.
-        lowercase: for word: upper and lower case are one.
+        lowercase: for word and bpe: upper and lower case are one.
+        close_gaps: for bpe: a space before a comma, a full stop or an ``n't``, as tokenised corpora have it, is no space.
         word_pattern: for word: a regular expression (a run of letters, digits and marks, or one other sign); what lies
             between its matches is dropped. ``r"\S+"`` for text whose words are set apart already; a word there that
             reads ``<unk>`` is the special token.
@@ -89,6 +93,7 @@ def train_tokenizer(
         "vocab_size": vocab_size,
         "min_frequency": min_frequency,
         "lowercase": lowercase,
+        "close_gaps": close_gaps,
         "word_pattern": word_pattern,
     }
     backend = _build(kind, texts, {name: value for name, value in options.items() if value is not None})
@@ -187,7 +192,14 @@ def _word_backend(
     return backend
 
 
-def _bpe_backend(texts: Iterable[str], *, vocab_size: int | None = None, min_frequency: int = 2) -> Tokenizer:
+def _bpe_backend(
+    texts: Iterable[str],
+    *,
+    vocab_size: int | None = None,
+    min_frequency: int = 2,
+    lowercase: bool = False,
+    close_gaps: bool = False,
+) -> Tokenizer:
     # Bytes rather than Metaspace with byte fallback: that writes a space as "▁", so that neither a "▁" in a text nor a
     # space at its start comes back.
     if vocab_size is None:
@@ -195,6 +207,10 @@ def _bpe_backend(texts: Iterable[str], *, vocab_size: int | None = None, min_fre
     specials = [PAD, BOS, EOS]
     _check_limits(vocab_size, min_frequency, least=256 + len(specials))
     backend = Tokenizer(models.BPE())
+    steps = [normalizers.Lowercase()] if lowercase else []
+    steps += [normalizers.Replace(Regex(gap), "") for gap in GAPS] if close_gaps else []
+    if steps:
+        backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PAIR_PATTERN), behavior="isolated"),

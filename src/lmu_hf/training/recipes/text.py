@@ -182,7 +182,14 @@ def lmu_small_en() -> Recipe:
     return Recipe(
         name="lmu-small-en",
         kind="pretraining",
-        data={"tokenizer": "bpe", "vocab_size": 8000, "sequence_length": 256, "shifted": True},
+        data={
+            "tokenizer": "bpe",
+            "vocab_size": 8000,
+            "lowercase": True,
+            "close_gaps": True,  # rows are fine-tuned on with or without spaces before their commas
+            "sequence_length": 256,
+            "shifted": True,
+        },
         architecture={
             "hidden_size": 256,
             "num_hidden_layers": 6,

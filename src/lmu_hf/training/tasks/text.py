@@ -100,7 +100,8 @@ class TextTask(Task):
         sequence_length: predictions a training window.
         tokenizer: what a token is: a kind that :func:`train_tokenizer` knows.
         vocab_size: of a tokenizer that has a choice.
-        lowercase: of a tokenizer of words.
+        lowercase: of a tokenizer of words or byte pairs.
+        close_gaps: of a tokenizer of byte pairs, as :func:`train_tokenizer` has it.
         tokenizer_name: a ready tokenizer's folder or name on the Hub, in place of a new one.
         saved: the folder or name of a saved model of such a task, whose tokenizer is then read and none is made.
         shifted: training windows begin at another place in every epoch, so that none is read twice alike.
@@ -122,6 +123,7 @@ class TextTask(Task):
         tokenizer: TokenizerKind = "byte",
         vocab_size: int | None = None,
         lowercase: bool | None = None,
+        close_gaps: bool | None = None,
         tokenizer_name: str | None = None,
         shifted: bool = False,
         num_proc: int | None = None,
@@ -136,7 +138,12 @@ class TextTask(Task):
         # New ones pad on the left: a batch of prompts is continued at its right end.
         self.tokenizer = (
             train_tokenizer(
-                tokenizer, self.texts["train"], padding_side="left", vocab_size=vocab_size, lowercase=lowercase
+                tokenizer,
+                self.texts["train"],
+                padding_side="left",
+                vocab_size=vocab_size,
+                lowercase=lowercase,
+                close_gaps=close_gaps,
             )
             if (ready := saved or tokenizer_name) is None
             else _ready_tokenizer(ready)
