@@ -89,6 +89,18 @@ def key_of(row: dict[str, Any]) -> tuple:
 
 def render(records: Path) -> dict[str, str]:
     """The table of the page, by the name between its markers: test errors by horizon."""
+    head = ["steps", "season before", "linear, solved here", "LSTM", "LMU", "DLinear", "PatchTST", "seconds"]
+    return {"forecasts": markup.table(head, _lines(records))}
+
+
+def headline(records: Path) -> list[str]:
+    """The row of the README: the shortest horizon."""
+    steps, _, linear, lstm, lmu, _, best, _ = _lines(records)[0]
+    return [f"ETTh1, {steps} steps ahead, MSE", lmu, lstm, f"{linear} (linear)", "–", f"{best} (PatchTST)"]
+
+
+def _lines(records: Path) -> list[list[str]]:
+    """A row for each horizon."""
     rows = json.loads((records / "forecasts.json").read_text(encoding="utf-8"))["rows"]
     found = {key_of(row): row for row in rows}
     lines = []
@@ -101,8 +113,7 @@ def render(records: Path) -> dict[str, str]:
         errors += [None if lstm is None else lstm["metrics"]["test"]["mse"], lmu["metrics"]["test"]["mse"]]
         cells = ["" if error is None else f"{error:.3f}" for error in (*errors, *PUBLISHED[horizon])]
         lines.append([f"{horizon}", *cells, f"{lmu['wall_seconds']:.0f}"])
-    head = ["steps", "season before", "linear, solved here", "LSTM", "LMU", "DLinear", "PatchTST", "seconds"]
-    return {"forecasts": markup.table(head, lines)}
+    return lines
 
 
 if __name__ == "__main__":

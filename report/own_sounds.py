@@ -114,15 +114,26 @@ def call(name: str, script_name: str, *words: str) -> None:
 def render(records: Path) -> dict[str, str]:
     """The tables of the page, by the names between their markers."""
     heard = json.loads((records / "benchmark_listening.json").read_text(encoding="utf-8"))["rows"]
+    head = ["test", "model", "runs", "parameters", "accuracy", f"with noise at {NOISE:g} dB", "ridge"]
+    return {"own-sounds": markup.table(head, _lines(records)), "listening": listening_table(heard)}
+
+
+def headline(records: Path) -> list[str]:
+    """The row of the README: voices that training has heard, other recordings."""
+    lmu, lstm = (line[4].partition(" ")[0] for line in _lines(records)[:2])
+    ridge = _lines(records)[0][-1].partition(" ")[0]
+    return ["Spoken digits, %", lmu, lstm, f"{ridge} (ridge on mean bands)", "–", "–"]
+
+
+def _lines(records: Path) -> list[list[str]]:
+    """A row for each test and model."""
     rows = json.loads((records / "own_sounds.json").read_text(encoding="utf-8"))["rows"]
-    lines = [
+    return [
         _line(test, baseline, runs)
         for test, is_one in TESTS.items()
         for baseline in (None, "lstm")
         if (runs := [row for row in rows if row["baseline"] == baseline and is_one(row["run"])])
     ]
-    head = ["test", "model", "runs", "parameters", "accuracy", f"with noise at {NOISE:g} dB", "ridge"]
-    return {"own-sounds": markup.table(head, lines), "listening": listening_table(heard)}
 
 
 def listening_table(rows: list[dict[str, Any]]) -> str:

@@ -25,8 +25,12 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
     classical = json.loads((records / "classical.json").read_text(encoding="utf-8"))["rows"]
     pages = {results / page: tables for page, tables in table.render(records, classical).items()}
     pages[results / "series.md"] |= series.render(records)
+    more = [module.headline(records) for module in (series, own_sounds, forecasts)]
     return {
-        project / "README.md": {"headlines": headlines.headline_table(table.read_records(records), classical)},
+        project / "README.md": {
+            "headlines": headlines.headline_table(table.read_records(records), classical, more),
+            "speed-headlines": speed.headlines(records),
+        },
         results / "speed.md": speed.render(records),
         results / "own_files.md": own_files.render(records),
         results / "audio.md": own_sounds.render(records),

@@ -78,6 +78,25 @@ def key_of(row: dict[str, Any]) -> tuple:
 
 def render(records: Path) -> dict[str, str]:
     """The table of the page, by the name between its markers."""
+    head = ["set, training / test rows", "majority", "logistic regression", "ridge on features", *MODELS.values()]
+    return {"series-sets": markup.table(head, _lines(records))}
+
+
+def headline(records: Path) -> list[str]:
+    """The row of the README: means over the sets."""
+    _, _, _, ridge, lstm, minirocket, lmu = _lines(records)[-1]
+    return [
+        "Six sets of series, %",
+        lmu,
+        lstm,
+        f"{ridge} (ridge on features)",
+        "–",
+        f"{minirocket} (MiniRocket, run here)",
+    ]
+
+
+def _lines(records: Path) -> list[list[str]]:
+    """A row for each set, and their means."""
     rows = json.loads((records / "series_sets.json").read_text(encoding="utf-8"))["rows"]
     table = []
     columns: list[list[float | None]] = []
@@ -89,9 +108,7 @@ def render(records: Path) -> dict[str, str]:
         used = f"{counts['train'] + counts['validation']} / {counts['test']}"
         table.append([f"{name}, {used}", *map(_shown, columns[-1])])
     means = [None if None in column else sum(column) / len(column) for column in zip(*columns, strict=True)]
-    table.append(["mean", *map(_shown, means)])
-    head = ["set, training / test rows", "majority", "logistic regression", "ridge on features", *MODELS.values()]
-    return {"series-sets": markup.table(head, table)}
+    return [*table, ["mean", *map(_shown, means)]]
 
 
 MODELS = {"lstm": "LSTM", MINIROCKET: "MiniRocket", "lmu": "LMU"}

@@ -142,6 +142,40 @@ def generation_summary(result: dict) -> str:
     return _against(rows, ("size", "batch", "prompt"), "LMU, generate", "tokens_per_second", "tokens a second")
 
 
+def headlines(folder: Path) -> str:
+    """The README's four rows: one layer, two trainings and a generation, each beside what else there is."""
+    memory, training, generation = _measured(folder)
+    last = next(row for row in memory["rows"] if row["shape"] == "psmnist" and row["form"] == "final")
+    loop = 1 / last["times_recurrent"]
+    rows = [
+        [
+            "last output of the psMNIST layer, forward and backward",
+            f"{last['milliseconds']:.3g} ms",
+            f"loop {loop:.0f} x",
+        ]
+    ]
+    for size in (2e6, 20e6):
+        speeds = {
+            row["model"]: row["characters_per_second"]
+            for row in training["rows"]
+            if (row["size"], row["length"], _products(row)) == (size, 4096, "float32")
+        }
+        said = f"{speeds['LMU']:,.0f} characters/s"
+        rows.append([f"training of {size / 1e6:.0f} M parameters on 4,096 characters", said, _beside(speeds, "LMU")])
+    speeds = {
+        row["model"].partition(",")[0]: row["tokens_per_second"]
+        for row in generation["rows"]
+        if (row.get("size"), row.get("batch"), row.get("prompt")) == (2e6, 1, 16)
+        and row["model"] in ("LMU, generate", "GPT-2, generate", "Mamba, generate", "LSTM, loop")
+    }
+    rows.append(["generation with 2 M parameters", f"{speeds['LMU']:,.0f} tokens/s", _beside(speeds, "LMU")])
+    return markup.table(["what", "LMU", "as fast as"], rows)
+
+
+def _beside(speeds: dict[str, float], ours: str) -> str:
+    return ", ".join(f"{name} {speeds[ours] / speed:.2g} x" for name, speed in speeds.items() if name != ours)
+
+
 def _against(rows: list[dict], places: tuple[str, ...], ours: str, speed: str, unit: str) -> str:
     others = list(dict.fromkeys(row["model"] for row in rows if row.get("model", ours) != ours))
     cells: dict[tuple, dict[str, float]] = {}
