@@ -5,17 +5,12 @@ The rule is what experiments on validation folds gave (docs/log.md).
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-
-from ...shipped import pretrained
-from .own import Made, Measured, make_recipe
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from transformers import PreTrainedTokenizerBase
 
-    from ...data.labels import LabelledText
 
 MODEL = "lmu-small-en"
 LOOKED_AT = 1000  # texts of which the language is asked
