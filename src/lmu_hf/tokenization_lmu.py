@@ -70,7 +70,7 @@ def train_tokenizer(
             frequent stay; of equally frequent characters or words, the first by code point.
         min_frequency: for char and word (1) and bpe (2): what is seen less often is no token.
         lowercase: for word and bpe: upper and lower case are one.
-        close_gaps: for bpe: a space before a comma, a full stop or an ``n't``, as tokenised corpora have it, is no space.
+        close_gaps: for bpe: a space before a comma, a full stop or an ``n't``, as tokenised corpora have it, goes.
         word_pattern: for word: a regular expression (a run of letters, digits and marks, or one other sign); what lies
             between its matches is dropped. ``r"\S+"`` for text whose words are set apart already; a word there that
             reads ``<unk>`` is the special token.
