@@ -391,3 +391,8 @@ def chunk_length(n: int, order: int) -> int:
         if cost(L) < cost(best):
             best = L
     return best if n > best else n
+
+
+def power_of_two(length: float) -> int:
+    """The nearest: other lengths would each have constants of their own."""
+    return 1 << max(round(math.log2(length)), 0)

@@ -58,6 +58,11 @@ def build_chunk(system: LegendreSystem, length: int) -> Tensor:
     return chunk.view(d + length, length * d)
 
 
+def build_change(system: LegendreSystem, length: int) -> Tensor:
+    """``"change"`` (d + 1, d): C of one step less [I; 0], which takes [memory; input] to what the step adds to it."""
+    return build_chunk(system, length) - torch.eye(system.order + 1, system.order, dtype=torch.float64, device="cpu")
+
+
 def build_summed_response(system: LegendreSystem, length: int) -> Tensor:
     """``"summed_response"`` (length, 2·d): row −1−j is [Ā^j B̄; Σ_{i≤j} Ā^i B̄]."""
     H_reversed = exact("H_reversed", system, length)
@@ -82,6 +87,7 @@ BUILDERS: dict[str, Builder] = {  # each gives float64, or complex128, on the CP
     "H_spectrum": build_spectrum,
     "A_power": build_power,
     "chunk": build_chunk,
+    "change": build_change,
     "summed_response": build_summed_response,
     "summed_power": build_summed_power,
 }

@@ -11,9 +11,8 @@ from torch.nn.modules import module as of_all_modules
 
 from .activations import ACTIVATIONS, COMPUTING, Rest, round_once
 from .chunks import LONGEST_IMPULSE
-from .constants import constant
 from .layout import Layout, Reading
-from .memory import SEQUENCE_FORMS, final_of_numbers, memory_mean, run_to_end
+from .memory import SEQUENCE_FORMS, final_of_numbers, memory_mean, next_memory, run_to_end
 from .readout import run_form
 from .statespace import LegendreSystem
 
@@ -323,8 +322,8 @@ class LMULayer(nn.Module):
         device = u.device.type
         with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             if layout.is_one_step and initial is not None and len(windows.systems) == 1:
-                # A decoded token: [m; u] C, as memory_step has it, with nothing to choose and nothing to check.
-                final = torch.cat([initial, u.mT], dim=2) @ constant("chunk", windows.systems[0], 1, u.dtype, u.device)
+                # A decoded token, with nothing to choose and nothing to check.
+                final = next_memory(initial, u, windows.systems[0])
                 m = final.unsqueeze(1)
             else:
                 m, final = windows.read(form, u, reading, initial, ahead, return_final, rest=rest)

@@ -26,18 +26,18 @@ form           equation                                    operations per channe
 Equation numbers: Chilkuri and Eliasmith, "Parallelizing Legendre Memory Unit Training", ICML 2021.
 """
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .chunks import LONGEST_IMPULSE, Sequences, check_signal, chunk_length, entry_memories
+from .chunks import LONGEST_IMPULSE, Sequences, check_signal, chunk_length, entry_memories, power_of_two
 from .constants import constant, impulse_tail
 from .layout import Layout
 from .statespace import LegendreSystem
 
+SLOW = 10_000.0  # steps; of a longer window one step adds the memory's change and does not form the memory anew
 MANY = 2**14  # steps that a graph for any length chooses its chunks for, since it has one L for all lengths
 
 
@@ -68,12 +68,20 @@ def memory_step(u: Tensor, system: LegendreSystem, initial: Tensor | None = None
     check_signal(u, system, initial)
     if u.shape[1] != 1:
         raise ValueError(f"memory_step takes one time step, got {u.shape[1]}; use memory_chunked for more")
-    # [m; u] C costs one product where Ā m + B̄ u costs two and a sum.
     if initial is None:
-        final = u.mT * constant("B_bar", system, 0, u.dtype, u.device)
-    else:
-        final = torch.cat([initial, u.mT], dim=2) @ constant("chunk", system, 1, u.dtype, u.device)
+        initial = u.new_zeros(u.shape[0], u.shape[2], system.order)
+    final = next_memory(initial, u, system)
     return final.unsqueeze(1), final
+
+
+def next_memory(memory: Tensor, u: Tensor, system: LegendreSystem) -> Tensor:
+    """The memory (b, d_u, d) one step u (b, 1, d_u) after another: eq. (19) with nothing checked."""
+    # [m; u] C costs one product where Ā m + B̄ u costs two and a sum.
+    entered = torch.cat([memory, u.mT], dim=2)
+    if system.theta <= SLOW:
+        return entered @ constant("chunk", system, 1, u.dtype, u.device)
+    # Ā is nearly I, and θ (Ā − I), the rate of forgetting, is rounded to θ parts in 10⁷ beside the ones, to 1 without.
+    return memory + entered @ constant("change", system, 1, u.dtype, u.device)
 
 
 def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -88,19 +96,15 @@ def memory_final(u: Tensor, system: LegendreSystem, initial: Tensor | None = Non
 def final_of_numbers(
     x: Tensor, scale: Tensor, shift: Tensor, system: LegendreSystem, initial: Tensor | None = None
 ) -> Tensor:
-    """The last memory of u = w x + c, of one number a step: w m_n(x) + c m_n(1), as eq. (25) is linear in u.
+    """The last memory (b, 1, d) of numbers u = w x + c: w m_n(x) + c m_n(1), as eq. (25) is linear in u.
 
     So x, which is data as a rule, is multiplied with H, and the gradients of w and c need no second product with it.
 
     Args:
         x: (b, n, 1), n ≤ ``LONGEST_IMPULSE``.
-        scale: w (1, 1).
-        shift: c (1,).
+        scale, shift: w (1, 1) and c (1,).
         system: whose dynamics.
         initial: (b, 1, d), or None for zero.
-
-    Returns:
-        (b, 1, d).
     """
     n = x.shape[1]
     steady = impulse_tail(system, n, x, "summed_response")[0, system.order :]  # Σ_{i<n} Ā^i B̄
@@ -260,7 +264,7 @@ def memory_packed(u: Tensor, system: LegendreSystem, sequences: Sequences) -> tu
         m (1, n, d_u, d), and the last memory of each sequence, (sequences, d_u, d).
     """
     check_signal(u, system, None)
-    L = min(chunk_length(sequences.mean_length * LONGEST_IMPULSE, system.order), _power_of_two(sequences.mean_length))
+    L = min(chunk_length(sequences.mean_length * LONGEST_IMPULSE, system.order), power_of_two(sequences.mean_length))
     x, entry = _enter_packed(u, system, sequences, L)
     m = torch.cat([entry, x], dim=-1) @ constant("chunk", system, L, u.dtype, u.device)
     m = sequences.chunks(L, u.device).take(m.view(u.shape[2], -1, system.order))[None].transpose(1, 2)
@@ -274,7 +278,7 @@ def memory_packed_final(u: Tensor, system: LegendreSystem, sequences: Sequences)
     sequences of n steps costs the least.
     """
     check_signal(u, system, None)
-    L = min(_power_of_two((2 * sequences.mean_length * system.order) ** 0.5), LONGEST_IMPULSE)
+    L = min(power_of_two((2 * sequences.mean_length * system.order) ** 0.5), LONGEST_IMPULSE)
     x, entry = _enter_packed(u, system, sequences, L)
     ends = sequences.chunks(L, u.device).ends
     A_power = constant("A_power", system, L, u.dtype, u.device)
@@ -288,11 +292,6 @@ def _enter_packed(u: Tensor, system: LegendreSystem, sequences: Sequences, L: in
     # One row becomes d_u rows of chunks; ``starts`` keeps what one sequence leaves from entering the next.
     x = chunks.lay(u)[0].T.unflatten(1, (-1, L))
     return x, entry_memories(x, system, u.new_zeros(u.shape[2], system.order), starts=chunks.starts)
-
-
-def _power_of_two(length: float) -> int:
-    """The nearest: other lengths would each have constants of their own."""
-    return 1 << max(round(math.log2(length)), 0)
 
 
 def join_ends(u: Tensor, system: LegendreSystem, response: str = "H_reversed", power: str = "A_power") -> Tensor:
