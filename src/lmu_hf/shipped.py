@@ -19,6 +19,12 @@ def manifest() -> dict[str, dict[str, str]]:
     return json.loads(MANIFEST.read_text(encoding="utf-8"))
 
 
+def bare_name(model: str) -> str:
+    """The name of a model that came with the package, given its folder; any other name or folder as it is."""
+    folder = Path(model).parent
+    return folder.name if folder.parent == FOLDER else model
+
+
 def pretrained(name: str) -> str:
     """The folder of a trained model that came with the package.
 

@@ -207,7 +207,7 @@ def _bpe_backend(
     specials = [PAD, BOS, EOS]
     _check_limits(vocab_size, min_frequency, least=256 + len(specials))
     backend = Tokenizer(models.BPE())
-    steps = [normalizers.Lowercase()] if lowercase else []
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
     steps += [normalizers.Replace(Regex(gap), "") for gap in GAPS] if close_gaps else []
     if steps:
         backend.normalizer = normalizers.Sequence(steps)

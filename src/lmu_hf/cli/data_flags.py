@@ -128,6 +128,14 @@ FLAGS: dict[str, dict[str, Any]] = {
     "model_name_or_path": {
         "help": "pre-trained model to fine-tune, with its tokenizer: its name on the Hub or its folder (default: none)"
     },
+    "from_scratch": {
+        "action": "store_true",
+        "help": "train a model of the rows alone: do without the pre-trained one that few rows in English start from",
+    },
+    "freeze_blocks": {
+        "type": AMOUNT,
+        "help": "lowest blocks of a pre-trained model that stay as they are, with its embeddings (default: by rows)",
+    },
     "word_vectors": {
         "type": Path,
         "help": "file of word vectors that the embeddings start from (default: random embeddings)",
@@ -287,13 +295,17 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
             "max_length",
             "tokenizer_name",
             "model_name_or_path",
+            "from_scratch",
+            "freeze_blocks",
             "word_vectors",
         ),
         *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows", "minutes"),
     ),
 }
 # Flags that name no rows, but what a model begins with.
-OF_THE_MODEL = ("tokenizer_name", "model_name_or_path", "word_vectors", "freeze_word_vectors")
+OF_THE_MODEL = (
+    *("tokenizer_name", "model_name_or_path", "from_scratch", "freeze_blocks", "word_vectors", "freeze_word_vectors"),
+)
 
 
 def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] = ()) -> None:

@@ -19,8 +19,10 @@ from ..data.tables import ReadOptions
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
 from ..data.word_vectors import Missing, load_word_vectors
+from ..shipped import pretrained
 from ..training.recipes import Recipe
-from ..training.recipes.own import MINUTES, recipe_for
+from ..training.recipes.fine_tuned import MODEL
+from ..training.recipes.own import MINUTES, goes_on, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
@@ -182,21 +184,28 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
+    options |= flags.take(freeze_blocks="freeze_blocks")
     options |= flags.take(metric="metric_for_best_model")
     vectors = flags.word_vectors
-    _check_overrides(flags)
+    changed = _check_overrides(flags)
     if options.get("freeze_word_vectors") and vectors is None:
         raise ValueError(NO_VECTORS)
     tokenizer = flags.tokenizer_name or flags.model_name_or_path  # a model brings its own
+    # Whoever says what the body is to be says that it is to be a new one.
+    own_body = (tokenizer, vectors, getattr(flags, "baseline", None), changed, made and flags.from_scratch)
+    may_go_on = made and not any(own_body)
+    if flags.freeze_blocks and not (may_go_on or flags.model_name_or_path):
+        raise ValueError("--freeze_blocks needs a pre-trained model: give --model_name_or_path")
     rows = plan_rows(flags, named)
     more = flags.extra_train_file
     options_of_more = reading(flags) if more is not None else None  # unread without a file, and so refused
-    make = partial(_classification_task, rows.make, more, options_of_more, vectors, tokenizer, minutes, **options)
+    how = (more, options_of_more, vectors, tokenizer, minutes, may_go_on)
+    make = partial(_classification_task, rows.make, *how, **options)
     return Plan(rows.source, make)
 
 
-def _check_overrides(flags: Flags) -> None:
-    """Refuse overrides of what another flag brings.
+def _check_overrides(flags: Flags) -> list[str]:
+    """Refuse overrides of what another flag brings; the fields of the body that are overridden.
 
     Raises:
         ValueError: there is one; the message names both flags.
@@ -207,6 +216,7 @@ def _check_overrides(flags: Flags) -> None:
         raise ValueError(f"--config_overrides {body[0]} has no effect on the body that --model_name_or_path brings")
     if getattr(flags, "word_vectors", None) is not None and "embedding_size" in names:
         raise ValueError("--config_overrides embedding_size has no effect beside --word_vectors, which set the width")
+    return body
 
 
 def _classification_task(
@@ -216,6 +226,7 @@ def _classification_task(
     vectors: Path | None,
     tokenizer_name: str | None,
     minutes: float | None,
+    may_go_on: bool,
     **options: Any,
 ) -> ClassificationTask:
     if tokenizer_name is not None:
@@ -228,6 +239,8 @@ def _classification_task(
     if minutes is None or "train" not in labelled.splits:  # rows that are only scored make no recipe
         task = ClassificationTask(labelled, **options)
     else:
+        if may_go_on and goes_on(labelled, tokenizer := load_tokenizer(pretrained(MODEL)), minutes):
+            options |= {"model_name_or_path": pretrained(MODEL), "tokenizer": tokenizer}
         made = recipe_for(labelled, minutes, **options)
         task = ClassificationTask(labelled, **made.options)
         task.made, task.reasons = made.recipe, made.reasons

@@ -21,6 +21,8 @@ from .flags import Flags
 NAME = "data.json"
 OF_TRAINING = (
     "model_name_or_path",
+    "from_scratch",
+    "freeze_blocks",
     "word_vectors",
     "freeze_word_vectors",
     "metric_for_best_model",

@@ -1,34 +1,90 @@
-"""The recipe for few rows in English: it goes on from the language model that came with the package.
+"""What of a recipe is otherwise where it goes on from a pre-trained model; and whether rows are for the one in the box.
 
 The rule is what experiments on validation folds gave (docs/log.md).
 """
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from transformers import PreTrainedTokenizerBase
 
-
 MODEL = "lmu-small-en"
 LOOKED_AT = 1000  # texts of which the language is asked
-# Tokens of the model for each word: of English it has most words whole, of other languages none.
+# Tokens of the model for each word: of English it has most words whole, of other languages parts.
 MOST_PIECES = 1.7
-MOST_ROWS = 20_000
+MOST_ROWS = 20_000  # more rows teach a model of their own as much, in the time that they take
+FROZEN = 3  # blocks of six that stay as they are, with the embeddings
+SPEED = 2500  # tokens a second of two cores, forwards and backwards, with so many blocks frozen
+FEWEST_EPOCHS = 2  # within the minutes: less teaches the head too little
+WHY = {
+    "model_name_or_path": "a language model that has read English; --from_scratch does without",
+    "learning_rate": "low, since a pre-trained model is to be changed little",
+    "layer_decay": "the lower a layer of the pre-trained model, the less it is changed",
+    "freeze_blocks": "lowest blocks that stay as they were pre-trained, with the embeddings: they know the language",
+    "embedding_dropout": "little: the pre-trained embeddings are not trained",
+}
 
 
-def is_english(texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether a tokenizer that has learnt from English cuts texts as it cuts English.
+@dataclass(frozen=True)
+class FineTuning:
+    """What rows make of a pre-trained model's training.
 
     Args:
-        texts: the first thousand are looked at.
-        tokenizer: of the pre-trained model.
+        changes: fields of the recipe.
+        architecture: fields of the head, and dropouts.
+        reasons: of each value, a few words.
     """
+
+    changes: dict[str, Any]
+    architecture: dict[str, Any]
+    reasons: dict[str, str]
+
+
+def pieces_per_word(texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase") -> float:
+    """How many tokens a tokenizer makes of a word, in the first thousand texts."""
     from ...tokenization_lmu import WORD_PATTERN
 
     looked_at = list(islice(texts, LOOKED_AT))
     words = sum(len(re.findall(WORD_PATTERN, text)) for text in looked_at)
-    pieces = sum(map(len, tokenizer(looked_at)["input_ids"]))
-    return pieces <= MOST_PIECES * words
+    return sum(map(len, tokenizer(looked_at)["input_ids"])) / max(words, 1)
+
+
+def suits(rows: int, tokens: float, pieces: float, minutes: float) -> bool:
+    """Whether rows are few and English, and fine-tuning on them keeps to the minutes.
+
+    Args:
+        rows: how many train.
+        tokens: of all of them.
+        pieces: tokens of a word.
+        minutes: of training.
+    """
+    return rows <= MOST_ROWS and pieces <= MOST_PIECES and _epochs_within(tokens, minutes) >= FEWEST_EPOCHS
+
+
+def fine_tuning(rows: int, tokens: float, minutes: float, may_refit: bool) -> FineTuning:
+    """How a pre-trained model goes on.
+
+    Args:
+        rows: how many train.
+        tokens: of all of them.
+        minutes: of training.
+        may_refit: rows are held out, with which it may be trained once more.
+    """
+    wanted = next((epochs for most, epochs in ((500, 12), (2000, 8), (5000, 5)) if rows <= most), 3)
+    refit = may_refit and _epochs_within(tokens, minutes / 2) >= wanted
+    epochs = max(1, min(wanted, _epochs_within(tokens, minutes)))
+    allowed = f"; {minutes:.3g} minutes of training allow {epochs} of {wanted} (--minutes)" if epochs < wanted else ""
+    changes = {"learning_rate": 1e-3, "layer_decay": 0.8, "batch_size": 16 if rows <= 2000 else 32, "epochs": epochs}
+    return FineTuning(
+        changes | {"refit": refit, "minutes": float(f"{minutes / (2 if refit else 1):.6g}")},
+        {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "classifier_dropout": 0.3},
+        WHY | {"epochs": f"passes over {rows:,} rows{allowed}"},
+    )
+
+
+def _epochs_within(tokens: float, minutes: float) -> int:
+    return int(60 * minutes * SPEED / max(tokens, 1))

@@ -11,9 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...shipped import bare_name
 from .base import Recipe, recipe
+from .fine_tuned import FROZEN, MODEL, fine_tuning, pieces_per_word, suits
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
+    from transformers import PreTrainedTokenizerBase
+
     from ...data.labels import LabelledText
 
 KIND = "classification"
@@ -27,8 +31,11 @@ SPEED = 1.5e10
 MOST_FITTED = 10_000_000  # tokens to which a linear model is fitted
 FEW = 1000
 FEW_TO_CHOOSE = 10_000  # rows of which a tenth is too few to choose among epochs: its best one was the first
-PIECES = 1.5  # tokens of a tokenizer of subwords for each word
-FINE_TUNING = 5e-4  # the learning rate on a pre-trained body
+OF_THE_BODY = (
+    *("block_type", "num_hidden_layers", "encoder", "hidden_act"),
+    *("embedding_size", "hidden_size", "theta", "order"),
+)
+PLAIN = ("max_length", "vocab_size", "token_dropout", "freeze_blocks")  # options that a record names
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
 # Why, where that is the same for all rows: what the number is, and what speaks for it. Experiments: docs/log.md.
 WHY = {
@@ -41,8 +48,6 @@ WHY = {
     "refit": "after validation the model is trained once more, on all rows: those held out for it are many among few",
     "token_dropout": "share of words hidden in training, so that the model copes with words it has never seen",
     "pooling": "each text of a pair is read by itself, and both are compared",
-    "learning_rate": "low, since a pre-trained model is to be changed little",
-    "layer_decay": "the lower a layer of the pre-trained model, the less it is changed",
 }
 VOTES = {  # by whether rows are few
     True: "words and pairs of words are weighed by a linear model, in seconds; the memory is added to what it says",
@@ -246,6 +251,19 @@ def _refits(of: Measured) -> bool:
     return of.held_out and of.rows < FEW_TO_CHOOSE
 
 
+def goes_on(rows: "LabelledText", tokenizer: "PreTrainedTokenizerBase", minutes: float = MINUTES) -> bool:
+    """Whether rows are few enough, and English enough, to go on from the pre-trained model of that tokenizer.
+
+    Args:
+        rows: its training rows are measured.
+        tokenizer: of the model.
+        minutes: the budget.
+    """
+    columns = _columns(rows)
+    measured, pieces = measure(columns, len(rows.labels or ())), pieces_per_word(columns[0], tokenizer)
+    return suits(measured.rows, _tokens(measured, pieces), pieces, (1 - PREPARED) * minutes)
+
+
 def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
     """The recipe that labelled rows make.
 
@@ -255,25 +273,41 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> 
         given: options of the task that stand whatever the rows say, as flags do. A tokenizer or a pre-trained model
             among them decides the vocabulary; a model, all but the head.
     """
-    train = rows.splits["train"]
-    columns = [train[name] for name in ("text", "text_pair") if name in train.column_names]
+    columns, pieces = _columns(rows), 1.0
     measured = replace(measure(columns, len(rows.labels or ())), held_out=rows.held_out)
     made = make_recipe(measured, minutes)
     options, reasons, recipe = {**made.options}, {**made.reasons}, made.recipe
     if "tokenizer" in given:
+        pieces = pieces_per_word(columns[0], given["tokenizer"])
         del options["vocab_size"], reasons["vocab_size"]
-        options["max_length"] = int(PIECES * options["max_length"])
-        reasons["max_length"] += f"; {PIECES:g} tokens of the given tokenizer for each word"
+        # Some rows have more pieces a word than others.
+        options["max_length"] = math.ceil(1.2 * pieces * options["max_length"])
+        reasons["max_length"] += f"; {pieces:.2g} tokens of the given tokenizer for each word, and a fifth more"
     if given.get("model_name_or_path") is not None:
-        recipe = replace(recipe, learning_rate=FINE_TUNING, layer_decay=0.8)
-        reasons |= {name: WHY[name] for name in ("learning_rate", "layer_decay")}
-        for name in ("embedding_size", "hidden_size", "theta"):
-            reasons[name] = "the pre-trained model's"
+        how = fine_tuning(measured.rows, _tokens(measured, pieces), (1 - PREPARED) * minutes, _refits(measured))
+        architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}
+        recipe = replace(recipe, **how.changes, architecture=architecture | how.architecture)
+        options["freeze_blocks"] = FROZEN
+        reasons = {name: why for name, why in reasons.items() if name not in OF_THE_BODY} | how.reasons
     for name in given.keys() & options.keys():
         reasons[name] = "given"
     options |= given
-    plain = {name: options[name] for name in ("max_length", "vocab_size", "token_dropout") if name in options}
+    plain = {name: options[name] for name in PLAIN if name in options}
+    if (model := options.get("model_name_or_path")) is not None:
+        plain["model_name_or_path"] = bare_name(model)
+        if bare_name(model) != MODEL:
+            reasons["model_name_or_path"] = "given"
     return Made(replace(recipe, data=plain), options, reasons)
+
+
+def _columns(rows: "LabelledText") -> list[Any]:
+    train = rows.splits["train"]
+    return [train[name] for name in ("text", "text_pair") if name in train.column_names]
+
+
+def _tokens(of: Measured, pieces: float) -> float:
+    """Of all training rows, nearly."""
+    return of.rows * 1.2 * of.median * pieces * (2 if of.pairs else 1)
 
 
 def explain(recipe: Recipe, reasons: dict[str, str]) -> str:

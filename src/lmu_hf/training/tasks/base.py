@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
+from ...shipped import bare_name
 from ..baselines import make_config
 
 Gather = Callable[[Any], Any]
@@ -181,7 +182,7 @@ def text_description(task: Any) -> dict:
         "labels": task.rows.labels,
         "tokenizer": f"{kind} of {len(task.tokenizer)}",
         "max_length": task.max_length,
-        "stack": task.model_name_or_path,
+        "stack": None if task.model_name_or_path is None else bare_name(task.model_name_or_path),
         "longest": {split: int(lengths.max()) for split, lengths in task.lengths.items()},
         "fingerprint": task.rows.fingerprint(),
     }
