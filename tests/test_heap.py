@@ -1,5 +1,8 @@
 """Memory that training hands back to the system: when, and that the system gets it."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
@@ -60,3 +63,33 @@ def test_freed_memory_between_tensors_goes_back_to_the_system():
     assert heap.tidy()
     assert process.memory_info().rss < before - 150 * MEBIBYTE
     assert all(tensor.sum() == 16_000 for tensor in kept)
+
+
+FAULTS = """
+import resource, sys, torch
+from lmu_hf.data.heap import Heap
+if sys.argv[1] == "heap":
+    Heap()
+torch.empty(2**24).zero_()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.empty(2**24).zero_()  # 64 MiB each
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str, **environment: str) -> int:
+    """How many pages the system has cleared for a large tensor that is made and freed twenty times."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    command = [sys.executable, "-c", FAULTS, how]
+    return int(subprocess.run(command, env=own | environment, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(Heap().trim is None, reason="the C library has no malloc_trim")
+def test_a_large_tensor_takes_the_place_of_the_one_before():
+    assert 5 * faults("heap") < faults("none")
+
+
+@pytest.mark.skipif(Heap().trim is None, reason="the C library has no malloc_trim")
+def test_who_sets_the_allocator_by_the_environment_is_left_the_setting():
+    assert faults("heap", MALLOC_MMAP_THRESHOLD_="1048576") > 5 * faults("heap")
