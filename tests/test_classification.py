@@ -202,9 +202,11 @@ def test_impossible_options_are_refused(tmp_path):
         load_tokenizer(str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("name, make, size", [("imdb-linear", single_task, 301), ("mrpc-linear", pair_task, 1201)])
-def test_the_papers_smallest_classifiers_have_the_papers_parameters(name, make, size):
-    vectors = torch.randn(len(make().tokenizer), 300)
+@pytest.mark.parametrize(
+    "name, make, width, size", [("imdb-linear", single_task, 300, 301), ("qqp-subword", pair_task, 900, 3601)]
+)
+def test_the_papers_smallest_classifiers_have_the_papers_parameters(name, make, width, size):
+    vectors = torch.randn(len(make().tokenizer), width)
     task = make(word_vectors=vectors, freeze_word_vectors=True, single_output=True)
     model = task.make_model(get_recipe(name).architecture | {"pooling": "last"})
     assert count_parameters(model)["trainable"] == size
@@ -233,11 +235,11 @@ def test_votes_are_counted_in_the_training_rows():
         pair_task().make_model({**TINY, "votes": {"sizes": [1]}})
 
 
-def test_a_linear_model_of_three_classes_of_pairs_has_3603_parameters():
+def test_a_linear_model_of_three_classes_of_pairs_has_10803_parameters():
     rows = replace(made_up("paraphrases", rows=60), labels=["a", "b", "c"])
-    model = ClassificationTask(rows).make_model(get_recipe("mrpc-linear").architecture)
+    model = ClassificationTask(rows).make_model(get_recipe("qqp-subword").architecture)
     counts = count_parameters(model)
-    assert counts["total"] - counts["embeddings"] == 3603
+    assert counts["total"] - counts["embeddings"] == 3 * 3601
 
 
 def test_the_lstm_baseline_over_frozen_vectors_trains_hundreds_of_times_as_many_parameters():

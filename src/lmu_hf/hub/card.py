@@ -84,7 +84,8 @@ def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
 
 def model_name(run: Path) -> str:
     """What a run folder's model is called, whatever its seed."""
-    return "lmu-" + (slug(re.sub(r"-seed\d+$", "", run.name), keep="_.") or "model")
+    name = slug(re.sub(r"-seed\d+$", "", run.name), keep="_.") or "model"
+    return name if name.startswith("lmu-") else f"lmu-{name}"
 
 
 def slug(words: str, keep: str = "") -> str:

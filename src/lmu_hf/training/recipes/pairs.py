@@ -56,33 +56,6 @@ def qqp() -> Recipe:
 
 
 @recipe
-def mrpc_linear() -> Recipe:
-    """MRPC by 1,201 parameters on the mean of frozen vectors of its own sentences: 68.8 %, three seeds.
-
-    Cost: 117 s of one core. The mean is small: hence the large steps.
-    Source: Chilkuri and Eliasmith, arXiv 2102.11417, section 4.3.
-    """
-    return Recipe(
-        name="mrpc-linear",
-        kind=KIND,
-        data={"task_name": "mrpc", "max_length": 256, "single_output": True, "freeze_word_vectors": True},
-        # Of a pair u, v the head reads u, v, |u − v| and u · v: 4 · 300 weights and a bias.
-        architecture=linear_classifier(300, theta=64, pooling="mean", classifier_dropout=0.5),
-        learning_rate=0.02,
-        weight_decay=0.1,
-        epochs=15,
-        batch_size=32,
-        averaging=0.99,
-        reproduction=Reproduction(
-            task="mrpc",
-            seeds=3,
-            word_vectors="--dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column sentence1+sentence2 "
-            "--algorithm lsa --min_count 1 --sif 1e-3",  # few sentences: words that occur once count, too
-        ),
-    )
-
-
-@recipe
 def qqp_subword() -> Recipe:
     """QQP by 3,601 parameters on frozen vectors, two thirds subword features: 73.8 %, three seeds; its LSTM 75.5.
 

@@ -174,9 +174,9 @@ def text8_windows() -> Recipe:
 
 @recipe
 def lmu_small_en() -> Recipe:
-    """English, byte pair by byte pair: what ``report/english.py`` gathers, to fine-tune: ? bits a character.
+    """English, byte pair by byte pair: what ``report/english.py`` gathers, to fine-tune: 1.578 bits a character.
 
-    Cost: ? s of two cores, 5,501,568 parameters. A hundredth of the rows validates.
+    Cost: 4096 s of two cores beside other jobs, 5,501,568 parameters. A hundredth of the rows validates.
     Source: ULMFiT, Howard and Ruder, arXiv 1801.06146; Muon by Jordan et al. (2024).
     """
     return Recipe(
