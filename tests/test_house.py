@@ -19,7 +19,7 @@ CORE = sorted(PACKAGE.glob("*.py"))
 LONGEST_FILE, LONGEST_MODEL, MOST_LONG_FILES = 400, 500, 3
 LONGEST_FUNCTION = 50
 MOST_FIELDS = 46
-TRAVELLING = {"configuration_lmu": 2, "modeling_lmu": 15}
+TRAVELLING = {"configuration_lmu": 2, "modeling_lmu": 16}
 NOT_CODE = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING}
 
 

@@ -50,9 +50,10 @@ LADDER = {
     "votes": {"blocks_lmu", "fields_lmu", "layers", "layout"},
     "memories_lmu": {"blocks_lmu", "configuration_lmu", "cache_lmu"},
     "tokenization_lmu": set(),
+    "remote_code": set(),
     "modeling_lmu": {
         *("blocks_lmu", "activations", "layout"),
-        *("configuration_lmu", "fields_lmu", "cache_lmu", "checking"),
+        *("configuration_lmu", "fields_lmu", "cache_lmu", "checking", "remote_code"),
     },
     "pipeline_lmu": set(),
     "modeling_lmu_seq2seq": {
@@ -67,7 +68,7 @@ LADDER = {
     },
     "frames_lmu": {"fields_lmu"},
     "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu", "layers", "layout", "recording"},
-    "feature_extraction_lmu": {"frames_lmu", "listening_lmu"},
+    "feature_extraction_lmu": {"frames_lmu", "listening_lmu", "remote_code"},
     "audio_pipeline_lmu": {"feature_extraction_lmu"},
     "audio_lmu": {"heads_lmu", "cache_lmu", "configuration_lmu", "frames_lmu", "listening_lmu", "losses"},
     "images_lmu": {"heads_lmu", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"},

@@ -25,6 +25,7 @@ class LMUForAudioClassification(LMUPooledModel):
         ValueError: the config reads no signal, or frames of another size than its ``audio`` has.
     """
 
+    loaded_by = "AutoModelForAudioClassification"
     main_input_name = "input_values"
     input_modalities = ["audio"]
 

@@ -49,7 +49,7 @@ from .pipeline_lmu import LMUTranslationPipeline
 from .series_lmu import LMUForTimeSeriesClassification
 from .shipped import pretrained
 from .statespace import LegendreSystem, decode_past
-from .tokenization_lmu import bpe_dropout, train_tokenizer
+from .tokenization_lmu import CHAT_TEMPLATE, TEXT_TEMPLATE, bpe_dropout, train_tokenizer
 from .tokens_lmu import LMUForTokenClassification
 
 AutoConfig.register("lmu", LMUConfig)
@@ -86,6 +86,8 @@ PIPELINE_REGISTRY.register_pipeline(
 PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = LMUAudioClassificationPipeline
 
 __all__ = [
+    "CHAT_TEMPLATE",
+    "TEXT_TEMPLATE",
     "LMUAudioClassificationPipeline",
     "LMUCacheLayer",
     "LMUConfig",

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations` here: string annotations would switch off the type checks of `@strict`.
 import copy
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -13,8 +12,10 @@ from .fields_lmu import (
     OPTIONS,
     Option,
     check_labels,
+    check_names,
     check_num_labels,
     check_ranges,
+    check_some,
     check_token_ids,
     check_words,
     count_around_memories,
@@ -157,15 +158,13 @@ class LMUConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        own = [field.name for field in fields(LMUConfig)]
-        for name in kwargs:
-            if meant := get_close_matches(name, own, n=1, cutoff=0.85):  # others become attributes, as in transformers
-                raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
+        check_names(kwargs, [field.name for field in fields(LMUConfig)])
         if self.input_size is not None:
             self.vocab_size = None
         if not __name__.startswith("transformers_modules."):
             # A saved pipeline's code is for those who have no lmu_hf; with it, pipeline() would ask to trust that code.
             kwargs.pop("custom_pipelines", None)
+        kwargs["auto_map"] = kwargs.get("auto_map") or {}  # other libraries read it of every config
         if not isinstance(self.is_encoder_decoder, bool):  # transformers' own field, which it does not check
             raise ValueError(f"Field 'is_encoder_decoder' expected bool, got {self.is_encoder_decoder!r}")
         # Before transformers makes a name for every label.
@@ -179,6 +178,10 @@ class LMUConfig(PreTrainedConfig):
         # The checkpoint of a translation head holds this body too, so that AutoModel finds it there.
         body = [self.body_of_two_stacks] if self.is_encoder_decoder else []
         self.architectures = list(dict.fromkeys([*(self.architectures or []), *body]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, and `auto_map` where it names something."""
+        return {name: value for name, value in super().to_dict().items() if name != "auto_map" or value}
 
     @property
     def num_labels(self) -> int | None:
@@ -299,11 +302,7 @@ class LMUConfig(PreTrainedConfig):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        chosen = self.pair_features
-        if not chosen or set(chosen) - set(PAIR_FEATURES) or len(set(chosen)) < len(chosen):
-            raise ValueError(
-                f"pair_features must be a non-empty list out of {PAIR_FEATURES}, none twice, got {chosen!r}"
-            )
+        check_some("pair_features", self.pair_features, PAIR_FEATURES)
 
     def validate_ranges(self) -> None:
         """Numbers lie in their ranges."""

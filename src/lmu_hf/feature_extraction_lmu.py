@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import gcd
@@ -15,6 +16,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 
 from .frames_lmu import Frames, frames_of
 from .listening_lmu import scaled
+from .remote_code import copy_code, naming, reference
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,13 @@ class LMUFeatureExtractor(SequenceFeatureExtractor):
             return_attention_mask=return_attention_mask,
             return_tensors=return_tensors,
         )
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, with_code: bool = False, **kwargs: Any):
+        """As transformers' own, with the extractor's code if it is asked for; see :class:`CodeCarrier`."""
+        if with_code:
+            copy_code(self, save_directory)
+        with naming(self, {"AutoFeatureExtractor": reference(type(self))} if with_code else {}):
+            return super().save_pretrained(save_directory, *args, **kwargs)
 
     def signal(self, sound: Any, sampling_rate: int | None = None) -> np.ndarray:
         """One sound as mono float64 samples (n,) in [−1, 1] at the model's rate; arguments as in a call.

@@ -7,7 +7,7 @@ and says its size. Nothing else has to know it.
 All is checked before it costs or decides anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import PurePosixPath
@@ -118,6 +118,27 @@ def option(kind: Kind) -> Kind:
     """Enter an option's record under its field's name, so that configs check it as soon as its module is loaded."""
     OPTIONS[kind.name] = kind
     return kind
+
+
+def check_names(given: Iterable[str], own: Sequence[str]) -> None:
+    """Complain about what is close to a field's name and is none; any other name becomes an attribute.
+
+    Raises:
+        ValueError: there is one; the message names the field that was meant.
+    """
+    for name in given:
+        if meant := get_close_matches(name, own, n=1, cutoff=0.85):
+            raise ValueError(f"LMUConfig has no field {name!r}; did you mean {meant[0]!r}?")
+
+
+def check_some(field: str, chosen: Sequence[str], allowed: Sequence[str]) -> None:
+    """Complain about a choice of several words that is empty, holds one twice or one that there is not.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not chosen or set(chosen) - set(allowed) or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{field} must be a non-empty list out of {allowed}, none twice, got {chosen!r}")
 
 
 def check_ranges(config: Any) -> None:

@@ -115,6 +115,7 @@ class LMUForecastOutput(ModelOutput):
 class LMUForTimeSeriesPrediction(LMUPreTrainedModel):
     """Predictions of a real-valued series: at every step, or with ``config.forecast`` of a whole horizon at once."""
 
+    loaded_by = "AutoModelForTimeSeriesPrediction"
     main_input_name = "input_values"
     input_modalities = ["time"]
     _keep_in_fp32_modules_strict = ["targets"]

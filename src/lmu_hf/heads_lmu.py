@@ -108,6 +108,7 @@ class TargetScale(nn.Module):
 class LMUPooledModel(LMUPreTrainedModel):
     """A stack and a head that reads one vector per sequence. What the classifiers share."""
 
+    loaded_by = "AutoModelForSequenceClassification"
     loss_function = staticmethod(sequence_loss)  # in place of a property; it, too, may be set
     _keep_in_fp32_modules_strict = ["targets"]
 

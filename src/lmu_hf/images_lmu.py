@@ -19,6 +19,7 @@ from .losses import Items
 class LMUForImageClassification(LMUPooledModel):
     """A class for an image that is read one pixel at a time, in raster order or by a stored permutation."""
 
+    loaded_by = "AutoModelForImageClassification"
     main_input_name = "pixel_values"
     input_modalities = ["image"]
 

@@ -26,12 +26,13 @@ from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_
 from .configuration_lmu import LMUConfig
 from .fields_lmu import check_unsmoothed
 from .layout import Layout, Packed, Padded, Reading, current_ranks, refuse_ranks
+from .remote_code import CodeCarrier
 
 ONE_STEP = Reading(Layout(1))
 logger = logging.get_logger(__name__)
 
 
-class LMUPreTrainedModel(CheckedModel):
+class LMUPreTrainedModel(CodeCarrier, CheckedModel):
     """What every model of the family shares: its config class, its initialisation, and what it supports."""
 
     config: LMUConfig
@@ -403,6 +404,7 @@ class LMUForCausalLM(LMUCausalGenerationMixin, LMUPreTrainedModel):
         ValueError: the config reads a signal, reads backwards, or ties embeddings of another width than the stack's.
     """
 
+    loaded_by = "AutoModelForCausalLM"
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: LMUConfig) -> None:

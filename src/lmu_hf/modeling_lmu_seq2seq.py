@@ -346,6 +346,7 @@ class LMUForConditionalGeneration(LMUGenerationMixin, LMUTwoStacks):
         ValueError: the config describes one stack, or ties embeddings of another width than the stack's.
     """
 
+    loaded_by = "AutoModelForSeq2SeqLM"
     _tied_weights_keys = {
         "model.decoder.embed_tokens.weight": "model.encoder.embed_tokens.weight",
         "lm_head.weight": "model.encoder.embed_tokens.weight",

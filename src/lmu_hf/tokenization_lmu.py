@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TokenizerKind = Literal["char", "byte", "word", "bpe"]
 PAD, BOS, EOS, UNK = SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -42,6 +42,18 @@ WORD_PATTERN = r"\w+|[^\w\s]"
 PAIR_PATTERN = r"[ '’]?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 # What tokenised corpora put before a comma, after a bracket and within "do n't".
 GAPS = (r" +(?=[.,!?;:%)\]])", r"(?<=[(\[]) +", r" +(?=(?:n['’]t|['’](?:s|t|re|ve|ll|d|m))\b)")
+
+# A chat in turns, each of which ends with <eos>: what a model is fine-tuned on, and stops by. `generation` marks what
+# the model says itself, for a loss of those tokens alone.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+# For a model that was trained on texts and knows no turns: all that was said is one text, which it continues.
+TEXT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 def train_tokenizer(
@@ -117,6 +129,16 @@ def train_tokenizer(
         split_special_tokens=split_special_tokens,
         clean_up_tokenization_spaces=False,  # True would drop spaces before punctuation
     )
+
+
+def continue_chats(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Give a tokenizer without a chat template that of a base model, which continues what was said; whether it did."""
+    if tokenizer.chat_template is not None:
+        return False
+    # A template writes what stands around a text by itself.
+    begins = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + TEXT_TEMPLATE
+    return True
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class LMUForTokenClassification(LMUPreTrainedModel):
         ValueError: the config asks for another problem, other outputs, or votes.
     """
 
+    loaded_by = "AutoModelForTokenClassification"
     loss_function = staticmethod(token_loss)  # in place of a property; it, too, may be set
 
     def __init__(self, config: LMUConfig) -> None:

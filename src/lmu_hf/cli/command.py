@@ -46,6 +46,8 @@ VERBS = {
     "label": Verb("label", "label texts with a trained classifier"),
     "forecast": Verb("forecast", "forecast what comes behind a table with a trained forecaster"),
     "generate": Verb("generate", "write text with a trained language model", extras=()),
+    "chat": Verb("chat", "chat with a trained language model in the terminal", extras=()),
+    "serve": Verb("serve", "answer OpenAI's clients with a trained language model", extras=("serve",)),
     "export": Verb("export", "write a saved model as ONNX files", extras=("export",)),
     "push": Verb("push", "lay out a finished run for the Hub, and push it"),
     "suggest": Verb("suggest", "say which theta and order keep a signal of yours"),

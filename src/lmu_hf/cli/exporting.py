@@ -3,29 +3,82 @@
 import argparse
 import json
 import logging
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from .. import auto_lmu
-from ..common.errors import loading
-from ..hub.export import differences, export
+from ..common.errors import TOKENIZER, InputError, loading
+from ..common.staging import write_text
+from ..hub.export import differences, export, graphs, load_onnx
+from ..hub.export_int8 import Loss, measure, quantise
+from ..hub.export_web import GRAPHS, QUANTISED, lay_out
+
+RECORD = "export.json"
 
 
 def export_model(args: argparse.Namespace) -> dict[str, float]:
-    """Load, export, compare, and print."""
+    """Load, export, compare, record and print."""
     with loading("model", args.model):
-        [kind] = AutoConfig.from_pretrained(args.model).architectures
+        [kind, *_] = AutoConfig.from_pretrained(args.model).architectures
         model = getattr(auto_lmu, kind).from_pretrained(args.model)
     # It says of every package that it could have used that it is not there.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    paths = export(model, args.folder, args.format)
+    is_web = args.format == "web"
+    folder = args.folder / GRAPHS if is_web else args.folder
+    paths = export(model, folder, "onnx" if is_web else args.format)
     torch.manual_seed(0)
-    found = {} if args.format != "onnx" else differences(model, args.folder)
+    found = {} if args.format == "pt2" else differences(model, folder)
+    losses = _quantised(model, paths, args) if args.int8 else {}
+    if is_web:
+        with loading("tokenizer or image processor", args.model):
+            lay_out(model, args.model, args.folder, "q8" if args.int8 else "fp32")
+    _write_record(args, paths, found, losses)
     for path in paths:
         error = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
         print(f"{path}: {path.stat().st_size:,} bytes{error}")
+    for path, loss in losses.items():
+        print(f"{path}: {path.stat().st_size:,} bytes, {loss}")
     print(json.dumps({"model": args.model, "format": args.format, "differences": found}))
     if found and not max(found.values()) <= args.tolerance:
         raise SystemExit(f"a number differs by {max(found.values()):.1e}, more than --tolerance {args.tolerance:.1e}")
     return found
+
+
+def _quantised(model: PreTrainedModel, paths: list[Path], args: argparse.Namespace) -> dict[Path, Loss]:
+    """A file of eight bits beside each file, and its loss."""
+    tokenizer = None
+    if args.sample is not None:
+        if model.config.vocab_size is None:
+            raise InputError(f"--sample has no effect on {args.model}, which reads no text")
+        with loading("tokenizer", args.model, TOKENIZER):
+            tokenizer = AutoTokenizer.from_pretrained(args.model)
+    made, losses = graphs(model), {}
+    for path in paths:
+        small = quantise(path, model, QUANTISED if args.format == "web" else "_int8")
+        losses[small] = measure(made[path.stem], load_onnx(path), load_onnx(small), args.sample, tokenizer)
+    return losses
+
+
+def _write_record(
+    args: argparse.Namespace, paths: list[Path], found: dict[str, float], losses: dict[Path, Loss]
+) -> None:
+    """Say in the folder what is in it, of what, and how near it is."""
+    packages = ("torch", "transformers", *(() if args.format == "pt2" else ("onnx", "onnxruntime", "onnxscript")))
+    files: dict[str, dict[str, Any]] = {}
+    for path in (*paths, *losses):
+        said: dict[str, Any] = {"bytes": path.stat().st_size}
+        if path.stem in found:
+            said["largest_difference"] = found[path.stem]
+        files[path.relative_to(args.folder).as_posix()] = said | (asdict(losses[path]) if path in losses else {})
+    record = {
+        "model": args.model,
+        "format": args.format,
+        "files": files,
+        "packages": {name: version(name) for name in packages},
+    }
+    write_text(args.folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..common.errors import InputError, check_folder, check_model
 from ..shipped import manifest, pretrained
 
-READ = ("train_file", "validation_file", "test_file", "extra_train_file", "word_vectors", "load_memory")
+READ = ("train_file", "validation_file", "test_file", "extra_train_file", "word_vectors", "load_memory", "sample")
 SAVED = ("model", "model_name_or_path")  # folders of saved models, or names that the Hub may know
 
 

@@ -5,7 +5,14 @@ import sys
 import time
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, TextStreamer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedTokenizerBase,
+    TextStreamer,
+)
 
 from ..common.errors import TOKENIZER, explained, loading
 from ..memories_lmu import load_memories, save_memories
@@ -14,17 +21,7 @@ from ..modeling_lmu import LMUForCausalLM
 
 def write(args: argparse.Namespace) -> None:
     """Read the prompt, stream, and say what was carried and how fast."""
-    name = args.model_name_or_path
-    with loading("tokenizer", name, TOKENIZER):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    with loading("model", name):
-        classes = AutoConfig.from_pretrained(name).architectures
-    if classes and classes != [LMUForCausalLM.__name__]:  # its head would be drawn at random
-        raise ValueError(f"{name} is a {classes[0]}, not an LMUForCausalLM")
-    with loading("model", name):
-        model = AutoModelForCausalLM.from_pretrained(name).eval()
-    if not isinstance(model, LMUForCausalLM):
-        raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
+    model, tokenizer = load_writer(args.model_name_or_path)
     memories = DynamicCache(config=model.config)
     if args.load_memory is not None:
         with explained(f"--load_memory {args.load_memory} cannot be read"):
@@ -39,6 +36,36 @@ def write(args: argparse.Namespace) -> None:
         save_memories(memories, args.save_memory, model.config)
     speed = f"{made} tokens, {made / seconds:,.0f} a second"
     print(f"{speed}; carrying {model.config.state_size:,} numbers, whatever the length", file=sys.stderr)
+
+
+def load_writer(name: str) -> tuple[LMUForCausalLM, PreTrainedTokenizerBase]:
+    """A saved language model and its tokenizer.
+
+    Raises:
+        InputError: they cannot be loaded.
+        ValueError: it is a model of another kind.
+    """
+    with loading("tokenizer", name, TOKENIZER):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    check_writer(name)
+    with loading("model", name):
+        model = AutoModelForCausalLM.from_pretrained(name).eval()
+    if not isinstance(model, LMUForCausalLM):
+        raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
+    return model, tokenizer
+
+
+def check_writer(name: str) -> None:
+    """Refuse a saved model of another kind, whose head would be drawn at random.
+
+    Raises:
+        InputError: its config cannot be loaded.
+        ValueError: it is one.
+    """
+    with loading("model", name):
+        classes = AutoConfig.from_pretrained(name).architectures
+    if classes and classes != [LMUForCausalLM.__name__]:
+        raise ValueError(f"{name} is a {classes[0]}, not an LMUForCausalLM")
 
 
 @torch.inference_mode()

@@ -22,6 +22,7 @@ from ..common.figures import example_digit, learning_curve
 from ..common.finite import first_not_finite
 from ..common.lock import owned
 from ..common.record import RunRecord
+from ..remote_code import reference, references
 from .card import Shown, leaderboard_entries, model_name, render, slug
 from .kinds import BY_HEAD
 from .links import inside
@@ -29,9 +30,7 @@ from .records import as_json, own_rows, without_example
 from .scanning import refuse_secrets
 
 PACKAGE = Path(__file__).parents[1]
-HEADS: dict[str, tuple[str, type[PreTrainedModel]]] = {
-    head: (kind.auto_class, getattr(lmu_hf, head)) for head, kind in BY_HEAD.items()
-}
+HEADS: dict[str, type[lmu_hf.LMUPreTrainedModel]] = {head: getattr(lmu_hf, head) for head in BY_HEAD}
 BODIES: dict[tuple[str, bool], type[PreTrainedModel]] = {  # by type, and by whether there are two stacks
     ("lmu", False): modeling_lmu.LMUModel,
     ("lmu", True): modeling_lmu_seq2seq.LMUEncoderDecoderModel,
@@ -163,19 +162,20 @@ def _complete_config(staged: Path) -> None:
     path = staged / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     head = next((name for name in config.get("architectures") or [] if name in HEADS), None)
-    if head is None or config.get("model_type") != _config_class(HEADS[head][1]).model_type:
+    if head is None or config.get("model_type") != _config_class(HEADS[head]).model_type:
         raise ValueError(f"architectures must name one of {', '.join(HEADS)}, got {config.get('architectures')}")
-    auto_class, head_class = HEADS[head]
+    head_class = HEADS[head]
     decodes = config.get("is_encoder_decoder", False)
     body = BODIES[config["model_type"], decodes]
-    references = {"AutoConfig": _config_class(head_class), "AutoModel": body, auto_class: head_class}
     config.pop("_name_or_path", None)  # where older versions of transformers say that a model was loaded from
-    config["auto_map"] = {name: _reference(target) for name, target in references.items()}
-    needed = [_module(target) for target in references.values()]
+    config["auto_map"] = references(_config_class(head_class), body, head_class)
+    needed = [place.partition(".")[0] for place in config["auto_map"].values()]
     if decodes:
         # Transformers no longer has a translation pipeline that a card could name.
         impl = pipeline_lmu.LMUTranslationPipeline
-        config["custom_pipelines"] = {"lmu-translation": {"impl": _reference(impl), "pt": [auto_class], "type": "text"}}
+        config["custom_pipelines"] = {
+            "lmu-translation": {"impl": reference(impl), "pt": [head_class.loaded_by], "type": "text"}
+        }
         needed.append(_module(impl))
     if (extractor := _complete_extractor(staged)) is not None:
         needed.append(extractor)
@@ -191,7 +191,7 @@ def _complete_extractor(staged: Path) -> str | None:
     said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if said.get("feature_extractor_type") != kind.__name__:
         return None
-    said["auto_map"] = {"AutoFeatureExtractor": _reference(kind)}
+    said["auto_map"] = {"AutoFeatureExtractor": reference(kind)}
     path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return _module(kind)
 
@@ -201,12 +201,7 @@ def _config_class(model: type[PreTrainedModel]) -> type[PreTrainedConfig]:
 
 
 def _module(target: type) -> str:
-    # On the Hub modules lie flat beside the weights: lmu_hf.modeling_lmu is modeling_lmu there.
-    return target.__module__.rpartition(".")[2]
-
-
-def _reference(target: type) -> str:
-    return f"{_module(target)}.{target.__name__}"
+    return reference(target).partition(".")[0]
 
 
 def _copy_figures(run: Path, record: RunRecord, figures: Path) -> None:

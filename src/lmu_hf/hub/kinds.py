@@ -14,7 +14,6 @@ class Kind:
     Args:
         name: of the kind; ``templates/usage/<name>.md`` shows how such a model is used.
         head: the class of the family's own models; an LSTM baseline's has the same name after ``LSTM``.
-        auto_class: that loads one.
         pipeline_tag: the Hub's word for the task.
         reads: what goes in and what comes out, from a record.
         limits: what not to expect, a sentence each.
@@ -23,7 +22,6 @@ class Kind:
 
     name: str
     head: str
-    auto_class: str
     pipeline_tag: str
     reads: Callable[[RunRecord], str]
     limits: tuple[str, ...]
@@ -94,7 +92,6 @@ KINDS = {
         Kind(
             "image-classification",
             "LMUForImageClassification",
-            "AutoModelForImageClassification",
             "image-classification",
             _reads_image,
             (
@@ -106,7 +103,6 @@ KINDS = {
         Kind(
             "text-generation",
             "LMUForCausalLM",
-            "AutoModelForCausalLM",
             "text-generation",
             lambda record: f"writes text on, token by token (tokens: {text(record.data['tokenizer'])})",
             (
@@ -118,7 +114,6 @@ KINDS = {
         Kind(
             "translation",
             "LMUForConditionalGeneration",
-            "AutoModelForSeq2SeqLM",
             "translation",
             _reads_languages,
             (
@@ -131,7 +126,6 @@ KINDS = {
         Kind(
             "text-classification",
             "LMUForSequenceClassification",
-            "AutoModelForSequenceClassification",
             "text-classification",
             lambda record: _reads_text(record, "the class of a text"),
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
@@ -140,7 +134,6 @@ KINDS = {
         Kind(
             "pair-classification",
             "LMUForSequencePairClassification",
-            "AutoModelForSequenceClassification",
             "text-classification",  # the Hub has no task for pairs
             lambda record: (
                 "reads two texts with the same weights and " + _reads_text(record, "how they stand to each other")
@@ -151,7 +144,6 @@ KINDS = {
         Kind(
             "token-classification",
             "LMUForTokenClassification",
-            "AutoModelForTokenClassification",
             "token-classification",
             _reads_tags,
             (
@@ -163,7 +155,6 @@ KINDS = {
         Kind(
             "time-series-classification",
             "LMUForTimeSeriesClassification",
-            "AutoModelForSequenceClassification",
             "tabular-classification",  # the Hub has no task for series
             _finds_series,
             (
@@ -174,7 +165,6 @@ KINDS = {
         Kind(
             "audio-classification",
             "LMUForAudioClassification",
-            "AutoModelForAudioClassification",
             "audio-classification",
             _reads_sound,
             (
@@ -185,7 +175,6 @@ KINDS = {
         Kind(
             "time-series-forecasting",
             "LMUForTimeSeriesPrediction",
-            "AutoModelForTimeSeriesPrediction",
             "time-series-forecasting",
             _reads_series,
             ("It has seen one family of series at one rate of sampling; it says nothing of any other.",),
