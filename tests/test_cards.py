@@ -66,7 +66,7 @@ def test_each_number_of_a_card_is_in_its_record(run):
                 assert len(values) > 1
                 assert close(mean, metric, sum(values) / len(values))
                 assert close(low, metric, min(values)) and close(high, metric, max(values))
-    said = re.search(r"recipe `([^`]+)`; ([\d,]+) parameters", text)
+    said = re.search(r"recipe `([^`]+)`(?: on .*?)?; ([\d,]+) parameters", text)
     assert (said[1], said[2]) == (record["recipe"], f"{record['parameters']['total']:,}")
     budget = re.search(r"- ([\d,]+) steps in ([\d,]+) seconds.*?at most ([\d,]+) MiB. Best after epoch ([\d.]+)", text)
     steps, seconds, memory, epoch = (float(word.replace(",", "")) for word in budget.groups())

@@ -12,7 +12,7 @@ from lmu_hf.cli.verbs.train_text import parse_args
 from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.recipes import get_recipe
-from lmu_hf.training.recipes.fine_tuned import FROZEN, MODEL, fine_tuning, pieces_per_word, suits
+from lmu_hf.training.recipes.fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
 from lmu_hf.training.recipes.own import explain, goes_on, recipe_for
 from tiny_rows import labelled
 
@@ -91,14 +91,11 @@ def test_epochs_and_the_second_training_keep_to_the_minutes():
 
 def test_the_plain_command_goes_on_from_the_model_in_the_box_and_says_so(tmp_path):
     task = task_of(write(tmp_path, ENGLISH))
-    assert task.describe()["stack"] == MODEL and task.describe()["frozen_blocks"] == FROZEN
+    assert task.describe()["stack"] == MODEL
     said = explain(task.made, task.reasons)
     assert f"model_name_or_path {MODEL}: " in said and "--from_scratch" in said
     assert "theta" not in said and "vocab_size" not in said
     model = task.make_model(task.made.architecture)
-    trained = [weight.requires_grad for weight in model.base_model.layers[FROZEN].parameters()]
-    assert all(trained) and not model.get_input_embeddings().weight.requires_grad
-    assert not any(weight.requires_grad for weight in model.base_model.layers[FROZEN - 1].parameters())
     before = load_file(f"{pretrained(MODEL)}/model.safetensors")["model.layers.5.memory.memory_readout.weight"]
     assert torch.equal(model.state_dict()["model.layers.5.memory.memory_readout.weight"], before.float())
 
@@ -116,12 +113,6 @@ def test_the_plain_command_goes_on_from_the_model_in_the_box_and_says_so(tmp_pat
 def test_other_rows_and_other_wishes_train_a_model_of_their_own(tmp_path, texts, flags):
     task = task_of(write(tmp_path, texts), *flags)
     assert task.describe()["stack"] is None and "vocab_size" in task.reasons
-
-
-def test_frozen_blocks_need_a_pre_trained_model(tmp_path):
-    with pytest.raises(ValueError, match="--freeze_blocks needs a pre-trained model: give --model_name_or_path"):
-        task_of(write(tmp_path, ENGLISH), "--from_scratch", "--freeze_blocks", 2)
-    assert task_of(write(tmp_path, ENGLISH), "--freeze_blocks", 2).freeze_blocks == 2
 
 
 def test_a_flag_of_pre_training_has_no_effect_on_a_named_recipe():

@@ -44,6 +44,7 @@ OF_DATA = {  # a value of each flag that says which data is read
     **{"text_column": "a", "text_pair_column": "b", "label_column": "c", "max_length": "7", "train_split": "first"},
     **{"validation_split": "dev", "validation_split_percentage": "7", "tokenizer_name": "org/name"},
     **{"model_name_or_path": "org/name", "word_vectors": "glove.txt", "freeze_word_vectors": None, "rows": "77"},
+    **{"from_scratch": None},
     **{"preprocessing_num_workers": "7", "validation_block": "7", "source_lang": "fr", "target_lang": "vi"},
     **{"tokens_column": "a", "tags_column": "b", "id_column": "a", "value_columns": "x y"},
     **{"path_column": "a", "group_column": "b", "path_pattern": "{label}/*", "held_out_group": "theo"},
@@ -129,7 +130,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "made-up sentences": ("train text", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
     "labelled file": (
         *("train text", ["--train_file", "a.csv"]),
-        {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes"},
+        {*WORDS, *OWN, *READING, "validation_file", "test_file", "minutes", "from_scratch"},
     ),
     "labelled data set": (
         *("train text", ["--recipe", "imdb"]),

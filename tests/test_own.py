@@ -17,6 +17,7 @@ from lmu_hf.cli.data_flags import KIND_FLAGS
 from lmu_hf.common.lines import better_line, is_clear, verdict
 from lmu_hf.common.record import RunRecord
 from lmu_hf.hub.results import beside_table
+from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training import linear_votes
 from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.judging import mean_loss
@@ -88,8 +89,9 @@ def test_given_flags_override_what_the_rows_suggest():
     assert made.options["max_length"] == 9 and made.recipe.data["token_dropout"] == 0.0
     assert made.reasons["max_length"] == "given"
     assert "max_length 9: given" in explain(made.recipe, made.reasons)
-    tuned = recipe_for(rows, model_name_or_path="somewhere", tokenizer="its own")
-    assert tuned.recipe.learning_rate < made.recipe.learning_rate and "vocab_size" not in tuned.options
+    letters = train_tokenizer("char", rows.splits["train"]["text"])
+    tuned = recipe_for(rows, model_name_or_path="somewhere", tokenizer=letters)
+    assert tuned.recipe.layer_decay < made.recipe.layer_decay and "vocab_size" not in tuned.options
 
 
 # --------------------------------------------------------------------------- votes of a linear model

@@ -132,10 +132,6 @@ FLAGS: dict[str, dict[str, Any]] = {
         "action": "store_true",
         "help": "train a model of the rows alone: do without the pre-trained one that few rows in English start from",
     },
-    "freeze_blocks": {
-        "type": AMOUNT,
-        "help": "lowest blocks of a pre-trained model that stay as they are, with its embeddings (default: by rows)",
-    },
     "word_vectors": {
         "type": Path,
         "help": "file of word vectors that the embeddings start from (default: random embeddings)",
@@ -296,16 +292,13 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
             "tokenizer_name",
             "model_name_or_path",
             "from_scratch",
-            "freeze_blocks",
             "word_vectors",
         ),
         *("freeze_word_vectors", "validation_block", "preprocessing_num_workers", "rows", "minutes"),
     ),
 }
 # Flags that name no rows, but what a model begins with.
-OF_THE_MODEL = (
-    *("tokenizer_name", "model_name_or_path", "from_scratch", "freeze_blocks", "word_vectors", "freeze_word_vectors"),
-)
+OF_THE_MODEL = (*("tokenizer_name", "model_name_or_path", "from_scratch", "word_vectors", "freeze_word_vectors"),)
 
 
 def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] = ()) -> None:

@@ -184,7 +184,6 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     named = {name: options.pop(name, None) for name in ("task_name", "dataset_name", "made_up", "validation_block")}
     options |= flags.take(num_proc="preprocessing_num_workers", model_name_or_path="model_name_or_path")
     options |= flags.take(max_length="max_length", freeze_word_vectors="freeze_word_vectors")
-    options |= flags.take(freeze_blocks="freeze_blocks")
     options |= flags.take(metric="metric_for_best_model")
     vectors = flags.word_vectors
     changed = _check_overrides(flags)
@@ -194,8 +193,6 @@ def plan_classification(flags: Flags, recipe: Recipe) -> Plan:
     # Whoever says what the body is to be says that it is to be a new one.
     own_body = (tokenizer, vectors, getattr(flags, "baseline", None), changed, made and flags.from_scratch)
     may_go_on = made and not any(own_body)
-    if flags.freeze_blocks and not (may_go_on or flags.model_name_or_path):
-        raise ValueError("--freeze_blocks needs a pre-trained model: give --model_name_or_path")
     rows = plan_rows(flags, named)
     more = flags.extra_train_file
     options_of_more = reading(flags) if more is not None else None  # unread without a file, and so refused

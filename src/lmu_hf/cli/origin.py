@@ -22,7 +22,6 @@ NAME = "data.json"
 OF_TRAINING = (
     "model_name_or_path",
     "from_scratch",
-    "freeze_blocks",
     "word_vectors",
     "freeze_word_vectors",
     "metric_for_best_model",

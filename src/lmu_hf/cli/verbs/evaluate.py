@@ -21,7 +21,6 @@ from ..training_flags import SELDOM, recipe_of
 OF_TRAINING = {
     "model_name_or_path": None,
     "from_scratch": False,
-    "freeze_blocks": None,
     "word_vectors": None,
     "freeze_word_vectors": False,
     "extra_train_file": None,

@@ -17,15 +17,13 @@ LOOKED_AT = 1000  # texts of which the language is asked
 # Tokens of the model for each word: of English it has most words whole, of other languages parts.
 MOST_PIECES = 1.7
 MOST_ROWS = 20_000  # more rows teach a model of their own as much, in the time that they take
-FROZEN = 3  # blocks of six that stay as they are, with the embeddings
-SPEED = 6000  # tokens a second of two cores, forwards and backwards, with so many blocks frozen
+SPEED = 4000  # tokens a second of two cores, forwards and backwards
 FEWEST_EPOCHS = 2  # within the minutes: less teaches the head too little
 WHY = {
     "model_name_or_path": "a language model that has read English; --from_scratch does without",
-    "learning_rate": "low, since a pre-trained model is to be changed little",
+    "learning_rate": "of the head; the lower a layer, the lower its own",
     "layer_decay": "the lower a layer of the pre-trained model, the less it is changed",
-    "freeze_blocks": "lowest blocks that stay as they were pre-trained, with the embeddings: they know the language",
-    "embedding_dropout": "little: the pre-trained embeddings are not trained",
+    "embedding_dropout": "share of a word's numbers left out in training: little, since the model is pre-trained",
 }
 
 
@@ -79,7 +77,7 @@ def fine_tuning(rows: int, tokens: float, minutes: float, may_refit: bool) -> Fi
     epochs = max(1, min(wanted, _epochs_within(tokens, minutes)))
     allowed = f"; {minutes:.3g} minutes of training allow {epochs} of {wanted} (--minutes)" if epochs < wanted else ""
     batch = 16 if rows <= 2000 else 32
-    changes = {"learning_rate": 1e-3, "layer_decay": 0.8, "batch_size": batch, "epochs": epochs}
+    changes = {"learning_rate": 3e-3, "layer_decay": 0.7, "batch_size": batch, "epochs": epochs}
     changes["eval_steps"] = epochs * -(-rows // batch)  # at the end alone, as of any few rows
     return FineTuning(
         changes | {"refit": refit, "minutes": float(f"{minutes / (2 if refit else 1):.6g}")},

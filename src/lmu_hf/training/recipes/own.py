@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...shipped import bare_name
 from .base import Recipe, recipe
-from .fine_tuned import FROZEN, MODEL, fine_tuning, pieces_per_word, suits
+from .fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ OF_THE_BODY = (
     *("block_type", "num_hidden_layers", "encoder", "hidden_act"),
     *("embedding_size", "hidden_size", "theta", "order"),
 )
-PLAIN = ("max_length", "vocab_size", "token_dropout", "freeze_blocks")  # options that a record names
+PLAIN = ("max_length", "vocab_size", "token_dropout")  # options that a record names
 PREPARED = 0.25  # of the budget goes to reading, votes, the linear models beside and evaluations
 # Why, where that is the same for all rows: what the number is, and what speaks for it. Experiments: docs/log.md.
 WHY = {
@@ -287,7 +287,6 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> 
         how = fine_tuning(measured.rows, _tokens(measured, pieces), (1 - PREPARED) * minutes, _refits(measured))
         architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}
         recipe = replace(recipe, **how.changes, architecture=architecture | how.architecture)
-        options["freeze_blocks"] = FROZEN
         reasons = {name: why for name, why in reasons.items() if name not in OF_THE_BODY} | how.reasons
     for name in given.keys() & options.keys():
         reasons[name] = "given"

@@ -51,7 +51,6 @@ class ClassificationTask(Task):
         word_vectors: (tokens, width) what the embeddings start from.
         freeze_word_vectors: and stay at.
         model_name_or_path: a model of the family whose stack the new model takes over, by Hub name or folder.
-        freeze_blocks: so many of its lowest blocks stay as they were pre-trained, and with them its embeddings.
         num_proc: processes that tokenise.
         metric: the score that weights are chosen by; None for the first of the data's own.
 
@@ -76,7 +75,6 @@ class ClassificationTask(Task):
         word_vectors: Tensor | None = None,
         freeze_word_vectors: bool = False,
         model_name_or_path: str | None = None,
-        freeze_blocks: int = 0,
         num_proc: int | None = None,
         metric: str | None = None,
     ) -> None:
@@ -96,7 +94,7 @@ class ClassificationTask(Task):
             self.title, self.example = rows.title, example_of(rows)
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
-        self.model_name_or_path, self.freeze_blocks = model_name_or_path, freeze_blocks
+        self.model_name_or_path = model_name_or_path
         self._voting: Voting | None = None
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {
@@ -134,7 +132,6 @@ class ClassificationTask(Task):
             "pairs": self.rows.pairs,
             "word_vectors": None if self.word_vectors is None else _digest(self.word_vectors),
             "frozen": self.freeze_word_vectors,
-            "frozen_blocks": self.freeze_blocks,
         }
 
     @property
@@ -204,9 +201,7 @@ class ClassificationTask(Task):
             with torch.no_grad():
                 embeddings.copy_(vectors)
         # Before the optimiser is made: it takes what asks for a gradient.
-        embeddings.requires_grad_(not (self.freeze_word_vectors or self.freeze_blocks))
-        for block in cast(Any, model.base_model).layers[: self.freeze_blocks]:
-            block.requires_grad_(False)
+        embeddings.requires_grad_(not self.freeze_word_vectors)
         if self.problem_type == REGRESSION:  # the model learns on a scale of its own, and answers in the labels'
             cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
