@@ -2,6 +2,7 @@
 
     python report/own_files.py --data_dir data --output records/own_files.json
     python report/own_files.py --data_dir data --files questions --seeds 0 --train_rows 200 --output few.json
+    python report/own_files.py --data_dir data --from_scratch --output records/own_files.json
     python report/own_files.py --data_dir data --baseline lstm --output lstm.json
 
 A command names the file and its columns and nothing else, so the rows make the recipe. Of IMDB there are 2,000 reviews
@@ -61,6 +62,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", nargs="+", type=AMOUNT, default=[0, 1, 2], help="random seeds (default: 0 1 2)")
     parser.add_argument("--train_rows", type=COUNT, help="rows to train on, drawn with seed 0 (default: all of a file)")
+    text = "train a model of the rows alone, without the pre-trained one (default: as the rows suggest)"
+    parser.add_argument("--from_scratch", action="store_true", help=text)
     parser.add_argument("--baseline", choices=("lstm",), help="model in the LMU's place (default: the LMU)")
     parser.add_argument(
         "--jobs", type=COUNT, default=1, help="runs at a time, each of one thread (default: %(default)s)"
@@ -102,6 +105,7 @@ def train(args: argparse.Namespace, work: Path, name: str, seed: int) -> dict[st
     words = ["--train_file", train_file, "--test_file", test_file, "--text_column", text, "--label_column", label]
     words += ["--seed", seed, "--output_dir", folder, "--report_to", "none", "--quiet"]
     words += [] if args.baseline is None else ["--baseline", args.baseline]
+    words += ["--from_scratch"] if args.from_scratch else []
     script = [sys.executable, PROJECT / "scripts" / "train_glue.py"]
     threads = {"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {}
     done = subprocess.run(
@@ -116,6 +120,7 @@ def train(args: argparse.Namespace, work: Path, name: str, seed: int) -> dict[st
         "file": name,
         "train_rows": args.train_rows,
         "baseline": args.baseline,
+        "stack": record.data["stack"],
         "seed": seed,
         "rows": record.data["rows"],
         **{field: getattr(record, field) for field in kept},
@@ -124,7 +129,7 @@ def train(args: argparse.Namespace, work: Path, name: str, seed: int) -> dict[st
 
 def key_of(row: dict[str, Any]) -> tuple:
     """What tells a run from the others."""
-    return row["file"], row["train_rows"], row["baseline"], row["seed"]
+    return row["file"], row["train_rows"], row["baseline"], row["stack"], row["seed"]
 
 
 def render(records: Path) -> dict[str, str]:
@@ -132,9 +137,9 @@ def render(records: Path) -> dict[str, str]:
     rows = json.loads((records / "own_files.json").read_text(encoding="utf-8"))["rows"]
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
-        groups.setdefault(key_of(row)[:3], []).append(row)
+        groups.setdefault(key_of(row)[:-1], []).append(row)
     lines = []
-    for (name, train_rows, baseline), runs in groups.items():
+    for (name, train_rows, baseline, stack), runs in groups.items():
         both = [100 * run["metrics"]["test"]["accuracy"] for run in runs]
         classical = next(key for key in runs[0]["lines"] if key.startswith("tf-idf"))
         parts = [_mean([run["parts"].get(part, {}) for run in runs]) for part in ("n-grams alone", "memory alone")]
@@ -143,7 +148,18 @@ def render(records: Path) -> dict[str, str]:
         seconds = sum(run["wall_seconds"] for run in runs) / len(runs)
         used = f"{runs[0]['rows']['train'] + runs[0]['rows']['validation']:,}"
         line = _mean([run["lines"][classical] for run in runs])
-        lines.append([name, baseline or "LMU", used, line, goal, *parts, spread, f"{seconds:.0f}"])
+        lines.append(
+            [
+                name,
+                (baseline or "LMU").upper() + (", pre-trained" if stack else ""),
+                used,
+                line,
+                goal,
+                *parts,
+                spread,
+                f"{seconds:.0f}",
+            ]
+        )
     head = ["file", "model", "rows", "tf-idf, same rows", "tf-idf, measured elsewhere", "n-grams alone", "memory alone"]
     return {"own-files": markup.table([*head, "both, test", "seconds"], lines)}
 
