@@ -62,10 +62,8 @@ def classes() -> str:
         raise ValueError(f"CLASSES of {__file__} must name once what lmu_hf offers: {sorted(different)}")
     parts = []
     for title, names in groups.items():
-        shown = (
-            f"::: {getattr(auto_lmu, name).__module__}.{name}\n    options: {{heading_level: 3}}" for name in names
-        )
-        parts += [f"## {title}", *shown]
+        paths = (f"{getattr(auto_lmu, name).__module__}.{name}" for name in names)
+        parts += [f"## {title}", *(f"::: {path}\n    options: {{heading_level: 3}}" for path in paths)]
     return "\n\n".join(parts)
 
 

@@ -43,14 +43,16 @@ COMMANDS = {
 
 
 def take_verb(words: list[str]) -> None:
-    """Parse what stands behind ``lmu-hf``; a training verb also reads its recipe and the changes to it."""
-    if words == ["train"]:  # the group, as a word of a sentence
+    """Parse what stands behind ``lmu-hf``; a verb that needs an argument may stand without it, as its name."""
+    if words == ["train"]:  # the group of verbs
         return
     verb, rest = find_verb(words)
-    take_flags(verb, rest)
+    if rest or VERBS[verb].kind is not None:
+        take_flags(verb, rest)
 
 
 def take_flags(verb: str, words: list[str]) -> None:
+    """Parse a verb's flags; a training verb also reads its recipe and the changes to it."""
     args = import_module(f"lmu_hf.cli.verbs.{VERBS[verb].module}").parse_args(words)
     if VERBS[verb].kind is not None:
         asked_recipe(Flags(args))

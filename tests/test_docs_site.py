@@ -23,12 +23,7 @@ NAVIGATION = {  # what must be found, and where
         *("Long sequences and several processes", "Export and serving", "Pushing to the Hub"),
     ),
     "Concepts": (
-        "The memory",
-        "Which θ and which order?",
-        "Forms and their cost",
-        "Exactness",
-        "Precision",
-        "Glossary",
+        *("The memory", "Which θ and which order?", "Forms and their cost", "Exactness", "Precision", "Glossary"),
     ),
     "Results": ("Text", "Classification", "Translation", "Sounds", "Series", "Forecasts", "Images", "Speed"),
     "Supported versions": (),

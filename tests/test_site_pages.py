@@ -43,7 +43,7 @@ def test_every_field_of_the_config_stands_in_one_group(monkeypatch):
     assert page.count("| `theta` |") == 1 and "| `num_hidden_layers` | `int` | `4` | number of blocks |" in page
     assert "## Entries of `ngrams`" in page and "| `sizes` | `list[int]` | needed |" in page
     monkeypatch.setitem(site_fields.GROUPS, "Blocks", ("block_type",))
-    with pytest.raises(ValueError, match="must name each field of LMUConfig once: .*hidden_size"):
+    with pytest.raises(ValueError, match=r"must name each field of LMUConfig once: .*hidden_size"):
         site_fields.fields_in_groups()
 
 
@@ -56,7 +56,7 @@ def test_an_argument_of_a_docstring_is_read_with_its_type():
 def test_every_name_that_the_package_offers_is_shown(monkeypatch):
     assert "::: lmu_hf.modeling_lmu.LMUForCausalLM" in site_modules.classes()
     monkeypatch.setitem(site_modules.CLASSES, "Models", ())
-    with pytest.raises(ValueError, match="must name once what lmu_hf offers: .*LMUModel"):
+    with pytest.raises(ValueError, match=r"must name once what lmu_hf offers: .*LMUModel"):
         site_modules.classes()
 
 
