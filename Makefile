@@ -5,7 +5,6 @@ RUN := $(VENV)/bin/python
 JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
-MODULES := $(patsubst src/lmu_hf/%.py,lmu_hf.%,$(filter-out %/__init__.py,$(wildcard src/lmu_hf/*.py)))
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-all suites newest matrix wheel lint bench bench-gpu reproduce space table card push docs clean
 
@@ -72,9 +71,9 @@ card: install  ## write a model card for every record
 push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REPO=org/name
 	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO))
 
-docs: install  ## build the API reference from the docstrings, into build/docs; the figure of docs/ too
+docs: install  ## build the documentation site into build/docs, without a network; the figure of θ and order, too
 	$(RUN) report/figure_theta_and_order.py
-	$(RUN) -m pdoc lmu_hf $(MODULES) lmu_hf.data lmu_hf.training lmu_hf.hub lmu_hf.cli lmu_hf.common --docformat google --output-directory build/docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

@@ -1,6 +1,6 @@
-"""Compute how well a memory holds a window: the figure and the table of docs/choosing_theta_and_order.md.
+"""Compute how well a memory holds a window: the figure and the table of docs/concepts/theta_and_order.md.
 
-python report/figure_theta_and_order.py             # writes docs/theta_and_order.png and the page's table
+python report/figure_theta_and_order.py             # writes the page's table and its figure beside it
 python report/figure_theta_and_order.py --check     # computes, and says whether the page still tells the same
 """
 
@@ -12,7 +12,7 @@ from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
 from table import markers, write_into
 
-DOCS = Path(__file__).parents[1] / "docs"
+CONCEPTS = Path(__file__).parents[1] / "docs" / "concepts"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -26,10 +26,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Compute, then write or compare."""
     args = parse_args(argv)
-    page, table = DOCS / "choosing_theta_and_order.md", order_table()
+    page, table = CONCEPTS / "theta_and_order.md", order_table()
     if not args.check:
         write_into(page, {"orders": table}, script=Path(__file__).name)
-        print(theta_and_order(DOCS / "theta_and_order.png"))
+        print(theta_and_order(CONCEPTS / "theta_and_order.png"))
         return
     begin, end = markers("orders", Path(__file__).name)
     if page.read_text(encoding="utf-8").split(begin)[1].split(end)[0].strip() != table:

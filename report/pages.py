@@ -35,7 +35,7 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         results / "own_files.md": own_files.render(records),
         results / "audio.md": own_sounds.render(records),
         results / "forecasts.md": forecasts.render(records),
-        project / "docs" / "pretrained.md": box.render(),
+        project / "docs" / "start" / "pretrained.md": box.render(),
         project / "docs" / "versions.md": versions.render(records),
         **pages,
     }

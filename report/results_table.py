@@ -1,4 +1,4 @@
-"""Render the tables of the README, docs/results/ and docs/versions.md from records/, or write them there.
+"""Render the tables of the README, docs/ from records/, or write them there.
 
 python report/results_table.py            # print them
 python report/results_table.py --write    # put them between their pages' markers

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parent.parent
 TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
+DOCS = "docs"  # the site's tools, which TOOLS holds: taken as they are pinned, too
 PEERS = "peers"  # what others are compared in: an environment of its own
 # What this folder says of the matrix's own record is not a question to an environment.
 TESTS = ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow", "--ignore", "tests/test_matrix.py"]
@@ -34,8 +35,8 @@ def requirements(tools: bool = False) -> list[Requirement]:
     """What pyproject.toml asks for: of a user, or of a developer."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    used = [project["dependencies"], *(extras[name] for name in extras if name not in (TOOLS, PEERS))]
-    lines = extras[TOOLS] if tools else [line for group in used for line in group]
+    used = [project["dependencies"], *(extras[name] for name in extras if name not in (TOOLS, DOCS, PEERS))]
+    lines = extras[TOOLS] + extras[DOCS] if tools else [line for group in used for line in group]
     return [requirement for requirement in map(Requirement, lines) if requirement.name != project["name"]]
 
 

@@ -150,11 +150,10 @@ def test_a_table_that_is_too_short_or_still_is_refused(series, made):
 
 
 def test_the_python_of_the_page_runs(capsys):
-    page = Path(__file__).parents[1] / "docs" / "forecasts.md"
-    names: dict = {}
+    page = Path(__file__).parents[1] / "docs" / "guides" / "forecasts.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     for block in blocks:
-        exec(block, names)  # our own page
+        exec(block, {})  # our own page
     assert len(blocks) == 2 and capsys.readouterr().out.split("torch.Size")[1:] == [
         "([2, 96, 7])\n",
         "([2, 200, 7])\n",

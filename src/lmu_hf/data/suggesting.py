@@ -1,6 +1,6 @@
 """Which θ and which order keep a signal: its spectrum, and what windows of it lose when a memory decodes them.
 
-A wave of c cycles in the window needs an order of about π·c + 4, as docs/choosing_theta_and_order.md measures on
+A wave of c cycles in the window needs an order of about π·c + 4, as docs/concepts/theta_and_order.md measures on
 sines. A signal is no sine, so that rule is where the search begins and not what is reported: what is reported is the
 least order whose memory, written by the signal itself and decoded by Legendre polynomials, keeps the wanted share.
 """

@@ -6,7 +6,7 @@
 
 A table of windows is printed: for each the least order whose memory keeps 90 and 99 % of the windows' variance. The
 memory is written by the signal, whose mean is removed, and decoded by Legendre polynomials at 64 moments. Beside it
-stands what the rule of docs/choosing_theta_and_order.md says, pi times the cycles in the window, and 4. How far back an
+stands what the rule of docs/concepts/theta_and_order.md says, pi times the cycles in the window, and 4. How far back an
 answer lies the spectrum does not know: --theta names the windows that your task asks for.
 
 A WAV file, an array of NumPy (.npy, .npz), or a table as `lmu-hf train text` reads them, a row a time step.

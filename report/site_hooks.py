@@ -1,0 +1,92 @@
+"""What mkdocs asks of this project as it builds the documentation: pages made from the code, and links that fit.
+
+mkdocs.yml names this file. Pages in docs/ read well without it: it fills the places that a comment marks, makes pages
+of the notebook and of CONTRIBUTING.md, and turns links to files that are not on the site into plain words.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import site_fields
+import site_flags
+import site_modules
+
+PROJECT = Path(__file__).parents[1]
+DOCS = PROJECT / "docs"
+# Files whose page has another name.
+ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "docs/quickstart.ipynb": "quickstart.md"}
+FILLED: dict[str, Callable[[], str]] = {
+    "fields": site_fields.fields_in_groups,
+    "flags": site_flags.list_of_pages,
+    "classes": site_modules.classes,
+    "modules": site_modules.list_of_pages,
+}
+PLACE = re.compile(r"<!-- (\w+): written when the site is built -->")
+FENCE = re.compile(r"^(```.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>(?!\w+:|#)[^)\s]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages of flags below theirs in the navigation."""
+    for entry in config.nav or ():
+        for number, child in enumerate(entry.get("Reference", ()) if isinstance(entry, dict) else ()):
+            if "Flags" in child:
+                entry["Reference"][number] = {"Flags": [child["Flags"], *site_flags.pages()]}
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made and not written."""
+    made = {
+        "contributing.md": moved_to_docs((PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")),
+        "quickstart.md": notebook_page(json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))),
+        **site_flags.pages(),
+        **site_modules.pages(),
+    }
+    for place, text in made.items():
+        files.append(File.generated(config, place, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Fill the marked places of a page, and make its links fit the site."""
+    text = PLACE.sub(lambda found: FILLED[found[1]](), markdown)
+    folder = (DOCS / page.file.src_uri).parent
+    parts = FENCE.split(text)  # code at the odd places
+    return "".join(part if number % 2 else LINK.sub(_fit(folder), part) for number, part in enumerate(parts))
+
+
+def notebook_page(notebook: dict) -> str:
+    """A notebook as Markdown."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+    return "\n\n".join(parts) + "\n"
+
+
+def moved_to_docs(text: str) -> str:
+    """A page of the project's folder as one of docs/: its links begin there."""
+    return LINK.sub(lambda found: f"[{found['text']}]({os.path.relpath(PROJECT / found['target'], DOCS)})", text)
+
+
+def _fit(folder: Path) -> Callable[[re.Match], str]:
+    """What a link of a page in a folder becomes: itself, one to the page of that file, or its words alone."""
+
+    def replace(found: re.Match) -> str:
+        path, mark, anchor = found["target"].partition("#")
+        there = Path(os.path.normpath(folder / path))
+        if there.is_relative_to(PROJECT) and (name := ELSEWHERE.get(there.relative_to(PROJECT).as_posix())):
+            return f"[{found['text']}]({os.path.relpath(DOCS / name, folder)}{mark}{anchor})"
+        # What is missing stays a link, which the build refuses.
+        return found["text"] if there.exists() and not there.is_relative_to(DOCS) else found[0]
+
+    return replace
