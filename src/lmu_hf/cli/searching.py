@@ -16,6 +16,7 @@ from pathlib import Path
 import optuna
 from accelerate import PartialState
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
 
 from ..common.errors import InputError, check_folder, explained, is_expected, one_line
 from ..common.lock import LOCK, OWNER, owned
@@ -198,7 +199,8 @@ class Search:
         path = folder / STUDY
         with explained(f"{path} cannot be read; --overwrite_output_dir begins anew"):
             self.study = optuna.create_study(
-                storage=f"sqlite:///{path}",
+                # Not put together by hand: a folder's name may hold what means something in a URL.
+                storage=URL.create("sqlite", database=str(path)).render_as_string(),
                 study_name="search",
                 direction="minimize" if task.lower_is_better else "maximize",
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=BEFORE_PRUNING),
