@@ -22,7 +22,8 @@ def check_up() -> None:
     """Print it all.
 
     Raises:
-        InputError: LMU_HF_MATMUL names no route of products; or a form of the memory is further from the loop than float32 allows.
+        InputError: LMU_HF_MATMUL names no route of products, or a form of the memory is further from the loop than
+            float32 allows.
     """
     versions = installed_versions()
     print("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
