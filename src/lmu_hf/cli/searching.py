@@ -108,7 +108,7 @@ def _make_room(folder: Path, overwrite: bool) -> None:
             f"{folder} holds {(foreign or in_the_way)[0]}, which is not a search's: choose another --output_dir"
         )
     if overwrite:
-        for name in OURS:
+        for name in reversed(OURS):  # the study last: it says that the rest is a search's
             delete(folder / name)
 
 
@@ -213,7 +213,7 @@ class Search:
         if not self.study.trials:
             self.study.set_user_attr("search", asked)
             return
-        there = self.study.user_attrs["search"]
+        there = self.study.user_attrs.get("search", {})
         for name in (name for name in {**there, **asked} if there.get(name) != asked.get(name)):
             raise InputError(
                 f"{self.folder} holds a search with {name} {there.get(name, 'not given')}, and this one has it "
