@@ -6,7 +6,7 @@ JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint bench bench-gpu reproduce space table card push docs clean
+.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,11 +46,11 @@ lint: install  ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+audit:  ## look up the pinned packages among known vulnerabilities; it asks the network, so .ci/run leaves it out
+	$(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit && build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 bench: install  ## time every form of the memory, and training and generation beside other models
-	$(RUN) benchmarks/benchmark_memory.py --output records/benchmark_memory.json
-	$(RUN) benchmarks/benchmark_training.py --output records/benchmark_training.json
-	$(RUN) benchmarks/benchmark_generation.py --output records/benchmark_generation.json
-	$(RUN) benchmarks/benchmark_lengths.py --output records/benchmark_lengths.json
+	for what in memory training generation lengths; do $(RUN) benchmarks/benchmark_$$what.py --output records/benchmark_$$what.json || exit 1; done
 
 bench-gpu: install  ## run every benchmark and every test marked gpu on a CUDA device, in under 25 minutes
 	$(RUN) benchmarks/run_gpu.py --records records/gpu

@@ -1,9 +1,10 @@
-"""Build the sdist, and the wheel from it; install that into an empty environment; train, score and export there.
+"""Build the sdist, and the wheel from it, twice; install that into an empty environment; train, score and export there.
 
     python tests/installed.py                    # what `make wheel` runs: minutes, most of them pip's
     python tests/installed.py --dist dist --keep build/installed
 
-The command is run from a folder of its own, with nothing of this source tree on Python's path.
+The command is run from a folder of its own, with nothing of this source tree on Python's path. Both wheels must be the
+same, byte for byte: their files are dated by SOURCE_DATE_EPOCH, or else by the last commit.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tarfile
 import time
 import venv
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZipFile
@@ -22,6 +24,7 @@ BUILD = "import sys; from setuptools.build_meta import build_sdist; build_sdist(
 BOX = """import lmu_hf, transformers
 for name in lmu_hf.shipped.manifest():
     transformers.AutoModel.from_pretrained(lmu_hf.pretrained(name))"""
+EPOCH = "SOURCE_DATE_EPOCH"  # of reproducible-builds.org: when the files of an archive were made, in seconds
 ROWS = {"train.csv": 40, "test.csv": 10}  # of each class
 TEXTS = {"good": "what a {} film, and so well made", "bad": "what a {} mess, and badly told"}
 
@@ -39,12 +42,34 @@ def main() -> None:
 
 
 def build(dist: Path) -> Path:
+    """Both files, checked for what they hold and for whether the wheel comes out the same again; the wheel's path."""
+    if EPOCH not in os.environ:
+        os.environ[EPOCH] = last_commit()
+    wheel = build_once(dist)
+    with TemporaryDirectory() as folder:
+        again = build_once(Path(folder))
+        digests = [sha256(path.read_bytes()).hexdigest() for path in (wheel, again)]
+    expect(digests[0] == digests[1], f"{wheel.name} is another when it is built again: {' and '.join(digests)}")
+    print(f"{wheel.name} sha256 {digests[0]}, twice")
+    return wheel
+
+
+def last_commit() -> str:
+    """When the last commit was made, in seconds."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    expect(done.returncode == 0, f"this is no checkout, which would say when it was made: set {EPOCH}, in seconds")
+    return done.stdout.strip()
+
+
+def build_once(dist: Path) -> Path:
     """Both files, checked for what they hold; the wheel's path."""
     dist.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "-c", BUILD, dist, cwd=PROJECT)
     sdist = max(dist.glob("lmu_hf-*.tar.gz"), key=lambda path: path.stat().st_mtime)
-    # From the sdist and not from here, so that what it lacks shows.
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist)
+    # From the sdist and not from here, so that what it lacks shows; pip's cache could hold the wheel of an earlier one.
+    words = ("--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir")
+    run(sys.executable, "-m", "pip", "wheel", *words, "-w", dist, sdist)
     wheel = max(dist.glob("lmu_hf-*.whl"), key=lambda path: path.stat().st_mtime)
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

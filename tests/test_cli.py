@@ -234,3 +234,25 @@ def test_every_recipe_is_named_after_itself_and_written_as_json(name):
     recipe = get_recipe(name)
     assert recipe.name == name
     assert json.loads(json.dumps(recipe.hyperparameters()))["learning_rate"] == recipe.learning_rate
+
+
+def test_whoever_watches_a_run_sees_every_evaluation_and_may_end_the_run(tmp_path, monkeypatch):
+    class EnoughError(Exception):
+        """What nobody but the watcher knows."""
+
+    def load(flags, recipe):
+        return MackeyGlassTask(15, 200, window=50)
+
+    def stop(row, share):
+        raise EnoughError(f"after {share:.0%}")
+
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["train_mackey_glass.py"])
+    words = [*SHORT, "--report_to", "none", "--output_dir"]
+    cli.run(parsed(*words, str(tmp_path / "whole")), load, watch=lambda *told: seen.append(told))
+    assert [row for row, _ in seen] == MetricsLog.read(tmp_path / "whole")
+    assert [(row["step"], share) for row, share in seen] == [(2, 0.5), (4, 1.0)]
+    with pytest.raises(EnoughError, match="after 50%"):
+        cli.run(parsed(*words, str(tmp_path / "stopped")), load, watch=stop)
+    assert [row["step"] for row in MetricsLog.read(tmp_path / "stopped")] == [2]
+    assert not (tmp_path / "stopped" / "run.json").exists()

@@ -21,7 +21,7 @@ from lmu_hf_cli import run
 
 PROJECT = Path(__file__).parents[1]
 TWINS = sorted(path for path in (PROJECT / "scripts").glob("*.py") if "lmu_hf_cli import run" in path.read_text())
-SLOW = ("torch", "transformers", "datasets", "accelerate", "matplotlib", "sklearn")
+SLOW = ("torch", "transformers", "datasets", "accelerate", "matplotlib", "sklearn", "optuna")
 # Runs command lines in one process, which refuses whatever takes seconds to import.
 GUARDED = """
 import contextlib, io, json, runpy, sys
@@ -78,6 +78,10 @@ def test_wrong_flags_are_refused_before_slow_imports(tmp_path):
         (["train", "text", "--train_file", "a.csv"], "lmu-hf: error: --train_file a.csv: there is no such file"),
         (["train", "image", "--data_dir", "a"], "lmu-hf: error: --data_dir a: there is no such folder"),
         (["train", "lm", "--num_train_epochs", "1", "--max_train_steps", "1"], "only one of --num_train_epochs and"),
+        (["tune", "text", "--train_file", "a.csv"], "lmu-hf: error: --train_file a.csv: there is no such file"),
+        (["tune", "text", "--search", "theta=4"], "lmu-hf tune: error: argument --search: theta=4: give two values"),
+        (["tune", "text", "--trails", "4"], "lmu-hf tune: error: .*; did you mean --trials?"),
+        (["tune", "vectors"], "lmu-hf tune: error: argument kind: invalid choice: 'vectors'"),
         (["train", "lm", "--output_dir", "/dev/null/a"], "--output_dir /dev/null/a cannot be made"),
         (["evaluate", "./a/model"], "lmu-hf: error: there is no folder './a/model'"),
         (["export", "./a/model", "b"], "lmu-hf: error: there is no folder './a/model'"),
@@ -164,11 +168,18 @@ def test_the_doctor_says_what_there_is_and_finds_a_wrong_memory(capsys, monkeypa
     run("doctor", argv=[])
     lines = capsys.readouterr().out.splitlines()
     assert f"torch {version('torch')}" in lines[0]
-    assert [line.split()[0] for line in lines[1:4]] == ["processor", "threads", "devices"]
+    assert [line.split()[0] for line in lines[1:5]] == ["processor", "threads", "devices", "products"]
+    assert "LMU_HF_MATMUL=torch" in lines[4] and " GFLOP/s" in lines[4]  # as conftest.py sets it
+    told = {line.split()[1] for line in lines if line.startswith("extra ")}
+    assert told == {f"{name}:" for name in extras.extras() if name != "dev"}
     assert lines[-1].endswith("the memory computes here what it should")
     assert set(checkup.self_test()) == {"recurrent", "toeplitz", "fft", "chunked", "scanned", "final"}
     right = checkup.MEMORY_FORMS["chunked"]
     wrong = {**checkup.MEMORY_FORMS, "chunked": lambda u, system: tuple(1.001 * m for m in right(u, system))}
+    monkeypatch.setenv("LMU_HF_MATMUL", "abacus")
+    with pytest.raises(InputError, match="LMU_HF_MATMUL must be auto, torch or onednn, got 'abacus'"):
+        checkup.check_up()
+    monkeypatch.setenv("LMU_HF_MATMUL", "torch")
     monkeypatch.setattr(checkup, "MEMORY_FORMS", wrong)
     with pytest.raises(InputError, match="the form 'chunked' of the memory is off by 1e-03"):
         checkup.check_up()

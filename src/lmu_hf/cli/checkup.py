@@ -1,12 +1,14 @@
-"""What this installation is: versions, processor, devices, extras; and whether the memory computes as it should."""
+"""What this installation is: versions, processor, products, extras; and whether the memory computes as it should."""
 
 import platform
+import re
 import time
 from pathlib import Path
 
 import torch
 
 from ..common.errors import InputError
+from ..common.products import VARIABLE, describe
 from ..common.record import describe_hardware, installed_versions
 from ..memory import MEMORY_FORMS
 from ..statespace import LegendreSystem, continuous_system, discretize_zoh
@@ -20,7 +22,8 @@ def check_up() -> None:
     """Print it all.
 
     Raises:
-        InputError: a form of the memory is further from the loop than float32 allows.
+        InputError: LMU_HF_MATMUL names no route of products, or a form of the memory is further from the loop than
+            float32 allows.
     """
     versions = installed_versions()
     print("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -29,6 +32,7 @@ def check_up() -> None:
     print(f"processor  {processor()}, {hardware['machine']}; torch computes with {capability}")
     print(f"threads    {hardware['threads']} of {hardware['cores']} cores (OMP_NUM_THREADS sets them)")
     print(f"devices    {', '.join(['cpu', *accelerators()])}")
+    print(products_line())
     for line in extra_lines():
         print(line)
     start = time.perf_counter()
@@ -53,6 +57,18 @@ def accelerators() -> list[str]:
     """The accelerators that torch can use."""
     found = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def products_line() -> str:
+    """Which library multiplies float32 matrices in training, and how fast each one does here."""
+    told, found = describe(), re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    libraries = {"torch": found[1].upper() if found else "torch's own", "onednn": "oneDNN"}
+    speeds = [
+        f"{libraries[m['route']]} {m['gflops']:.0f} GFLOP/s{'' if m['exact'] else ', which is less exact'}"
+        for m in told["measured"]
+    ]
+    asked = f"{VARIABLE}={told['asked']}"
+    return f"products   of float32 matrices by {libraries[told['route']]} ({asked}); measured: {'; '.join(speeds)}"
 
 
 def extra_lines() -> list[str]:

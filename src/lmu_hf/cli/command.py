@@ -42,6 +42,7 @@ VERBS = {
     "train series": Verb("train_series", "train a classifier of series", "series-classification"),
     "train vectors": Verb("train_vectors", "train word vectors on a corpus"),
     "pretrain": Verb("pretrain", "pre-train a language model that other tasks fine-tune", "pretraining"),
+    "tune": Verb("tune", "search for the settings that train best, by validation", extras=("train", "tune")),
     "evaluate": Verb("evaluate", "score a saved model"),
     "label": Verb("label", "label texts with a trained classifier"),
     "forecast": Verb("forecast", "forecast what comes behind a table with a trained forecaster"),

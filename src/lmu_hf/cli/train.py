@@ -47,6 +47,8 @@ def run(
     load_task: Callable[[Flags, Recipe], Task],
     run_name: str = "",
     make_model: Callable[[Task, Recipe], PreTrainedModel] | None = None,
+    watch: Callable[[dict, float], None] | None = None,
+    what_next: str = "",
 ) -> RunRecord:
     """Load the data, train, draw the learning curve, and print the result.
 
@@ -55,6 +57,8 @@ def run(
         load_task: the rows that a recipe trains on.
         run_name: what tells this run from others of its recipe, beside the seed.
         make_model: the model to train, if it is not a fresh one of the recipe's architecture.
+        watch: as of :class:`~lmu_hf.training.running.Running`.
+        what_next: what is said of a run that is interrupted; empty for the command that goes on with it.
 
     Raises:
         ValueError: flags contradict each other or the data, or the data will not do; the message says which.
@@ -65,19 +69,15 @@ def run(
     check_processes()
     flags = Flags(args)
     recipe, how = asked_recipe(flags), asked_running(flags)
+    if watch is not None:
+        how["watch"] = watch
     seed: int = flags.seed
     folder = _folder(flags, recipe, run_name, seed)
     # Before the data is read, which may take minutes.
     check_folder(folder, "output_dir")
     if folder.is_dir() and not how["resume"]:  # what is resumed may have left anything
         on_main(lambda: _refuse_occupied(folder, how["overwrite"]))
-    task = _task(flags, recipe, load_task)
-    if PartialState().is_main_process and (said := task.announce()):
-        print(said)
-    if task.made is not None:
-        recipe = asked_recipe(flags, task.made)
-        task.reasons |= dict.fromkeys(_given(flags) & task.reasons.keys(), "given")
-        on_main(lambda: print(explain(recipe, task.reasons)))
+    recipe, task = read_rows(flags, recipe, load_task)
     # Behind the data, so that weights depend on the seed alone and not on what reading has drawn.
     set_seed(seed)
     model = _model(flags, recipe, task, make_model)
@@ -90,17 +90,38 @@ def run(
         task.draw(model, folder / "figures")
         write_origin(folder, flags)
 
-    with _interruptions_told(folder), ExitStack() as held:
+    with _interruptions_told(folder, what_next), ExitStack() as held:
         if not complete:
             # `train` lets go of the folder at its end; the pictures come later. The main process alone writes.
             on_main(lambda: held.enter_context(owned(folder)))
         record = train(model, recipe, task, seed, folder, **how)
         if not complete:
             on_main(leave_pictures)
-    _tell(folder, record, "is complete already; " if complete else "")
+    tell(folder, record, "is complete already; " if complete else "")
     # A group that is left to the end of the process makes torch warn.
     PartialState().destroy_process_group()
     return record
+
+
+def read_rows(flags: Flags, recipe: Recipe, load_task: Callable[[Flags, Recipe], Task]) -> tuple[Recipe, Task]:
+    """The recipe that is trained, which the rows may have made, and its data; what was found is printed.
+
+    Args:
+        flags: the flags.
+        recipe: the one that they name.
+        load_task: the rows that a recipe trains on.
+
+    Raises:
+        ValueError: the data will not do, or a flag has no effect on it; the message says which.
+    """
+    task = _task(flags, recipe, load_task)
+    if PartialState().is_main_process and (said := task.announce()):
+        print(said)
+    if task.made is not None:
+        recipe = asked_recipe(flags, task.made)
+        task.reasons |= dict.fromkeys(_given(flags) & task.reasons.keys(), "given")
+        on_main(lambda: print(explain(recipe, task.reasons)))
+    return recipe, task
 
 
 def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
@@ -124,16 +145,16 @@ def own_title(flags: Flags) -> str | None:
 
 
 @contextmanager
-def _interruptions_told(folder: Path) -> Iterator[None]:
-    """Say what a run that is interrupted has saved, and how it goes on."""
+def _interruptions_told(folder: Path, what_next: str) -> Iterator[None]:
+    """Say what a run that is interrupted has saved, and how it goes on, if the caller does not know better."""
     try:
         yield
     except Interrupted as interruption:
         command = typed_command(resume_from_checkpoint="auto", output_dir=str(folder))
-        _say(f"{interruption}; this goes on from there: {command}")
+        _say(f"{interruption}; {what_next or f'this goes on from there: {command}'}")
         raise
     except KeyboardInterrupt:  # before the first step, or for the second time
-        _say("interrupted at once: nothing was saved but the checkpoints that are there")
+        _say(f"interrupted at once: {what_next or 'nothing was saved but the checkpoints that are there'}")
         raise SystemExit(128 + signal.SIGINT) from None
 
 
@@ -279,7 +300,14 @@ def _check_overrides(overrides: list[str], task: Task) -> None:
             raise ValueError(f"--config_overrides {name} has no effect: the data of {task.name} decides it")
 
 
-def _tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
+def tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
+    """Print a run's scores beside those of the lines that it must beat; the record, as it was given.
+
+    Args:
+        folder: the run folder.
+        record: the run's.
+        more: what is said before the scores.
+    """
     if PartialState().is_main_process:
         size = f"{say_parameters(record.parameters)}, {record.wall_seconds:.0f} s"
         for name, scores in {**record.lines, **record.parts}.items():

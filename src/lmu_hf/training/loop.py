@@ -251,6 +251,7 @@ class Run:
         progress.rows.append({**row, "seconds": time.perf_counter() - start})
         if self.log is not None:
             self.log.add(progress.rows[-1])
+        self.running.watch(progress.rows[-1], progress.step / max(1, self.steps))
 
     def _mean_loss(self) -> float:
         """The mean training loss of the steps since the last evaluation."""
@@ -370,9 +371,8 @@ class Run:
             scores = record.metrics[split] = self.scores(split, final=True)
             if details := self.task.details(split):
                 record.details[split] = details
-            self._refuse_divergence(
-                f"{{}} of the chosen weights, on {split}, is not finite", first_score_not_finite(scores)
-            )
+            wrong = first_score_not_finite(scores)
+            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", wrong)
             if split == "validation" and self.recipe.refit and (whole := self.task.whole()) is not None:
                 self.learner.set_weights(refit(self, whole))
         record.wall_seconds = round(progress.seconds, 1)

@@ -1,7 +1,12 @@
 """How a run is run: beside its recipe, its data and its seed, what does not decide its numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def _unwatched(row: dict, share: float) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,8 @@ class Running:
             seldom where saving is slow.
         checkpoints: how many are kept.
         workers: processes that make batches.
+        watch: called after each evaluation, on every process, with its row of ``metrics.jsonl`` and the share of all
+            steps that has been taken; what it raises ends the run.
         report_to: a tracker that accelerate knows (``"tensorboard"``, ``"wandb"``, ``"trackio"``, …), or ``"none"``.
         mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32, or ``"auto"`` for
             what the recipe allows and is faster here; None for what accelerate was launched with.
@@ -34,6 +41,7 @@ class Running:
     checkpointing_steps: int | str | None = None
     checkpoints: int = 2
     workers: int = 0
+    watch: Callable[[dict, float], None] = _unwatched
     report_to: str = "none"
     mixed_precision: str | None = None
     torch_compile: bool = False

@@ -3,7 +3,8 @@
     lmu-hf doctor
 
 The test compares every form of the memory with a float64 loop; the command fails if one is further off than float32
-allows. What it prints belongs into a report of a fault.
+allows. Said too is which library multiplies matrices in training, and how fast. What is printed belongs into a report
+of a fault.
 """
 
 import argparse
