@@ -48,7 +48,7 @@ class Talk:
             ValueError: the turn adds no token to the chat.
         """
         self.turns.append({"role": "user", "content": text})
-        chat = self.tokenizer.apply_chat_template(self.turns, tokenize=False, add_generation_prompt=True)
+        chat = str(self.tokenizer.apply_chat_template(self.turns, tokenize=False, add_generation_prompt=True))
         if not chat.startswith(self._read):
             print("(the chat template has rewritten earlier turns: all is read again)", file=sys.stderr)
             self._forget()
@@ -66,7 +66,7 @@ class Talk:
         """Keep an answer. The token that ends it is left to the template, which writes it before the next turn."""
         ends = self.model.config.eos_token_id
         ended = answer[-1] in (ends if isinstance(ends, list) else [ends])
-        said = self.tokenizer.decode(answer[:-1] if ended else answer, skip_special_tokens=True)
+        said = str(self.tokenizer.decode(answer[:-1] if ended else answer, skip_special_tokens=True))
         self.turns.append({"role": "assistant", "content": said})
         self._read, self._unread = chat + said, [] if ended else answer[-1:]
 

@@ -7,11 +7,14 @@ import argparse
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..training.recipes import Recipe
 from ..training.recipes.base import fault
 from .training_flags import RECIPE_FLAGS
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 FLAGS = {flag: (field, kind) for flag, field, kind, _ in RECIPE_FLAGS}
 LENGTHS = ("num_train_epochs", "max_train_steps")  # of a run: only one of them is given
@@ -99,7 +102,8 @@ def _range(name: str, told: str) -> Range:
         raise argparse.ArgumentTypeError(f"{name}={told}: LOW must be below HIGH, and both finite")
     # A flag knows what it takes; a field of the config takes what is written.
     whole = all(isinstance(end, int) for end in ends) and (name not in FLAGS or FLAGS[name][1] is int)
-    return Range(*(ends if whole else map(float, ends)), whole=whole)
+    low_end, high_end = ends if whole else map(float, ends)
+    return Range(low_end, high_end, whole=whole)
 
 
 def _words(told: str) -> tuple[str, ...]:
@@ -226,3 +230,18 @@ def plain(word: str) -> Any:
         return json.loads(word)
     except json.JSONDecodeError:  # a bare word
         return word
+
+
+def suggest(trial: "Trial", space: dict[str, Values]) -> dict[str, str]:
+    """A value of each field, as one would type it."""
+    found = {}
+    for name, values in space.items():
+        if isinstance(values, Choices):
+            found[name] = trial.suggest_categorical(name, values.words)
+        elif values.whole:
+            found[name] = str(trial.suggest_int(name, int(values.low), int(values.high), log=values.log))
+        else:
+            drawn = trial.suggest_float(name, values.low, values.high, log=values.log)
+            # Three digits, so that a command is legible; rounded up, the last one would lie outside.
+            found[name] = repr(min(max(float(f"{drawn:.3g}"), values.low), values.high))
+    return found

@@ -39,13 +39,13 @@ from .search_space import (
     LENGTHS,
     SCALE,
     WINDOWS,
-    Choices,
     Values,
     command_words,
     default_space,
     own_value,
     plain,
     say,
+    suggest,
     within,
 )
 from .search_table import plain_table, row_of, say_trial, write_table
@@ -272,7 +272,7 @@ class Search:
         seed = (self.args.seed + len(self._trials())) % 2**32
         self.study.sampler = optuna.samplers.TPESampler(seed=seed)
         trial, start = self.study.ask(), time.monotonic()
-        settings = _suggest(trial, self.space)
+        settings = suggest(trial, self.space)
         trial.set_user_attr("settings", settings)
         state, value, why = TrialState.FAIL, None, "ended from outside"
         try:
@@ -371,24 +371,13 @@ def _identity(args: argparse.Namespace, task: Task, space: dict[str, Values]) ->
     """What two searches must agree in for their trials to be compared, by what it is called."""
     given = {name: str(getattr(args, name)) for name in sorted(args.given) if name not in IMMATERIAL}
     searched = {f"--search {name}": say(values) for name, values in space.items()}
-    return {"the verb": f"train {args.kind}", **{f"--{name}": said for name, said in given.items()}, **searched} | {
-        "the fingerprint of the rows": str(task.describe()["fingerprint"])
+    of_rows = {"the fingerprint of the rows": str(task.describe()["fingerprint"])}
+    return {
+        "the verb": f"train {args.kind}",
+        **{f"--{name}": said for name, said in given.items()},
+        **searched,
+        **of_rows,
     }
-
-
-def _suggest(trial: optuna.Trial, space: dict[str, Values]) -> dict[str, str]:
-    """A value of each field, as one would type it."""
-    found = {}
-    for name, values in space.items():
-        if isinstance(values, Choices):
-            found[name] = trial.suggest_categorical(name, values.words)
-        elif values.whole:
-            found[name] = str(trial.suggest_int(name, int(values.low), int(values.high), log=values.log))
-        else:
-            drawn = trial.suggest_float(name, values.low, values.high, log=values.log)
-            # Three digits, so that a command is legible; rounded up, the last one would lie outside.
-            found[name] = repr(min(max(float(f"{drawn:.3g}"), values.low), values.high))
-    return found
 
 
 def _watch(trial: optuna.Trial, name: str, row: dict, share: float) -> None:
