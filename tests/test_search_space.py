@@ -1,6 +1,7 @@
 """What a search tries: the forms of `--search`, and the ranges around a recipe's own values."""
 
 import argparse
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,8 @@ def test_a_space_has_what_the_kind_has():
     assert "order" not in linear and linear["weight_decay"] == Range(0.0, 0.1)  # the memory itself is read
     assert linear["theta"] == Range(500, 2000, whole=True)
     assert not {"theta", "theta_scale", "order"} & set(default_space(get_recipe("opinions-lstm"), ()))
+    forecast = replace(get_recipe("own-forecast"), architecture={"theta": 504, "forecast": {"context_length": 504}})
+    assert "theta" not in default_space(forecast, ())  # the memory is to hold the context, and no more
     characters = default_space(get_recipe("python-sources"), ())
     assert characters["max_train_steps"] == Range(650, 2600, whole=True) and "num_train_epochs" not in characters
 

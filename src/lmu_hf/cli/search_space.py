@@ -157,7 +157,8 @@ def _memory_space(architecture: dict[str, Any], leave_out: Collection[str]) -> d
     # Where the memory itself is read, its order is the width of what reads it, and not free.
     if architecture.get("readout") != "memory" and "order" in architecture:
         space["order"] = _around(architecture["order"], "order")
-    theta = architecture.get("theta")
+    # The memory of a forecast holds its context, whose length the rows have decided.
+    theta = None if architecture.get("forecast") else architecture.get("theta")
     if isinstance(theta, list) and not set(WINDOWS) & set(leave_out):
         space[SCALE] = _around(1.0, SCALE)
     elif isinstance(theta, int | float):

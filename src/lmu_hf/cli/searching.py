@@ -90,7 +90,7 @@ def tune(args: argparse.Namespace) -> RunRecord:
         _make_room(folder, args.overwrite)
         recipe, task = read_rows(flags, recipe, load_task)
         space = args.search or default_space(recipe, _settled(args, recipe, task))
-        _refuse_solved(space, recipe)
+        _refuse_solved(args.search, recipe)
         _check_space(args.search, recipe, task)
         search = Search(args, folder, recipe, task, space)
         search.go_on()
@@ -160,14 +160,14 @@ def _meant(name: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _refuse_solved(space: dict[str, Values], recipe: Recipe) -> None:
+def _refuse_solved(asked: dict[str, Values], recipe: Recipe) -> None:
     """Refuse a model whose weights are found in closed form: none of the fields would change them.
 
     Raises:
         InputError: they are; the message says what trains them.
     """
     drawn = recipe.kind == "series-classification" and recipe.architecture.get("pooling") == SHARE
-    solved = recipe.solved and not set(LENGTHS) & set(space)
+    solved = recipe.solved and not set(LENGTHS) & set(asked)  # a number of epochs trains them further
     if solved or (drawn and recipe.baseline_of is None):
         raise InputError(
             f"the weights of {recipe.name} are solved in closed form, so there is nothing to search: "
