@@ -28,7 +28,7 @@ CLASSES = {  # what `import lmu_hf` offers, but for the LSTM baseline
     "Config and memories": ("LMUConfig", "LMUCacheLayer", "save_memories", "load_memories"),
     "Texts, sounds and pipelines": (
         *("train_tokenizer", "bpe_dropout", "LMUFeatureExtractor"),
-        *("LMUTranslationPipeline", "LMUAudioClassificationPipeline"),
+        *("LMUTranslationPipeline", "LMUAudioClassificationPipeline", "CHAT_TEMPLATE", "TEXT_TEMPLATE"),
     ),
     "The mathematics": ("LegendreSystem", "decode_past", "LMULayer"),
     "Models in the box, and several processes": ("pretrained", "sequence_parallel"),

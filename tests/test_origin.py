@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch) -> RunRecord:
     monkeypatch.chdir(tmp_path)
     write_rows(Path("train.csv"), 60)
     write_rows(Path("test.csv"), 20, begin=100)
-    columns = ["--text_column", "review", "--label_column", "verdict"]
+    columns = ["--text_column", "review", "--label_column", "verdict", "--from_scratch"]
     return call("train_glue", "--train_file", "train.csv", "--test_file", "test.csv", *columns, *SHORT)
 
 

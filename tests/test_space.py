@@ -42,10 +42,11 @@ def test_a_drawing_is_cut_centred_and_light_on_dark():
 def loaded(kind: str, folder: Path):
     import transformers
 
+    import lmu_hf
     from lmu_hf.hub.kinds import KINDS
 
     run = make_run(folder, kind)
-    model = getattr(transformers, KINDS[kind].auto_class).from_pretrained(run / "model").eval()
+    model = getattr(lmu_hf, KINDS[kind].head).from_pretrained(run / "model").eval()
     if kind == "image-classification":
         return model, transformers.AutoImageProcessor.from_pretrained(run / "model")
     return model, transformers.AutoTokenizer.from_pretrained(run / "model")

@@ -6,15 +6,14 @@
     lmu-hf train text --task_name rte --data_dir data                  # GLUE, from data/nyu-mll/glue/rte
     lmu-hf train text --recipe imdb --baseline lstm                    # an LSTM in the same blocks, to compare with
 
-A file has one row per text or pair; --text_pair_column makes a row a pair. Rows of your own make the recipe: length,
-vocabulary, width, windows and epochs, printed with the reasons, within five minutes of two cores (--minutes). Beside
-the result stand the majority, tf-idf with a linear model, and what the model's n-grams and its memory do alone.
---recipe takes a named recipe instead.
+A file has one row per text or pair; --text_pair_column makes a row a pair. Rows of your own make the recipe, printed
+with its reasons, within five minutes of two cores (--minutes); few rows in English go on from a language model in the
+box. Beside the result stand the majority, tf-idf with a linear model, and what n-grams and memory do alone. --recipe
+takes a named recipe instead.
 
 Labels that are words or whole numbers are classes; labels with a decimal point are numbers to predict; lists, or
-columns of 0 and 1 (--label_column a,b), are several classes a row. --problem_type overrides that. A tenth of the rows
-validates if there is no --validation_file, and there is no test without a --test_file. Rows that stand side by side and
-are about one thing, as IMDB's about one film, are held out together by --validation_block 100.
+columns of 0 and 1 (--label_column a,b), are several classes a row. A tenth of the rows validates if there is no
+--validation_file. --validation_block 100 holds out together what stands side by side and is about one thing.
 
 Weights are chosen on validation, and the test split is read once, at the end. Of a data set without a labelled test
 split, as most of GLUE, the validation split is the test, and a fixed tenth of the training rows validates.

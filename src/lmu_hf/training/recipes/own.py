@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...data.label_rules import SINGLE
 from ...shipped import bare_name
 from .base import Recipe, recipe
 from .fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
@@ -252,13 +253,17 @@ def _refits(of: Measured) -> bool:
 
 
 def goes_on(rows: "LabelledText", tokenizer: "PreTrainedTokenizerBase", minutes: float = MINUTES) -> bool:
-    """Whether rows are few enough, and English enough, to go on from the pre-trained model of that tokenizer.
+    """Whether rows are like those that gained by a pre-trained model, whose tokenizer this is: few, English, one class.
+
+    Pairs, numbers to predict and several classes a row were not tried.
 
     Args:
         rows: its training rows are measured.
         tokenizer: of the model.
         minutes: the budget.
     """
+    if rows.pairs or rows.job.problem_type != SINGLE:
+        return False
     columns = _columns(rows)
     measured, pieces = measure(columns, len(rows.labels or ())), pieces_per_word(columns[0], tokenizer)
     return suits(measured.rows, _tokens(measured, pieces), pieces, (1 - PREPARED) * minutes)
