@@ -18,6 +18,7 @@ FLOORS = {  # folders, and what the list of modules calls them; the flags of cli
     "common": "Shared by these",
 }
 
+TEMPLATES = "lmu_hf.tokenization_lmu"
 CLASSES = {  # what `import lmu_hf` offers, but for the LSTM baseline
     "Models": (
         *("LMUModel", "LMUForCausalLM", "LMUForSequenceClassification", "LMUForSequencePairClassification"),
@@ -62,7 +63,8 @@ def classes() -> str:
         raise ValueError(f"CLASSES of {__file__} must name once what lmu_hf offers: {sorted(different)}")
     parts = []
     for title, names in groups.items():
-        paths = (f"{getattr(auto_lmu, name).__module__}.{name}" for name in names)
+        # The chat templates are plain texts, which do not say where they stand.
+        paths = (f"{getattr(getattr(auto_lmu, name), '__module__', TEMPLATES)}.{name}" for name in names)
         parts += [f"## {title}", *(f"::: {path}\n    options: {{heading_level: 3}}" for path in paths)]
     return "\n\n".join(parts)
 

@@ -1,7 +1,6 @@
 """Train an LMU to classify sentences or pairs of sentences: `lmu-hf train text`, for `accelerate launch`.
 
     python scripts/train_glue.py                                       # no download: made-up opinions, a minute
-    python scripts/train_glue.py --recipe paraphrases                  # no download: made-up pairs
     python scripts/train_glue.py --train_file train.csv --validation_file dev.csv --text_column review
     python scripts/train_glue.py --task_name rte --data_dir data       # from data/nyu-mll/glue/rte, or from the Hub
     python scripts/train_glue.py --recipe imdb --baseline lstm         # an LSTM in the same blocks, to compare with

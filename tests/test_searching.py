@@ -100,7 +100,7 @@ def test_optuna_is_imported_by_this_verb_alone():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             importing |= {path.stem for name in names if name.split(".")[0] in ("optuna", "sqlalchemy")}
-    assert importing == {"searching", "search_space", "search_table"}  # the second for its types alone
+    assert importing == {"searching", "search_table"}
 
 
 # --------------------------------------------------------------------------- trials that take no time
