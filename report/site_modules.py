@@ -63,7 +63,9 @@ def classes() -> str:
     parts = []
     for title, names in groups.items():
         paths = (f"{getattr(auto_lmu, name).__module__}.{name}" for name in names)
-        parts += [f"## {title}", *(f"::: {path}\n    options: {{heading_level: 3}}" for path in paths)]
+        # Links go to the pages of the modules, which show the same docstrings.
+        options = "    options: {heading_level: 3, skip_local_inventory: true}"
+        parts += [f"## {title}", *(f"::: {path}\n{options}" for path in paths)]
     return "\n\n".join(parts)
 
 
