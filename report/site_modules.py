@@ -18,7 +18,6 @@ FLOORS = {  # folders, and what the list of modules calls them; the flags of cli
     "common": "Shared by these",
 }
 
-TEMPLATES = "lmu_hf.tokenization_lmu"
 CLASSES = {  # what `import lmu_hf` offers, but for the LSTM baseline
     "Models": (
         *("LMUModel", "LMUForCausalLM", "LMUForSequenceClassification", "LMUForSequencePairClassification"),
@@ -29,7 +28,7 @@ CLASSES = {  # what `import lmu_hf` offers, but for the LSTM baseline
     "Config and memories": ("LMUConfig", "LMUCacheLayer", "save_memories", "load_memories"),
     "Texts, sounds and pipelines": (
         *("train_tokenizer", "bpe_dropout", "LMUFeatureExtractor"),
-        *("LMUTranslationPipeline", "LMUAudioClassificationPipeline", "CHAT_TEMPLATE", "TEXT_TEMPLATE"),
+        *("LMUTranslationPipeline", "LMUAudioClassificationPipeline"),
     ),
     "The mathematics": ("LegendreSystem", "decode_past", "LMULayer"),
     "Models in the box, and several processes": ("pretrained", "sequence_parallel"),
@@ -56,16 +55,17 @@ def classes() -> str:
     Raises:
         ValueError: a name that the package offers is in no group, or a group has another.
     """
-    lstm = tuple(name for name in auto_lmu.__all__ if name.startswith("LSTM"))
-    groups = CLASSES | {"The LSTM baseline": lstm}
+    offered = [name for name in auto_lmu.__all__ if callable(getattr(auto_lmu, name))]  # the others are words
+    groups = CLASSES | {"The LSTM baseline": tuple(name for name in offered if name.startswith("LSTM"))}
     named = [name for names in groups.values() for name in names]
-    if different := set(named) ^ set(auto_lmu.__all__):
+    if different := set(named) ^ set(offered):
         raise ValueError(f"CLASSES of {__file__} must name once what lmu_hf offers: {sorted(different)}")
     parts = []
     for title, names in groups.items():
-        # The chat templates are plain texts, which do not say where they stand.
-        paths = (f"{getattr(getattr(auto_lmu, name), '__module__', TEMPLATES)}.{name}" for name in names)
-        parts += [f"## {title}", *(f"::: {path}\n    options: {{heading_level: 3}}" for path in paths)]
+        paths = (f"{getattr(auto_lmu, name).__module__}.{name}" for name in names)
+        # Links go to the pages of the modules, which show the same docstrings.
+        options = "    options: {heading_level: 3, skip_local_inventory: true}"
+        parts += [f"## {title}", *(f"::: {path}\n{options}" for path in paths)]
     return "\n\n".join(parts)
 
 
