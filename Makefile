@@ -6,7 +6,7 @@ JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push docs clean
+.PHONY: help install demo test test-slow ecosystem test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,10 +22,13 @@ demo: install  ## train on embedded data, save, reload, run step by step, push t
 	$(RUN) scripts/demo.py
 
 test: install  ## run the quick tests, two at a time (JOBS=0: one after another)
-	$(RUN) $(TEST) -m "not slow"
+	$(RUN) $(TEST) -m "not slow and not ecosystem"
 
 test-slow: install  ## run the slow tests
 	$(RUN) $(TEST) -m slow
+
+ecosystem: install  ## test what other tools make of a saved folder, the guides' commands and the site; not yet part of CI
+	$(RUN) $(TEST) -m ecosystem
 
 test-all: test test-slow  ## run every test
 

@@ -25,7 +25,16 @@ TOOLS = "dev"  # the extra that no user installs: its tools are taken as they ar
 DOCS = "docs"  # the site's tools, which TOOLS holds: taken as they are pinned, too
 PEERS = "peers"  # what others are compared in: an environment of its own
 # What this folder says of the matrix's own record is not a question to an environment.
-TESTS = ["--numprocesses", "2", "--dist", "worksteal", "-m", "not slow", "--ignore", "tests/test_matrix.py"]
+TESTS = [
+    "--numprocesses",
+    "2",
+    "--dist",
+    "worksteal",
+    "-m",
+    "not slow and not ecosystem",
+    "--ignore",
+    "tests/test_matrix.py",
+]
 TESTS += ["--deselect", "tests/test_readme.py::test_tables_of_the_readme_and_the_docs_are_what_the_records_say"]
 ENVIRONMENTS = ("floor", "pinned", "newest")
 README = ["tests/test_readme.py", "-k", "python or example"]

@@ -44,7 +44,7 @@ from mkdocs.__main__ import cli
 cli()
 """
 MARKERS = re.compile(r"<!--|\*\*|```|\]\(|^#+ |:(?:class|func|meth|mod|attr):|^:::|\|\s*---", re.MULTILINE)
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ecosystem
 
 
 class Page(HTMLParser):

@@ -17,7 +17,7 @@ from lmu_hf_cli import run as run_verb
 WEB = Path(__file__).parent / "web"
 MODULES = Path(os.environ.get("LMU_NODE_MODULES", WEB))  # the folder that holds node_modules
 TEXT = "what is up? all of it, and more"
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ecosystem
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="ONNX files need the extra: pip install 'lmu-hf[export]'")
 

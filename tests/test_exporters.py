@@ -27,7 +27,7 @@ from lmu_hf import (
 )
 from lmu_hf.hub.export import export, graphs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ecosystem
 SMALL = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "order": 4, "theta": 20.0, "num_labels": 3}
 SIGNAL = {"vocab_size": None, "input_size": 2}
 TRANSLATION = {"is_encoder_decoder": True, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -17,7 +17,7 @@ from PIL import Image
 
 DOCS = Path(__file__).parents[1] / "docs"
 WRITERS: dict[str, Callable[[Path], None]] = {}
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ecosystem
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _(path: Path) -> None:
 def lines_of(block: Block) -> list[str]:
     """The commands of a block, as they stand on its page."""
     page = (DOCS / block.page).read_text(encoding="utf-8")
-    (found,) = [text for text in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if text.startswith(block.begins)]
+    found = next(text for text in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if text.startswith(block.begins))
     return [line for line in found.replace("\\\n", " ").splitlines() if line.strip()]
 
 

@@ -118,7 +118,7 @@ print("\\n" + json.dumps(found))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.ecosystem
 def test_every_head_loads_where_the_package_is_not(tmp_path):
     given, expected = {}, {}
     for kind, (head, fields, *_) in KINDS.items():

@@ -78,7 +78,7 @@ def continued(folder: Path, prompt: str, tokens: int = 12) -> str:
     return tokenizer.decode(made, skip_special_tokens=True)
 
 
-@pytest.mark.slow
+@pytest.mark.ecosystem
 def test_a_client_of_openai_is_answered(server):
     client, folder = server
     asked = {"model": str(folder), "temperature": 0, "max_tokens": 12}
@@ -98,7 +98,7 @@ def test_a_client_of_openai_is_answered(server):
     assert parts[-1].choices[0].finish_reason == answer.choices[0].finish_reason
 
 
-@pytest.mark.slow
+@pytest.mark.ecosystem
 def test_a_temperature_is_heard(server, request):
     client, folder = server
     if "transformers serve" in request.node.name:

@@ -62,7 +62,7 @@ def leave_one_out(folder: str, output: Path):
     return trl.RLOOTrainer(model=folder, reward_funcs=reward, args=config, train_dataset=rows)
 
 
-@pytest.mark.slow
+@pytest.mark.ecosystem
 @pytest.mark.parametrize("make", [fine_tuning, preferences, groups, leave_one_out])
 def test_a_trainer_takes_a_folder_by_its_name(make, folder, tmp_path):
     trainer = make(folder, tmp_path)
