@@ -69,10 +69,14 @@ class Case:
     kind: type
     read: Callable[[int, int], Inputs]
     changes: dict = field(default_factory=dict)
+    silence: int = 0  # steps of it, behind shorter series
 
     def model(self) -> torch.nn.Module:
         torch.manual_seed(0)
-        model = self.kind(LMUConfig(**{**SMALL, **self.changes})).eval()
+        model = self.kind(LMUConfig(**{**SMALL, **self.changes}))
+        if self.silence:
+            model.signals.silence.fill_(self.silence)
+        model.eval()  # takes note of the silence
         if "votes" in self.changes:
             model.votes.count([torch.tensor([label, 3, 4]) for label in range(3)], range(3))
         return model
@@ -101,6 +105,7 @@ HEADS = {
     "image": Case(LMUForImageClassification, image, {"vocab_size": None, "input_size": 1, "image_size": 8}),
     "audio": Case(LMUForAudioClassification, signal, {**SIGNAL, "pooling": "mean"}),
     "series": Case(LMUForTimeSeriesClassification, signal, {**SIGNAL, "pooling": "share"}),
+    "silence": Case(LMUForTimeSeriesClassification, signal, {**SIGNAL, "pooling": "share"}, 100),
     "forecast": Case(LMUForTimeSeriesPrediction, signal, {**SIGNAL, "output_size": 2}),
     "horizon": Case(LMUForTimeSeriesPrediction, context, {"vocab_size": None, "input_size": 1, "forecast": HORIZON}),
     "translation": Case(LMUForConditionalGeneration, translation, TRANSLATION),
