@@ -145,15 +145,6 @@ def test_the_exporter_of_transformers_finds_the_free_axes(case):
     compare(case, model, exported.program.module())
 
 
-@every_head
-def test_the_onnx_exporter_of_transformers_finds_the_free_axes(case):
-    exporters = pytest.importorskip("transformers.exporters", reason="since transformers 5.24")
-    pytest.importorskip("onnxscript", reason="ONNX files need the extra: pip install 'lmu-hf[export]'")
-    model = case.model()
-    exported = exporters.OnnxExporter().export(model, case.read(2, 70), config=exporters.OnnxConfig(dynamic=True))
-    compare(case, model, exported)
-
-
 # --------------------------------------------------------------------------- compiled ahead of time
 
 
