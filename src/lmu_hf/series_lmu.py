@@ -34,6 +34,7 @@ class SignalScale(TargetScale):
     def __init__(self, outputs: int) -> None:
         super().__init__(outputs)
         self.register_buffer("silence", torch.zeros(1))
+        self.steps = 0  # of silence, as of the last `eval()`: a graph to be exported cannot look into a buffer
 
     @torch.no_grad()
     def draw_weights(self) -> None:
@@ -51,6 +52,13 @@ class SignalScale(TargetScale):
         deviation = ((values - mean).masked_fill(~seen, 0).square().sum(0) / count).sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 0, deviation, 1))
+
+    def train(self, mode: bool = True) -> "SignalScale":
+        """As torch's own; takes note of the steps of silence."""
+        if not self.silence.is_meta:
+            self.steps = int(self.silence)
+        super().train(mode)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Values (…, channels) in their own unit to those that the stack reads."""
@@ -149,18 +157,20 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
 
     def followed(self, layout: Layout, values: Tensor) -> tuple[Layout, Tensor]:
         """The layout and rows of packed values (b, n', input_size), with silence behind series that are shorter."""
-        steps = int(self.signals.silence)
+        is_exporting = torch.compiler.is_exporting()
+        steps = self.signals.steps if is_exporting else int(self.signals.silence)
         if not steps:
             return layout, layout.unpack(values)
-        n = max(steps, values.shape[1])
+        n = torch.sym_max(steps, values.shape[1])
         values = values + RAISED
         if layout.lengths is not None:
             is_there = torch.arange(values.shape[1], device=values.device) < layout.lengths.to(values.device)[:, None]
             values = values * is_there[..., None]
         values = pad(values, (0, 0, 0, n - values.shape[1]))
-        lengths = torch.full((len(values),), n) if layout.lengths is None else layout.lengths.clamp(min=steps)
+        lengths = torch.full(values.shape[:1], n) if layout.lengths is None else layout.lengths.clamp(min=steps)
         mask = torch.arange(n, device=values.device) < lengths.to(values.device)[:, None]
-        return (Layout(n) if bool(mask.all()) else Padded.from_mask(mask)), values
+        is_full = not is_exporting and bool(mask.all())  # a mask of a graph has no numbers yet
+        return (Layout(n) if is_full else Padded.from_mask(mask)), values
 
 
 def hold_observed(values: Tensor, observed: Tensor) -> Tensor:
