@@ -16,8 +16,8 @@ class Heap:
     """Keeps what freed tensors leave for the next ones, and hands it back whenever the process has grown.
 
     By itself glibc maps each large tensor anew, and the system clears its pages: of a language model's step of 2.0 s on
-    two cores that was 0.6 s (docs/log.md). With a heap, tensors of any size lie in it. Batches of ever other lengths need
-    tensors of ever other sizes, though, and few fit into the gaps that earlier ones left: a process that needs two
+    two cores that was 0.6 s (docs/log.md). With a heap, tensors of any size lie in it. Batches of ever other lengths
+    need tensors of ever other sizes, though, and few fit into the gaps that earlier ones left: a process that needs two
     gigabytes might come to hold ten, if the gaps did not go back to the system.
 
     Where the C library is another than glibc, nothing is done, nor with tensors on an accelerator. Whoever sets glibc's
