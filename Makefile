@@ -45,8 +45,8 @@ wheel: install  ## build wheel and sdist, install them into an empty environment
 	$(RUN) tests/installed.py
 
 lint: install  ## check style and types
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check --no-cache .
+	$(RUN) -m ruff format --no-cache --check .
 	$(RUN) -m mypy
 
 audit:  ## look up the pinned packages among known vulnerabilities; it asks the network, so .ci/run leaves it out
