@@ -31,6 +31,8 @@ FILLED: dict[str, Callable[[], str]] = {
 }
 PLACE = re.compile(r"<!-- (\w+): written when the site is built -->")
 FENCE = re.compile(r"^(```.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r'<div class="language-bash.*?</div>', re.DOTALL)
+FLAG = re.compile(r"(?<=[ >])--\w+")
 LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>(?!\w+:|#)[^)\s]+)\)")
 
 
@@ -62,6 +64,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     folder = (DOCS / page.file.src_uri).parent
     parts = FENCE.split(text)  # code at the odd places
     return "".join(part if number % 2 else LINK.sub(_fit(folder), part) for number, part in enumerate(parts))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep each flag of a command in one piece: a browser would break the line behind its hyphens."""
+    return COMMANDS.sub(lambda found: FLAG.sub(r'<span class="flag">\g<0></span>', found[0]), html)
 
 
 def notebook_page(notebook: dict) -> str:
