@@ -31,7 +31,6 @@ FILLED: dict[str, Callable[[], str]] = {
 }
 PLACE = re.compile(r"<!-- (\w+): written when the site is built -->")
 FENCE = re.compile(r"^(```.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
-COMMANDS = re.compile(r'<div class="language-bash.*?</div>', re.DOTALL)
 FLAG = re.compile(r"(?<=[ >])--\w+")
 LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>(?!\w+:|#)[^)\s]+)\)")
 
@@ -41,7 +40,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for entry in config.nav or ():
         for number, child in enumerate(entry.get("Reference", ()) if isinstance(entry, dict) else ()):
             if "Flags" in child:
-                entry["Reference"][number] = {"Flags": [child["Flags"], *site_flags.pages()]}
+                entry["Reference"][number] = {"Flags": [{"All commands": child["Flags"]}, *site_flags.pages()]}
     return config
 
 
@@ -67,8 +66,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Keep each flag of a command in one piece: a browser would break the line behind its hyphens."""
-    return COMMANDS.sub(lambda found: FLAG.sub(r'<span class="flag">\g<0></span>', found[0]), html)
+    """Keep each flag in one piece: a browser would break the line behind its hyphens."""
+    return FLAG.sub(r'<span class="flag">\g<0></span>', html)
 
 
 def notebook_page(notebook: dict) -> str:
