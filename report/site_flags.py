@@ -89,10 +89,16 @@ def _manual(description: str) -> list[str]:
     parts = []
     for part in description.strip().split("\n\n"):
         if part.startswith("    "):
-            parts.append(markup.block(re.sub("^    ", "", part, flags=re.MULTILINE), "bash"))
+            parts.append(markup.block("\n".join(map(_example, part.splitlines())), "bash"))
         else:
             parts.append(_prose(part))
     return parts
+
+
+def _example(line: str) -> str:
+    """A command of a manual, below what it says of it: beside it there is no room."""
+    command, mark, remark = line.strip().partition("  # ")
+    return f"# {remark}\n{command.rstrip()}" if mark else command
 
 
 def _prose(words: str) -> str:

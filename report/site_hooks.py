@@ -31,6 +31,7 @@ FILLED: dict[str, Callable[[], str]] = {
 }
 PLACE = re.compile(r"<!-- (\w+): written when the site is built -->")
 FENCE = re.compile(r"^(```.*?^```[ \t]*$)", re.MULTILINE | re.DOTALL)
+FLAG = re.compile(r"(?<=[ >])--\w+")
 LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>(?!\w+:|#)[^)\s]+)\)")
 
 
@@ -39,7 +40,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for entry in config.nav or ():
         for number, child in enumerate(entry.get("Reference", ()) if isinstance(entry, dict) else ()):
             if "Flags" in child:
-                entry["Reference"][number] = {"Flags": [child["Flags"], *site_flags.pages()]}
+                entry["Reference"][number] = {"Flags": [{"All commands": child["Flags"]}, *site_flags.pages()]}
     return config
 
 
@@ -62,6 +63,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     folder = (DOCS / page.file.src_uri).parent
     parts = FENCE.split(text)  # code at the odd places
     return "".join(part if number % 2 else LINK.sub(_fit(folder), part) for number, part in enumerate(parts))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep each flag in one piece: a browser would break the line behind its hyphens."""
+    return FLAG.sub(r'<span class="flag">\g<0></span>', html)
 
 
 def notebook_page(notebook: dict) -> str:

@@ -10,7 +10,7 @@ import site_modules
 from lmu_hf import LMUConfig
 from lmu_hf.cli.command import VERBS
 from site_docstrings import as_markdown
-from site_hooks import PLACE, moved_to_docs, notebook_page, on_page_markdown
+from site_hooks import PLACE, moved_to_docs, notebook_page, on_page_content, on_page_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -93,6 +93,14 @@ def test_marked_places_are_filled():
     text = (DOCS / "reference" / "flags.md").read_text(encoding="utf-8")
     assert PLACE.findall(text) == ["flags"]
     assert "| [`lmu-hf train text`](flags/train_text.md) |" in on_page_markdown(text, Written("reference/flags.md"))
+
+
+def test_a_flag_stays_in_one_piece():
+    block = '<div class="language-bash highlight"><pre><code>lmu-hf push RUN --push --repo_id org/x</code></pre></div>'
+    flags = '<span class="flag">--push</span> <span class="flag">--repo_id</span> org/x'
+    assert on_page_content(block) == block.replace("--push --repo_id org/x", flags)
+    assert on_page_content("<code>--push</code>") == '<code><span class="flag">--push</span></code>'
+    assert on_page_content('<a href="#--push"><!-- push --> a--b</a>') == '<a href="#--push"><!-- push --> a--b</a>'
 
 
 def test_a_page_of_the_project_and_a_notebook_become_pages_of_the_docs():
