@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import re
 import runpy
+import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,15 @@ from typing import Any
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+# What a program begins with that is to run as if this package were not installed.
+WITHOUT_PACKAGE = """
+import sys
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "lmu_hf":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Nowhere())
+"""
 IMPORTED = ["lmu_hf", "lmu_hf.cli.loading", "lmu_hf.cli.train", "lmu_hf.hub.push", "datasets", "evaluate"]
 
 
@@ -31,6 +42,17 @@ def call_verb(script: str, *words: str) -> Any:
         return run_verb(verb, argv=list(words))
     finally:
         sys.argv = before
+
+
+def run_command(words: list[str], folder: Path) -> str:
+    """Run the installed command in a folder, and in a process of its own; what it printed."""
+    program, *rest = words
+    assert program == "lmu-hf"
+    command = [str(Path(sys.executable).with_name(program)), *rest]
+    environment = os.environ | ENVIRONMENT | {"HF_HOME": str(folder / "cache")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr[-2000:]}"
+    return done.stdout
 
 
 def run_script(script: Path, *words: object, cwd: Path, **variables: str) -> CompletedProcess[str]:

@@ -13,7 +13,7 @@ from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.recipes import get_recipe
 from lmu_hf.training.recipes.fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
-from lmu_hf.training.recipes.own import explain, goes_on, recipe_for
+from lmu_hf.training.recipes.own import explain, goes_on, measure_rows, recipe_for
 from tiny_rows import labelled
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -122,7 +122,8 @@ def test_a_flag_of_pre_training_has_no_effect_on_a_named_recipe():
 
 
 def test_no_time_is_no_time_to_fine_tune(tokenizer):
-    assert goes_on(labelled(), tokenizer) and not goes_on(labelled(), tokenizer, minutes=1e-5)
+    measured = measure_rows(labelled(), tokenizer)
+    assert goes_on(labelled(), measured) and not goes_on(labelled(), measured, minutes=1e-5)
 
 
 def test_a_model_that_is_given_is_fine_tuned_by_the_same_rule(tokenizer):

@@ -1,10 +1,7 @@
 """The commands of the guides do what the pages say: blocks of them are run as they stand, on files of their kinds."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from script_runs import run_command
 
 DOCS = Path(__file__).parents[1] / "docs"
 WRITERS: dict[str, Callable[[Path], None]] = {}
@@ -191,14 +190,6 @@ def lines_of(block: Block) -> list[str]:
     return [line for line in found.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def run(words: list[str], folder: Path) -> None:
-    assert words[0] == "lmu-hf"
-    command = [str(Path(sys.executable).with_name("lmu-hf")), *words[1:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr[-2000:]}"
-
-
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{Path(block.page).stem}: {block.begins}")
 def test_a_block_of_a_guide_runs(block, tmp_path):
     for line in lines_of(block):
@@ -208,6 +199,6 @@ def test_a_block_of_a_guide_runs(block, tmp_path):
         for name in {*words} & {*WRITERS}:
             if not (tmp_path / name).exists():
                 WRITERS[name](tmp_path / name)
-        run([*words, *(shlex.split(block.short) if words[1] == "train" else [])], tmp_path)
+        run_command([*words, *(shlex.split(block.short) if words[1] == "train" else [])], tmp_path)
     for name in block.leaves:
         assert (tmp_path / name).exists(), f"{block.page}: there is no {name}"

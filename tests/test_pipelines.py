@@ -26,6 +26,7 @@ from lmu_hf import (
     LMUTranslationPipeline,
 )
 from lmu_hf.tokenization_lmu import train_tokenizer
+from script_runs import WITHOUT_PACKAGE
 
 TEXTS = ["a good film", "a very dull film, not fine", "bad", "not bad at all"]
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "order": 3, "theta": [5.0, 30.0]}
@@ -307,13 +308,10 @@ print(json.dumps([write(texts, **greedy), classify(texts), translate(texts, num_
     assert printed[2] == translate(TEXTS, num_beams=3, max_new_tokens=9)
 
 
-WITHOUT_THE_PACKAGE = """
-import json, sys
-class Nowhere:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "lmu_hf":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Nowhere())
+WITHOUT_THE_PACKAGE = (
+    WITHOUT_PACKAGE
+    + """
+import json
 from transformers import pipeline
 how = {"model": sys.argv[1], "trust_remote_code": True, "device": "cpu"}
 answers = [
@@ -323,6 +321,7 @@ answers = [
 assert "lmu_hf" not in sys.modules
 print(json.dumps(answers))
 """
+)
 
 
 def test_a_pushed_translator_loads_by_its_own_code(saved, tmp_path, monkeypatch):

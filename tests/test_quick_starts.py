@@ -1,15 +1,14 @@
 """The README's quick starts do what they say: each block is run, on files of the kinds that it names."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from script_runs import run_command
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -19,15 +18,9 @@ BLOCKS = dict(re.findall(r"\*\*(.*?)\.\*\*.*?```\n(.*?)```", SECTION, re.DOTALL)
 RATE = 8000
 
 
-def run(words: str, folder: Path) -> str:
-    """One command of the README, with few steps where it trains; what it printed."""
-    name, *rest = shlex.split(words, comments=True)
-    assert name == "lmu-hf"
-    command = [str(Path(sys.executable).with_name(name)), *rest]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def run_line(line: str, folder: Path) -> str:
+    """One command of the README; what it printed."""
+    return run_command(shlex.split(line, comments=True), folder)
 
 
 def write_texts(folder: Path) -> None:
@@ -70,15 +63,15 @@ def test_the_readme_has_its_four_quick_starts():
 @pytest.mark.slow
 def test_generate(tmp_path):
     (command,) = BLOCKS["Generate"].splitlines()
-    assert run(command, tmp_path).startswith("def main(")
+    assert run_line(command, tmp_path).startswith("def main(")
 
 
 @pytest.mark.slow
 def test_classify_texts(tmp_path):
     write_texts(tmp_path)
     train, label = BLOCKS["Classify texts"].splitlines()
-    assert "recipe made by the rows" in run(train, tmp_path)
-    run(label, tmp_path)
+    assert "recipe made by the rows" in run_line(train, tmp_path)
+    run_line(label, tmp_path)
     assert list(pd.read_csv(tmp_path / "labels.csv")["label"]) == [5, 5, 1]
 
 
@@ -86,8 +79,8 @@ def test_classify_texts(tmp_path):
 def test_classify_sounds(tmp_path):
     write_sounds(tmp_path)
     train, label = BLOCKS["Classify sounds"].splitlines()
-    run(f"{train} --max_train_steps 60", tmp_path)
-    run(label, tmp_path)
+    run_line(f"{train} --max_train_steps 60", tmp_path)
+    run_line(label, tmp_path)
     heard = pd.read_csv(tmp_path / "heard.csv")
     assert len(heard) == 20 and set(heard["label"]) <= {"low", "high"}
 
@@ -96,8 +89,8 @@ def test_classify_sounds(tmp_path):
 def test_forecast(tmp_path):
     write_series(tmp_path)
     train, forecast = BLOCKS["Forecast"].splitlines()
-    run(train, tmp_path)
-    run(forecast, tmp_path)
+    run_line(train, tmp_path)
+    run_line(forecast, tmp_path)
     ahead = pd.read_csv(tmp_path / "tomorrow.csv", parse_dates=["time"])
     assert len(ahead) == 24 and ahead["time"].iloc[0] == pd.Timestamp("2025-03-04 12:00")
     wave = 10 + np.sin(2 * np.pi * (1500 + np.arange(24)) / 24)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import lmu_hf
 from lmu_hf import LMUConfig, LMUFeatureExtractor, LMUForCausalLM
 from lmu_hf.hub.folder import HEADS, modules_of
+from script_runs import WITHOUT_PACKAGE
 from tiny_runs import FRAMES, KINDS, TINY
 
 SMALL = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "order": 3, "theta": 5.0}
@@ -95,13 +96,10 @@ def test_a_feature_extractor_brings_its_code_too(tmp_path):
     assert "auto_map" not in json.loads((tmp_path / "plain" / "preprocessor_config.json").read_text())
 
 
-BARE = """
-import json, sys
-class Nowhere:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "lmu_hf":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Nowhere())
+BARE = (
+    WITHOUT_PACKAGE
+    + """
+import json
 import torch, transformers
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 trust, found = {"trust_remote_code": True}, {}
@@ -116,6 +114,7 @@ for kind, (folder, auto_class) in json.loads(sys.argv[1]).items():
 AutoFeatureExtractor.from_pretrained(json.loads(sys.argv[1])["audio-classification"][0], **trust)
 print("\\n" + json.dumps(found))
 """
+)
 
 
 @pytest.mark.ecosystem

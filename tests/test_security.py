@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import lmu_hf
+from script_runs import WITHOUT_PACKAGE
 from tiny_runs import make_run
 
 EVIL = """
@@ -212,13 +213,9 @@ def test_private_fields_of_a_config_run_no_code(planted, trace, words, tmp_path,
     assert not trace.exists()
 
 
-BARE = """
-import sys
-class Nowhere:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "lmu_hf":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Nowhere())
+BARE = (
+    WITHOUT_PACKAGE
+    + """
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, pipeline
 folder = sys.argv[1]
 kinds = (AutoConfig, AutoModel, AutoModelForCausalLM)
@@ -234,6 +231,7 @@ for load in loads:
             raise AssertionError("loaded without being trusted")
 print("\\nrefused", len(loads))
 """
+)
 
 
 def test_foreign_code_is_not_run_where_the_package_is_not(planted, trace, tmp_path):

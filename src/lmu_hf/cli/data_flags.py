@@ -298,7 +298,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
     ),
 }
 # Flags that name no rows, but what a model begins with.
-OF_THE_MODEL = (*("tokenizer_name", "model_name_or_path", "from_scratch", "word_vectors", "freeze_word_vectors"),)
+OF_THE_MODEL = ("tokenizer_name", "model_name_or_path", "from_scratch", "word_vectors", "freeze_word_vectors")
 
 
 def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] = ()) -> None:

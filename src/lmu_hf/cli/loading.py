@@ -22,7 +22,7 @@ from ..data.word_vectors import Missing, load_word_vectors
 from ..shipped import pretrained
 from ..training.recipes import Recipe
 from ..training.recipes.fine_tuned import MODEL
-from ..training.recipes.own import MINUTES, goes_on, recipe_for
+from ..training.recipes.own import MINUTES, goes_on, measure_rows, recipe_for
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
@@ -236,9 +236,13 @@ def _classification_task(
     if minutes is None or "train" not in labelled.splits:  # rows that are only scored make no recipe
         task = ClassificationTask(labelled, **options)
     else:
-        if may_go_on and goes_on(labelled, tokenizer := load_tokenizer(pretrained(MODEL)), minutes):
-            options |= {"model_name_or_path": pretrained(MODEL), "tokenizer": tokenizer}
-        made = recipe_for(labelled, minutes, **options)
+        measured = None
+        if may_go_on:
+            tokenizer = load_tokenizer(folder := pretrained(MODEL))
+            measured = measure_rows(labelled, tokenizer)
+            if goes_on(labelled, measured, minutes):
+                options |= {"model_name_or_path": folder, "tokenizer": tokenizer}
+        made = recipe_for(labelled, minutes, measured, **options)
         task = ClassificationTask(labelled, **made.options)
         task.made, task.reasons = made.recipe, made.reasons
     if vectors is not None:

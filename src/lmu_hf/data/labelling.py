@@ -130,6 +130,7 @@ def label_pictures(
     Raises:
         InputError: there is no picture, or a file is none that will do.
     """
+
     def read(paths: list[Path]) -> Any:
         return processor([open_picture(path)[0] for path in paths], return_tensors="pt")
 
@@ -160,6 +161,7 @@ def label_sounds(
     Raises:
         InputError: there is no sound, or a file is none that will do.
     """
+
     def read(paths: list[Path]) -> Any:
         return extractor([_signal(extractor, path) for path in paths], return_tensors="pt")
 

@@ -11,35 +11,21 @@ a new chat; `/exit`, or the end of the input, ends it.
 
 import argparse
 
-from ..flags import COUNT, SEED, ScriptParser, manual_of, number
+from ..flags import COUNT, ScriptParser, manual_of
+from ..writing_flags import add_sampling, add_writer, parse_writing
 
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "chat")
-    parser.add_argument(
-        "model_name_or_path",
-        nargs="?",
-        default="lmu-python-sources",
-        help="a run folder, a model's folder, its name on the Hub or in the box (default: %(default)s)",
-    )
+    add_writer(parser)
     output = parser.group("output")
     output.add_argument("--system_prompt", help="text of a system turn that the chat begins with (default: none)")
     output.add_argument(
         "--max_new_tokens", type=COUNT, default=256, help="largest number of tokens of an answer (default: %(default)s)"
     )
-    output.add_argument(
-        "--temperature",
-        type=number(float, least=0),
-        default=0.8,
-        help="sampling temperature; 0 takes the likeliest token (default: %(default)s)",
-    )
-    output.add_argument("--top_k", type=COUNT, help="number of likeliest tokens to sample among (default: all)")
-    output.add_argument("--seed", type=SEED, default=0, help="random seed of the sampling (default: %(default)s)")
-    args = parser.parse_args(argv)
-    if args.temperature == 0:
-        parser.refuse(args, "top_k", "seed", because="--temperature 0 takes the likeliest token")
-    return args
+    add_sampling(parser)
+    return parse_writing(parser, argv)
 
 
 def start(args: argparse.Namespace) -> None:

@@ -12,18 +12,14 @@ goes on from there with a further prompt, and the text so far need not be read a
 import argparse
 from pathlib import Path
 
-from ..flags import AMOUNT, COUNT, SEED, ScriptParser, manual_of, number, output_file
+from ..flags import AMOUNT, ScriptParser, manual_of, output_file
+from ..writing_flags import add_sampling, add_writer, parse_writing
 
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "generate")
-    parser.add_argument(
-        "model_name_or_path",
-        nargs="?",
-        default="lmu-python-sources",
-        help="a run folder, a model's folder, its name on the Hub or in the box (default: %(default)s)",
-    )
+    add_writer(parser)
     output = parser.group("output")
     output.add_argument(
         "--prompt", default="\n", help="text to continue; - reads it from standard input (default: a line break)"
@@ -31,24 +27,14 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument(
         "--max_new_tokens", type=AMOUNT, default=500, help="largest number of tokens to write (default: %(default)s)"
     )
-    output.add_argument(
-        "--temperature",
-        type=number(float, least=0),
-        default=0.8,
-        help="sampling temperature; 0 takes the likeliest token (default: %(default)s)",
-    )
-    output.add_argument("--top_k", type=COUNT, help="number of likeliest tokens to sample among (default: all)")
-    output.add_argument("--seed", type=SEED, default=0, help="random seed of the sampling (default: %(default)s)")
+    add_sampling(parser)
     output.add_argument(
         "--load_memory", type=Path, help="file of a saved memory to continue from (default: an empty memory)"
     )
     output.add_argument(
         "--save_memory", type=output_file, help="file for the memory at the end (default: it is not kept)"
     )
-    args = parser.parse_args(argv)
-    if args.temperature == 0:
-        parser.refuse(args, "top_k", "seed", because="--temperature 0 takes the likeliest token")
-    return args
+    return parse_writing(parser, argv)
 
 
 def start(args: argparse.Namespace) -> None:

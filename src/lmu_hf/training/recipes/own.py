@@ -69,6 +69,7 @@ class Measured:
         median: tokens of a row in the middle.
         pairs: a row holds two texts.
         held_out: rows are held out of them to validate on.
+        pieces: tokens of a word, by a tokenizer that is given.
     """
 
     rows: int
@@ -79,6 +80,7 @@ class Measured:
     median: int
     pairs: bool = False
     held_out: bool = False
+    pieces: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -252,44 +254,55 @@ def _refits(of: Measured) -> bool:
     return of.held_out and of.rows < FEW_TO_CHOOSE
 
 
-def goes_on(rows: "LabelledText", tokenizer: "PreTrainedTokenizerBase", minutes: float = MINUTES) -> bool:
-    """Whether rows are like those that gained by a pre-trained model, whose tokenizer this is: few, English, one class.
+def measure_rows(rows: "LabelledText", tokenizer: "PreTrainedTokenizerBase | None" = None) -> Measured:
+    """Measure the training rows of labelled text.
+
+    Args:
+        rows: the labelled text.
+        tokenizer: whose tokens are counted, too.
+    """
+    train = rows.splits["train"]
+    columns = [train[name] for name in ("text", "text_pair") if name in train.column_names]
+    pieces = 1.0 if tokenizer is None else pieces_per_word(columns[0], tokenizer)
+    return replace(measure(columns, len(rows.labels or ())), held_out=rows.held_out, pieces=pieces)
+
+
+def goes_on(rows: "LabelledText", of: Measured, minutes: float = MINUTES) -> bool:
+    """Whether rows are like those that gained by a pre-trained model: few, English, of one class each.
 
     Pairs, numbers to predict and several classes a row were not tried.
 
     Args:
-        rows: its training rows are measured.
-        tokenizer: of the model.
+        rows: the labelled text.
+        of: its measures, by the tokenizer of that model.
         minutes: the budget.
     """
-    if rows.pairs or rows.job.problem_type != SINGLE:
-        return False
-    columns = _columns(rows)
-    measured, pieces = measure(columns, len(rows.labels or ())), pieces_per_word(columns[0], tokenizer)
-    return suits(measured.rows, _tokens(measured, pieces), pieces, (1 - PREPARED) * minutes)
+    is_tried = not rows.pairs and rows.job.problem_type == SINGLE
+    return is_tried and suits(of.rows, _tokens(of), of.pieces, (1 - PREPARED) * minutes)
 
 
-def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> Made:
+def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measured | None = None, **given: Any) -> Made:
     """The recipe that labelled rows make.
 
     Args:
         rows: its training rows are measured.
         minutes: the budget.
+        measured: what they measure, if that is known already.
         given: options of the task that stand whatever the rows say, as flags do. A tokenizer or a pre-trained model
             among them decides the vocabulary; a model, all but the head.
     """
-    columns, pieces = _columns(rows), 1.0
-    measured = replace(measure(columns, len(rows.labels or ())), held_out=rows.held_out)
+    measured = measured or measure_rows(rows, given.get("tokenizer"))
     made = make_recipe(measured, minutes)
     options, reasons, recipe = {**made.options}, {**made.reasons}, made.recipe
     if "tokenizer" in given:
-        pieces = pieces_per_word(columns[0], given["tokenizer"])
         del options["vocab_size"], reasons["vocab_size"]
         # Some rows have more pieces a word than others.
-        options["max_length"] = math.ceil(1.2 * pieces * options["max_length"])
-        reasons["max_length"] += f"; {pieces:.2g} tokens of the given tokenizer for each word, and a fifth more"
+        options["max_length"] = math.ceil(1.2 * measured.pieces * options["max_length"])
+        reasons["max_length"] += (
+            f"; {measured.pieces:.2g} tokens of the given tokenizer for each word, and a fifth more"
+        )
     if given.get("model_name_or_path") is not None:
-        how = fine_tuning(measured.rows, _tokens(measured, pieces), (1 - PREPARED) * minutes, _refits(measured))
+        how = fine_tuning(measured.rows, _tokens(measured), (1 - PREPARED) * minutes, _refits(measured))
         architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}
         recipe = replace(recipe, **how.changes, architecture=architecture | how.architecture)
         reasons = {name: why for name, why in reasons.items() if name not in OF_THE_BODY} | how.reasons
@@ -304,14 +317,9 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, **given: Any) -> 
     return Made(replace(recipe, data=plain), options, reasons)
 
 
-def _columns(rows: "LabelledText") -> list[Any]:
-    train = rows.splits["train"]
-    return [train[name] for name in ("text", "text_pair") if name in train.column_names]
-
-
-def _tokens(of: Measured, pieces: float) -> float:
+def _tokens(of: Measured) -> float:
     """Of all training rows, nearly."""
-    return of.rows * 1.2 * of.median * pieces * (2 if of.pairs else 1)
+    return of.rows * 1.2 * of.median * of.pieces * (2 if of.pairs else 1)
 
 
 def explain(recipe: Recipe, reasons: dict[str, str]) -> str:
