@@ -399,9 +399,16 @@ class NGramRows(nn.Module):
             layer.update_tokens(self._last(numbers, packing) if after is None else after)
         # In a packed row, what stands before a sequence belongs to another one.
         ages = packing.ages(ids.device) if isinstance(packing, Packed) else None
-        rows = torch.stack([self._rows(numbers, size, ages) for size in self.sizes], dim=-1)
-        # All tables are one embedding: the rows of a length lie behind those of the lengths before it.
-        return rows + torch.arange(len(self.sizes), device=rows.device) * self.buckets
+        return self._look(numbers, ages)
+
+    def _look(self, numbers: Tensor, ages: Tensor | None) -> Tensor:
+        """(b, n, lengths): the rows of the n-grams that end at each token, of carried + n numbers."""
+        return self._stack([self._rows(numbers, size, ages) for size in self.sizes])
+
+    def _stack(self, rows: list[Tensor]) -> Tensor:
+        """All tables as one embedding: the rows of a length lie behind those of the lengths before it."""
+        offsets = torch.arange(len(self.sizes), device=rows[0].device) * self.buckets
+        return torch.stack(rows, dim=-1) + offsets
 
     def _rows(self, numbers: Tensor, size: int, ages: Tensor | None) -> Tensor:
         """(b, n): the row of the n-gram of one length that ends at each token, a polynomial of its ids."""

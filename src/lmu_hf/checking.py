@@ -319,16 +319,15 @@ def _value_faults(
     model: PreTrainedModel, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None, is_quantized: bool
 ) -> list[str]:
     """What is wrong with a checkpoint's numbers, rounded to ``dtype``; quantised weights may be integers."""
-    # The family's only integers are permutations, such as the order of pixels.
-    indices = {name for name, held in model.state_dict().items() if not held.is_floating_point()}
+    integers = {name for name, held in model.state_dict().items() if not held.is_floating_point()}
     kept = set(model._keep_in_fp32_modules_strict or ())
     faults = []
     for name, tensor in tensors:
         if tensor.is_meta or (is_quantized and not tensor.is_floating_point()):
             continue
-        if name in indices and not is_quantized:
-            if sorted(tensor.flatten().tolist()) != list(range(tensor.numel())) or tensor.is_floating_point():
-                faults.append(f"{name} must hold each of 0 … {tensor.numel() - 1} once, as integers")
+        if name in integers and not is_quantized:
+            module: Any = model.get_submodule(name.rpartition(".")[0])  # knows what its integers may be
+            faults += [f"{name} {fault}" for fault in [module.find_integer_fault(tensor)] if fault]
         elif not tensor.is_floating_point():
             faults.append(f"{name} is {tensor.dtype}, not floating point")
         else:

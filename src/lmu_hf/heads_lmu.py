@@ -214,7 +214,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         super().__init__(config)
         self.votes: NGramVotes | None = None
         if (option := Votes.of(config)) is not None:
-            self.votes = NGramVotes(option, self.num_labels)
+            self.votes = NGramVotes(option, self.num_labels, config.vocab_size or 0)
         self.post_init()
 
     def voted(self, input_ids: Tensor, layout: Layout) -> Tensor:

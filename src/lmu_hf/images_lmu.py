@@ -37,6 +37,13 @@ class LMUForImageClassification(LMUPooledModel):
         self.register_buffer("permutation", self._draw_permutation())
         self.post_init()
 
+    def find_integer_fault(self, permutation: Tensor) -> str | None:
+        """What is wrong with numbers that are to be the order of pixels; None if nothing is."""
+        sound = sorted(permutation.flatten().tolist()) == [*range(permutation.numel())]
+        if sound and not permutation.is_floating_point():
+            return None
+        return f"must hold each of 0 … {permutation.numel() - 1} once, as integers"
+
     def _draw_permutation(self) -> Tensor:
         pixels = (self.config.image_size or 0) ** 2
         if self.config.permutation_seed is None:

@@ -141,6 +141,23 @@ def continue_chats(tokenizer: PreTrainedTokenizerBase) -> bool:
     return True
 
 
+def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes] | None:
+    """The bytes that each token of a tokenizer of byte pairs stands for; None where tokens are no bytes.
+
+    Special tokens are the bytes of their names.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if (
+        backend is None
+        or not isinstance(backend.model, models.BPE)
+        or not isinstance(backend.decoder, decoders.ByteLevel)
+    ):
+        return None
+    bytes_of = {name: bytes([byte]) for byte, name in enumerate(_byte_names())}
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return [b"".join(bytes_of.get(sign, sign.encode()) for sign in name) for name in names]
+
+
 @contextmanager
 def bpe_dropout(tokenizer: PreTrainedTokenizerFast, probability: float) -> Iterator[None]:
     """Within the block, every merge is left out at random, so that a text is cut differently each time.

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks_lmu import NGramRows, check_tokens
+from .blocks_lmu import MULTIPLIER, NGramRows, check_tokens
 from .fields_lmu import Option, option
 from .layers import is_plain_tensor
 from .layout import Layout
+from .words_lmu import PIECES, WordTable
 
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
 SMALLEST = 1e-12  # of a mean square that is divided by
@@ -29,9 +31,10 @@ class Votes(Option):
             training (:meth:`NGramVotes.write`) and left as they are.
         normed: the sum of such votes over a sequence is divided by the length of the vector of its n-grams' norms, as
             rows of tf-idf have unit length: so neither length nor rare n-grams make a sequence more certain.
+        words: n-grams are of words, each of which may be cut into several tokens (:class:`~.words_lmu.WordTable`).
 
     Raises:
-        ValueError: votes that are trained are to be normed.
+        ValueError: votes that are trained are to be normed, or of words.
     """
 
     name = "votes"
@@ -40,16 +43,17 @@ class Votes(Option):
     buckets: int = 262_144
     trained: bool = True
     normed: bool = False
+    words: bool = False
 
     def __post_init__(self) -> None:
         self._check_lengths("sizes", range(1, 65))
         self._check_whole("buckets")
-        if not isinstance(self.trained, bool):
-            raise ValueError(f"votes: trained must be true or false, got {self.trained!r}")
-        if not isinstance(self.normed, bool):
-            raise ValueError(f"votes: normed must be true or false, got {self.normed!r}")
-        if self.normed and self.trained:
-            raise ValueError("votes: normed needs trained false, since only a linear model's votes have norms")
+        for entry in ("trained", "normed", "words"):
+            if not isinstance(value := getattr(self, entry), bool):
+                raise ValueError(f"votes: {entry} must be true or false, got {value!r}")
+        for entry in ("normed", "words"):
+            if getattr(self, entry) and self.trained:
+                raise ValueError(f"votes: {entry} needs trained false: it is for votes that a linear model has found")
 
     def check(self, config: Any) -> None:
         """Only tokens have n-grams."""
@@ -111,16 +115,21 @@ class NGramVotes(NGramRows):
     Args:
         option: lengths of n-grams, rows of each table, and how votes and stack are joined.
         classes: how many classes there are, at least 2 where votes are counted.
+        vocab_size: how many tokens, where n-grams are of words.
 
     Raises:
         ValueError: there is nothing to choose between.
     """
 
-    def __init__(self, option: Votes, classes: int) -> None:
+    def __init__(self, option: Votes, classes: int, vocab_size: int = 0) -> None:
         if classes < 2 and option.trained:
             raise ValueError(f"votes are for one class against others: num_labels is {classes}")
         super().__init__(option.sizes, option.buckets)
+        self.words = WordTable(vocab_size) if option.words else None
         rows = len(self.sizes) * self.buckets
+        if self.words is not None:
+            self.carried = PIECES * max(self.sizes) + 1
+            self.nothing, rows = rows, rows + 1  # the last row stays zeros
         self.odds = VoteTable(rows, classes).requires_grad_(False)  # counted, not trained
         self.change = VoteTable(rows, 1) if option.trained else None
         # What the stack and the votes count in use; both are ones where training has weighed the votes already.
@@ -148,10 +157,32 @@ class NGramVotes(NGramRows):
         votes = self.odds(rows)
         if self.change is not None:
             votes = votes * (1 + GAIN * self.change(rows))
-        votes = SHARPNESS * votes.mean(-2)
+        votes = SHARPNESS * self._of_tokens(votes)
         if self.squares is not None:
-            votes = torch.cat([votes, self.squares(rows).mean(-2)], dim=-1)
+            votes = torch.cat([votes, self._of_tokens(self.squares(rows))], dim=-1)
         return votes if packing is None else packing.unpack(votes)
+
+    def _of_tokens(self, found: Tensor) -> Tensor:
+        """(b, n, columns) of each token, the mean over lengths of what its rows hold."""
+        # A token that goes on with a word takes back what the word's beginning has said: sums are over whole words.
+        return (found if self.words is None else found[:, :, 0] - found[:, :, 1]).mean(-2)
+
+    def _look(self, numbers: Tensor, ages: Tensor | None) -> Tensor:
+        """As of :class:`NGramRows`; of words (b, n, 2, lengths), those so far and those before this token."""
+        if self.words is None:
+            return super()._look(numbers, ages)
+        if ages is not None:
+            ages = F.pad(ages.expand(len(numbers), -1), (self.carried, 0))
+        words, goes_on = self.words.read(numbers, ages, max(self.sizes))
+        rows = []
+        for size in self.sizes:
+            row = torch.zeros_like(numbers)
+            for word in words[:size].flip(0):
+                row = (row * MULTIPLIER + word) % self.buckets
+            rows.append(row)
+        now = self._stack(rows)
+        before = now[:, self.carried - 1 : -1].where(goes_on[:, self.carried :, None], self.nothing)
+        return torch.stack([now[:, self.carried :], before], dim=2)
 
     def finish(self, means: Tensor, ids: Tensor, packing: Layout | None = None, ranks: Any = None) -> Tensor:
         """Logits (b, classes) of sequences, of the mean over each of what :meth:`forward` gives of the same."""
@@ -184,15 +215,18 @@ class NGramVotes(NGramRows):
         Args:
             ids: (n,) token ids.
         """
-        rows, counts = self.find(ids[None]).flatten().unique(return_counts=True)
-        return rows, counts * (SHARPNESS / counts.sum())
+        found = self.find(ids[None])[0]
+        if self.words is not None:  # a word is whole where the next token does not go on with it
+            found = found[:, 0][F.pad(found[1:, 1, 0] == self.nothing, (0, 1), value=True)]
+        rows, counts = found.flatten().unique(return_counts=True)
+        return rows, counts * (SHARPNESS / (len(ids) * len(self.sizes)))
 
     @torch.no_grad()
     def write(self, votes: Tensor, constant: Tensor | None = None, squares: Tensor | None = None) -> None:
         """Take on votes that were found elsewhere.
 
         Args:
-            votes: (lengths of n-grams × buckets, classes), in the order of :meth:`shares`.
+            votes: (lengths of n-grams × buckets, classes), in the order of :meth:`shares`; of words one row more.
             constant: (classes,) what every sequence's logits are to hold beside.
             squares: (lengths of n-grams × buckets,) squared norms, where votes are normed; None for ones, so that
                 nothing is divided.

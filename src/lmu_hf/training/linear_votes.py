@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import SMALLEST, NGramVotes
+from ..votes import SHARPNESS, SMALLEST, NGramVotes
 
 
 class Way(NamedTuple):
@@ -82,8 +82,10 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         found = _single(shares, labels, way._replace(scale=_margin(shares, labels, way, classes)), classes)
     else:
         found = _number(shares, labels, _strength(shares, labels))
-    squares = None if found.squares is None else torch.from_numpy(found.squares).float()
-    votes.write(torch.from_numpy(found.votes.T).float(), torch.from_numpy(found.constants).float(), squares)
+    weights, squares = torch.from_numpy(found.votes.T), None
+    if found.squares is not None:  # see :func:`_shares`
+        weights, squares = weights * (len(votes.sizes) ** 0.5 / SHARPNESS), torch.from_numpy(found.squares).float()
+    votes.write(weights.float(), torch.from_numpy(found.constants).float(), squares)
 
 
 def choose_balance(
@@ -190,7 +192,8 @@ def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
 def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
     """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table).
 
-    Where votes are normed, before they are divided by :func:`_norms`: the root of the length is in it, then.
+    Where votes are normed, how often each is there: what they are divided by, :func:`_norms`, takes the length of the
+    sequence out of it. Of N counts over L lengths of n-grams the model has SHARPNESS / √L · Σ N v / √(Σ N s²).
     """
     from scipy.sparse import csr_matrix
 
@@ -198,7 +201,7 @@ def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
     for ids in sequences:
         rows, shares = votes.shares(ids)
         columns.append(rows.numpy())
-        values.append(shares.numpy() * (1 if votes.squares is None else len(ids) ** 0.5))
+        values.append(shares.numpy() * (1 if votes.squares is None else len(ids) * len(votes.sizes) / SHARPNESS))
         ends.append(ends[-1] + len(rows))
     shape = len(ends) - 1, len(votes.odds.weight)
     return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)
@@ -218,7 +221,7 @@ def _scaled(shares: Any, scale: np.ndarray, squares: np.ndarray | None = None) -
 
 def _norms(shares: Any, squares: np.ndarray) -> np.ndarray:
     """(rows,) what the votes of each row are divided by; :meth:`NGramVotes.finish` has the derivation."""
-    return np.sqrt(np.maximum(shares @ squares / np.asarray(shares.sum(1)).ravel(), SMALLEST))
+    return np.sqrt(np.maximum(shares @ squares, SMALLEST))
 
 
 def _rarity(shares: Any) -> np.ndarray:

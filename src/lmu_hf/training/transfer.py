@@ -54,7 +54,8 @@ def classifier_from_pretrained(name_or_path: str, **config_changes: Any) -> PreT
     transfer = transfer_body(name_or_path, **config_changes)
     logger.warning("taken over from %s; new: %s", name_or_path, ", ".join(transfer.new) or "nothing")
     if transfer.unused:
-        logger.warning("left behind: %s", ", ".join(transfer.unused))
+        parts = dict.fromkeys(".".join(name.split(".")[:3]) for name in transfer.unused)
+        logger.warning("left behind: %s", ", ".join(parts))
     return transfer.model
 
 
@@ -68,13 +69,13 @@ def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClass
         changes: fields of :class:`LMUConfig` beside those that were saved: the classes, the pooling,
             ``deep_representations=True`` for a learned mixture of all blocks' outputs, dropouts. With
             ``num_highway_layers`` the mixture gets another number of highway layers than the blocks were made with, if
-            the blocks have none.
+            the blocks have none. A smaller ``num_hidden_layers`` takes the lowest blocks over and leaves the others.
 
     Raises:
         ValueError: there is no such model, it is not of the family, a field would make another body of it, or a weight
             of the body is missing or of another shape; the message names the field or the weight.
     """
-    old = _saved_config(name_or_path)
+    old = _lowest_blocks(_saved_config(name_or_path), changes.get("num_hidden_layers"))
     _refuse_another_body(name_or_path, old, changes)
     saved = {
         name: value for name, value in old.to_dict().items() if name not in ("architectures", "transformers_version")
@@ -106,6 +107,14 @@ def _saved_config(name_or_path: str) -> LMUConfig:
     if config.is_encoder_decoder:
         raise ValueError(f"{name_or_path} has two stacks (is_encoder_decoder=True): a classifier needs one")
     return config
+
+
+def _lowest_blocks(config: LMUConfig, count: int | None) -> LMUConfig:
+    """The config of so many of the lowest blocks, where there are more."""
+    if count is None or not 1 <= count < config.num_hidden_layers:
+        return config  # more blocks, or none, are refused as any other body is
+    windows = {"theta": config.theta[:count]} if isinstance(config.theta, list) else {}
+    return LMUConfig.from_dict(config.to_dict() | {"num_hidden_layers": count} | windows)
 
 
 def _refuse_another_body(name: str, old: LMUConfig, changes: dict[str, Any]) -> None:

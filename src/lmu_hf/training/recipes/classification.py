@@ -166,6 +166,43 @@ def imdb_votes() -> Recipe:
 
 
 @recipe
+def imdb_small_en() -> Recipe:
+    """IMDB by the three lowest blocks of ``lmu-small-en``, fine-tuned (give ``--model_name_or_path``): no record yet.
+
+    Cost: not measured.
+    Source: ULMFiT, Howard and Ruder, arXiv 1801.06146, section 3.2; Wang and Manning (2012) for votes.
+    """
+    return Recipe(
+        name="imdb-small-en",
+        kind=KIND,
+        data={
+            "dataset_name": "stanfordnlp/imdb",
+            "max_length": 512,  # tokens; a seventh of the reviews are longer
+            "token_dropout": 0.1,
+            "pretrained": True,
+            "lowest_blocks": 3,  # half of its weights, so that the box holds the model
+            "validation_block": 100,  # neighbouring reviews, of one film, validate together
+        },
+        architecture={
+            "pooling": "mean_max",
+            "embedding_dropout": 0.1,
+            "hidden_dropout": 0.1,
+            "classifier_dropout": 0.3,
+            "votes": {"sizes": [1, 2], "buckets": 131_072, "trained": False, "normed": True, "words": True},
+        },
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        layer_decay=0.7,
+        epochs=2,
+        batch_size=32,
+        label_smoothing=0.1,
+        averaging=0.998,
+        max_grad_norm=1.0,
+        reproduction=Reproduction(flags="--model_name_or_path lmu-small-en"),
+    )
+
+
+@recipe
 def imdb_fine_tuned() -> Recipe:
     """IMDB by the language model ``imdb-lm``, fine-tuned (give ``--model_name_or_path``): 91.3 %, one seed.
 

@@ -291,6 +291,8 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         given: options of the task that stand whatever the rows say, as flags do. A tokenizer or a pre-trained model
             among them decides the vocabulary; a model, all but the head.
     """
+    from ...tokenization_lmu import token_bytes
+
     measured = measured or measure_rows(rows, given.get("tokenizer"))
     made = make_recipe(measured, minutes)
     options, reasons, recipe = {**made.options}, {**made.reasons}, made.recipe
@@ -301,6 +303,9 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         reasons["max_length"] += (
             f"; {measured.pieces:.2g} tokens of the given tokenizer for each word, and a fifth more"
         )
+        if votes := recipe.architecture.get("votes"):  # of words all the same, where tokens are pieces of them
+            of_words = not votes["trained"] and token_bytes(given["tokenizer"]) is not None
+            recipe = replace(recipe, architecture=recipe.architecture | {"votes": votes | {"words": of_words}})
     if given.get("model_name_or_path") is not None:
         how = fine_tuning(measured.rows, _tokens(measured), (1 - PREPARED) * minutes, _refits(measured))
         architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}

@@ -18,8 +18,9 @@ from ...data.label_rules import MULTI, REGRESSION, SINGLE
 from ...data.labels import LabelledText
 from ...data.telling import example_of, say_labels, say_lengths, warn_of_few, warn_of_known
 from ...data.tokenised import by_length, count_cut, drop_tokens, lengths_of, pad_rows, tokenised
-from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ...tokenization_lmu import TokenizerKind, token_bytes, train_tokenizer
 from ...votes import NGramVotes
+from ...words_lmu import WordTable
 from ..baselines import Lines, Texts, classical_lines
 from ..linear_votes import fit_votes
 from ..transfer import classifier_from_pretrained
@@ -51,6 +52,7 @@ class ClassificationTask(Task):
         word_vectors: (tokens, width) what the embeddings start from.
         freeze_word_vectors: and stay at.
         model_name_or_path: a model of the family whose stack the new model takes over, by Hub name or folder.
+        lowest_blocks: so many of its blocks; None for all.
         num_proc: processes that tokenise.
         metric: the score that weights are chosen by; None for the first of the data's own.
 
@@ -75,6 +77,7 @@ class ClassificationTask(Task):
         word_vectors: Tensor | None = None,
         freeze_word_vectors: bool = False,
         model_name_or_path: str | None = None,
+        lowest_blocks: int | None = None,
         num_proc: int | None = None,
         metric: str | None = None,
     ) -> None:
@@ -94,7 +97,7 @@ class ClassificationTask(Task):
             self.title, self.example = rows.title, example_of(rows)
         self.single_output, self.token_dropout, self.max_length = single_output, token_dropout, max_length
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
-        self.model_name_or_path = model_name_or_path
+        self.model_name_or_path, self.lowest_blocks = model_name_or_path, lowest_blocks
         self._voting: Voting | None = None
         self.tokenizer = self._tokenizer(tokenizer, vocab_size, lowercase)
         encoded = {
@@ -187,6 +190,7 @@ class ClassificationTask(Task):
         if self.model_name_or_path is not None:
             # Fields of the body are the saved model's; `transfer` refuses others.
             head = {field: value for field, value in architecture.items() if field in HEAD_FIELDS}
+            head |= {} if self.lowest_blocks is None else {"num_hidden_layers": self.lowest_blocks}
             model = classifier_from_pretrained(self.model_name_or_path, **{**head, **self.config_fields()})
         else:
             # The vectors decide the width, whatever the recipe says.
@@ -205,6 +209,8 @@ class ClassificationTask(Task):
         if self.problem_type == REGRESSION:  # the model learns on a scale of its own, and answers in the labels'
             cast(Any, model).targets.fit(torch.as_tensor(np.asarray(self.splits["train"]["label"][:])))
         if isinstance(votes := getattr(model, "votes", None), NGramVotes):
+            if votes.words is not None:
+                self._write_words(votes.words)
             if votes.balance is not None:  # a linear model's, from the training rows alone
                 self._fit_votes(model)
                 self._voting = Voting(self._judge_parts)
@@ -231,6 +237,12 @@ class ClassificationTask(Task):
         train = concatenate_datasets([self.splits["train"], self.splits["validation"]])
         whole.splits, whole.lengths = {**self.splits, "train": train}, self.lengths | {"train": lengths_of(train)}
         return whole
+
+    def _write_words(self, words: WordTable) -> None:
+        """Tell votes of words which tokens make up words."""
+        if (tokens := token_bytes(self.tokenizer)) is None:
+            raise ValueError("votes of words need a tokenizer of byte pairs: leave words out of votes")
+        words.write(tokens, self.tokenizer.all_special_ids)
 
     def _fit_votes(self, model: PreTrainedModel) -> None:
         """Let a linear model find the votes in the training rows, on the scale of the head."""
