@@ -276,11 +276,13 @@ def test_every_recipe_makes_a_model_that_learns(name):
         pytest.skip("rows make it: test_own.py trains what they make")
     assert sum(source in recipe.data for source in ("task_name", "dataset_name", "made_up")) == 1
     make = single_task if name.split("-")[0] in ("imdb", "sst2", "opinions") else pair_task
-    elsewhere = ("task_name", "dataset_name", "made_up", "pretrained", "validation_block")
+    elsewhere = ("task_name", "dataset_name", "made_up", "pretrained", "validation_block", "lowest_blocks")
     how = {key: value for key, value in recipe.data.items() if key not in elsewhere}
     if how.get("freeze_word_vectors"):
         width = recipe.architecture["embedding_size"] if recipe.architecture.get("readout") == "memory" else 300
         how["word_vectors"] = torch.randn(len(make().tokenizer), width)
+    if recipe.architecture.get("votes", {}).get("words"):
+        how["tokenizer"] = train_tokenizer("bpe", ["a good film", "a bad film"], vocab_size=270, add_bos=True)
     task = make(**how)
     model = task.make_model(recipe.architecture)
     model(**batch_of(task)).loss.backward()

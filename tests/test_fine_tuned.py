@@ -130,3 +130,10 @@ def test_a_model_that_is_given_is_fine_tuned_by_the_same_rule(tokenizer):
     made = recipe_for(labelled(), model_name_or_path="somewhere", tokenizer=tokenizer)
     assert made.recipe.layer_decay < 1 and made.recipe.data["model_name_or_path"] == "somewhere"
     assert "vocab_size" not in made.options and made.reasons["model_name_or_path"] == "given"
+
+
+def test_votes_beside_byte_pairs_are_of_words(tokenizer):
+    assert recipe_for(labelled(), tokenizer=tokenizer).recipe.architecture["votes"]["words"]
+    of_words = train_tokenizer("word", ["a text"])
+    assert not recipe_for(labelled(), tokenizer=of_words).recipe.architecture["votes"]["words"]
+    assert "words" not in recipe_for(labelled()).recipe.architecture["votes"]

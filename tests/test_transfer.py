@@ -31,6 +31,16 @@ def test_the_body_is_kept_and_only_the_head_is_new(body):
     assert transfer.model(torch.tensor([[1, 2, 3]])).logits.shape == (1, 3)
 
 
+def test_the_lowest_blocks_alone_may_be_taken_over(body):
+    transfer = transfer_body(body, num_labels=2, num_hidden_layers=1)
+    before = AutoModelForCausalLM.from_pretrained(body).model.state_dict()
+    after = transfer.model.model.state_dict()
+    assert after.keys() == {name for name in before if not name.startswith("layers.1.")}
+    assert all(torch.equal(before[name], after[name]) for name in after)
+    assert transfer.model.config.theta == [4]
+    assert {name for name in transfer.unused if name.startswith("model.layers.1.")}
+
+
 def test_a_mixture_of_layers_is_added_and_starts_as_their_mean(body):
     transfer = transfer_body(body, num_labels=2, deep_representations=True, num_highway_layers=1)
     parts = {name.rsplit(".", 1)[0].split(".")[0:2][-1] for name in transfer.new if name.startswith("model.")}
