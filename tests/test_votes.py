@@ -186,6 +186,16 @@ def test_a_pre_trained_body_may_be_given_votes(tmp_path):
 # --------------------------------------------------------------------------- refused
 
 
+def test_votes_that_are_loaded_or_new_ask_for_no_gradient(tmp_path):
+    option = {"sizes": [1], "buckets": 50, "trained": False, "normed": True}
+    LMUForCausalLM(tiny()).save_pretrained(tmp_path / "body")
+    made = transfer_body(str(tmp_path / "body"), num_labels=3, votes=option).model
+    made.save_pretrained(tmp_path / "classifier")
+    for model in (made, LMUForSequenceClassification.from_pretrained(tmp_path / "classifier")):
+        asked = {name.split(".")[0] for name, held in model.named_parameters() if held.requires_grad}
+        assert asked == {"model", "classifier"}
+
+
 def test_norms_are_of_votes_that_a_linear_model_has_found():
     with pytest.raises(ValueError, match="normed needs trained false"):
         Votes([1], 8, normed=True)

@@ -7,7 +7,7 @@ that is how a body is fine-tuned, and it is said in one line. Anything else is a
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,6 +35,7 @@ WHERE = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "t
 NAMED = 5  # tensors in one message
 # Whether the caller reads what is missing, `output_loading_info=True`, so that it need not be an error.
 _reads_info: ContextVar[bool] = ContextVar("reads_info", default=False)
+_untrained: ContextVar[Set[str]] = ContextVar("untrained", default=frozenset())  # names of weights, as they were made
 
 
 def check_tensors(**given: object) -> None:
@@ -207,14 +208,14 @@ class CheckedModel(PreTrainedModel):
             state_dict = {name: tensor for file in files for name, tensor in load_state_dict(file).items()}
         elif state_dict is None:
             _check_files(files, load_config.sharded_metadata)
+        _untrained.set({name for name, held in model.named_parameters() if not held.requires_grad})
         info, offloaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, expected_keys
         )
         source = state_dict.items() if state_dict is not None else _tensors(files)
         # What is left behind is not used, so its numbers are no fault.
         taken = ((name, tensor) for name, tensor in source if name not in info.unexpected_keys)
-        faults = _value_faults(model, taken, load_config.dtype, load_config.is_quantized)
-        if faults:
+        if faults := _value_faults(model, taken, load_config.dtype, load_config.is_quantized):
             place = load_config.pretrained_model_name_or_path or "state_dict"
             raise RuntimeError(f"{place} holds weights that cannot be used: {_listed(faults)}")
         return info, offloaded
@@ -227,9 +228,13 @@ class CheckedModel(PreTrainedModel):
         # transformers does this last, after it has drawn what is missing: too late to complain.
         model._adjust_missing_and_unexpected_keys(loading_info)
         place = load_config.pretrained_model_name_or_path
-        if place is not None or not _is_empty(model, loading_info):
+        # state_dict={} asks for a model of which all is new.
+        if place or loading_info.unexpected_keys or loading_info.missing_keys != set(model.state_dict()):
             _speak(model, place or "state_dict", load_config.ignore_mismatched_sizes, loading_info)
-        return PreTrainedModel._finalize_model_loading(model, load_config, _Spoken(**vars(loading_info)))
+        info = PreTrainedModel._finalize_model_loading(model, load_config, _Spoken(**vars(loading_info)))
+        for name, held in model.named_parameters():  # transformers asks for a gradient of all that it makes
+            held.requires_grad_(held.requires_grad and name not in _untrained.get())
+        return info
 
 
 class _Spoken(LoadStateDictInfo):
@@ -335,11 +340,6 @@ def _value_faults(
             if not tensor.to(read).isfinite().all():  # 1e5 is finite, but not in float16
                 faults.append(f"{name} is not finite in {read}")
     return faults
-
-
-def _is_empty(model: PreTrainedModel, info: LoadStateDictInfo) -> bool:
-    """Whether there was nothing at all to read, as where ``state_dict={}`` asks for a fresh model."""
-    return not info.unexpected_keys and not info.mismatched_keys and info.missing_keys == set(model.state_dict())
 
 
 def _speak(model: PreTrainedModel, place: str, loose: bool, info: LoadStateDictInfo) -> None:

@@ -1,5 +1,7 @@
 """From a pre-trained stack to a classifier: the body's weights are kept, what stands on it is new."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +54,16 @@ def classifier_from_pretrained(name_or_path: str, **config_changes: Any) -> PreT
         ValueError: as :func:`transfer_body` raises it.
     """
     transfer = transfer_body(name_or_path, **config_changes)
-    logger.warning("taken over from %s; new: %s", name_or_path, ", ".join(transfer.new) or "nothing")
-    if transfer.unused:
-        parts = dict.fromkeys(".".join(name.split(".")[:3]) for name in transfer.unused)
-        logger.warning("left behind: %s", ", ".join(parts))
+    said = {"new": _parts(transfer.new), "left behind": _parts(transfer.unused)}
+    logger.warning(
+        "taken over from %s; %s", name_or_path, "; ".join(f"{word}: {of}" for word, of in said.items() if of)
+    )
     return transfer.model
+
+
+def _parts(weights: Iterable[str]) -> str:
+    """The heads and blocks that weights belong to."""
+    return ", ".join(dict.fromkeys(re.sub(r"^(model\.layers\.\d+|(model\.)?[^.]+).*", r"\1", name) for name in weights))
 
 
 def transfer_body(name_or_path: str, auto_class: Any = AutoModelForSequenceClassification, **changes: Any) -> Transfer:

@@ -300,9 +300,7 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         del options["vocab_size"], reasons["vocab_size"]
         # Some rows have more pieces a word than others.
         options["max_length"] = math.ceil(1.2 * measured.pieces * options["max_length"])
-        reasons["max_length"] += (
-            f"; {measured.pieces:.2g} tokens of the given tokenizer for each word, and a fifth more"
-        )
+        reasons["max_length"] += f"; times {measured.pieces:.3g} tokens a word, and a fifth more"
         if votes := recipe.architecture.get("votes"):  # of words all the same, where tokens are pieces of them
             of_words = not votes["trained"] and token_bytes(given["tokenizer"]) is not None
             recipe = replace(recipe, architecture=recipe.architecture | {"votes": votes | {"words": of_words}})
