@@ -1,6 +1,7 @@
 """Few rows in English go on from the language model in the box: when, how, and what is said of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from lmu_hf.cli.verbs.train_text import parse_args
 from lmu_hf.data.tokenised import load_tokenizer
 from lmu_hf.tokenization_lmu import train_tokenizer
 from lmu_hf.training.recipes import get_recipe
-from lmu_hf.training.recipes.fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
-from lmu_hf.training.recipes.own import explain, goes_on, measure_rows, recipe_for
+from lmu_hf.training.recipes.fine_tuned import MODEL, fine_tuning, minutes_needed, pieces_per_word, suits
+from lmu_hf.training.recipes.own import explain, goes_on, lacks_minutes, measure_rows, recipe_for
+from lmu_hf.training.speed import time_step
 from tiny_rows import labelled
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -67,26 +69,32 @@ def test_spaces_before_commas_and_capital_letters_make_no_difference(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("rows", "tokens", "pieces", "minutes", "expected"),
-    [
-        (9000, 250_000, 1.4, 4, True),
-        (9000, 250_000, 2.2, 4, False),  # another language
-        (200_000, 250_000, 1.4, 4, False),  # many rows
-        (9000, 5_000_000, 1.4, 4, False),  # long ones
-        (9000, 5_000_000, 1.4, 80, True),
-    ],
+    ("rows", "pieces", "expected"),
+    [(9000, 1.4, True), (9000, 2.2, False), (200_000, 1.4, False)],  # another language; many rows
 )
-def test_few_english_rows_within_the_minutes_suit(rows, tokens, pieces, minutes, expected):
-    assert suits(rows, tokens, pieces, minutes) is expected
+def test_few_english_rows_suit(rows, pieces, expected):
+    assert suits(rows, pieces) is expected
+
+
+def test_two_passes_must_be_within_the_minutes_of_this_machine():
+    assert minutes_needed(3200, 0.3) == 2 * 100 * 0.3 / 60
+    assert minutes_needed(1600, 0.3) == minutes_needed(3200, 0.3)  # of smaller batches
 
 
 def test_epochs_and_the_second_training_keep_to_the_minutes():
-    short, long = fine_tuning(1000, 20_000, 4, True), fine_tuning(1000, 300_000, 4, True)
+    short, long = fine_tuning(1000, 0.1, 4, True), fine_tuning(1000, 1.0, 4, True)
     assert short.changes["refit"] and not long.changes["refit"]
     assert short.changes["minutes"] == 2 and long.changes["minutes"] == 4
-    assert long.changes["epochs"] < short.changes["epochs"]
-    assert "4 minutes of training allow" in long.reasons["epochs"]
-    assert not fine_tuning(1000, 20_000, 4, False).changes["refit"]
+    assert (short.changes["epochs"], long.changes["epochs"]) == (8, 3)
+    assert "a step takes 1 s here, so 4 minutes allow 3 of 8" in long.reasons["epochs"]
+    assert not fine_tuning(1000, 0.1, 4, False).changes["refit"]
+
+
+def test_a_step_is_timed_and_leaves_the_random_numbers_alone():
+    state = torch.random.get_rng_state()
+    long, short = time_step(pretrained(MODEL), 16, 256), time_step(pretrained(MODEL), 2, 8)
+    assert long > short > 0
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_the_plain_command_goes_on_from_the_model_in_the_box_and_says_so(tmp_path):
@@ -122,12 +130,21 @@ def test_a_flag_of_pre_training_has_no_effect_on_a_named_recipe():
 
 
 def test_no_time_is_no_time_to_fine_tune(tokenizer):
-    measured = measure_rows(labelled(), tokenizer)
-    assert goes_on(labelled(), measured) and not goes_on(labelled(), measured, minutes=1e-5)
+    measured = replace(measure_rows(labelled(), tokenizer), step_seconds=0.5)
+    assert goes_on(labelled(), measured) and not lacks_minutes(measured)
+    assert lacks_minutes(measured, minutes=1e-5) == minutes_needed(measured.rows, 0.5) / 0.75
+
+
+def test_a_machine_that_is_too_slow_is_told_how_many_minutes_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr("lmu_hf.cli.loading.time_step", lambda *how: 100.0)
+    task = task_of(write(tmp_path, ENGLISH))
+    assert task.describe()["stack"] is None
+    assert "--minutes 18 would let it go on from lmu-small-en" in task.announce()
 
 
 def test_a_model_that_is_given_is_fine_tuned_by_the_same_rule(tokenizer):
-    made = recipe_for(labelled(), model_name_or_path="somewhere", tokenizer=tokenizer)
+    measured = replace(measure_rows(labelled(), tokenizer), step_seconds=0.1)
+    made = recipe_for(labelled(), measured=measured, model_name_or_path="somewhere", tokenizer=tokenizer)
     assert made.recipe.layer_decay < 1 and made.recipe.data["model_name_or_path"] == "somewhere"
     assert "vocab_size" not in made.options and made.reasons["model_name_or_path"] == "given"
 

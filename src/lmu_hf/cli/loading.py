@@ -5,6 +5,7 @@ given and which no plan asked for is refused and not ignored.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,8 @@ from ..data.word_vectors import Missing, load_word_vectors
 from ..shipped import pretrained
 from ..training.recipes import Recipe
 from ..training.recipes.fine_tuned import MODEL
-from ..training.recipes.own import MINUTES, goes_on, measure_rows, recipe_for
+from ..training.recipes.own import MINUTES, Measured, goes_on, lacks_minutes, measure_rows, recipe_for
+from ..training.speed import time_step
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, ClassificationTask
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
@@ -237,11 +239,18 @@ def _classification_task(
         task = ClassificationTask(labelled, **options)
     else:
         measured = None
-        if may_go_on:
+        if (named := options.get("model_name_or_path")) is not None:
+            measured = _timed(measure_rows(labelled, options["tokenizer"]), named)
+        elif may_go_on:
             tokenizer = load_tokenizer(folder := pretrained(MODEL))
             measured = measure_rows(labelled, tokenizer)
-            if goes_on(labelled, measured, minutes):
-                options |= {"model_name_or_path": folder, "tokenizer": tokenizer}
+            if goes_on(labelled, measured):
+                measured = _timed(measured, folder)
+                if needed := lacks_minutes(measured, minutes):
+                    note = f"--minutes {math.ceil(needed)} would let it go on from {MODEL}, which reads English"
+                    labelled = replace(labelled, notes=(*labelled.notes, note))
+                else:
+                    options |= {"model_name_or_path": folder, "tokenizer": tokenizer}
         made = recipe_for(labelled, minutes, measured, **options)
         task = ClassificationTask(labelled, **made.options)
         task.made, task.reasons = made.recipe, made.reasons
@@ -250,6 +259,11 @@ def _classification_task(
         missing: Missing = "zero" if task.freeze_word_vectors else "random"
         task.word_vectors = load_word_vectors(vectors, task.tokenizer, missing)
     return task
+
+
+def _timed(measured: Measured, model: str) -> Measured:
+    """The same with the time of a training step of a pre-trained model."""
+    return replace(measured, step_seconds=time_step(model, *measured.batch))
 
 
 def labelled_rows(args: argparse.Namespace | Flags, named: dict[str, Any]) -> LabelledText:

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from time import perf_counter
 
 import torch
 from accelerate import PartialState
@@ -12,11 +13,14 @@ from transformers import PreTrainedModel
 from ..common.errors import InputError
 from ..common.products import AUTO, asked_route, bfloat16_gain, choose_route, fast_products, measure
 from ..common.record import RunRecord
+from ..data.heap import Heap
 from .identity import AnotherRunError
 from .processes import on_main
 from .recipes import Recipe
+from .transfer import transfer_body
 
 BF16_GAIN = 1.3  # times as fast as float32 products must be: the rest of a step does not gain
+TRIED = 3  # steps that are timed, of which the last counts
 GRAPHS = 64  # shapes of a batch that a run may have, each compiled by itself
 
 logger = logging.getLogger(__name__)
@@ -52,6 +56,38 @@ def chosen_precision(asked: str | None, recipe: Recipe) -> str | None:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
     return on_main(lambda: "bf16" if bfloat16_gain() >= BF16_GAIN else "no")
+
+
+def time_step(model_name_or_path: str, batch_size: int, length: int) -> float:
+    """Seconds of a training step of a classifier on a pre-trained stack, on this machine as it is now.
+
+    Args:
+        model_name_or_path: the pre-trained model.
+        batch_size, length: rows of a batch, and tokens of a row.
+
+    Raises:
+        ValueError: the model will not do, as :func:`~lmu_hf.training.transfer.transfer_body` says.
+    """
+    return on_main(lambda: _time_step(model_name_or_path, batch_size, length))
+
+
+def _time_step(model_name_or_path: str, batch_size: int, length: int) -> float:
+    Heap()  # as training has it
+    with torch.random.fork_rng():  # a run's own numbers do not depend on what was tried before
+        model = transfer_body(model_name_or_path, num_labels=2).model.to(PartialState().device).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+        ids = torch.arange(batch_size * length, device=model.device).view(batch_size, length) % model.config.vocab_size
+        labels = torch.zeros(batch_size, dtype=torch.long, device=model.device)
+        seconds = 0.0
+        for _ in range(TRIED):  # the first one warms up
+            begin = perf_counter()
+            loss = model(ids, labels=labels).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.item()  # waits for an accelerator
+            seconds = perf_counter() - begin
+    return seconds
 
 
 def _route(earlier: RunRecord | None) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...data.label_rules import SINGLE
 from ...shipped import bare_name
 from .base import Recipe, recipe
-from .fine_tuned import MODEL, fine_tuning, pieces_per_word, suits
+from .fine_tuned import MODEL, batch_of, fine_tuning, minutes_needed, pieces_per_word, suits
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from transformers import PreTrainedTokenizerBase
@@ -70,6 +70,7 @@ class Measured:
         pairs: a row holds two texts.
         held_out: rows are held out of them to validate on.
         pieces: tokens of a word, by a tokenizer that is given.
+        step_seconds: what a training step of a pre-trained model takes on this machine; 0 if it was not timed.
     """
 
     rows: int
@@ -81,6 +82,12 @@ class Measured:
     pairs: bool = False
     held_out: bool = False
     pieces: float = 1.0
+    step_seconds: float = 0.0
+
+    @property
+    def batch(self) -> tuple[int, int]:
+        """Rows of such a step, and tokens of a row on the whole."""
+        return batch_of(self.rows) * (2 if self.pairs else 1), max(1, round(1.2 * self.median * self.pieces))
 
 
 @dataclass(frozen=True)
@@ -267,7 +274,7 @@ def measure_rows(rows: "LabelledText", tokenizer: "PreTrainedTokenizerBase | Non
     return replace(measure(columns, len(rows.labels or ())), held_out=rows.held_out, pieces=pieces)
 
 
-def goes_on(rows: "LabelledText", of: Measured, minutes: float = MINUTES) -> bool:
+def goes_on(rows: "LabelledText", of: Measured) -> bool:
     """Whether rows are like those that gained by a pre-trained model: few, English, of one class each.
 
     Pairs, numbers to predict and several classes a row were not tried.
@@ -275,10 +282,19 @@ def goes_on(rows: "LabelledText", of: Measured, minutes: float = MINUTES) -> boo
     Args:
         rows: the labelled text.
         of: its measures, by the tokenizer of that model.
+    """
+    return not rows.pairs and rows.job.problem_type == SINGLE and suits(of.rows, of.pieces)
+
+
+def lacks_minutes(of: Measured, minutes: float = MINUTES) -> float:
+    """The budget that a pre-trained model would need to go on, if it is more than this one; else 0.
+
+    Args:
+        of: the rows, with the time of a step.
         minutes: the budget.
     """
-    is_tried = not rows.pairs and rows.job.problem_type == SINGLE
-    return is_tried and suits(of.rows, _tokens(of), of.pieces, (1 - PREPARED) * minutes)
+    needed = minutes_needed(of.rows, of.step_seconds) / (1 - PREPARED)
+    return needed if needed > minutes else 0.0
 
 
 def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measured | None = None, **given: Any) -> Made:
@@ -287,7 +303,7 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
     Args:
         rows: its training rows are measured.
         minutes: the budget.
-        measured: what they measure, if that is known already.
+        measured: what they measure, if that is known already; of a pre-trained model with the time of a step.
         given: options of the task that stand whatever the rows say, as flags do. A tokenizer or a pre-trained model
             among them decides the vocabulary; a model, all but the head.
     """
@@ -305,7 +321,7 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
             of_words = not votes["trained"] and token_bytes(given["tokenizer"]) is not None
             recipe = replace(recipe, architecture=recipe.architecture | {"votes": votes | {"words": of_words}})
     if given.get("model_name_or_path") is not None:
-        how = fine_tuning(measured.rows, _tokens(measured), (1 - PREPARED) * minutes, _refits(measured))
+        how = fine_tuning(measured.rows, measured.step_seconds, (1 - PREPARED) * minutes, _refits(measured))
         architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}
         recipe = replace(recipe, **how.changes, architecture=architecture | how.architecture)
         reasons = {name: why for name, why in reasons.items() if name not in OF_THE_BODY} | how.reasons
@@ -318,11 +334,6 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         if bare_name(model) != MODEL:
             reasons["model_name_or_path"] = "given"
     return Made(replace(recipe, data=plain), options, reasons)
-
-
-def _tokens(of: Measured) -> float:
-    """Of all training rows, nearly."""
-    return of.rows * 1.2 * of.median * of.pieces * (2 if of.pairs else 1)
 
 
 def explain(recipe: Recipe, reasons: dict[str, str]) -> str:
