@@ -74,7 +74,7 @@ def multi30k_small() -> Recipe:
         name="multi30k-small",
         data=captions.data | {"vocab_size": 3000},
         architecture=captions.architecture | narrow | {"embedding_dropout": 0.1, "hidden_dropout": 0.05},
-        batch_size=32,
+        epochs=6,
         allows_bf16=False,
         reproduction=Reproduction(hub_name="bentrevett/multi30k"),
     )
