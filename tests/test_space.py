@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from math import cos, sin
 from pathlib import Path
 
@@ -212,6 +213,14 @@ def test_models_are_those_in_the_box_and_languages_have_names():
         "Portuguese (Brazil)",
         "xx",
     )
+
+
+def test_models_that_are_asked_for_at_once_are_loaded_whole():
+    models = [TabModel(tab, folder) for tab, folder in in_the_box().items() for _ in range(2)]
+    with ThreadPoolExecutor(len(models)) as threads:
+        loaded = list(threads.map(TabModel.load, models))
+    assert all(weight.device.type == "cpu" for model, _ in loaded for weight in model.parameters())
+    assert models[0].load()[0] is loaded[0][0]
 
 
 def test_strokes_become_pixels():

@@ -17,6 +17,10 @@ TABS = {
     "sound": ("lmu-spoken-digits", "AutoModelForAudioClassification", "AutoFeatureExtractor"),
 }
 
+# One model at a time, whoever asks, since transformers patches torch while it loads: of two at once, weights of one
+# may stay on the meta device.
+LOADING = Lock()
+
 
 class TabModel:
     """A tab's model, loaded once.
@@ -34,12 +38,11 @@ class TabModel:
             raise ValueError(f"there are tabs {', '.join(TABS)}, none called {tab!r}")
         self.name = name
         _, self._model_class, self._reader_class = TABS[tab]
-        self._lock = Lock()
         self._loaded: tuple[Any, Any] | None = None
 
     def load(self) -> tuple[Any, Any]:
         """The model, in evaluation mode, and its tokenizer or processor."""
-        with self._lock:  # the background and a visitor may ask at once
+        with LOADING:
             if self._loaded is None:
                 # Here, since importing transformers takes longer than a page may take to open.
                 import transformers

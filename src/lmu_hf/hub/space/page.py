@@ -45,7 +45,7 @@ CSS = """
 .lmu-attention { border-collapse: collapse; font-size: 13px; }
 .lmu-attention th { font-weight: 400; padding: 2px 6px; text-align: right; }
 .lmu-attention thead th { text-align: center; }
-.lmu-attention tr, .lmu-attention th { border: 0 !important; }
+.lmu-attention, .lmu-attention thead, .lmu-attention tr, .lmu-attention th { border: 0 !important; }
 .lmu-attention td { min-width: 26px; height: 24px; border: 1px solid var(--border-color-primary); }
 .lmu-lines svg { width: 100%; height: 180px; display: block; overflow: visible;
   border-left: 1px solid var(--body-text-color-subdued); border-bottom: 1px solid var(--body-text-color-subdued); }

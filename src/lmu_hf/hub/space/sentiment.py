@@ -44,14 +44,11 @@ def tab(chosen: TabModel) -> None:
     gr.Examples([[example] for example in EXAMPLES], text, label="Or one of these")
     button = gr.Button("Read it", variant="primary", elem_id="sentiment-read")
     with gr.Row():
-        words = gr.HTML(
-            label="As it is read",
-            show_label=True,
-            container=True,
-            padding=True,
-            min_width=280,
-            elem_id="sentiment-words",
-        )
-        verdict = gr.Label(label="At the end", min_width=280, elem_id="sentiment-verdict")
+        with gr.Column(min_width=280):
+            words = gr.HTML(
+                label="As it is read", show_label=True, container=True, padding=True, elem_id="sentiment-words"
+            )
+        with gr.Column(min_width=280):
+            verdict = gr.Label(label="At the end", elem_id="sentiment-verdict")
     for event in (button.click, text.submit):
         event(read, text, [words, verdict], show_progress="hidden")
