@@ -10,6 +10,7 @@ src/lmu_hf/hub/space is laid out as a Hub Space.
 """
 
 import argparse
+import gc
 import json
 
 import lmu_hf_cli  # noqa: F401  # first: flags are read before torch is imported
@@ -69,6 +70,7 @@ def models_by_tab(words: str) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)
+    gc.disable()  # it looks in vain through all that is imported, a tenth of the time until the page is there
     try:
         from lmu_hf.hub.space.app import build, serve
     except ImportError as error:
@@ -77,11 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     for tab in args.tabs:
         if tab not in there:
             print(f"no tab {tab!r}: {TABS[tab][0]} is not in the box; name a model with --models", flush=True)
-    serve(
-        build({tab: there[tab] for tab in args.tabs if tab in there}),
-        server_name=args.server_name,
-        server_port=args.port,
-    )
+    demo = build({tab: there[tab] for tab in args.tabs if tab in there})
+    gc.enable()
+    serve(demo, server_name=args.server_name, server_port=args.port)
 
 
 if __name__ == "__main__":
