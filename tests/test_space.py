@@ -16,6 +16,7 @@ import torch
 
 import lmu_hf
 from drawings import DIGITS
+from lmu_hf.hub.space import inputs
 from lmu_hf.hub.space.inputs import spoken_part
 from lmu_hf.hub.space.models import TABS, TabModel, in_the_box, language_name
 from lmu_hf.hub.space.readings import PARTS, digit_image, hear, read_digit, read_sentence, translate, write_on
@@ -24,7 +25,8 @@ from lmu_hf.memory import memory_chunked
 from lmu_hf.statespace import LegendreSystem, decode_past
 from tiny_runs import make_run
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "space.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "space.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -221,6 +223,16 @@ def test_models_that_are_asked_for_at_once_are_loaded_whole():
         loaded = list(threads.map(TabModel.load, models))
     assert all(weight.device.type == "cpu" for model, _ in loaded for weight in model.parameters())
     assert models[0].load()[0] is loaded[0][0]
+
+
+def test_the_page_of_the_demo_tells_what_was_measured_and_its_limits():
+    page = " ".join((ROOT / "docs" / "start" / "space.md").read_text(encoding="utf-8").split())
+    medians = json.loads((ROOT / "records" / "benchmark_space.json").read_text(encoding="utf-8"))["medians"]
+    assert f"take {medians['page_processor_seconds']:.1f} s of one processor" in page
+    assert f"they were there after {medians['page_seconds']:.1f} s" in page
+    limits = f"{inputs.CHARACTERS:,} characters and {inputs.TOKENS} tokens, a sound {inputs.SECONDS:g} seconds"
+    assert limits in page and f"at most {PARTS} parts" in page
+    assert all(f"`{name}`" in page for name, *_ in TABS.values())
 
 
 def test_strokes_become_pixels():
