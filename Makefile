@@ -61,7 +61,7 @@ bench-gpu: install  ## run every benchmark and every test marked gpu on a CUDA d
 reproduce: install  ## make a task's records again: TASK=imdb (none: list the tasks); DATA=folder, or the Hub; SEEDS="0 1 2"
 	$(RUN) scripts/reproduce.py $(TASK) $(if $(DATA),--data_dir $(DATA)) $(if $(SEEDS),--seeds $(SEEDS))
 
-space: install  ## show the family in a browser: a tab for each head, and the memory itself
+space: install  ## show the models in the box in a browser: a tab for each task, and the memory itself
 	$(RUN) scripts/space.py
 
 table: install  ## write the tables of README.md and docs/results/, and their pictures, from records/

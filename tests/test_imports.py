@@ -106,6 +106,8 @@ FLOORS = {
     "hub": {"common"},
     "cli": {"common", "data", "training", "hub"},
 }
+# The demo is an application as the command is: it may import every wing below it, and no wing imports it.
+SPACE = PACKAGE / "hub" / "space"
 BESIDE = {"scripts", "report", "benchmarks", "tests"}  # folders beside the package, and the modules in them
 OUTSIDE = BESIDE | {path.stem for name in BESIDE for path in (PACKAGE.parents[1] / name).glob("*.py")} | {"loopback"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -179,9 +181,15 @@ def imported_modules(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", WINGS, ids=names(WINGS))
 def test_a_wing_imports_only_itself_the_core_and_the_wings_below(path):
-    wing = path.relative_to(PACKAGE).parts[0]
+    wing = "cli" if path.is_relative_to(SPACE) else path.relative_to(PACKAGE).parts[0]
     above = set(FLOORS) - FLOORS[wing] - {wing}
+    above |= {"cli"} if path.is_relative_to(SPACE) else set()
     assert not {name for name in imported_modules(path) if name.split(".")[1:2] and name.split(".")[1] in above}
+
+
+def test_no_wing_imports_the_demo():
+    outside = [path for path in EVERYTHING if not path.is_relative_to(SPACE)]
+    assert not {path for path in outside for name in imported_modules(path) if name.startswith("lmu_hf.hub.space")}
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=names(EVERYTHING))

@@ -1,1 +1,4 @@
-"""The demo that people can look at, laid out as a Hub Space: `app.py`, `requirements.txt` and `README.md` go there."""
+"""The demo in a browser, laid out as a Hub Space: `app.py`, `requirements.txt` and `README.md` go there.
+
+An application, as the command is: it may import every wing but `cli`, and no wing imports it. A tab is a module.
+"""

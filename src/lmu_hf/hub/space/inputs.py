@@ -2,7 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 CHARACTERS = 5_000  # of a text
+SECONDS = 20.0  # of a sound
+SILENCE = 1e-4  # root mean square of a sound that holds nothing, where full scale is 1
+QUIET = 1e-3  # of the loudest power, below which the ends of a sound are cut
+ABOVE_NOISE = 4.0  # times the noise, below which they are, too,
+LOUD = 0.05  # but never above this part of the loudest power
+NOISE = 0.02  # the quantile of the powers that is taken for noise
 TOKENS = 512  # of a text, where the model itself does not read fewer
 
 
@@ -43,3 +51,24 @@ def short(text: Any, tokenizer: Any) -> str:
     if tokens > longest:
         raise ValueError(f"the text has {tokens:,} tokens; here at most {longest:,} are read")
     return text
+
+
+def spoken_part(signal: np.ndarray, rate: int) -> np.ndarray:
+    """A sound (n,) without the silence before and behind what is said in it.
+
+    Raises:
+        ValueError: it is too long, or silent.
+    """
+    if len(signal) > SECONDS * rate:
+        raise ValueError(f"the sound lasts {len(signal) / rate:,.0f} s; here at most {SECONDS:g} s are heard")
+    if not len(signal) or np.sqrt(np.square(signal).mean()) < SILENCE:
+        raise ValueError("the sound is silent: record it again, nearer to the microphone")
+    block = rate // 100  # samples of 10 ms
+    count = len(signal) // block
+    if count < 4:
+        return signal
+    power = np.square(signal[: count * block]).reshape(count, block).mean(1)
+    power = np.convolve(power, np.ones(3) / 3, "same")
+    noise = min(ABOVE_NOISE * np.quantile(power, NOISE), LOUD * power.max())
+    loud = np.flatnonzero(power >= max(QUIET * power.max(), noise))
+    return signal[max(0, loud[0] - 2) * block : (loud[-1] + 3) * block]

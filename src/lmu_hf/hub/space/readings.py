@@ -1,20 +1,21 @@
-"""What the demo shows, computed: nothing here knows of buttons."""
+"""What the tabs of models show, computed: nothing here knows of buttons."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from ... import LegendreSystem, decode_past
-from ...memory import memory_chunked
-from .inputs import short
+from .inputs import short, spoken_part
 
 UNREAD = (226, 229, 235)  # RGB, of pixels that are still to come
 ROWS = 32  # texts that are read at a time
+PARTS = 64  # of a text that are scored at most
+PIECE = 0.05  # seconds of a sound between two scores
 
 
 @dataclass
@@ -75,10 +76,10 @@ def read_digit(model: Any, processor: Any, image: Image.Image, frames: int = 16)
 
 @torch.no_grad()
 def read_sentence(model: Any, tokenizer: Any, text: str) -> tuple[list[tuple[str, float]], dict[str, float]]:
-    """Each word with the score behind it, from −1 (the first class) to 1 (the last); and the chances at the end.
+    """Parts of a text with the score behind each, −1 (the first class) to 1 (the last); and the chances at the end.
 
-    The score behind a word is that of the text up to it, so that it holds for models that read in both directions too:
-    these read every beginning anew, some at a time. That is quadratic in the words, of which there are not many.
+    The score behind a part is that of the text up to its end, which holds for models that read in both directions too.
+    A part is a word; of a text with more than ``PARTS`` words it is several, so that the cost is linear in the words.
 
     Raises:
         ValueError: there is no word, or there are too many.
@@ -86,7 +87,8 @@ def read_sentence(model: Any, tokenizer: Any, text: str) -> tuple[list[tuple[str
     words = short(text, tokenizer).split()
     if not words:
         raise ValueError("there is no word to read yet")
-    starts = [" ".join(words[: end + 1]) for end in range(len(words))]
+    ends = np.unique(np.linspace(0, len(words), min(PARTS, len(words)) + 1).round().astype(int)).tolist()
+    starts = [" ".join(words[:end]) for end in ends[1:]]
     batches = [
         tokenizer(starts[begin : begin + ROWS], padding=True, return_tensors="pt")
         for begin in range(0, len(starts), ROWS)
@@ -94,8 +96,26 @@ def read_sentence(model: Any, tokenizer: Any, text: str) -> tuple[list[tuple[str
     logits = [model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits for batch in batches]
     chances = torch.cat(logits).softmax(-1)
     scores = (chances[:, -1] - chances[:, 0]).tolist()
+    parts = [" ".join(words[begin:end]) for begin, end in pairwise(ends)]
     labels = [model.config.id2label[number] for number in range(chances.shape[1])]
-    return list(zip(words, scores, strict=True)), dict(zip(labels, chances[-1].tolist(), strict=True))
+    return list(zip(parts, scores, strict=True)), dict(zip(labels, chances[-1].tolist(), strict=True))
+
+
+def hear(model: Any, processor: Any, path: str) -> Iterator[tuple[float, dict[str, float]]]:
+    """The seconds of a sound that have been heard, and the scores of its classes, piece by piece.
+
+    Raises:
+        ValueError: the file holds no sound, or one that is silent or too long.
+    """
+    try:
+        signal = processor.signal(path)
+    except ValueError as error:
+        raise ValueError(str(error).replace(path, Path(path).name)) from error
+    rate = processor.sampling_rate
+    spoken = spoken_part(signal, rate)
+    pieces = np.split(spoken, range(int(PIECE * rate), len(spoken), int(PIECE * rate)))
+    for heard in model.listen(pieces, sampling_rate=rate):
+        yield heard.seconds, {model.config.id2label[at]: score for at, score in enumerate(heard.scores.tolist())}
 
 
 @dataclass
@@ -151,52 +171,3 @@ def write_on(model: Any, tokenizer: Any, prompt: str, tokens: int, temperature: 
         made.append(token)
         # The whole again, since a character may be spread over several tokens.
         yield prompt + tokenizer.decode(made, skip_special_tokens=True)
-
-
-def drawn_signal(ink: np.ndarray, steps: int) -> np.ndarray:
-    """A line drawn from left to right as a signal (steps,) in −1 … 1; a sample signal where nothing is drawn."""
-    if not (ink > 0).any():
-        t = np.arange(steps)
-        return 0.6 * np.sin(2 * np.pi * t / 97) * np.cos(2 * np.pi * t / 310) + 0.35 * np.sin(2 * np.pi * t / 31)
-    heights = np.arange(ink.shape[0])[:, None]
-    weight = (ink > 0).astype(float)
-    columns = np.nonzero(weight.sum(0))[0]
-    # A column's value is the mean height of its ink; between inked columns it is interpolated.
-    middle = (weight * heights).sum(0)[columns] / weight.sum(0)[columns]
-    place = np.linspace(0, ink.shape[1] - 1, steps)
-    # Row 0 of a picture is its top: 1 there, −1 at the bottom.
-    return 1 - 2 * np.interp(place, columns, middle) / (ink.shape[0] - 1)
-
-
-@dataclass
-class Window:
-    """What a memory holds at one moment.
-
-    Args:
-        times: (k,) the time steps that it reaches back to.
-        decoded: (k,) the signal there, from the memory alone.
-        error: root mean square of what is wrong, over the signal's deviation.
-    """
-
-    times: np.ndarray
-    decoded: np.ndarray
-    error: float
-
-
-def remembered(signal: np.ndarray, theta: float, order: int, moment: int) -> Window:
-    """The window that a memory of (θ, order) holds when it has read a signal up to a moment."""
-    system = LegendreSystem(order, theta)
-    written = torch.from_numpy(signal).double()
-    m, _ = memory_chunked(written[None, : moment + 1, None], system)
-    # Under zero-order hold the sample of k steps ago lies at the delay k + 1/2.
-    delays = torch.arange(0.5, theta, 1.0, dtype=torch.float64)
-    decoded = decode_past(m[0, -1, 0], system, delays)
-    times = moment - delays + 0.5
-    past = _at(written, times.round().long())
-    error = (decoded - past).square().mean().sqrt() / written.std().clamp(min=1e-9)  # a flat line has no deviation
-    return Window(times.numpy(), decoded.numpy(), float(error))
-
-
-def _at(signal: Tensor, times: Tensor) -> Tensor:
-    """A signal that is zero before it begins."""
-    return torch.where(times >= 0, signal[times.clamp(min=0)], 0.0)
