@@ -226,8 +226,12 @@ PROMISES = {
         "Requests of mixed kinds by 8 threads to two models are answered as alone, in constant memory",
         many_requests,
     ),
+    "ecosystem": Promise(
+        "A saved folder is taken by TRL, transformers' exporters and server, OpenAI's client and remote code",
+        tested("-m", "ecosystem"),
+    ),
     "faults": Promise(
-        "A killed, full or read-only disk's run leaves whole files, names the fault, and runs again",
+        "A labelling that is killed at any write leaves whole files, and runs again",
         tested("tests/test_faults.py"),
     ),
 }

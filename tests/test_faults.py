@@ -1,9 +1,8 @@
-"""A verb that is killed, or whose disk is full or read-only, leaves whole files, names the fault and runs again.
+"""A verb that is killed leaves whole files and runs again.
 
 Training has its own tests: two hundred kills in test_resume, a full disk in test_checkpoint, two owners in test_runs.
 """
 
-import errno
 import json
 import os
 import signal
@@ -28,16 +27,8 @@ VERBS: dict[str, tuple[str, list[str], list[str]]] = {
         ["{run}", "--train_file", "texts.csv", "--output_file", "out/labels.csv"],
         ["out/labels.csv", "out/labels.json"],
     ),
-    "evaluate": (
-        "evaluate",
-        ["{run}/model", "--test_file", "scored.csv", "--output", "out/scores.json"],
-        ["out/scores.json"],
-    ),
-    "export": ("export_onnx", ["{run}/model", "out"], ["out/model.onnx", "out/export.json"]),
-    "push": ("push_to_hub", ["{run}"], ["run/hub/README.md", "run/hub/model.safetensors", "run/hub/config.json"]),
 }
-KILLS = {"label": 6, "evaluate": 3, "export": 4, "push": 8}  # places that a verb is killed at, from first to last
-FAULTS = {"read-only": errno.EROFS, "full": errno.ENOSPC}
+KILLS = {"label": 6}  # places that a verb is killed at, from first to last
 
 
 def is_write(event: str, args: tuple) -> bool:
@@ -47,26 +38,23 @@ def is_write(event: str, args: tuple) -> bool:
     return event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
 
-def child(script: str, words: list[str], folder: Path, last: int, number: int, streams: Path) -> None:
-    """Run a verb; at its write number ``last`` the process is killed, or from there on every write fails."""
+def child(script: str, words: list[str], folder: Path, last: int, streams: Path) -> None:
+    """Run a verb; at its write number ``last`` the process is killed."""
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.chdir(folder)
-    watched, writes = [folder / place for place in ("out", "run/hub", "run/hub.partial")], 0
+    writes = 0
 
     def hook(event: str, args: tuple) -> None:
         nonlocal writes
         if not is_write(event, args) or isinstance(args[0], int):
             return
         path = folder / os.fsdecode(args[0])
-        if not any(path.is_relative_to(place) for place in watched):
+        if not path.is_relative_to(folder / "out"):
             return
         writes += 1
-        if writes >= last > 0 and number == 0:
+        if writes == last:
             os.kill(os.getpid(), signal.SIGKILL)
-        # What was there may be removed from a disk that is full.
-        if writes >= last > 0 and (number == errno.EROFS or event in {"open", "os.mkdir"}):
-            raise OSError(number, os.strerror(number), os.fsdecode(args[0]))
 
     sys.addaudithook(hook)
     try:
@@ -83,11 +71,11 @@ def run_in_a_child(tmp_path_factory) -> Callable[..., tuple[int, str, int]]:
     """Call a verb in a process of its own: its exit status, what it said of errors, and how often it wrote."""
     streams = tmp_path_factory.mktemp("streams")
 
-    def call(name: str, folder: Path, last: int = 0, number: int = 0) -> tuple[int, str, int]:
+    def call(name: str, folder: Path, last: int = 0) -> tuple[int, str, int]:
         script, words, _ = VERBS[name]
         (streams / "writes").write_text("0")
         words = [word.format(run=folder / "run") for word in words]
-        process = _server().Process(target=child, args=(script, words, folder, last, number, streams))
+        process = _server().Process(target=child, args=(script, words, folder, last, streams))
         process.start()
         process.join()
         return process.exitcode, (streams / "err").read_text(), int((streams / "writes").read_text())
@@ -99,18 +87,12 @@ def run_in_a_child(tmp_path_factory) -> Callable[..., tuple[int, str, int]]:
 def folder(tmp_path) -> Path:
     make_run(tmp_path / "run", "text-classification")
     (tmp_path / "texts.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in TEXTS), encoding="utf-8")
-    rows = "".join(f'"{text}",{("negative", "positive")[place % 2]}\n' for place, text in enumerate(TEXTS))
-    (tmp_path / "scored.csv").write_text("text,label\n" + rows, encoding="utf-8")
     (tmp_path / "out").mkdir()
     return tmp_path
 
 
 def content(path: Path) -> object:
     """What a file holds, of which two runs give the same; a file that is cut off raises."""
-    if path.suffix == ".onnx":
-        import onnx
-
-        return sorted(node.name for node in onnx.load(path).graph.output)
     if path.suffix == ".json":
         made = json.loads(path.read_text(encoding="utf-8"))
         assert isinstance(made, dict)
@@ -119,8 +101,7 @@ def content(path: Path) -> object:
 
 
 def left_over(folder: Path) -> list[str]:
-    names = [path.name for path in (*folder.glob("out/**/*"), *folder.glob("run/*"))]
-    return [name for name in names if ".partial" in name or ".staging" in name]
+    return [path.name for path in folder.glob("out/*") if ".partial" in path.name]
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -141,14 +122,3 @@ def test_a_verb_that_is_killed_at_any_write_leaves_whole_files_and_runs_again(na
         assert status == 0, errors[-2000:]
         assert [content(path) for path in files] == expected
         assert not left_over(folder)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", VERBS)
-def test_a_disk_that_takes_nothing_is_named_in_one_line(name, fault, folder, run_in_a_child):
-    status, errors, _ = run_in_a_child(name, folder, 1, FAULTS[fault])
-    assert status == 1
-    said = [line for line in errors.splitlines() if "error: " in line]
-    assert len(said) == 1 and os.strerror(FAULTS[fault]) in said[0], errors[-2000:]
-    assert "Traceback" not in errors
-    assert not any((folder / path).exists() for path in VERBS[name][2])
