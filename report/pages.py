@@ -8,6 +8,7 @@ import forecasts
 import headlines
 import own_files
 import own_sounds
+import promised
 import series
 import speed
 import table
@@ -37,5 +38,6 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         results / "forecasts.md": forecasts.render(records),
         project / "docs" / "start" / "pretrained.md": box.render(),
         project / "docs" / "versions.md": versions.render(records),
+        project / "docs" / "promised.md": promised.render(records),
         **pages,
     }

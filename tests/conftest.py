@@ -13,7 +13,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # the processes that tests start, too
 os.environ["LMU_HF_MATMUL"] = "torch"  # a probe on a busy machine may find either route the faster: digits would differ
 
 # derandomize: a red run is the same run on every machine. No deadline: time is judged by benchmarks.
-settings.register_profile("lmu", deadline=None, derandomize=True, max_examples=40)
+# LMU_HF_EXAMPLES: how many examples of each property are drawn, where the test does not say so itself.
+EXAMPLES = int(os.environ.get("LMU_HF_EXAMPLES", "40"))
+settings.register_profile("lmu", deadline=None, derandomize=True, max_examples=EXAMPLES)
 settings.load_profile("lmu")
 
 

@@ -259,7 +259,7 @@ REFUSED = [
     ({"input_ids": IDS, "attention_mask": torch.tensor([[1] * 5, [0] * 5])}, "no real step in row 1"),
     (
         {"input_ids": IDS, "attention_mask": torch.ones(2, 4)},
-        r"attention_mask must be .*\(2, 5 or more\), got \(2, 4\)",
+        r"attention_mask must be .*\(2, 5\), got \(2, 4\)",
     ),
     ({"input_ids": IDS + 11}, "input_ids holds 21, outside 0 … 10"),
 ]

@@ -65,7 +65,7 @@ LADDER = {
         *("modeling_lmu", "votes", "activations", "layout", "configuration_lmu", "cache_lmu", "checking", "losses"),
     },
     "pairs_lmu": {
-        *("heads_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
+        *("heads_lmu", "modeling_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
     },
     "frames_lmu": {"fields_lmu"},
     "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu", "layers", "layout", "recording"},

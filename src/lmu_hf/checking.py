@@ -45,11 +45,21 @@ def check_tensors(**given: object) -> None:
         TypeError: there is something; the argument is named.
     """
     for name, value in given.items():
-        if value is None or isinstance(value, Tensor):
-            continue
-        # A tokenizer's BatchEncoding is one: the usual slip is model(batch) for model(**batch).
-        remedy = f"what it holds by name, as **{name}" if isinstance(value, Mapping) else f"torch.as_tensor({name})"
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}: give {remedy}")
+        if value is not None and not isinstance(value, Tensor):
+            # A tokenizer's BatchEncoding is one: the usual slip is model(batch) for model(**batch).
+            remedy = f"what it holds by name, as **{name}" if isinstance(value, Mapping) else f"torch.as_tensor({name})"
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}: give {remedy}")
+
+
+def check_mask(name: str, mask: Tensor) -> None:
+    """Refuse what is neither 0 nor 1, as the 0.5 of a weight and the −1e9 of an additive mask, where readable.
+
+    Raises:
+        ValueError: something is; the first is named, and where it stands.
+    """
+    if mask.dtype != torch.bool and is_readable(mask) and bool((wrong := (mask != 0) & (mask != 1)).any()):
+        value, place = _first(mask, wrong, STEPS)
+        raise ValueError(f"{name} holds {value} at {place}: give 1 where something is real and 0 where it is not")
 
 
 def check_steps(**given: object) -> None:
@@ -60,18 +70,13 @@ def check_steps(**given: object) -> None:
         ValueError: its shape is another.
     """
     for name, value in given.items():
-        if value is None:
-            continue
-        if not isinstance(value, Tensor):
-            check_tensors(**{name: value})
-        shape = tuple(value.shape)  # type: ignore[attr-defined]
+        check_tensors(**{name: value})
+        shape = tuple(value.shape) if isinstance(value, Tensor) else (1, 1)  # None is no fault
         if len(shape) < 2:
             raise ValueError(f"{name} must be (batch, time), got {shape}: of a single sequence, give {name}[None]")
         if 0 in shape[:2]:
-            raise ValueError(
-                f"{name} must hold at least one sequence of at least one step, got {shape}: a prompt is at least one "
-                "token, such as bos_token_id"
-            )
+            remedy = "a prompt is at least one token, such as bos_token_id"
+            raise ValueError(f"{name} must hold at least one sequence of at least one step, got {shape}: {remedy}")
 
 
 def is_readable(x: Tensor) -> bool:
@@ -80,9 +85,8 @@ def is_readable(x: Tensor) -> bool:
     Not off the CPU, where the host would wait for the device at every call; nor while a graph is traced or a
     ``torch.func`` transform runs, where there are no numbers yet.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return not isinstance(x, FakeTensor) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    is_there = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return is_there and not isinstance(x, FakeTensor) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def check_finite(
@@ -98,8 +102,11 @@ def check_finite(
         remedy: what to do about it.
 
     Raises:
+        TypeError: numbers are complex.
         ValueError: a number is not finite; the first is named, and where it stands.
     """
+    if values.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {values.dtype}")
     if not is_readable(values):
         return
     values = values.detach()
@@ -127,8 +134,7 @@ def check_class_ids(labels: Tensor, classes: int, limit: str, axes: Sequence[str
         TypeError: labels are no tensor of int64.
         ValueError: one is out of range.
     """
-    if not isinstance(labels, Tensor):
-        check_tensors(labels=labels)
+    check_tensors(labels=labels)
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64 class ids, got {labels.dtype}")
     check_range(labels, classes - 1, limit, axes)
@@ -140,10 +146,7 @@ def check_range(labels: Tensor, largest: int, limit: str, axes: Sequence[str]) -
     Raises:
         ValueError: one is out of range; the first is named, and where it stands.
     """
-    if not is_readable(labels):
-        return
-    wrong = ((labels < 0) & (labels != IGNORED)) | (labels > largest)
-    if bool(wrong.any()):
+    if is_readable(labels) and bool((wrong := ((labels < 0) & (labels != IGNORED)) | (labels > largest)).any()):
         value, place = _first(labels, wrong, axes)
         raise ValueError(f"labels hold {value}, outside 0 … {largest} ({limit}), at {place}: {UNKNOWN}")
 
@@ -308,8 +311,7 @@ def _roots(folder: Path) -> list[Path]:
     """Where a folder's files may really lie: in it, or, as links of the Hub's cache do, in that cache."""
     folder = folder.resolve()
     # In the Hub's cache, models--owner--name/snapshots/<commit>/<file> is a link into models--owner--name/blobs.
-    repositories = [up.parent for up in folder.parents if up.name == "snapshots"]
-    caches = [repository.parent for repository in repositories if repository.name.startswith("models--")]
+    caches = [up.parents[1] for up in folder.parents if up.name == "snapshots" and up.parent.name[:8] == "models--"]
     return [folder, Path(HF_HUB_CACHE).resolve(), *caches]
 
 
@@ -394,5 +396,4 @@ def _untied(model: PreTrainedModel, missing: set[str]) -> set[str]:
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -66,7 +66,8 @@ def check_signal(u: Tensor, system: LegendreSystem, initial: Tensor | None) -> N
     if initial is not None:
         expected = (shape[0], shape[2], system.order)
         if initial.shape != expected:
-            raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {tuple(initial.shape)}")
+            got = f"{tuple(initial.shape)}: a carried memory, in a cache say, fits the model that wrote it alone"
+            raise ValueError(f"initial must be (batch, channels, order) = {expected}, got {got}")
         if initial.dtype != dtype:
             raise TypeError(f"initial must have u's dtype {dtype}, got {initial.dtype}")
 

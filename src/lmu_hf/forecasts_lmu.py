@@ -13,7 +13,7 @@ from transformers.modeling_outputs import (
 from transformers.utils import can_return_tuple
 
 from .cache_lmu import CACHE_NAME, one_cache
-from .checking import IGNORED, UNKNOWN, check_finite, check_tensors, is_readable
+from .checking import IGNORED, UNKNOWN, check_finite, check_mask, check_tensors, is_readable
 from .configuration_lmu import LMUConfig
 from .fields_lmu import Option, check_unsmoothed, option
 from .heads_lmu import LMUHead, TargetScale, output_with_cache
@@ -379,6 +379,7 @@ def _checked_window(
                 f"observed_mask must be (batch, time) = ({b}, {n}) or ({b}, {n + ahead}), with or without channels, "
                 f"got {tuple(observed.shape)}"
             )
+        check_mask("observed_mask", observed)
         mask = mask.expand(-1, -1, channels)
         past, future = mask[:, :n], mask[:, n:] if mask.shape[1] > n else None
         if is_readable(mask) and not bool(past.any(1).all()):

@@ -229,7 +229,7 @@ class Packed(Layout):
         position_ids: Tensor | None = None,
         cu_seq_lens_q: Tensor | None = None,
         seq_idx: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+        real: Tensor | None = None,
         begins: bool = True,
     ) -> "Packed | None":
         """What transformers' ``DataCollatorWithFlattening`` says of b rows of n steps; None if a row is one sequence.
@@ -239,7 +239,7 @@ class Packed(Layout):
             position_ids: (b, n) or (1, n); a sequence starts at every 0.
             cu_seq_lens_q: (sequences + 1,), 0 and where each sequence of the one row ends.
             seq_idx: (b, n); a sequence starts wherever it changes.
-            attention_mask: (b, n), or (b, past + n) whose last n columns are used.
+            real: (b, n) bool, false where a step does not exist; None if all do.
             begins: rows begin here, rather than go on from a memory or from another rank's chunk.
 
         Raises:
@@ -247,7 +247,6 @@ class Packed(Layout):
         """
         if position_ids is None and cu_seq_lens_q is None and seq_idx is None:
             return None
-        real = None if attention_mask is None else attention_mask[:, -n:].bool()
         found: dict[str, Tensor] = {}
         if position_ids is not None:
             found["position_ids"] = _restarts(_of_steps("position_ids", position_ids, b, n), real, begins)

@@ -65,7 +65,7 @@ class LSTMLayer(nn.Module):
 
         Raises:
             ValueError: only the last step is asked of a bidirectional layer, or only the mean of any; the sequence lies
-                over several ranks, or packed sequences are to go on from a state.
+                over several ranks, packed sequences are to go on from a state, or a state is of another shape.
         """
         reading = Reading(Layout(x.shape[1])) if reading is None else reading
         layout = reading.layout
@@ -79,6 +79,9 @@ class LSTMLayer(nn.Module):
             raise ValueError("the last step alone asks for a causal layer; this one is bidirectional")
         before = None
         if initial is not None:
+            if initial.shape != (wanted := (x.shape[0], self.d_o, 2)):
+                got = f"{tuple(initial.shape)}: a carried state, in a cache say, fits the model that wrote it alone"
+                raise ValueError(f"initial must be (batch, units, 2) = {wanted}, got {got}")
             # (b, d_o, 2) to two of torch's (1, b, units): only causal layers, of one direction, carry a state.
             hidden, cell = initial.to(x.dtype).permute(2, 0, 1).contiguous()[:, None]
             before = (hidden, cell)

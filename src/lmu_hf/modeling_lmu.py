@@ -22,7 +22,7 @@ from .blocks_lmu import (
     norm,
 )
 from .cache_lmu import BOTH_NAMES, CACHE_NAME, LMUCacheLayer, LMUCausalGenerationMixin, is_memory, one_cache
-from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_steps, check_tensors
+from .checking import STEPS, CheckedModel, check_class_ids, check_finite, check_mask, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .fields_lmu import check_unsmoothed
 from .layout import Layout, Packed, Padded, Reading, current_ranks, refuse_ranks
@@ -74,23 +74,30 @@ class LMUPreTrainedModel(CodeCarrier, CheckedModel):
             check_tensors(attention_mask=attention_mask, **starts)
         if not isinstance(given, Tensor) or given.ndim < 2 or 0 in given.shape[:2]:
             return None
-        b, n = given.shape[:2]
-        mask, ranks = attention_mask, current_ranks()
-        if mask is not None and (mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n):
-            raise ValueError(
-                f"attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
-            )
+        (b, n), ranks = given.shape[:2], current_ranks()
+        mask = None if attention_mask is None else real_steps("attention_mask", attention_mask, b, n, cache is not None)
         if is_described:
             begins = cache is None and ranks is None  # else a row may start in the middle of a sequence
-            packed = Packed.from_inputs(b, n, **starts, attention_mask=mask, begins=begins)
-            if packed is not None:
+            if (packed := Packed.from_inputs(b, n, **starts, real=mask, begins=begins)) is not None:
                 return packed
-        mask = None if mask is None else mask[:, -n:].bool()  # of the columns at hand; the memory holds the rest
         # A mask that masks nothing is dense rows, which need no index at all. To a tracer it has no numbers yet.
         if mask is not None and not is_torchdynamo_compiling() and bool(mask.all()):
             mask = None
         rows = Layout(n) if mask is None else Padded.from_mask(mask)
         return rows if ranks is None else ranks.spread(rows, b, given.device)
+
+
+def real_steps(name: str, mask: Tensor, b: int, n: int, has_past: bool = False) -> Tensor:
+    """(b, n) bool: which steps are real, by a mask (b, n) or, with a past, (b, past + n), whose last n columns count.
+
+    Raises:
+        ValueError: its shape is another, or it holds anything but 0 and 1.
+    """
+    if mask.ndim != 2 or mask.shape[0] != b or mask.shape[1] < n or (mask.shape[1] > n and not has_past):
+        wanted = f"(batch, past + time) = ({b}, {n} or more)" if has_past else f"(batch, time) = ({b}, {n})"
+        raise ValueError(f"{name} must be {wanted}, got {tuple(mask.shape)}")
+    check_mask(name, mask := mask[:, -n:])  # the memory holds the rest
+    return mask.bool()
 
 
 class LMUModel(LMUPreTrainedModel):
@@ -158,7 +165,7 @@ class LMUModel(LMUPreTrainedModel):
 
         Args:
             input_ids: (b, n) token ids.
-            attention_mask: (b, n), or (b, past + n) whose last n columns are used: zero where a step does not exist.
+            attention_mask: (b, n), or with a cache (b, past + n) whose last n columns count: 0 where no step exists.
                 Outputs and carried memories equal those of the rows without their masked steps.
             cache: carried memories, as ``DynamicCache(config=model.config)`` or a former output.
             inputs_embeds: (b, n, width), in place of token ids.
@@ -174,8 +181,7 @@ class LMUModel(LMUPreTrainedModel):
 
         Returns:
             ``last_hidden_state`` (b, n, hidden_size), zero on masked steps, or (sequences, 1, hidden_size) where one
-            step of each is wanted; ``cache`` (``past_key_values`` in
-            transformers before 5.24); ``hidden_states``.
+            step of each is wanted; ``cache`` (``past_key_values`` in transformers before 5.24); ``hidden_states``.
 
         Raises:
             ValueError: not exactly one input was given, or its shape, its values or the mask's shape do not fit, or

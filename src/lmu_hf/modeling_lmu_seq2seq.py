@@ -22,7 +22,7 @@ from .checking import STEPS, check_class_ids, check_steps, check_tensors
 from .configuration_lmu import LMUConfig
 from .layout import Layout, Padded, Reading, refuse_packing
 from .losses import Items, cross_entropy
-from .modeling_lmu import LMUModel, LMUPreTrainedModel
+from .modeling_lmu import LMUModel, LMUPreTrainedModel, real_steps
 
 
 class CrossAttention(GradientCheckpointingLayer):
@@ -138,7 +138,9 @@ class LMUDecoder(LMUModel):
         check_tensors(encoder_hidden_states=encoder_hidden_states, encoder_attention_mask=encoder_attention_mask)
         if encoder_hidden_states is None:
             raise ValueError("encoder_hidden_states (batch, source time, hidden_size) must be given")
-        target = _check_target(input_ids, inputs_embeds, attention_mask, encoder_hidden_states)
+        attention_mask = _check_target(
+            input_ids, inputs_embeds, attention_mask, encoder_hidden_states, has_past=cache is not None
+        )
         cache = self._both_caches(cache, use_cache, encoder_hidden_states)
         wants_weights = self.config.output_attentions if output_attentions is None else output_attentions
         weights: list[Tensor] | None = [] if wants_weights else None  # filled by the blocks, in their order
@@ -146,7 +148,7 @@ class LMUDecoder(LMUModel):
         layout: Layout | None = None
         if wants_weights and attention_mask is not None:
             # Weights are those of the target's steps as read: this lays them in rows as they were given.
-            layout = Padded.from_mask(attention_mask[:, -target.shape[1] :])
+            layout = Padded.from_mask(attention_mask)
         outputs = super().forward(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
@@ -189,8 +191,10 @@ class LMUDecoder(LMUModel):
         return given
 
 
-def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, states: Tensor) -> Tensor:
-    """What is to be read; complaints name the decoder's arguments, as the encoder has ones of the same names."""
+def _check_target(
+    ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None, states: Tensor, has_past: bool
+) -> Tensor | None:
+    """Its mask, as booleans; complaints name the decoder's arguments, as the encoder has ones of the same names."""
     check_tensors(decoder_attention_mask=mask)
     name, target = ("decoder_input_ids", ids) if embeds is None else ("decoder_inputs_embeds", embeds)
     if target is None:
@@ -198,23 +202,16 @@ def _check_target(ids: Tensor | None, embeds: Tensor | None, mask: Tensor | None
     check_steps(**{name: target})
     if target.shape[0] != states.shape[0]:
         raise ValueError(f"{name} hold {target.shape[0]} rows for {states.shape[0]} sources")
-    if mask is not None and (mask.ndim != 2 or mask.shape[0] != target.shape[0] or mask.shape[1] < target.shape[1]):
-        b, n = target.shape[:2]
-        raise ValueError(
-            f"decoder_attention_mask must be (batch, past + time) = ({b}, {n} or more), got {tuple(mask.shape)}"
-        )
-    return target
+    if mask is not None:
+        mask = real_steps("decoder_attention_mask", mask, *target.shape[:2], has_past=has_past)
+    return mask
 
 
 def _source_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
     """The source's mask as booleans; None if every step is real."""
     if mask is None:
         return None
-    if mask.shape != states.shape[:2]:
-        raise ValueError(
-            f"the source's attention_mask must be (batch, time) = {tuple(states.shape[:2])}, got {tuple(mask.shape)}"
-        )
-    mask = mask.bool()
+    mask = real_steps("the source's attention_mask", mask, *states.shape[:2])
     # Elsewhere the check would make the host wait for the device at every call.
     if mask.device.type == "cpu" and not is_torchdynamo_compiling():
         if mask.all():  # then scores need no masking

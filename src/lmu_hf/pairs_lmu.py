@@ -15,6 +15,7 @@ from .configuration_lmu import POOLINGS, LMUConfig
 from .heads_lmu import LMUPooledModel, given_input
 from .layout import Layout, Packed, Padded, refuse_ranks
 from .losses import Items
+from .modeling_lmu import real_steps
 
 
 class LMUForSequencePairClassification(LMUPooledModel):
@@ -70,7 +71,9 @@ class LMUForSequencePairClassification(LMUPooledModel):
         """
         refuse_caches(kwargs)
         check_steps(input_ids=input_ids, inputs_embeds=inputs_embeds, pair_input_ids=pair_input_ids)
-        check_tensors(attention_mask=attention_mask, token_type_ids=token_type_ids)
+        check_tensors(
+            attention_mask=attention_mask, token_type_ids=token_type_ids, pair_attention_mask=pair_attention_mask
+        )
         if (token_type_ids is None) == (pair_input_ids is None):
             raise ValueError("a pair is told by exactly one of token_type_ids (both in one row) and pair_input_ids")
         given = given_input(input_ids=input_ids, inputs_embeds=inputs_embeds)
@@ -88,6 +91,8 @@ class LMUForSequencePairClassification(LMUPooledModel):
             second = {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
             if given is not None and pair_input_ids is not None and pair_input_ids.shape[0] != given.shape[0]:
                 raise ValueError(f"pair_input_ids hold {pair_input_ids.shape[0]} rows for a batch of {given.shape[0]}")
+            if pair_attention_mask is not None and pair_input_ids is not None:  # below it has the name of the first's
+                real_steps("pair_attention_mask", pair_attention_mask, *pair_input_ids.shape)
         first["output_hidden_states"] = output_hidden_states  # an output has room for one sequence's
         if self.alignment is None:
             # One stack, run twice: the sequences need not be of one length.

@@ -33,7 +33,7 @@ class LMUTranslationPipeline(Pipeline):
 
     Raises:
         TypeError: the model is no encoder–decoder, or a text is not a str.
-        ValueError: a text is empty, or nothing is to be returned.
+        ValueError: a text is empty or holds a lone surrogate, or nothing is to be returned.
     """
 
     # The base class annotates these as None, or as possibly None.
@@ -128,3 +128,6 @@ def _check(text: object, name: str) -> None:
         raise TypeError(f"{name} must be a str, got {type(text).__name__}")
     if not text.strip():
         raise ValueError(f"{name} is empty: there is nothing to translate")
+    # Half of a pair of code units, as a cut JSON string leaves it, has no bytes that a tokenizer could read.
+    if half := next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None):
+        raise ValueError(f"{name} holds the lone surrogate {half!r}, which is no character")

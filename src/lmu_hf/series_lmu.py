@@ -9,7 +9,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .cache_lmu import refuse_caches
-from .checking import STEPS, check_finite, check_tensors
+from .checking import STEPS, check_finite, check_mask, check_tensors
 from .configuration_lmu import LMUConfig
 from .heads_lmu import LMUPooledModel, TargetScale
 from .layout import Layout, Padded, refuse_packing
@@ -149,6 +149,7 @@ class LMUForTimeSeriesClassification(LMUPooledModel):
             raise ValueError(
                 f"observed_mask must be {tuple(input_values.shape)} as input_values, got {tuple(observed_mask.shape)}"
             )
+        check_mask("observed_mask", observed_mask)
         observed = observed_mask.bool()
         real = observed if attention_mask is None else observed & attention_mask.bool()[..., None]
         check_finite("input_values", input_values, STEPS, real=real, remedy=UNOBSERVED)

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,25 @@ def written_whole(path: Path) -> Iterator[Path]:
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_with_others(path: Path) -> Iterator[Path]:
+    """Where to write what shall become the file ``path``, and any others that its writer lays beside it.
+
+    All are moved into the folder of ``path`` once all are there, ``path`` last. If writing fails, what was written so
+    far is removed; what a killed process has left is removed by the next call for this folder.
+    """
+    staged = path.parent / ".staging"
+    if staged.exists():
+        shutil.rmtree(staged)
+    staged.mkdir()
+    try:
+        yield staged / path.name
+        for file in sorted(staged.iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.parent / file.name)
+    finally:
+        shutil.rmtree(staged)
 
 
 def write_text(path: Path, text: str) -> None:

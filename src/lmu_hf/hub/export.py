@@ -45,6 +45,7 @@ from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
 from lmu_hf.pairs_lmu import LMUForSequencePairClassification
 from lmu_hf.recording import cache_of
 
+from ..common.staging import written_with_others
 from .export_listening import ListenStep
 
 OPSET = 20
@@ -347,10 +348,11 @@ def export(model: PreTrainedModel, folder: Path, file_format: str = "onnx") -> l
     paths = []
     for name, graph in graphs(model).items():
         paths.append(folder / f"{name}.{file_format}")
-        if file_format == "onnx":
-            graph.write_onnx(paths[-1])
-        else:
-            torch.export.save(graph.program(), paths[-1])
+        with written_with_others(paths[-1]) as staged:  # weights of a large graph lie beside it
+            if file_format == "onnx":
+                graph.write_onnx(staged)
+            else:
+                torch.export.save(graph.program(), staged)
     return paths
 
 
