@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmu_hf import LMUForSequenceClassification
+from lmu_hf import LMUForCausalLM, LMUForSequenceClassification
 from lmu_hf.tokenization_lmu import token_bytes, train_tokenizer
+from lmu_hf.training.transfer import transfer_body
 from lmu_hf.votes import SHARPNESS, NGramVotes, Votes
 from lmu_hf.words_lmu import WordTable
 from tiny_stacks import tiny
@@ -129,6 +130,14 @@ def test_the_table_is_saved_with_the_model(tmp_path):
     ids = torch.tensor([tokenizer(TEXTS[0])["input_ids"]])
     assert torch.equal(again.votes.words.pieces, made.votes.words.pieces)
     torch.testing.assert_close(again(ids).logits, made(ids).logits)
+
+
+def test_a_table_on_a_pre_trained_body_is_blank_where_nothing_was_written(tmp_path):
+    tokenizer = bpe()
+    LMUForCausalLM(tiny(vocab_size=len(tokenizer))).save_pretrained(tmp_path)
+    option = {"sizes": [1], "buckets": 50, "trained": False, "words": True}
+    pieces = transfer_body(str(tmp_path), num_labels=2, votes=option).model.votes.words.pieces
+    assert not pieces.any()
 
 
 def test_tokens_that_came_later_are_words_by_themselves():

@@ -27,6 +27,10 @@ class WordTable(nn.Module):
         self.pieces: Tensor
         self.register_buffer("pieces", torch.zeros(vocab_size + 1, len(COLUMNS), dtype=torch.int32))
 
+    def draw_weights(self) -> None:
+        """No token is a part of a word before they are written."""
+        nn.init.zeros_(self.pieces)
+
     @torch.no_grad()
     def write(self, tokens: Sequence[bytes], special: Collection[int] = ()) -> None:
         """Take on a vocabulary.
@@ -41,6 +45,7 @@ class WordTable(nn.Module):
         if len(tokens) != len(self.pieces) - 1:
             raise ValueError(f"the table is of {len(self.pieces) - 1:,} tokens, got {len(tokens):,}")
         rows = [_piece(token, alone=number in special) for number, token in enumerate(tokens)]
+        self.draw_weights()
         self.pieces[1:] = torch.tensor(rows, dtype=torch.int32)
 
     def find_integer_fault(self, pieces: Tensor) -> str | None:
