@@ -20,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+import lmu_hf_cli  # noqa: F401  # first: it puts off torch, which this process does not need
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
 

@@ -149,7 +149,7 @@ def test_a_card_tells_its_limits_in_numbers(tmp_path):
     run = make_run(tmp_path / "x-seed0", "text-classification", details={"test": {"classes": classes}}, score=0.75)
     card = str(render(Shown.beside(run), "x"))
     assert "Its weakest class is `b`: 25.00 % of its 50 test rows are found" in card
-    assert "within 8.3 points of it" in card  # 1.96 sqrt(0.7656 · 0.2344 / 100)
+    assert "within 8.2 points of it" in card  # of 0.7656 of 100 rows, by Wilson's interval
 
 
 def test_the_template_beside_the_cards_is_the_one_in_use():

@@ -41,8 +41,8 @@ def _reads_image(record: RunRecord) -> str:
         order = f"the fixed random order of permutation {text(seed)}"
     size = f"{text(side)} × {text(side)}"
     kind = "an image in colour" if record.architecture.get("input_size") == 3 else "a grey image"
-    labels = (record.options or {}).get("labels", [])
-    named = f": {_listed(labels)}" if labels and len(labels) == len({str(label) for label in labels}) else ""
+    labels = (record.options or {}).get("labels")
+    named = f": {_listed(labels)}" if isinstance(labels, list) and labels else ""
     return f"reads {kind} of {size} pixels one pixel at a time, in {order}, and names its class{named}"
 
 

@@ -29,7 +29,8 @@ def _chance(record: RunRecord) -> str:
     if record.metric != "accuracy" or not rows:
         return ""
     score = record.metrics[split]["accuracy"]
-    half = 100 * SURE * math.sqrt(score * (1 - score) / rows)
+    # Wilson's interval: it has a width where not one answer was wrong, too.
+    half = 100 * SURE * math.sqrt(score * (1 - score) / rows + (SURE / (2 * rows)) ** 2) / (1 + SURE**2 / rows)
     return (
         f"The accuracy was measured on {rows:,} {split} rows: with other rows of the same kind, 95 % of such figures "
         f"lie within {half:#.2g} points of it."
