@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 
 # Before pyplot is imported: this backend needs no display. A notebook's kernel names its own in the environment.
 if "MPLBACKEND" not in os.environ:
@@ -38,7 +39,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
-    "axes.prop_cycle": matplotlib.cycler(color=[ACCENT, SECOND, THIRD, FOURTH]),
+    "axes.prop_cycle": cycler(color=[ACCENT, SECOND, THIRD, FOURTH]),
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
