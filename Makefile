@@ -4,9 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
+CARDS := imdb-votes mackey-glass multi30k-en-de qqp-alignment
+CARD_DIR := model_cards
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow ecosystem test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push docs clean
+.PHONY: help install demo test test-slow ecosystem test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push notebooks docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,11 +70,14 @@ table: install  ## write the tables of README.md and docs/results/, and their pi
 	$(RUN) report/results_table.py --write
 	$(RUN) report/figure_results.py
 
-card: install  ## write a model card for every record
-	$(RUN) scripts/push_to_hub.py --cards records model_cards
+card: install  ## write the model cards that are kept; all of them: make card CARDS= CARD_DIR=build/cards
+	$(RUN) scripts/push_to_hub.py --cards records $(CARD_DIR) $(if $(CARDS),--only $(CARDS))
 
 push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REPO=org/name
 	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO))
+
+notebooks: install  ## run the notebooks of docs/notebooks and keep what they print and draw
+	$(RUN) report/notebooks.py
 
 docs: install  ## build the documentation site into build/docs, without a network; the figure of θ and order, too
 	$(RUN) report/figure_theta_and_order.py

@@ -13,8 +13,9 @@ def render() -> dict[str, str]:
         record, folder = RunRecord.read(FOLDER / name), FOLDER / name
         score = record.metrics.get("test", record.metrics["validation"])[record.metric]
         shown = f"{100 * score:.2f} %" if record.metric == "accuracy" else f"{score:.3f}"
-        said = f"{record.metric.replace('_', ' ')} {shown}"
+        split = "test" if "test" in record.metrics else "validation"
+        said = f"{split} {record.metric.replace('_', ' ')} {shown}"
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         cells = [f"`{name}`", kind_of(record).pipeline_tag, record.data["name"], said]
         lines.append([*cells, f"{record.parameters['total']:,}", f"{size / 1e6:.1f} MB"])
-    return {"box": markup.table(["name", "task", "data", "test", "parameters", "size"], lines)}
+    return {"box": markup.table(["name", "task", "data", "score", "parameters", "size"], lines)}

@@ -5,10 +5,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from matplotlib import pyplot as plt
 from torch import Tensor
 
-from lmu_hf.common.figures import ACCENT, FAINT, INK, STYLE, save
+from lmu_hf.common.style import ACCENT, FAINT, SECOND, STYLE, THIRD, panels, plain_ticks, plt, save
 from lmu_hf.hub.markup import table
 from lmu_hf.memory import memory_chunked
 from lmu_hf.statespace import LegendreSystem, decode_past
@@ -17,7 +16,7 @@ THETA = 256
 CYCLES = (1, 2, 4, 8, 16, 32)
 ORDERS = tuple(range(1, 25)) + tuple(range(26, 129, 2))
 LOSSES = (0.5, 0.1, 0.01)  # error of what is decoded, as a part of the signal's own deviation
-SHADES = ("#9aa5b1", "#6b7785", "#3e4c59", "#1f2933", "#e08592", "#d1495b")
+LOOKS = ((SECOND, "-"), (SECOND, "--"), (SECOND, ":"), (ACCENT, "-"), (ACCENT, "--"), (ACCENT, ":"))
 
 
 @cache
@@ -79,20 +78,21 @@ def impulse_left(order: int, steps: int, theta: int = THETA) -> Tensor:
 def theta_and_order(path: Path) -> Path:
     """Draw both: what an order resolves, and what θ lets go."""
     with plt.rc_context(STYLE):
-        figure, (resolves, forgets) = plt.subplots(1, 2, figsize=(10, 4))
-        for cycles, shade in zip(CYCLES, SHADES, strict=True):
+        figure, (resolves, forgets) = panels(2, height=3.2)
+        for cycles, (colour, line) in zip(CYCLES, LOOKS, strict=True):
             errors = [100 * decoding_errors(order)[cycles] for order in ORDERS]
-            resolves.plot(ORDERS, errors, color=shade, linewidth=1.8)
-            place = next(i for i, error in enumerate(errors) if error < 70)
-            resolves.annotate(f"{cycles}", (ORDERS[place], errors[place]), xytext=(4, 4), textcoords="offset points")
+            resolves.plot(ORDERS, errors, line, color=colour, linewidth=1.8, label=f"{cycles}")
         resolves.axhline(10, color=FAINT, linewidth=0.8, linestyle=":")
         resolves.set(xscale="log", yscale="log", ylim=(0.1, 200), xlabel="order d", ylabel="error of the window, %")
         resolves.set_xticks([1, 2, 4, 8, 16, 32, 64, 128], labels=["1", "2", "4", "8", "16", "32", "64", "128"])
-        resolves.set_title("Order: how many cycles in a window (at each line) it holds", loc="left", fontsize=10)
-        for order, shade in ((4, FAINT), (16, INK), (64, ACCENT)):
-            forgets.plot(impulse_left(order, 2 * THETA), color=shade, linewidth=1.5, label=f"order {order}")
-        forgets.axvline(THETA, color=FAINT, linewidth=0.8, linestyle=":")
-        forgets.set(xlabel=f"steps since an impulse (θ = {THETA})", ylabel="what is left of it", ylim=(0, 2))
-        forgets.set_title("θ: after so many steps it is gone", loc="left", fontsize=10)
-        forgets.legend(frameon=False)
+        plain_ticks(resolves.yaxis)
+        resolves.minorticks_off()
+        resolves.set_title("Order: how many cycles in a window it holds")
+        resolves.legend(title="cycles in the window", title_fontsize=9, ncols=2, loc="lower left")
+        for order, colour, line in ((4, THIRD, ":"), (16, SECOND, "--"), (64, ACCENT, "-")):
+            forgets.plot(impulse_left(order, 2 * THETA), line, color=colour, linewidth=1.5, label=f"order {order}")
+        forgets.axvline(THETA, color=FAINT, linewidth=0.8, linestyle=":", label=f"θ = {THETA}")
+        forgets.set(xlabel="steps since an impulse", ylabel="what is left of it", ylim=(0, 2))
+        forgets.set_title("θ: after so many steps it is gone")
+        forgets.legend()
         return save(figure, path)

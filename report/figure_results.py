@@ -1,14 +1,15 @@
 """Draw the pictures of docs/results/pictures.md from the run records.
 
-python report/figure_results.py     # writes bits_against_time, accuracy_against_parameters and bleu_by_length, as PNG
+python report/figure_results.py     # writes bits_against_text, accuracy_against_parameters, bleu_by_length
 """
 
 import argparse
 from pathlib import Path
 
-from comparing import accuracy_against_parameters, bits_against_time, score_by_length
+from comparing import accuracy_against_parameters, bits_against_text, score_by_length
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.common.record import RunRecord
 
 PROJECT = Path(__file__).parents[1]
 
@@ -35,9 +36,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw all three."""
     args = parse_args(argv)
-    print(bits_against_time(args.records, args.output_dir / "bits_against_time.png"))
+    print(bits_against_text(args.records, args.output_dir / "bits_against_text.png"))
     print(accuracy_against_parameters(args.records, args.output_dir / "accuracy_against_parameters.png"))
-    print(score_by_length(args.records / "multi30k_by_length.json", "bleu", args.output_dir / "bleu_by_length.png"))
+    reports = {"LMU": args.records / "multi30k_by_length.json"}
+    lstm, wholes = args.records / "multi30k_lstm_by_length.json", {}
+    if lstm.is_file():
+        reports["LSTM baseline"] = lstm
+    else:  # its lengths were not scored: what its record says of all rows
+        record = RunRecord.read(args.records / "multi30k-lstm-en-de-seed0")
+        wholes = {"LSTM baseline": record.metrics["test"]["bleu"]}
+    print(score_by_length(reports, "bleu", args.output_dir / "bleu_by_length.png", wholes))
 
 
 if __name__ == "__main__":

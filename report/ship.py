@@ -2,6 +2,7 @@
 
     python report/ship.py runs/psmnist-perm0-seed0 lmu-psmnist
     python report/ship.py runs/lmu-small-en-seed0 lmu-small-en --half
+    python report/ship.py --cards                                       # writes the cards anew, and nothing else
 
 Weights are written in half precision where --half says so; they are read in float32 all the same. The rows of a run
 that are nobody's to pass on do not come along: the card shows an example of its kind.
@@ -19,11 +20,12 @@ from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
 from lmu_hf.common.record import RunRecord
 from lmu_hf.common.staging import write_text
-from lmu_hf.hub.card import Shown, render
+from lmu_hf.hub.card import Shown, draw_picture, picture_of, render
 from lmu_hf.hub.folder import MODEL_FILES
 from lmu_hf.hub.records import as_json, without_example
 from lmu_hf.shipped import FOLDER, MANIFEST
 
+RECORDS = Path(__file__).parents[1] / "records"
 LARGEST = 25 * 2**20  # bytes of all models in the box
 
 
@@ -47,28 +49,59 @@ def ship(run: Path, name: str, half: bool) -> Path:
     save_file(weights, target, metadata={"format": "pt"})
     target.chmod(0o644)  # safetensors lets nobody else read it
     write_text(staged / "run.json", as_json(record))
-    write_text(staged / "README.md", str(render(Shown(record), name)).rstrip() + "\n")
+    write_card(run, record, staged, name)
     others = [path for path in FOLDER.rglob("*") if path.is_file() and folder not in path.parents]
     if (size := sum(path.stat().st_size for path in others)) > LARGEST:
         shutil.rmtree(staged)
         raise ValueError(f"the box would hold {size:,} bytes, more than {LARGEST:,}: ship {name} with --half, or less")
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
+    enter(name)
+    return folder
+
+
+def write_card(run: Path, record: RunRecord, folder: Path, name: str) -> None:
+    """Write a model's card and the picture that it shows into a folder."""
+    picture = picture_of(record)
+    if picture is not None and draw_picture(run, folder / "figures" / picture) is None:
+        raise ValueError(f"{run} has no {picture}, which the card shows")
+    write_text(folder / "README.md", str(render(Shown(record), name, in_box=True)).rstrip() + "\n")
+
+
+def write_cards_anew() -> None:
+    """Write the card of every model of the box from its record; a learning curve is drawn from the run in records/."""
+    for name in sorted(json.loads(MANIFEST.read_text(encoding="utf-8"))):
+        folder = FOLDER / name
+        record = RunRecord.read(folder)
+        known = [path for path in RECORDS.glob(f"*-seed{record.seed}") if RunRecord.read(path).recipe == record.recipe]
+        same = [path for path in known if without_example(RunRecord.read(path)) == record]
+        write_card(next(iter(same), folder), record, folder, name)
+        enter(name)
+
+
+def enter(name: str) -> None:
+    """Say in the manifest what the files of a model's folder are."""
+    folder = FOLDER / name
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     known = json.loads(MANIFEST.read_text(encoding="utf-8")) if MANIFEST.is_file() else {}
     known[name] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in files.items()}
     write_text(MANIFEST, json.dumps(dict(sorted(known.items())), indent=2) + "\n")
-    return folder
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     """Ship one run."""
     parser = ScriptParser(__doc__)
-    parser.add_argument("run", type=Path, help="the finished run")
-    parser.add_argument("name", help="what the model is called in the box")
+    parser.add_argument("run", type=Path, nargs="?", help="the finished run")
+    parser.add_argument("name", nargs="?", help="what the model is called in the box")
+    parser.add_argument("--cards", action="store_true", help="write the cards of the box anew, and nothing else")
     parser.add_argument("--half", action="store_true", help="write float32 weights in half precision")
     args = parser.parse_args(argv)
+    if args.cards == (args.name is not None):
+        parser.error("give a run and a name, or --cards")
+    if args.cards:
+        write_cards_anew()
+        return
     folder = ship(args.run, args.name, args.half)
     print(f"{folder}: {sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()):,} bytes")
 

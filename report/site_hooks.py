@@ -1,13 +1,14 @@
 """What mkdocs asks of this project as it builds the documentation: pages made from the code, and links that fit.
 
 mkdocs.yml names this file. Pages in docs/ read well without it: it fills the places that a comment marks, makes pages
-of the notebook and of CONTRIBUTING.md, and turns links to files that are not on the site into plain words.
+of the notebooks and of CONTRIBUTING.md, and turns links to files that are not on the site into plain words.
 """
 
+import base64
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ import site_modules
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 # Files whose page has another name.
-ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "docs/quickstart.ipynb": "quickstart.md"}
+ELSEWHERE = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    **{f"docs/notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in NOTEBOOKS},
+}
 FILLED: dict[str, Callable[[], str]] = {
     "fields": site_fields.fields_in_groups,
     "flags": site_flags.list_of_pages,
@@ -46,9 +52,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made and not written."""
-    made = {
+    made: dict[str, str | bytes] = {
         "contributing.md": moved_to_docs((PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")),
-        "quickstart.md": notebook_page(json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))),
+        **notebook_files(),
         **site_flags.pages(),
         **site_modules.pages(),
     }
@@ -70,13 +76,44 @@ def on_page_content(html: str, **_: Any) -> str:
     return FLAG.sub(r'<span class="flag">\g<0></span>', html)
 
 
-def notebook_page(notebook: dict) -> str:
-    """A notebook as Markdown."""
-    parts = []
+def notebook_files() -> dict[str, str | bytes]:
+    """The pages of the notebooks, and the pictures that these show, by their places in the docs."""
+    made: dict[str, str | bytes] = {}
+    for path in NOTEBOOKS:
+        page, pictures = notebook_page(json.loads(path.read_text(encoding="utf-8")), path.stem)
+        made[f"notebooks/{path.stem}.md"] = page
+        made |= {f"notebooks/{name}": picture for name, picture in pictures.items()}
+    return made
+
+
+def notebook_page(notebook: dict, name: str) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown with what its cells printed, and the pictures that they drew, by file name."""
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
-    return "\n\n".join(parts) + "\n"
+        if cell["cell_type"] != "code":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for kind, content in _outputs(cell):
+            if kind == "text":
+                parts.append(f"```text\n{content.rstrip()}\n```")
+            else:
+                picture = f"{name}_{len(pictures) + 1}.png"
+                pictures[picture] = base64.b64decode(content)
+                parts.append(f"![What the cell above draws]({picture})")
+    return "\n\n".join(parts) + "\n", pictures
+
+
+def _outputs(cell: dict) -> Iterator[tuple[str, str]]:
+    """What a cell printed, as text, and drew, as PNG in base 64, in order."""
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        if "image/png" in data:
+            yield "png", "".join(data["image/png"])
+        elif said := output.get("text", data.get("text/plain")):
+            yield "text", "".join(said)
 
 
 def moved_to_docs(text: str) -> str:

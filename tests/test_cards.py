@@ -13,11 +13,13 @@ from lmu_hf.hub.card import Shown, model_name, render, write_cards
 from lmu_hf.hub.kinds import KINDS as CARD_KINDS
 from lmu_hf.hub.kinds import kind_of
 from lmu_hf.hub.results import show
+from lmu_hf.shipped import FOLDER, manifest
 from tiny_runs import KINDS, make_run
 
 PROJECT = Path(__file__).parent.parent
 RECORDS = PROJECT / "records"
 RUNS = sorted(path.parent for path in RECORDS.glob("*/run.json"))
+IN_THE_BOX = [FOLDER / name for name in manifest()]
 PERCENT = ("accuracy", "f1")
 
 
@@ -101,11 +103,53 @@ def test_the_metadata_is_valid_and_holds_the_scores_as_recorded(run):
 
 
 def test_the_cards_in_the_project_are_what_the_records_say(tmp_path):
-    fresh = {path.name: path.read_text(encoding="utf-8") for path in write_cards(RECORDS, tmp_path)}
-    there = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "model_cards").glob("*.md")}
-    del there["template.md"]
+    there = {path.stem: path.read_text(encoding="utf-8") for path in (PROJECT / "model_cards").glob("*.md")}
+    del there["template"]
+    named = re.search(r"^CARDS := (.*)$", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    assert sorted(there) == sorted(named) and len(there) + len(IN_THE_BOX) <= 8
+    fresh = {path.stem: path.read_text(encoding="utf-8") for path in write_cards(RECORDS, tmp_path, named)}
     assert there == fresh, "`make card` writes them anew"
-    assert len(fresh) == len({re.sub(r"-seed\d+$", "", run.name) for run in RUNS})
+
+
+def test_the_cards_of_the_box_are_what_its_records_say():
+    for folder in IN_THE_BOX:
+        card = str(render(Shown(RunRecord.read(folder)), folder.name, in_box=True)).rstrip() + "\n"
+        assert (folder / "README.md").read_text(encoding="utf-8") == card, "`python report/ship.py --cards` writes them"
+        assert f'`lmu_hf.pretrained("{folder.name}")`' in card
+
+
+def test_every_card_that_is_kept_shows_one_picture_that_is_there():
+    kept = [path for path in (PROJECT / "model_cards").glob("*.md") if path.name != "template.md"]
+    for path in [*kept, *(folder / "README.md" for folder in IN_THE_BOX)]:
+        (picture,) = re.findall(r"!\[.+?\]\((.+?)\)", path.read_text(encoding="utf-8"))
+        assert (path.parent / picture).read_bytes().startswith(b"\x89PNG"), path
+
+
+def test_any_record_has_a_card_on_demand(tmp_path):
+    runs = [make_run(tmp_path / "runs" / f"{name}-seed{seed}", "translation", seed) for name in "xy" for seed in (0, 1)]
+    assert write_cards(runs[0].parent, tmp_path) == [tmp_path / "x.md", tmp_path / "y.md"]
+    assert (tmp_path / "figures" / "x.png").is_file()
+    assert write_cards(RECORDS, tmp_path, ["imdb"]) == [tmp_path / "imdb.md"]
+    with pytest.raises(FileNotFoundError, match=r"has no run of 'imbd'; there are .*imdb-votes"):
+        write_cards(RECORDS, tmp_path, ["imbd"])
+
+
+def test_a_card_tells_its_limits_in_numbers(tmp_path):
+    card = str(render(Shown.beside(RECORDS / "multi30k-en-de-seed0"), "x"))
+    report = json.loads((RECORDS / "multi30k_by_length.json").read_text(encoding="utf-8"))["by_length"]["groups"]
+    for group, row in zip(report, table(card, "### By length"), strict=True):
+        assert row["words of the source"].split(" to ")[0] == str(group["length"][0])
+        assert close(row["BLEU"], "bleu", group["scores"]["bleu"])
+    assert "It does worst at 16 to 32 words of the source: BLEU 33.66." in card
+    assert "### By length" not in str(render(Shown.beside(RECORDS / "multi30k-lstm-en-de-seed0"), "x"))
+    classes = {
+        name: {"precision": 0.5, "recall": score, "f1": score, "support": 50}
+        for name, score in (("a", 0.9), ("b", 0.25))
+    }
+    run = make_run(tmp_path / "x-seed0", "text-classification", details={"test": {"classes": classes}}, score=0.75)
+    card = str(render(Shown.beside(run), "x"))
+    assert "Its weakest class is `b`: 25.00 % of its 50 test rows are found" in card
+    assert "within 8.2 points of it" in card  # of 0.7656 of 100 rows, by Wilson's interval
 
 
 def test_the_template_beside_the_cards_is_the_one_in_use():
@@ -160,12 +204,16 @@ def test_a_card_names_splits_as_the_data_set_does(tmp_path):
 
 
 def test_scores_are_shown_as_their_readers_expect():
-    assert [show("accuracy", 0.98765), show("bleu", 38.329), show("bits_per_character", 1.8197)] == [
-        "98.77",
-        "38.3",
-        "1.820",
-    ]
-    assert [show("nrmse", 0.04895), show("matthews_correlation", 0.512345)] == ["0.049", "0.512"]
+    scores = {
+        "accuracy": 0.98765,
+        "bleu": 38.329,
+        "bits_per_character": 1.8197,
+        "nrmse": 0.04895,
+        "f1": 1.0,
+        "mae": 54321.6,
+    }
+    shown = ["98.77", "38.33", "1.820", "0.04895", "100.0", "54,322"]
+    assert [show(metric, value) for metric, value in scores.items()] == shown
 
 
 def test_without_a_record_there_is_no_card(tmp_path):

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
-from comparing import PANELS, accuracy_against_parameters, bits_against_time, score_by_length
+from comparing import PANELS, accuracy_against_parameters, bits_against_text, score_by_length
+from lmu_hf.common import style
 
 RECORDS = Path(__file__).parent.parent / "records"
 REPORT = RECORDS / "multi30k_by_length.json"
@@ -16,13 +18,13 @@ REPORT = RECORDS / "multi30k_by_length.json"
 def assert_is_a_picture(path: Path) -> None:
     with Image.open(path) as picture:
         assert min(picture.size) > 500
-        assert len(picture.convert("L").getcolors()) > 50  # more than a blank page
+        assert len(picture.getchannel("A").getcolors()) > 50  # more than a blank page, which is transparent
 
 
 def test_every_picture_is_drawn_from_the_records(tmp_path):
-    assert_is_a_picture(bits_against_time(RECORDS, tmp_path / "bits.png"))
+    assert_is_a_picture(bits_against_text(RECORDS, tmp_path / "bits.png"))
     assert_is_a_picture(accuracy_against_parameters(RECORDS, tmp_path / "accuracy.png"))
-    assert_is_a_picture(score_by_length(REPORT, "bleu", tmp_path / "bleu.png"))
+    assert_is_a_picture(score_by_length({"LMU": REPORT}, "bleu", tmp_path / "bleu.png"))
 
 
 def test_a_model_without_its_lstm_is_not_drawn(tmp_path):
@@ -30,7 +32,7 @@ def test_a_model_without_its_lstm_is_not_drawn(tmp_path):
         if folder.is_dir() and "-lstm" not in folder.name:
             shutil.copytree(folder, tmp_path / "records" / folder.name)
     with pytest.raises(FileNotFoundError, match="no LMU with its LSTM"):
-        bits_against_time(tmp_path / "records", tmp_path / "bits.png")
+        bits_against_text(tmp_path / "records", tmp_path / "bits.png")
 
 
 def test_the_groups_by_length_make_up_the_whole_split():
@@ -47,10 +49,37 @@ def test_a_report_without_lengths_is_refused(tmp_path):
     del told["by_length"]
     (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(ValueError, match=r"write it with .* --by_length"):
-        score_by_length(tmp_path / "report.json", "bleu", tmp_path / "bleu.png")
+        score_by_length({"LMU": tmp_path / "report.json"}, "bleu", tmp_path / "bleu.png")
     assert not (tmp_path / "bleu.png").exists()
 
 
 def test_every_recipe_of_a_panel_has_a_record():
     recipes = {json.loads(path.read_text(encoding="utf-8"))["recipe"] for path in RECORDS.glob("*/run.json")}
     assert {recipe for panel in PANELS for recipe in panel.recipes} <= recipes
+
+
+def test_two_models_stand_side_by_side_where_they_were_scored_on_the_same_rows(tmp_path):
+    assert_is_a_picture(score_by_length({"LMU": REPORT, "LSTM": REPORT}, "bleu", tmp_path / "both.png", {"x": 30.0}))
+    told = json.loads(REPORT.read_text(encoding="utf-8"))
+    told["by_length"]["groups"].pop()
+    (tmp_path / "other.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ValueError, match="group other rows"):
+        score_by_length({"LMU": REPORT, "LSTM": tmp_path / "other.json"}, "bleu", tmp_path / "bleu.png")
+
+
+def test_every_colour_reads_on_white_and_on_dark_pages():
+    def luminance(colour: str) -> float:
+        return sum(weight * (part / 12.92 if part <= 0.04 else ((part + 0.055) / 1.055) ** 2.4)
+                   for weight, part in zip((0.2126, 0.7152, 0.0722), to_rgb(colour), strict=True))  # fmt: skip
+
+    for colour in (style.INK, style.ACCENT, style.SECOND, style.THIRD, style.FOURTH, style.FAINT):
+        for page in ("#ffffff", "#1e2129", "#0d1117"):  # white; the site's dark mode; GitHub's
+            dark, light = sorted((luminance(colour), luminance(page)))
+            assert (light + 0.05) / (dark + 0.05) > (3.2 if colour == style.FAINT else 3.6), (colour, page)
+
+
+def test_pictures_have_no_background_and_are_narrow(tmp_path):
+    score_by_length({"LMU": REPORT}, "bleu", tmp_path / "bleu.png")
+    with Image.open(tmp_path / "bleu.png") as picture:
+        assert picture.mode == "RGBA" and picture.getpixel((0, 0))[3] == 0
+        assert picture.width < 1.15 * style.WIDTH * style.DPI

@@ -1,10 +1,6 @@
 """The docs are true: their Python runs, their numbers are computed again, and what they link to is there."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,27 +12,6 @@ PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *PROJECT.glob("*.md"), *PROJECT.glob("model_cards/*.md")])
 CHOOSING = (DOCS / "concepts" / "theta_and_order.md").read_text(encoding="utf-8")
-NOTEBOOK = json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8"))
-
-
-def cells(kind: str) -> list[str]:
-    return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
-
-
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
-    # In a process of its own, as a kernel would be, and offline.
-    program = "\n\n".join(f"{code}\nprint('cell {number} done')" for number, code in enumerate(cells("code")))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"cell {len(cells('code')) - 1} done"
-
-
-def test_the_notebook_is_stored_without_outputs():
-    for cell in NOTEBOOK["cells"]:
-        assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", CHOOSING, re.DOTALL))
@@ -73,10 +48,6 @@ def test_little_of_an_impulse_is_left_beyond_the_window():
 def test_the_links_of_a_page_exist(page):
     text = page.read_text(encoding="utf-8")
     check_links(text, page)
-
-
-def test_what_the_notebook_links_to_exists():
-    check_links("\n".join(cells("markdown")), DOCS / "quickstart.ipynb")
 
 
 def check_links(text: str, page: Path) -> None:

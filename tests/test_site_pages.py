@@ -79,7 +79,7 @@ def test_docstrings_become_markdown():
         ("[elsewhere](https://huggingface.co/docs)", "[elsewhere](https://huggingface.co/docs)"),
         ("[the README](../../README.md)", "[the README](../index.md)"),
         ("[rules](../../CONTRIBUTING.md#rules)", "[rules](../contributing.md#rules)"),
-        ("[a walk](../quickstart.ipynb)", "[a walk](../quickstart.md)"),
+        ("[a start](../notebooks/quick_start.ipynb)", "[a start](../notebooks/quick_start.md)"),
         ("[records/](../../records)", "records/"),
         ("[gone](../../gone)", "[gone](../../gone)"),
         ("```python\nshapes[0](../../records)\n```\n", "```python\nshapes[0](../../records)\n```\n"),
@@ -105,5 +105,16 @@ def test_a_flag_stays_in_one_piece():
 
 def test_a_page_of_the_project_and_a_notebook_become_pages_of_the_docs():
     assert moved_to_docs("[a](docs/architecture.md), [b](https://x.y)") == "[a](architecture.md), [b](https://x.y)"
-    cells = [{"cell_type": "markdown", "source": ["# A\n", "b"]}, {"cell_type": "code", "source": ["x = 1"]}]
-    assert notebook_page({"cells": cells}) == "# A\nb\n\n```python\nx = 1\n```\n"
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]},
+        {"output_type": "display_data", "data": {"image/png": "UE5H\n", "text/plain": ["<Figure>"]}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# A\n", "b"]},
+        {"cell_type": "code", "source": ["x = 1"], "outputs": outputs},
+    ]
+    page, pictures = notebook_page({"cells": cells}, "name")
+    assert page == (
+        "# A\nb\n\n```python\nx = 1\n```\n\n```text\n1\n2\n```\n\n![What the cell above draws](name_1.png)\n"
+    )
+    assert pictures == {"name_1.png": b"PNG"}

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,13 +10,9 @@ from torch import Tensor
 from ..memory import memory_chunked
 from ..statespace import LegendreSystem, decode_past
 from .record import MetricsLog, RunRecord, say_parameters
+from .style import ACCENT, FAINT, INK, SECOND, SHADES, STYLE, WIDTH, panels, plain_ticks, plt, save
 
-# Before pyplot is imported: this backend needs no display.
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import NullFormatter
-
-INK, ACCENT, FAINT = "#1f2933", "#d1495b", "#9aa5b1"
+__all__ = ["ACCENT", "FAINT", "INK", "STYLE"]  # for those who draw beside this module's pictures
 
 
 def learning_curve(run: Path, path: Path) -> Path | None:
@@ -28,30 +23,31 @@ def learning_curve(run: Path, path: Path) -> Path | None:
     epochs = [row["epoch"] for row in rows]
     scores = [row[f"validation_{record.metric}"] for row in rows]
     with plt.rc_context(STYLE):
-        figure, loss_axis = plt.subplots(figsize=(7, 4))
-        # The two scales share nothing but the epochs.
-        score_axis = loss_axis.twinx()
+        # One below the other: two scales that share nothing but the epochs.
+        figure, (loss_axis, score_axis) = panels(2, height=1.9, sharex=True)
         # A run that was evaluated once has points and no line.
-        loss_axis.plot(epochs, [row["train_loss"] for row in rows], "o" if len(rows) == 1 else "-", color=FAINT)
-        loss_axis.set(xlabel="epoch", ylabel="training loss")
-        loss_axis.yaxis.label.set_color(INK)
+        line = "o" if len(rows) == 1 else "-"
+        loss_axis.plot(epochs, [row["train_loss"] for row in rows], line, color=SECOND)
+        loss_axis.set_ylabel("training loss")
         if record.metric == "accuracy":
             # An error of nothing has no logarithm: it is drawn as half of one wrong answer.
             least = 50 / record.data["rows"]["validation"]
             scores = [max(100 * (1 - score), least) for score in scores]
-            score_axis.set_yscale("log")
-            score_axis.yaxis.set_major_formatter("{x:g}")
-            # Over less than a decade matplotlib would label the minor ticks, too, one over another.
-            score_axis.yaxis.set_minor_formatter(NullFormatter())
-        score_axis.plot(epochs, scores, color=ACCENT, linewidth=2)
+            if max(scores) > 4 * min(scores):
+                score_axis.set_yscale("log")
+        score_axis.plot(epochs, scores, line, color=ACCENT, linewidth=2)
         axis_label, best = _score_words(record)
         # A score's or a recipe's name is plain text: no $ in it begins a formula.
-        score_axis.set_ylabel(axis_label, color=ACCENT, parse_math=False)
-        score_axis.spines["right"].set_visible(True)  # STYLE hides it
+        score_axis.set_ylabel(axis_label, parse_math=False)
         # The kept weights are those of the best evaluation, not of the last.
-        score_axis.plot(record.best_epoch, scores[epochs.index(record.best_epoch)], "o", color=ACCENT)
-        model = f"{record.title}, seed {record.seed}, {say_parameters(record.parameters)}"
-        loss_axis.set_title(f"{model}\n{best}", loc="left", fontsize=10, parse_math=False)
+        kept = scores[epochs.index(record.best_epoch)]
+        score_axis.plot(record.best_epoch, kept, "o", color=ACCENT, label="the weights that are kept")
+        score_axis.set_xlabel("epoch")
+        score_axis.legend()
+        for axis in (loss_axis.yaxis, score_axis.yaxis, score_axis.xaxis):
+            plain_ticks(axis)
+        model = f"{record.title}, seed {record.seed}: {best}"
+        loss_axis.set_title(f"{model}\n{say_parameters(record.parameters)}", fontsize=9, parse_math=False)
         return save(figure, path)
 
 
@@ -64,20 +60,20 @@ def confusion_matrix(run: Path, path: Path) -> Path | None:
         return None
     counts, names = torch.tensor(matrix, dtype=torch.float64), list(details["classes"])
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)  # of a class's rows: a rare one is seen as well
-    size = min(14.0, 3 + 0.45 * len(names))
+    size = min(14.0, max(WIDTH, 2 + 0.45 * len(names)))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(size + 1, size))
-        axis.imshow(shares, cmap="Reds", vmin=0, vmax=1)
+        figure, axis = plt.subplots(figsize=(size, 0.9 * size))
+        axis.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
         if len(names) <= 40:  # more could not be read
             shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
             axis.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)
             axis.set_yticks(range(len(names)), shown, parse_math=False)
         for row, column in counts.nonzero().tolist() if len(names) <= 20 else ():
-            ink = "white" if shares[row, column] > 0.6 else INK
+            ink = "white" if shares[row, column] > 0.5 else INK
             axis.text(column, row, f"{counts[row, column]:,.0f}", ha="center", va="center", color=ink, fontsize=8)
         axis.set(xlabel="taken for", ylabel="class")
         title = f"{record.title}, seed {record.seed}: {split}, {int(counts.sum()):,} rows"
-        axis.set_title(title, loc="left", fontsize=10, parse_math=False)
+        axis.set_title(title, fontsize=9, parse_math=False)
         return save(figure, path)
 
 
@@ -91,21 +87,23 @@ def forecast_windows(windows: list[dict[str, Any]], title: str, path: Path) -> P
         path: of the file.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(len(windows), 1, figsize=(8, 2.1 * len(windows) + 0.6), squeeze=False)
-        for axis, window in zip(axes[:, 0], windows, strict=True):
+        figure, axes = panels(len(windows), height=1.9)
+        for axis, window in zip(axes, windows, strict=True):
             before, ahead = range(-len(window["past"]), 0), range(len(window["forecast"]))
-            axis.plot(before, window["past"], color=FAINT, linewidth=1, label="what was seen")
+            axis.plot(before, window["past"], color=FAINT, linewidth=1, label="past")
             if "truth" in window:
-                axis.plot(ahead, window["truth"], color=INK, linewidth=1, label="what came")
+                axis.plot(ahead, window["truth"], color=SECOND, linewidth=1.2, label="what came")
             for name, values in window["lines"].items():
                 axis.plot(ahead, values, color=FAINT, linewidth=1, linestyle="--", label=name)
             axis.plot(ahead, window["forecast"], color=ACCENT, linewidth=1.6, label="forecast")
             if "low" in window:
-                axis.fill_between(ahead, window["low"], window["high"], color=ACCENT, alpha=0.15, linewidth=0)
-            axis.set_title(window["title"], loc="left", fontsize=9, parse_math=False)
-        axes[0, 0].legend(loc="best", ncols=3, frameon=False, fontsize=8)
-        axes[-1, 0].set_xlabel("time steps from the origin")
-        figure.suptitle(title, x=0.02, ha="left", parse_math=False)
+                shade = {"color": ACCENT, "alpha": 0.2, "linewidth": 0}
+                axis.fill_between(ahead, window["low"], window["high"], label="between the outer quantiles", **shade)
+            axis.set_title(window["title"], fontsize=9, parse_math=False)
+        axes[-1].set_xlabel("time steps from the origin")
+        figure.suptitle(title, x=0.02, ha="left", fontsize=10, parse_math=False)
+        # Below the panels: within one it would hide a line.
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
         return save(figure, path)
 
 
@@ -126,21 +124,20 @@ def memory_window(signal: Tensor, system: LegendreSystem, moments: list[int], pa
     # A sample is held for one step, so it is read back in the middle of that step.
     delays = torch.arange(0.5, system.theta, 1.0, dtype=torch.float64)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(len(moments), 1, figsize=(8, 1.9 * len(moments) + 0.6), sharex=True, sharey=True)
+        figure, axes = panels(len(moments), height=1.5, sharex=True, sharey=True)
         for axis, moment in zip(axes, moments, strict=True):
             decoded = decode_past(m[0, moment, 0], system, delays)
             times = moment - delays + 0.5  # delay 0.5 is the sample of the moment itself
             past = signal[(moment - delays + 0.5).round().long().clamp(min=0)]
             error = (decoded - past).square().mean().sqrt() / signal.double().std()
             axis.plot(signal, color=FAINT, linewidth=1, label="signal")
-            axis.axvspan(moment - system.theta, moment, color=ACCENT, alpha=0.08, linewidth=0)
-            axis.plot(times, decoded, color=ACCENT, linewidth=1.4, label=f"decoded from {system.order} numbers")
-            axis.set_title(f"step {moment}: error {error:.1%} of the signal's deviation", loc="left", fontsize=9)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False, fontsize=9)
+            axis.axvspan(moment - system.theta, moment, color=ACCENT, alpha=0.12, linewidth=0, label="window")
+            axis.plot(times, decoded, color=ACCENT, linewidth=1.6, label=f"decoded from {system.order} numbers")
+            axis.set_title(f"step {moment}: error {error:.1%} of the signal's deviation", fontsize=9)
         axes[-1].set_xlabel("time step")
-        figure.suptitle(
-            f"A memory of order {system.order} holds a sliding window of θ = {system.theta:g} steps", x=0.02, ha="left"
-        )
+        title = f"A memory of order {system.order} holds the last θ = {system.theta:g} steps"
+        figure.suptitle(title, x=0.02, ha="left", fontsize=10)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
         return save(figure, path)
 
 
@@ -152,7 +149,7 @@ def window_orders(
     name: str,
     path: Path,
 ) -> Path:
-    """Where a signal's energy lies (left), and what orders lose of its windows (right).
+    """Where a signal's energy lies (above), and what orders lose of its windows (below).
 
     Args:
         frequencies, energy: the share of the energy at each frequency, in cycles a step, and below.
@@ -162,23 +159,23 @@ def window_orders(
         path: the PNG file.
     """
     with plt.rc_context(STYLE):
-        figure, (spectrum, orders) = plt.subplots(1, 2, figsize=(10, 4))
-        spectrum.plot(frequencies, 100 * energy, color=INK, linewidth=1.6)
+        figure, (spectrum, orders) = panels(2)
+        spectrum.plot(frequencies, 100 * energy, color=SECOND, linewidth=1.6)
         for share, edge in edges.items():
             spectrum.axvline(edge, color=ACCENT, linewidth=0.9, linestyle=":")
             spectrum.annotate(f"{share:.0%}", (edge, 3), xytext=(3, 0), textcoords="offset points", color=ACCENT)
         spectrum.set(xscale="log", xlabel="frequency, cycles a step", ylabel="energy at and below, %", ylim=(0, 102))
-        shades = [plt.get_cmap("cividis")(at / max(len(measured), 2)) for at in range(len(measured))]
-        for shade, (theta, shares) in zip(shades, measured.items(), strict=True):
+        lines = ("o-", "s--", "^:", "D-.")
+        for number, (theta, shares) in enumerate(measured.items()):
             lost = [100 * max(1 - share, 1e-4) for share in shares.values()]
-            orders.plot(list(shares), lost, "o-", color=shade, markersize=3, linewidth=1.4, label=f"θ = {theta:,}")
+            look = {"color": f"C{number % 4}", "markersize": 3, "linewidth": 1.4, "label": f"θ = {theta:,}"}
+            orders.plot(list(shares), lost, lines[number % 4], **look)
         for share in edges:
             orders.axhline(100 * (1 - share), color=ACCENT, linewidth=0.9, linestyle=":")
         orders.set(xscale="log", yscale="log", xlabel="order d", ylabel="lost of the windows' variance, %")
         for axis in (spectrum.xaxis, orders.xaxis, orders.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
-        orders.legend(frameon=False, fontsize=9)
+            plain_ticks(axis)
+        orders.legend()
         figure.suptitle(name, x=0.02, ha="left", fontsize=10, parse_math=False)
         return save(figure, path)
 
@@ -196,25 +193,4 @@ def example_digit(side: int, path: Path) -> Path:
     canvas = Image.new("L", (side, side))
     canvas.paste(image.resize((inside, inside), Image.Resampling.BICUBIC), ((side - inside) // 2,) * 2)
     canvas.save(path)
-    return path
-
-
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "font.size": 10,
-}
-
-
-def save(figure, path: Path) -> Path:
-    """Write a picture, and let go of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
     return path

@@ -10,15 +10,20 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..common.figures import confusion_matrix, learning_curve
 from ..common.record import RunRecord
 from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
+from .limits import limits_of
+from .links import inside
 from .markup import block, code, one_line, text
 from .records import own_record, readable_records
 from .results import (
     beside_table,
     classes_table,
     history_table,
+    lengths_table,
+    meaning,
     metric_name,
     results_table,
     split_of_details,
@@ -26,6 +31,11 @@ from .results import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
+PICTURES = {  # that a card may show, and what they show
+    "confusion_matrix.png": "Which classes were taken for which",
+    "forecasts.png": "Forecasts beside what came",
+    "learning_curve.png": "Training loss, and the validation score that weights are chosen by",
+}
 SHOWN_OF_THE_SETTING = ("data", "augmentation")  # these are dictionaries, and in run.json
 
 
@@ -38,12 +48,14 @@ class Shown:
         seeds: records of the same training under other seeds.
         baselines: records of the recipe's baselines on the same data.
         history: records of what the repository held before, the oldest first.
+        lengths: what ``lmu-hf evaluate --by_length`` wrote of this very model, if it was asked.
     """
 
     record: RunRecord
     seeds: Sequence[RunRecord] = ()
     baselines: Sequence[RunRecord] = ()
     history: Sequence[RunRecord] = ()
+    lengths: dict[str, Any] | None = None
     group: list[RunRecord] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +73,8 @@ class Shown:
         # A run and its baselines lie side by side in one folder of runs.
         others = [other for folder, other in readable_records(run.parent) if folder != run]
         seeds = [other for other in others if training_of(other) == training_of(record) and other.seed != record.seed]
-        return cls(record, seeds, [other for other in others if _is_baseline(other, record)], history)
+        baselines = [other for other in others if _is_baseline(other, record)]
+        return cls(record, seeds, baselines, history, _scores_by_length(run, record))
 
 
 def training_of(record: RunRecord) -> str:
@@ -82,6 +95,16 @@ def _is_baseline(other: RunRecord, record: RunRecord) -> bool:
     )
 
 
+def _scores_by_length(run: Path, record: RunRecord) -> dict[str, Any] | None:
+    """A report of ``evaluate --by_length``, in the run's folder or beside it, that gives the run's own scores."""
+    for path in sorted([*run.glob("*by_length*.json"), *run.parent.glob("*by_length*.json")]):
+        report = json.loads(inside(path, run.parent).read_text(encoding="utf-8"))
+        same = report.get("parameters") == record.parameters and "by_length" in report
+        if same and report["scores"] == record.metrics.get(report["split"]):
+            return report
+    return None
+
+
 def model_name(run: Path) -> str:
     """What a run folder's model is called, whatever its seed."""
     name = slug(re.sub(r"-seed\d+$", "", run.name), keep="_.") or "model"
@@ -95,13 +118,17 @@ def slug(words: str, keep: str = "") -> str:
     return (plain if keep else plain.lower())[:80]
 
 
-def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
+def render(
+    shown: Shown, name: str, repo_id: str | None = None, picture: str | None = None, in_box: bool = False
+) -> ModelCard:
     """The card.
 
     Args:
         shown: the run, and what stands beside it.
         name: of the model.
         repo_id: where it can be loaded from; ``org/<name>`` if that is not known yet.
+        picture: where the card's picture lies; ``figures/<its name>`` as in a repository, if nothing is said.
+        in_box: whether the model comes with the package.
     """
     record, repo_id = shown.record, repo_id or f"org/{name}"
     kind = kind_of(record)
@@ -116,21 +143,49 @@ def render(shown: Shown, name: str, repo_id: str | None = None) -> ModelCard:
         command=block(one_line(record.command)),
         steps=record.steps,
         reads=kind.reads(record),
+        use=kind.use,
+        in_box=in_box,
         parameters=total_parameters(record),
+        size=_size(record),
+        picture=picture or (f"figures/{name_of_picture}" if (name_of_picture := picture_of(record)) else None),
+        shows=PICTURES.get(picture_of(record) or ""),
+        meaning=meaning(record),
+        lengths=lengths_table(record, shown.lengths) if shown.lengths else "",
         usage=_usage(record, repo_id),
         results=results_table(record, shown.group, shown.baselines),
         beside=beside_table(record),
         parts=bool(record.parts),
         classes=classes_table(record),
-        confused=split_of_details(record, "confusion") is not None,
         how_scored=_how_scored(shown),
         caveats=caveats_of(record),
         history=history_table(shown.history) if shown.history else "",
-        forecasts="forecast" in record.architecture,
         training=_training(record),
         architecture=_architecture(record),
-        limits=kind.limits,
+        limits=limits_of(record, shown.lengths),
     )
+
+
+def picture_of(record: RunRecord) -> str | None:
+    """The file of the one picture that a card shows: what says most of such a model; None where there is none."""
+    if split_of_details(record, "confusion") is not None:
+        return "confusion_matrix.png"
+    if "forecast" in record.architecture:
+        return "forecasts.png"
+    return "learning_curve.png" if record.steps else None
+
+
+def _size(record: RunRecord) -> str:
+    """What the model takes: its weights on a disk, and its training."""
+    megabytes = 4 * record.parameters["total"] / 1e6  # float32
+    lines = [f"Weights: {total_parameters(record)} parameters, {megabytes:#.4g} MB in float32"]
+    rows = record.data.get("rows", {}).get("train", 0)
+    if record.steps and rows and record.wall_seconds:
+        last = record.steps / record.best_step * record.best_epoch if record.best_step else record.best_epoch
+        speed = rows * last / record.wall_seconds
+        lines.append(
+            f"Training: {speed:,.0f} rows a second, evaluations included, beside whatever else the machine did"
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def metadata(record: RunRecord, name: str, repo_id: str) -> ModelCardData:
@@ -303,23 +358,41 @@ def _widget(record: RunRecord, repo_id: str) -> list[dict[str, Any]]:
     return [{"text": example if isinstance(example, str) else " ".join(example), "example_title": "An example"}]
 
 
-def write_cards(records: Path, cards: Path) -> list[Path]:
-    """Write the card of every model of a folder of records: one for all seeds, which shows the first one's weights.
+def write_cards(records: Path, cards: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Write cards of the models of a folder of records: one for all seeds, which shows the first one's weights.
 
-    A record that cannot be read is left out, and a line of the log says so.
+    A record that cannot be read is left out, and a line of the log says so. A card's picture, where a record alone is
+    enough to draw it, lies in ``figures/`` beside the cards.
+
+    Args:
+        records: the folder of run folders.
+        cards: the folder to write to.
+        only: models to write the cards of, by their names without ``lmu-``; every one if there is none.
 
     Raises:
-        FileNotFoundError: there is no record.
+        FileNotFoundError: there is no record, or none of a name in ``only``.
     """
     first: dict[str, Path] = {}
     # Lowest seed first: setdefault keeps the first of a name.
     for run, _ in sorted(readable_records(records), key=lambda found: found[1].seed):
-        first.setdefault(model_name(run), run)
+        first.setdefault(model_name(run).removeprefix("lmu-"), run)
     if not first:
         raise FileNotFoundError(f"no finished run below {records}")
+    if missing := [name for name in only if name not in first]:
+        raise FileNotFoundError(f"{records} has no run of {missing[0]!r}; there are {', '.join(sorted(first))}")
     cards.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, run in sorted(first.items()):
-        written.append(cards / f"{name.removeprefix('lmu-')}.md")
-        written[-1].write_text(str(render(Shown.beside(run), name)).rstrip() + "\n", encoding="utf-8")
+    for name in sorted(only or first):
+        run, path = first[name], cards / f"{name}.md"
+        picture = draw_picture(run, cards / "figures" / f"{name}.png")
+        card = render(Shown.beside(run), f"lmu-{name}", picture=picture and f"figures/{picture.name}")
+        path.write_text(str(card).rstrip() + "\n", encoding="utf-8")
+        written.append(path)
     return written
+
+
+def draw_picture(run: Path, path: Path) -> Path | None:
+    """Draw the picture of a run's card; None where there is none, or none that its record holds."""
+    name = picture_of(RunRecord.read(run))
+    drawn = {"confusion_matrix.png": confusion_matrix, "learning_curve.png": learning_curve}
+    return drawn[name](run, path) if name in drawn else None

@@ -1,7 +1,10 @@
 """What a run record says of its model's kind: which head, which Hub task, what a reader of its card should know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from babel import Locale
 
 from ..common.record import RunRecord
 from .markup import code, text
@@ -16,6 +19,7 @@ class Kind:
         head: the class of the family's own models; an LSTM baseline's has the same name after ``LSTM``.
         pipeline_tag: the Hub's word for the task.
         reads: what goes in and what comes out, from a record.
+        use: what such a model is for, and what to take in other cases.
         limits: what not to expect, a sentence each.
         example: an input to try such a model on, where the record has none: a text, or two.
     """
@@ -24,6 +28,7 @@ class Kind:
     head: str
     pipeline_tag: str
     reads: Callable[[RunRecord], str]
+    use: str
     limits: tuple[str, ...]
     example: str | tuple[str, str] = ""
 
@@ -36,42 +41,54 @@ def _reads_image(record: RunRecord) -> str:
         order = f"the fixed random order of permutation {text(seed)}"
     size = f"{text(side)} × {text(side)}"
     kind = "an image in colour" if record.architecture.get("input_size") == 3 else "a grey image"
-    return f"reads {kind} of {size} pixels one pixel at a time, in {order}, and names its class"
+    labels = (record.options or {}).get("labels")
+    named = f": {_listed(labels)}" if isinstance(labels, list) and labels else ""
+    return f"reads {kind} of {size} pixels one pixel at a time, in {order}, and names its class{named}"
 
 
 def _reads_sound(record: RunRecord) -> str:
-    names = [code(name) for name in record.data["labels"]]
-    left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
     rate = text(record.data["sampling_rate"])
-    return (
-        f"reads a sound of {rate} samples a second frame by frame, and names its class: {', '.join(names[:10])}{left}"
-    )
+    names = _listed(record.data["labels"])
+    return f"reads a sound of {rate} samples a second frame by frame, and names its class: {names}"
 
 
 def _reads_languages(record: RunRecord) -> str:
     # Another number of languages raises ValueError, which `records.checked` explains.
     source, target = record.data["languages"]
-    return f"translates from {code(source)} into {code(target)}"
+    return f"translates sentences from {_language(source)} into {_language(target)}"
+
+
+def _language(tag: str) -> str:
+    """A language's name in English, where it has one, with its tag."""
+    name = Locale("en").languages.get(tag)
+    return f"{name} ({code(tag)})" if name else code(tag)
+
+
+def _listed(labels: Sequence[Any]) -> str:
+    """Names of classes, ten at most."""
+    left = f" and {len(labels) - 10:,} more" if len(labels) > 10 else ""
+    return ", ".join(code(name) for name in labels[:10]) + left
 
 
 def _reads_text(record: RunRecord, what: str) -> str:
     if record.problem_type == "regression" and "title" in record.data:
         return "predicts a number, in the unit of its labels"
     if record.problem_type != "multi_label_classification":
-        return f"finds {what}"
-    names = [code(name) for name in record.data["labels"]]
-    left = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return f"finds which of {', '.join(names[:10])}{left} hold"
+        labels = record.data.get("labels")
+        return f"finds {what}" + (f": {_listed(labels)}" if isinstance(labels, list) and labels else "")
+    return f"finds which of {_listed(record.data['labels'])} hold"
 
 
 def _reads_tags(record: RunRecord) -> str:
-    tags = [code(tag) for tag in record.data["labels"]]
-    return f"finds the tag of every word of a text, one of {', '.join(tags)}"
+    return f"finds the tag of every word of a text, one of {_listed(record.data['labels'])}"
 
 
 def _reads_series(record: RunRecord) -> str:
     if (forecast := record.architecture.get("forecast")) is None:
-        return "predicts a real-valued series at every step"
+        ahead = record.data.get("horizon")
+        return "predicts a series of real numbers " + (
+            f"{ahead:,} steps ahead, at every step" if ahead else "at every step"
+        )
     several = f"{forecast['channels']} series" if forecast["channels"] > 1 else "a series"
     read, ahead = forecast["context_length"], forecast["prediction_length"]
     return f"reads {read:,} steps of {several} and forecasts the next {ahead:,}"
@@ -79,11 +96,8 @@ def _reads_series(record: RunRecord) -> str:
 
 def _finds_series(record: RunRecord) -> str:
     channels = len(record.data["channels"])
-    names = [code(name) for name in record.data["labels"]]
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return (
-        f"finds the class of a series of {channels} channel{'s' * (channels > 1)}, one of {', '.join(names[:10])}{more}"
-    )
+    plural = "s" * (channels > 1)
+    return f"finds the class of a series of {channels} channel{plural}, one of {_listed(record.data['labels'])}"
 
 
 KINDS = {
@@ -94,20 +108,20 @@ KINDS = {
             "LMUForImageClassification",
             "image-classification",
             _reads_image,
-            (
-                "It knows pictures like those of its data set and nothing else; any other picture gets a class all "
-                "the same.",
-                "Reading an image pixel by pixel is a test of memory, not the best way to see.",
-            ),
+            "To study how a model remembers a long sequence: every pixel is one step. To recognise pictures in "
+            "earnest, take a convolutional network.",
+            ("It knows pictures like those of its data set. Any other picture gets one of its classes all the same.",),
         ),
         Kind(
             "text-generation",
             "LMUForCausalLM",
             "text-generation",
-            lambda record: f"writes text on, token by token (tokens: {text(record.data['tokenizer'])})",
+            lambda record: f"continues a text, token by token (tokens: {text(record.data['tokenizer'])})",
+            "To study language models on a CPU, and as a start for fine-tuning. To write text for readers, take a "
+            "large language model.",
             (
-                "A small model of a small corpus: it catches spelling and style, not sense. What it writes is not to "
-                "be taken for fact, nor its code for code that runs.",
+                "It is small and has read little: it imitates spelling and style, and makes no sense over a paragraph. "
+                "Do not take what it writes for fact, nor its code for code that runs.",
             ),
             example="the ",
         ),
@@ -116,10 +130,12 @@ KINDS = {
             "LMUForConditionalGeneration",
             "translation",
             _reads_languages,
+            "To translate sentences like those of its training data on a CPU, and to compare with other architectures. "
+            "For other sentences, take a large pre-trained translator.",
             (
-                "It has read sentences of one data set; other subjects, and texts longer than its sentences, it "
+                "It has read sentences of one data set. Other subjects, and sentences longer than its own, it "
                 "translates badly.",
-                "Names and numbers that it has not seen may come out as others: check them.",
+                "Names and numbers that it has not seen may come out wrong: check them.",
             ),
             example="A man is riding a bicycle.",
         ),
@@ -128,6 +144,7 @@ KINDS = {
             "LMUForSequenceClassification",
             "text-classification",
             lambda record: _reads_text(record, "the class of a text"),
+            "To sort texts like those of its training data. Do not decide about people by it alone.",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example="a charming film with a slow start",
         ),
@@ -138,6 +155,7 @@ KINDS = {
             lambda record: (
                 "reads two texts with the same weights and " + _reads_text(record, "how they stand to each other")
             ),
+            "To compare pairs of texts like those of its training data. Do not decide about people by it alone.",
             ("It has read one kind of text in one language, and takes over whatever bias its labels have.",),
             example=("a man is playing a guitar", "somebody makes music"),
         ),
@@ -146,6 +164,7 @@ KINDS = {
             "LMUForTokenClassification",
             "token-classification",
             _reads_tags,
+            "To mark words in texts like those of its training data. Do not decide about people by it alone.",
             (
                 "It has read one kind of text in one language, and takes over whatever bias its labels have.",
                 "A word has the tag of its first token.",
@@ -157,9 +176,10 @@ KINDS = {
             "LMUForTimeSeriesClassification",
             "tabular-classification",  # the Hub has no task for series
             _finds_series,
+            "To classify series of the same source, whole or while they come in.",
             (
-                "It knows series like those of its data set, sampled at their rate and in their units; any other "
-                "series gets a class all the same.",
+                "It knows series like those of its data set, sampled at their rate and in their units. Any other "
+                "series gets one of its classes all the same.",
             ),
         ),
         Kind(
@@ -167,9 +187,10 @@ KINDS = {
             "LMUForAudioClassification",
             "audio-classification",
             _reads_sound,
+            "To name sounds of these kinds, also while they come in.",
             (
-                "It has heard sounds of one kind; any other sound gets one of its classes all the same.",
-                "A voice, a room or a microphone that it has not heard may be understood worse.",
+                "It has heard sounds of one kind. Any other sound gets one of its classes all the same.",
+                "It may do worse with a voice, a room or a microphone that it has not heard.",
             ),
         ),
         Kind(
@@ -177,7 +198,8 @@ KINDS = {
             "LMUForTimeSeriesPrediction",
             "time-series-forecasting",
             _reads_series,
-            ("It has seen one family of series at one rate of sampling; it says nothing of any other.",),
+            "To forecast series of the same source. Compare it with the value of one season before: it must be better.",
+            ("It has seen one family of series at one rate of sampling, and says nothing about any other.",),
         ),
     )
 }

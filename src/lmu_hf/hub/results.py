@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from ..common.lines import verdict
 from ..common.record import RunRecord
@@ -27,6 +28,19 @@ METRIC_NAMES = {
     "bits_per_character": "bits per character",
     "nrmse": "NRMSE",
     "loss": "loss per token, nats",
+}
+# What a score says, for who has not met it.
+MEANINGS = {
+    "accuracy": "accuracy is the share of rows whose class is right",
+    "f1": "F1 is the harmonic mean of precision and recall of the second class",
+    "macro_f1": "macro F1 is the mean over classes of the harmonic mean of precision and recall",
+    "bleu": "BLEU compares word sequences with a human translation, from 0 to 100; more is better",
+    "bits_per_character": "bits per character say how well the next character is guessed; fewer is better",
+    "nrmse": "NRMSE is the root mean squared error in units of the target's root mean square; 0 is perfect",
+    "mase": "MASE is the mean absolute error in units of that of the season before; below 1 is better than the season",
+    "r2": "R² is the share of the variance that is explained; 1 is perfect",
+    "mae": "the mean absolute error is in the unit of the labels",
+    "rmse": "the root mean squared error is in the unit of the labels",
 }
 MOST_CLASSES = 40  # that a card lists
 
@@ -70,7 +84,7 @@ def classes_table(record: RunRecord) -> str:
     rows = [
         [
             text(name),
-            *(f"{100 * classes[name][score]:.1f}" for score in ("precision", "recall", "f1")),
+            *(show("f1", classes[name][score]) for score in ("precision", "recall", "f1")),
             f"{classes[name]['support']:,}",
             *([f"{cuts[name]:g}"] if cuts else []),
         ]
@@ -97,6 +111,25 @@ def beside_table(record: RunRecord) -> str:
     return "\n\n".join(filter(None, [scores_table, text(record.reasons.get("balance", "")), text(verdict(record))]))
 
 
+def lengths_table(record: RunRecord, report: dict[str, Any]) -> str:
+    """The scores of rows by their length, from what ``lmu-hf evaluate --by_length`` wrote."""
+    lengths = report["by_length"]
+    metrics = [metric for metric in lengths["groups"][0]["scores"] if metric != "loss"]
+    rows = []
+    for group in lengths["groups"]:
+        words = " to ".join(dict.fromkeys(f"{length:,}" for length in group["length"]))
+        scores = [show(metric, group["scores"][metric]) for metric in metrics]
+        rows.append([words, f"{group['rows']:,}", *scores])
+    header = [text(lengths["unit"]), f"{text(report['split'])} rows"]
+    return table([*header, *(text(metric_name(record, metric)) for metric in metrics)], rows)
+
+
+def meaning(record: RunRecord) -> str:
+    """A sentence that says how the scores are to be read; empty where nobody need be told."""
+    found = [MEANINGS[metric] for metric in record.metrics["validation"] if metric in MEANINGS]
+    return "; ".join([found[0][:1].upper() + found[0][1:], *found[1:]]) + "." if found else ""
+
+
 def history_table(history: Sequence[RunRecord]) -> str:
     """The scores of earlier pushes, the oldest first."""
     rows = []
@@ -119,13 +152,10 @@ def metric_name(record: RunRecord, metric: str) -> str:
 
 
 def show(metric: str, value: float) -> str:
-    """A score as a reader expects it."""
-    if METRIC_NAMES.get(metric, "").endswith("%"):
-        return f"{100 * value:.2f}"
-    if abs(value) >= 1000:  # an error in dollars or in grams: three places would be noise
-        return f"{value:,.0f}"
-    # Below 0.1 three significant digits: three places would hide a forecast's small errors.
-    return f"{value:.1f}" if metric == "bleu" else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+    """A score in four significant digits, of a fraction as a percentage."""
+    shown = 100 * value if METRIC_NAMES.get(metric, "").endswith("%") else value
+    # An error in dollars or in grams is written out: digits before the point are never left out.
+    return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:#.4g}"
 
 
 def total_parameters(record: RunRecord) -> str:

@@ -43,9 +43,18 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         metavar=("RECORDS", "CARDS"),
         help="write a card for every model of a folder of records, and do nothing else (default: not)",
     )
+    output.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="with --cards: models to write the cards of, named as their files (default: every one)",
+    )
     args = parser.parse_args(argv)
     if (args.run is None) == (args.cards is None):
         parser.error("give a run folder, or --cards")
+    if args.only and args.cards is None:
+        parser.error("--only names cards, and needs --cards")
     if args.push and not args.repo_id:
         parser.error("--push needs --repo_id org/name")
     if not args.push and (args.private or args.revision or args.create_pr):
@@ -61,7 +70,7 @@ def start(args: argparse.Namespace) -> None:
     from ...hub.records import own_record
 
     if args.cards:
-        for path in write_cards(*args.cards):
+        for path in write_cards(*args.cards, args.only):
             print(path)
     elif args.push:
         more = {"revision": args.revision, "create_pr": args.create_pr, "example": not args.no_example}
