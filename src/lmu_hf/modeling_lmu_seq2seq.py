@@ -203,7 +203,7 @@ def _check_target(
     if target.shape[0] != states.shape[0]:
         raise ValueError(f"{name} hold {target.shape[0]} rows for {states.shape[0]} sources")
     if mask is not None:
-        mask = real_steps("decoder_attention_mask", mask, *target.shape[:2], has_past=has_past)
+        mask = real_steps("decoder_attention_mask", mask, target.shape[0], target.shape[1], has_past)
     return mask
 
 

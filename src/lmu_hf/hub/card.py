@@ -385,7 +385,7 @@ def write_cards(records: Path, cards: Path, only: Sequence[str] = ()) -> list[Pa
     for name in sorted(only or first):
         run, path = first[name], cards / f"{name}.md"
         picture = draw_picture(run, cards / "figures" / f"{name}.png")
-        card = render(Shown.beside(run), f"lmu-{name}", picture=picture and f"figures/{picture.name}")
+        card = render(Shown.beside(run), f"lmu-{name}", picture=None if picture is None else f"figures/{picture.name}")
         path.write_text(str(card).rstrip() + "\n", encoding="utf-8")
         written.append(path)
     return written

@@ -70,7 +70,8 @@ def start(args: argparse.Namespace) -> None:
     from ...hub.records import own_record
 
     if args.cards:
-        for path in write_cards(*args.cards, args.only):
+        records, cards = args.cards
+        for path in write_cards(records, cards, args.only):
             print(path)
     elif args.push:
         more = {"revision": args.revision, "create_pr": args.create_pr, "example": not args.no_example}
