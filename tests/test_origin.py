@@ -65,6 +65,20 @@ def test_missing_or_changed_rows_are_named(run):
     assert "run/data.json cannot be read" in refused("evaluate", "run/model")
 
 
+def test_scores_on_the_training_rows_are_said_to_flatter(run, caplog):
+    call("evaluate", "run/model", "--test_file", "test.csv")
+    assert "flatters" not in caplog.text
+    call("evaluate", "run/model", "--test_file", "train.csv")
+    assert "train.csv is what the model was trained on: the score flatters it" in caplog.text
+
+
+def test_rows_to_label_have_the_columns_of_the_run_and_long_ones_are_counted(run, capsys, caplog):
+    Path("new.csv").write_text("review,other\n" + "film was good,x\n" * 3 + "film " * 5000 + ",x\n")
+    call("label", "run/model", "--train_file", "new.csv", "--output_file", "labels.csv")
+    assert "labels.csv: 4 texts; " in capsys.readouterr().out
+    assert "1 of 4 texts are cut at 8 tokens" in caplog.text
+
+
 def test_a_model_without_its_run_asks_for_its_data(run):
     shutil.copytree("run/model", "bare")
     assert "does not lie in a run folder that would say which rows it is for: name them by --test_file or" in refused(

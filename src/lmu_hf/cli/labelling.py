@@ -1,6 +1,7 @@
 """Labelling rows that have no labels with a saved model."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accelerate import PartialState
@@ -21,8 +22,9 @@ from ..data.labels import Columns
 from ..data.series_files import read_series
 from ..data.tokenised import load_tokenizer
 from ..feature_extraction_lmu import LMUFeatureExtractor
-from ..training.evaluation import rows_of
+from ..training.evaluation import find_record, rows_of
 from .flags import Flags
+from .origin import follow_the_run
 from .reading import reading, series_columns
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 def label(args: argparse.Namespace) -> dict[str, int]:
     """Read, label and write; how many texts, pictures or series each class has."""
+    # Rows to label most likely have the columns of the rows that the model was trained on.
+    follow_the_run(args, find_record(args.model), Path(args.model).absolute().parent)
     labelled, things = _labelled(args)
     counts = count_labels(labelled)
     if PartialState().is_main_process:

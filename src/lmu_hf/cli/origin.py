@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import get_logger
+
 from ..common.errors import InputError, explained
 from ..common.record import RunRecord
 from ..common.staging import write_text
@@ -17,6 +19,8 @@ from ..training.recipes import Recipe
 from ..training.tasks.base import Task
 from .data_flags import FILES, FLAGS, PAIR_FLAGS, SOURCES
 from .flags import Flags
+
+logger = get_logger(__name__)
 
 NAME = "data.json"
 OF_TRAINING = (
@@ -62,6 +66,8 @@ def follow_the_run(args: argparse.Namespace, record: RunRecord | None, folder: P
         with explained(f"{path} cannot be read"):
             said = dict(json.loads(path.read_text(encoding="utf-8")))
     others = not args.given.isdisjoint(SOURCES)
+    if (scored := getattr(args, "test_file", None)) is not None and str(scored.absolute()) == said.get("train_file"):
+        logger.warning("%s is what the model was trained on: the score flatters it", scored)
     # Where a run's own rows are a whole folder, a folder that is given is one of other rows.
     others |= (record.baseline_of or record.recipe) in OF_A_FOLDER and "data_dir" in args.given
     for name, value in said.items():

@@ -51,7 +51,7 @@ def load_writer(name: str) -> tuple[LMUForCausalLM, PreTrainedTokenizerBase]:
     with loading("model", name):
         model = AutoModelForCausalLM.from_pretrained(name).eval()
     if not isinstance(model, LMUForCausalLM):
-        raise ValueError(f"{name} is a {type(model).__name__}, not an LMUForCausalLM")
+        raise ValueError(f"{name} is an {type(model).__name__}, not an LMUForCausalLM")
     return model, tokenizer
 
 
@@ -65,7 +65,7 @@ def check_writer(name: str) -> None:
     with loading("model", name):
         classes = AutoConfig.from_pretrained(name).architectures
     if classes and classes != [LMUForCausalLM.__name__]:
-        raise ValueError(f"{name} is a {classes[0]}, not an LMUForCausalLM")
+        raise ValueError(f"{name} is an {classes[0]}, not an LMUForCausalLM")
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from accelerate.utils import tqdm
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import get_logger
 
 from ..common.errors import InputError
 from .audio import sound_files
@@ -20,11 +21,12 @@ from .images import list_pictures, open_picture
 from .label_rules import MULTI, REGRESSION
 from .series import pad_series
 from .series_files import RawSeries
-from .tokenised import LONGEST, by_length, pad_rows, tokenised
+from .tokenised import LONGEST, by_length, count_cut, pad_rows, tokenised
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = get_logger(__name__)
 
 SEPARATOR = "|"  # of several classes in a cell of a CSV file
 
@@ -238,7 +240,10 @@ def _read(
     numbered = texts.add_column("label", list(range(len(texts))))  # which row it is: a batch's labels say that here
     longest = min(tokenizer.model_max_length, LONGEST)
     # Rows of like length stand together, which keeps padding short. The numbers above undo this order.
-    encoded = by_length(tokenised("the texts", numbered, tokenizer, longest))
+    encoded = tokenised("the texts", numbered, tokenizer, longest)
+    if cut := count_cut(texts, encoded, tokenizer, longest):
+        logger.warning("%d of %d texts are cut at %d tokens, as in training", cut, len(texts), longest)
+    encoded = by_length(encoded)
     accelerator = Accelerator(mixed_precision=mixed_precision)
     padded = partial(pad_rows, pad_token_id=cast(int, tokenizer.pad_token_id), dtype=torch.int64)
     loader: Any = accelerator.prepare_data_loader(DataLoader(cast(Any, encoded), batch_size, collate_fn=padded))

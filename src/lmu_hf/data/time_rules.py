@@ -79,7 +79,9 @@ def times_after(last: str, step: str, count: int) -> list[str]:
         stamps = [began + turn * pandas.Timedelta(1, unit.removesuffix("s")) for turn in turns]
     if all(stamp == stamp.normalize() for stamp in (began, *stamps)) and ":" not in last:
         return [f"{stamp:%Y-%m-%d}" for stamp in stamps]
-    return [stamp.isoformat(sep="T" if "T" in last else " ") for stamp in stamps]
+    to_minutes = last.count(":") == 1 and not any(stamp.second for stamp in stamps)
+    written = {"sep": "T" if "T" in last else " ", "timespec": "minutes" if to_minutes else "auto"}
+    return [stamp.isoformat(**written) for stamp in stamps]
 
 
 def find_season(values: "np.ndarray") -> int:
