@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lmu_hf.cli.failures import script
@@ -26,6 +27,7 @@ from lmu_hf.hub.records import as_json, without_example
 from lmu_hf.shipped import FOLDER, MANIFEST
 
 RECORDS = Path(__file__).parents[1] / "records"
+COLOURS = 128  # of a picture
 LARGEST = 25 * 2**20  # bytes of all models in the box
 
 
@@ -40,7 +42,10 @@ def ship(run: Path, name: str, half: bool) -> Path:
     shutil.rmtree(staged, ignore_errors=True)
     (staged / "model").mkdir(parents=True)
     for path in sorted((run / "model").iterdir()):
-        if path.name in MODEL_FILES and path.suffix != ".safetensors":
+        if path.name == "tokenizer.json":  # as it is, a third of it is indentation
+            content = json.loads(path.read_text(encoding="utf-8"))
+            write_text(staged / "model" / path.name, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+        elif path.name in MODEL_FILES and path.suffix != ".safetensors":
             shutil.copyfile(path, staged / "model" / path.name)
     weights = load_file(run / "model" / "model.safetensors")
     if half:
@@ -62,9 +67,14 @@ def ship(run: Path, name: str, half: bool) -> Path:
 
 def write_card(run: Path, record: RunRecord, folder: Path, name: str) -> None:
     """Write a model's card and the picture that it shows into a folder."""
-    picture = picture_of(record)
-    if picture is not None and draw_picture(run, folder / "figures" / picture) is None:
-        raise ValueError(f"{run} has no {picture}, which the card shows")
+    if (picture := picture_of(record)) is not None:
+        if draw_picture(run, folder / "figures" / picture) is None:
+            raise ValueError(f"{run} has no {picture}, which the card shows")
+        with Image.open(
+            folder / "figures" / picture
+        ) as drawn:  # lines and words need few colours: a third of the bytes
+            few = drawn.quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
+        few.save(folder / "figures" / picture, optimize=True)
     write_text(folder / "README.md", str(render(Shown(record), name, in_box=True)).rstrip() + "\n")
 
 

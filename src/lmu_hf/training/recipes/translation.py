@@ -62,10 +62,10 @@ def multi30k() -> Recipe:
 
 @recipe
 def multi30k_small() -> Recipe:
-    """Multi30k by a fifth of the parameters: no record yet.
+    """English to German captions by a quarter of ``multi30k``'s parameters: BLEU 34.3. One seed.
 
-    Cost: not measured.
-    Source: as ``multi30k``. It is the translator in the box.
+    Cost: 2375 s of one busy core, 1,209,088 parameters. It is the translator in the box.
+    Source: as ``multi30k``.
     """
     captions = multi30k()
     narrow = {"hidden_size": 128, "intermediate_size": 256, "memory_channels": 64, "initializer_range": 0.09}
