@@ -37,7 +37,7 @@ from lmu_hf.common.staging import write_text
 from lmu_hf.memory import memory_final
 
 PROJECT = Path(__file__).resolve().parents[1]
-WARM = 0.1  # of the work, after which memory may grow no more
+WARM = 0.5  # of the work: threads have then met all lengths, and memory may grow no more
 GROWTH = 8 * 2**20  # bytes that an allocator may add to a process without anything being kept
 
 

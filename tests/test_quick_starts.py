@@ -56,14 +56,17 @@ def write_series(folder: Path) -> None:
 
 
 def test_the_readme_has_its_four_quick_starts():
-    assert list(BLOCKS) == ["Generate", "Classify texts", "Classify sounds", "Forecast"]
+    assert list(BLOCKS) == ["Use a trained model", "Classify texts", "Classify sounds", "Forecast"]
     assert all(len(block.splitlines()) <= 10 for block in BLOCKS.values())
 
 
 @pytest.mark.slow
-def test_generate(tmp_path):
-    (command,) = BLOCKS["Generate"].splitlines()
-    assert run_line(command, tmp_path).startswith("def main(")
+def test_use_a_trained_model(tmp_path):
+    write_texts(tmp_path)
+    label, generate = BLOCKS["Use a trained model"].splitlines()
+    run_line(label, tmp_path)
+    assert list(pd.read_csv(tmp_path / "moods.csv")["label"])[:4] == ["pos", "pos", "neg", "neg"]
+    assert run_line(generate, tmp_path).startswith("def main(")
 
 
 @pytest.mark.slow
