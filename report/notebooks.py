@@ -65,9 +65,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
     names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    parser.add_argument("names", nargs="*", choices=[[], *names], help="notebooks to run (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"notebooks to run, of {', '.join(names)} (default: all)"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a cell fails")
     args = parser.parse_args(argv)
+    if unknown := sorted(set(args.names) - set(names)):
+        parser.error(f"no notebook is called {unknown[0]}: choose from {', '.join(names)}")
     args.names = args.names or names
     return args
 

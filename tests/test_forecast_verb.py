@@ -61,7 +61,7 @@ def test_a_wave_goes_on_with_the_tables_own_times(tmp_path, table, capsys):
     forecast(parse_args([*words, "--steps", "20", "--output_file", str(written)]))
     rows = rows_of(written)
     assert list(rows[0]) == ["when", "load"] and len(rows) == 20
-    assert [rows[0]["when"], rows[-1]["when"]] == ["2024-03-20 00:00:00", "2024-03-20 19:00:00"]
+    assert [rows[0]["when"], rows[-1]["when"]] == ["2024-03-20 00:00", "2024-03-20 19:00"]
     for number, row in enumerate(rows):
         hour = 19 * DAY + number
         assert float(row["load"]) == pytest.approx(load_at(hour, is_holiday(hour)), abs=1.0)

@@ -418,7 +418,7 @@ def test_a_budget_is_told_on_a_line_of_its_own_and_the_bar_ends_with_it(tmp_path
     record = train(task.make_model(RECIPE.architecture), replace(SHORT, minutes=1e-9), task, 3, tmp_path)
     loop.logger.removeHandler(console)
     lines = capsys.readouterr().err.splitlines()  # a bar is drawn anew behind a carriage return
-    assert record.steps == 2 and "the minutes allow 2 steps, 0.3 epochs (--minutes)" in lines
+    assert record.steps == 2 and "--minutes allows 2 steps, 0.3 epochs" in lines
     assert "| 2/2 " in [line for line in lines if line.startswith("noise")][-1]
 
 

@@ -110,5 +110,5 @@ def test_a_temperature_is_heard(server, request):
 
 def test_a_model_that_writes_no_text_is_not_served(tmp_path, capsys):
     LMUForSequenceClassification(LMUConfig(vocab_size=8, num_labels=2)).save_pretrained(tmp_path)
-    with pytest.raises(SystemExit, match="is a LMUForSequenceClassification, not an LMUForCausalLM"):
+    with pytest.raises(SystemExit, match="is an LMUForSequenceClassification, not an LMUForCausalLM"):
         run_verb("serve", argv=[str(tmp_path)])

@@ -169,9 +169,7 @@ class Run:
         if abs(most - self.told) > self.told / 10:  # of a few steps more or less nobody need know
             self.told = most
             with bar.external_write_mode():  # on a line of its own
-                logger.warning(
-                    "the minutes allow %d steps, %.1f epochs (--minutes)", most, most / self.rows.steps_per_epoch
-                )
+                logger.warning("--minutes allows %d steps, %.1f epochs", most, most / self.rows.steps_per_epoch)
 
     def _begin(self) -> None:
         """Take the folder, once: what an earlier run left is deleted only now that this one has taken a step."""

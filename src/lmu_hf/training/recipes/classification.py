@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from .base import Recipe, Reproduction, recipe
-from .text import BYTE_PAIRS
+from .text import BYTE_PAIRS, lmu_small_en
 
 KIND = "classification"
 # A table of 2^18 buckets for each length; n-grams whose hashes meet share a vote.
@@ -183,7 +183,11 @@ def imdb_small_en() -> Recipe:
             "lowest_blocks": 3,  # half of its weights, so that the box holds the model
             "validation_block": 100,  # neighbouring reviews, of one film, validate together
         },
-        architecture={
+        # The body, field by field; dropouts and the head are free.
+        architecture=lmu_small_en().architecture
+        | {
+            "num_hidden_layers": 3,
+            "theta": [4, 8, 16],
             "pooling": "mean_max",
             "embedding_dropout": 0.1,
             "hidden_dropout": 0.1,
