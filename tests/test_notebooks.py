@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def test_what_a_notebook_links_to_exists(path):
     check_links(text, path)
 
 
+def kinds_of(outputs: list) -> list[str]:
+    """What a cell gave out; how printed text is cut into pieces depends on how fast the machine is."""
+    return [kind for kind, _ in groupby(output.output_type for output in outputs)]
+
+
 @pytest.mark.slow
 @each
 def test_a_notebook_runs(path):
@@ -55,4 +61,4 @@ def test_a_notebook_runs(path):
     fresh = run(read(path))
     for before, now in zip(stored.cells, fresh.cells, strict=True):
         if before.cell_type == "code":  # numbers differ by machine; what is printed and drawn does not
-            assert [output.output_type for output in before.outputs] == [output.output_type for output in now.outputs]
+            assert kinds_of(before.outputs) == kinds_of(now.outputs)

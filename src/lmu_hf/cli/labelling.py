@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 def label(args: argparse.Namespace) -> dict[str, int]:
     """Read, label and write; how many texts, pictures or series each class has."""
-    # Rows to label most likely have the columns of the rows that the model was trained on.
-    follow_the_run(args, find_record(args.model), Path(args.model).absolute().parent)
+    if args.train_file is not None or args.dataset_name is not None:
+        # Rows to label most likely have the columns of the rows that the model was trained on.
+        follow_the_run(args, find_record(args.model), Path(args.model).absolute().parent)
     labelled, things = _labelled(args)
     counts = count_labels(labelled)
     if PartialState().is_main_process:
