@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parent.parent
 RECORDS = PROJECT / "records"
 RUNS = sorted(path.parent for path in RECORDS.glob("*/run.json"))
 IN_THE_BOX = [FOLDER / name for name in manifest()]
-PERCENT = ("accuracy", "f1")
+PERCENT = ("accuracy", "f1", "macro_f1")
 
 
 def written(run: Path) -> dict:
