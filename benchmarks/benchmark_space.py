@@ -25,7 +25,7 @@ import psutil
 
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, ScriptParser, output_file
-from lmu_hf.common.record import describe_hardware, installed_versions, publish
+from lmu_hf.common.record import publish
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "space.py"
 GIVE_UP = 120.0  # seconds
@@ -108,15 +108,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     for name, words in (("page", "page with its first answer"), ("slider", "answer to a moved slider")):
         passed, spent = medians[f"{name}_seconds"], medians[f"{name}_processor_seconds"]
         print(f"{words:<28} after {passed:.1f} s, {spent:.1f} s of one processor")
-    report = {
-        "medians": medians,
-        "rounds": rounds,
-        "load": os.getloadavg()[0],
-        "versions": installed_versions(),
-        "hardware": describe_hardware(),
-    }
-    publish(report, args.output)
-    return report
+    return publish({"medians": medians, "rounds": rounds, "load": os.getloadavg()[0]}, args.output)
 
 
 if __name__ == "__main__":

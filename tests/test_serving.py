@@ -1,7 +1,6 @@
 """transformers' own server answers OpenAI's client with a model of the family; each server is a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from benchmark_space import free_port
 from lmu_hf import CHAT_TEMPLATE, LMUConfig, LMUForCausalLM, LMUForSequenceClassification, train_tokenizer
 from lmu_hf_cli import run as run_verb
 
@@ -38,9 +38,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def start(command: list[str], folder: Path, home: Path) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
     words = [*command, str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

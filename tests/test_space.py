@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 import lmu_hf
+from benchmark_space import free_port
 from drawings import DIGITS
 from lmu_hf.hub.space import inputs
 from lmu_hf.hub.space.inputs import spoken_part
@@ -248,12 +248,6 @@ def test_a_tab_that_is_not_there_is_named():
     app = pytest.importorskip("lmu_hf.hub.space.app", reason="needs the extra `demo`")
     with pytest.raises(ValueError, match="none called 'speech'"):
         app.build({"speech": "org/model"})
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Blocks: a memory and what stands around it in a stack, the small parts of that, n-grams, and how they start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -412,15 +412,19 @@ class NGramRows(nn.Module):
 
     def _rows(self, numbers: Tensor, size: int, ages: Tensor | None) -> Tensor:
         """(b, n): the row of the n-gram of one length that ends at each token, a polynomial of its ids."""
-        n = numbers.shape[1] - self.carried
-        rows = torch.zeros_like(numbers[:, :n])
+        n, parts = numbers.shape[1] - self.carried, []
         for back in reversed(range(size)):
             there = numbers[:, self.carried - back :][:, :n]  # the token so many steps back
-            if ages is not None:
-                there = there.masked_fill(ages < back, 0)
+            parts.append(there if ages is None else there.masked_fill(ages < back, 0))
+        return self._hash(parts)
+
+    def _hash(self, parts: Iterable[Tensor]) -> Tensor:
+        """The rows of n-grams, given their parts' numbers (b, n), the first part first."""
+        rows: Tensor | int = 0
+        for part in parts:
             # Horner's rule modulo the buckets: below 2**31 times a 32-bit prime, nothing overflows int64.
-            rows = (rows * MULTIPLIER + there) % self.buckets
-        return rows
+            rows = (rows * MULTIPLIER + part) % self.buckets
+        return cast(Tensor, rows)
 
     def _behind(self, before: Tensor | None, numbers: Tensor) -> Tensor:
         """(b, carried + n): the numbers, behind those carried so far."""

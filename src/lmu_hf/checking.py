@@ -69,9 +69,8 @@ def check_steps(**given: object) -> None:
         TypeError: something is no tensor; the argument is named.
         ValueError: its shape is another.
     """
-    for name, value in given.items():
-        check_tensors(**{name: value})
-        shape = tuple(value.shape) if isinstance(value, Tensor) else (1, 1)  # None is no fault
+    check_tensors(**given)
+    for name, shape in ((name, tuple(value.shape)) for name, value in given.items() if isinstance(value, Tensor)):
         if len(shape) < 2:
             raise ValueError(f"{name} must be (batch, time), got {shape}: of a single sequence, give {name}[None]")
         if 0 in shape[:2]:
@@ -311,7 +310,8 @@ def _roots(folder: Path) -> list[Path]:
     """Where a folder's files may really lie: in it, or, as links of the Hub's cache do, in that cache."""
     folder = folder.resolve()
     # In the Hub's cache, models--owner--name/snapshots/<commit>/<file> is a link into models--owner--name/blobs.
-    caches = [up.parents[1] for up in folder.parents if up.name == "snapshots" and up.parent.name[:8] == "models--"]
+    repositories = [up.parent for up in folder.parents if up.name == "snapshots"]
+    caches = [repository.parent for repository in repositories if repository.name.startswith("models--")]
     return [folder, Path(HF_HUB_CACHE).resolve(), *caches]
 
 
@@ -334,7 +334,8 @@ def _value_faults(
             continue
         if name in integers and not is_quantized:
             module: Any = model.get_submodule(name.rpartition(".")[0])  # knows what its integers may be
-            faults += [f"{name} {fault}" for fault in [module.find_integer_fault(tensor)] if fault]
+            if fault := module.find_integer_fault(tensor):
+                faults.append(f"{name} {fault}")
         elif not tensor.is_floating_point():
             faults.append(f"{name} is {tensor.dtype}, not floating point")
         else:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks_lmu import MULTIPLIER, NGramRows, check_tokens
+from .blocks_lmu import NGramRows, check_tokens
 from .fields_lmu import Option, option
 from .layers import is_plain_tensor
 from .layout import Layout
@@ -174,13 +174,7 @@ class NGramVotes(NGramRows):
         if ages is not None:
             ages = F.pad(ages.expand(len(numbers), -1), (self.carried, 0))
         words, goes_on = self.words.read(numbers, ages, max(self.sizes))
-        rows = []
-        for size in self.sizes:
-            row = torch.zeros_like(numbers)
-            for word in words[:size].flip(0):
-                row = (row * MULTIPLIER + word) % self.buckets
-            rows.append(row)
-        now = self._stack(rows)
+        now = self._stack([self._hash(words[:size].flip(0)) for size in self.sizes])
         before = now[:, self.carried - 1 : -1].where(goes_on[:, self.carried :, None], self.nothing)
         return torch.stack([now[:, self.carried :], before], dim=2)
 

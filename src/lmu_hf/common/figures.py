@@ -12,8 +12,6 @@ from ..statespace import LegendreSystem, decode_past
 from .record import MetricsLog, RunRecord, say_parameters
 from .style import ACCENT, FAINT, INK, SECOND, SHADES, STYLE, WIDTH, panels, plain_ticks, plt, save
 
-__all__ = ["ACCENT", "FAINT", "INK", "STYLE"]  # for those who draw beside this module's pictures
-
 
 def learning_curve(run: Path, path: Path) -> Path | None:
     """Training loss, and the validation score that weights are chosen by; None of weights that were not trained."""

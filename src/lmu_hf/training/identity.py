@@ -22,8 +22,10 @@ ROWS = 16  # of the training and the validation split, whose inputs are compared
 SHOWN = 3  # fields that an error names
 LONGEST = 60  # characters of a value that an error shows
 # What a task says of itself that a record holds by other names.
-SAID_ALREADY: tuple[str, ...] = ("name", "metric", "scorer", "dataset", "dataset_config", "example", "title")
-SAID_ALREADY += ("model_name_or_path",)  # by "stack", without the place that the model lies in
+SAID_ALREADY = (
+    *("name", "metric", "scorer", "dataset", "dataset_config", "example", "title"),
+    "model_name_or_path",  # by "stack", without the place that the model lies in
+)
 SHOWN_ALONE = ("data.title", "data.example")  # they decide no number
 DIGESTS = ("data.fingerprint", "inputs", "initial_model")  # named last: what changed them says more
 

@@ -350,6 +350,4 @@ def _short(value: Any) -> str:
         return f"of up to {value['rotation']:g} degrees"
     if isinstance(value, dict):
         return "of n-grams of " + ", ".join(map(str, value["sizes"])) if "sizes" in value else "given"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
