@@ -126,7 +126,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "tokenizer, by its name on the Hub or its folder (default: one is trained on the training rows)"
     },
     "model_name_or_path": {
-        "help": "pre-trained model to fine-tune, with its tokenizer: its name on the Hub or its folder (default: none)"
+        "help": "pre-trained model to go on from, with its tokenizer: its name on the Hub or its folder (default: none)"
     },
     "from_scratch": {
         "action": "store_true",
@@ -254,8 +254,8 @@ TEXT_FLAGS = (
 # By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed", "image_size", "colour", "grey", "no_augmentation", "minutes"),
-    "characters": (*TEXT_FLAGS, *FILES, *READING),
-    "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name"),
+    "characters": (*TEXT_FLAGS, *FILES, *READING, "model_name_or_path"),
+    "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name", "model_name_or_path"),
     "forecast": (
         *("horizon", "series_seed", "train_file", "test_file", "rows"),
         *(flag for flag in READING if flag != "drop_incomplete_rows"),  # a step that is left out would be a gap

@@ -111,6 +111,11 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
         # The recipe's splits are those of its own data set.
         options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
     options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
+    if "saved" not in options and (going_on := flags.take(model_name_or_path="model_name_or_path")):
+        if "tokenizer_name" in options:
+            raise ValueError("--tokenizer_name has no effect beside --model_name_or_path, which brings its own")
+        _check_overrides(flags)
+        options |= going_on
     if files := _files(flags):
         return _plan_text_files(flags, files, options)
     if (name := flags.dataset_name or recipes_own) is None:

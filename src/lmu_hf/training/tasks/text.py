@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ...common.errors import TOKENIZER, loading
 from ...data.compressors import compressed_bits
@@ -30,7 +37,9 @@ from ...data.corpus import (
 from ...data.opening import is_table
 from ...data.sources import SPLITS, hub_name
 from ...data.tables import ReadOptions
+from ...shipped import bare_name
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
+from ..baselines import make_config
 from .base import Gather, Task
 
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
@@ -103,6 +112,7 @@ class TextTask(Task):
         lowercase: of a tokenizer of words or byte pairs.
         close_gaps: of a tokenizer of byte pairs, as :func:`train_tokenizer` has it.
         tokenizer_name: a ready tokenizer's folder or name on the Hub, in place of a new one.
+        model_name_or_path: a language model of the family to go on from, with its tokenizer, by Hub name or folder.
         saved: the folder or name of a saved model of such a task, whose tokenizer is then read and none is made.
         shifted: training windows begin at another place in every epoch, so that none is read twice alike.
         num_proc: processes that encode the text.
@@ -125,11 +135,13 @@ class TextTask(Task):
         lowercase: bool | None = None,
         close_gaps: bool | None = None,
         tokenizer_name: str | None = None,
+        model_name_or_path: str | None = None,
         shifted: bool = False,
         num_proc: int | None = None,
         saved: str | None = None,
     ) -> None:
         self.name, self.sequence_length, self.shifted = name, sequence_length, shifted
+        self.model_name_or_path = model_name_or_path
         self.kind = tokenizer if tokenizer_name is None else tokenizer_name
         self.texts = {split: text if isinstance(text, Corpus) else Corpus.of(text) for split, text in texts.items()}
         for split, text in self.texts.items():
@@ -145,7 +157,7 @@ class TextTask(Task):
                 lowercase=lowercase,
                 close_gaps=close_gaps,
             )
-            if (ready := saved or tokenizer_name) is None
+            if (ready := saved or model_name_or_path or tokenizer_name) is None
             else _ready_tokenizer(ready)
         )
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
@@ -194,6 +206,8 @@ class TextTask(Task):
             "tokenizer": self.kind,
             "fingerprint": digest.hexdigest()[:16],
         }
+        if self.model_name_or_path is not None:
+            described["stack"] = bare_name(self.model_name_or_path)
         if any(encoded.unknown for encoded in self.encoded.values()):
             described["unknown"] = {split: encoded.unknown for split, encoded in self.encoded.items()}
         return described
@@ -213,6 +227,24 @@ class TextTask(Task):
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
         }
+
+    def make_model(self, architecture: dict[str, Any]) -> PreTrainedModel:
+        """A fresh model, or the one that is saved as ``model_name_or_path``.
+
+        Raises:
+            ValueError: that is no language model of the family, or of the baseline if the architecture is one's.
+        """
+        if (name := self.model_name_or_path) is None:
+            return super().make_model(architecture)
+        wanted = make_config(architecture)
+        with loading("model", name):
+            found = AutoConfig.from_pretrained(name)
+        head = MODEL_FOR_CAUSAL_LM_MAPPING[type(wanted)].__name__
+        if found.model_type != wanted.model_type or found.architectures not in (None, [head]):
+            there = (found.architectures or [found.model_type])[0]
+            raise ValueError(f"a language model can go on from an {head} alone, and {name} holds an {there}")
+        with loading("model", name):
+            return AutoModelForCausalLM.from_pretrained(name)
 
     def scores(
         self, model: PreTrainedModel, split: str, batches: Iterable, gather: Gather, final: bool = False
