@@ -1,5 +1,6 @@
 """Running text, for next-token models: Python's own sources, a text file, or any data set with a column of text."""
 
+import json
 import math
 import sysconfig
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import models
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
@@ -142,7 +144,7 @@ class TextTask(Task):
     ) -> None:
         self.name, self.sequence_length, self.shifted = name, sequence_length, shifted
         self.model_name_or_path = model_name_or_path
-        self.kind = tokenizer if tokenizer_name is None else tokenizer_name
+        self.kind = tokenizer_name or tokenizer
         self.texts = {split: text if isinstance(text, Corpus) else Corpus.of(text) for split, text in texts.items()}
         for split, text in self.texts.items():
             if not any(text.texts()):  # empty rows alone are no text
@@ -160,6 +162,8 @@ class TextTask(Task):
             if (ready := saved or model_name_or_path or tokenizer_name) is None
             else _ready_tokenizer(ready)
         )
+        if model_name_or_path is not None:
+            self.kind = _spelt_kind(self.tokenizer) or bare_name(model_name_or_path)
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
         # An unknown token is cheap to predict and may stand for many characters; a character's is charged for that.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
@@ -285,6 +289,15 @@ def _ready_tokenizer(name: str) -> PreTrainedTokenizerFast:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):  # `encode` needs the backend in Rust
         raise ValueError(f"{name!r} must hold a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
     return tokenizer
+
+
+def _spelt_kind(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """``"char"`` or ``"byte"`` where every token is one; None where tokens are longer."""
+    model = tokenizer.backend_tokenizer.model
+    # No merge: single characters, an unknown one among them, or the 256 bytes, which know all.
+    if not isinstance(model, models.BPE) or json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]:
+        return None
+    return "byte" if model.unk_token is None else "char"
 
 
 def python_sources(**how) -> TextTask:
