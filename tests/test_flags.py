@@ -71,7 +71,7 @@ WORDS = {
 }
 WORDS |= {"preprocessing_num_workers", "metric_for_best_model"}
 OWN = {"text_column", "text_pair_column", "label_column", "validation_block", "label_separator", "problem_type"}
-TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
+TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage", "model_name_or_path"}
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 FORECASTS = {"prediction_length", "context_length", "split_steps", "quantiles"}
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train translation", ["--train_file", "a.csv"]),
         {"source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file", *READING},
     ),
-    "sources": ("train lm", [], {"preprocessing_num_workers", "dataset_name", "train_file"}),
+    "sources": ("train lm", [], {"preprocessing_num_workers", "dataset_name", "train_file", "model_name_or_path"}),
     "text file": ("train lm", ["--train_file", "a.txt"], {*TEXT, "encoding"}),
     "table of text": (
         *("train lm", ["--train_file", "a.csv"]),
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         {
             *("preprocessing_num_workers", "dataset_name", "data_dir", "dataset_config_name", "text_column"),
             *("train_split", "validation_split", "validation_split_percentage", "train_file", "tokenizer_name"),
-            *("tokenizer", "vocab_size", "block_size"),
+            *("tokenizer", "vocab_size", "block_size", "model_name_or_path"),
         },
     ),
     "made-up sentences": ("train text", [], {*WORDS, "rows", "dataset_name", "train_file", "task_name"}),
@@ -292,6 +292,8 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
             "--model_name_or_path m --config_overrides order=7",
             "order has no effect on the body that",
         ),
+        ("train lm", "--model_name_or_path m --config_overrides order=7", "order has no effect on the body that"),
+        ("pretrain", "--model_name_or_path m --tokenizer_name t", "--tokenizer_name has no effect beside"),
         ("train text", "--word_vectors v --config_overrides embedding_size=7", "embedding_size has no effect beside"),
         ("train text", "--config_overrides nosuch=5", "--config_overrides: LMUConfig has no field 'nosuch'"),
         ("pretrain", "--validation_split a --validation_split_percentage 5", "--validation_split has no effect on"),

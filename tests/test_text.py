@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, set_seed
 
+from lmu_hf import LMUForSequenceClassification
 from lmu_hf.data.corpus import Corpus, Tokens, encode, text_rows
 from lmu_hf.data.tables import ReadOptions
 from lmu_hf.training.tasks.text import TextTask, Windows, text_dataset, text_files
@@ -172,6 +173,37 @@ def test_a_ready_tokenizer_is_taken_as_it_is(tmp_path):
     assert again.tokenizer.get_vocab() == first.tokenizer.get_vocab() == AutoTokenizer.from_pretrained(tmp_path).vocab
     with pytest.raises(ValueError, match="no tokenizer can be loaded from"):
         TextTask("words", {"train": LINES}, tokenizer_name=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_a_saved_language_model_is_gone_on_from_with_its_tokenizer(kind, tmp_path):
+    how = {"vocab_size": 280} if kind == "bpe" else {}
+    first = TextTask("words", {"train": LINES * 20}, tokenizer=kind, **how)
+    model = first.make_model(TINY)
+    for part in (model, first.processor()):
+        part.save_pretrained(tmp_path / "first")
+    # The recipe's own kind of tokens does not count: the model brings its tokenizer.
+    folder = str(tmp_path / "first")
+    task = TextTask("words", {"train": LINES, "validation": ["ñew"]}, model_name_or_path=folder)
+    assert task.kind == (folder if kind == "bpe" else kind)
+    assert task.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+    assert task.describe()["stack"] == folder
+    again = task.make_model({"hidden_size": 999}).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
+    # A character that the model does not know is charged for by its code point.
+    assert (task.metric, task.encoded["validation"].unknown) == ("bits_per_character", int(kind == "char"))
+
+
+def test_a_language_model_goes_on_from_a_language_model_of_its_kind_alone(tmp_path):
+    first = TextTask("words", {"train": LINES * 20})
+    for part in (first.make_model(TINY), first.processor()):
+        part.save_pretrained(tmp_path / "model")
+    task = TextTask("words", {"train": LINES}, model_name_or_path=str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="can go on from an LSTMForCausalLM alone, and .* holds an LMUForCausalLM"):
+        task.make_model({"model_type": "lmu_lstm"})
+    LMUForSequenceClassification(first.make_model(TINY).config).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="from an LMUForCausalLM alone, and .* holds an LMUForSequenceClassification"):
+        task.make_model(TINY)
 
 
 # --------------------------------------------------------------------------- order

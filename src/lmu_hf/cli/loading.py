@@ -113,7 +113,7 @@ def plan_text(flags: Flags, recipe: Recipe) -> Plan:
     options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
     if "saved" not in options and (going_on := flags.take(model_name_or_path="model_name_or_path")):
         if "tokenizer_name" in options:
-            raise ValueError("--tokenizer_name has no effect beside --model_name_or_path, which brings its own")
+            raise ValueError("--tokenizer_name has no effect beside --model_name_or_path, which brings a tokenizer")
         _check_overrides(flags)
         options |= going_on
     if files := _files(flags):

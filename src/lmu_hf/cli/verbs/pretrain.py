@@ -2,6 +2,7 @@
 
     lmu-hf pretrain --train_file notes.txt --max_train_steps 200       # no download: any text file
     lmu-hf pretrain                                                    # IMDB's reviews from the Hub, byte pairs
+    lmu-hf pretrain --train_file notes.txt --model_name_or_path lmu-small-en   # go on from a language model
     lmu-hf pretrain --train_file reviews.jsonl --tokenizer word --vocab_size 30000
     lmu-hf pretrain --dataset_name ORG/NAME --text_column body --train_split train+extra
     lmu-hf train text --recipe imdb --model_name_or_path runs/imdb-lm-seed0/model      # and then
@@ -43,8 +44,9 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         "--block_size", type=COUNT, help="length of a training row in tokens (default: the recipe's)"
     )
     args = parse_training(parser, argv, check_sources, check_tested_text)
-    if args.tokenizer_name is not None and (args.tokenizer or args.vocab_size):
-        parser.error("--tokenizer_name is a tokenizer that is there: leave out --tokenizer and --vocab_size")
+    ready = [name for name in ("tokenizer_name", "model_name_or_path") if getattr(args, name) is not None]
+    if ready and (args.tokenizer or args.vocab_size):
+        parser.error(f"--{ready[0]} brings a tokenizer that is there: leave out --tokenizer and --vocab_size")
     return args
 
 
