@@ -5,10 +5,8 @@ RUN := $(VENV)/bin/python
 JOBS ?= 2
 TEST := -m pytest --numprocesses $(JOBS) --dist worksteal
 CARDS := mackey-glass qqp-alignment
-CARD_DIR := model_cards
 NEWEST := cache generation decoding modeling seq2seq heads pipelines hub versions
-.DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow ecosystem test-all suites newest matrix wheel lint audit bench bench-gpu reproduce space table card push notebooks docs clean
+.PHONY: help install demo test test-slow ecosystem newest matrix wheel lint audit bench bench-gpu reproduce space table card push notebooks docs clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,11 +29,6 @@ test-slow: install  ## run the slow tests
 
 ecosystem: install  ## test what other tools make of a saved folder, the guides' commands and the site; not yet part of CI
 	$(RUN) $(TEST) -m ecosystem
-
-test-all: test test-slow  ## run every test
-
-suites: install  ## run transformers' own shared test suites on every class
-	$(RUN) tests/shared_suites/run.py --jobs $(JOBS) --output records/shared_suites.json
 
 newest: install  ## test generation, heads, caches, pipelines and the Hub with the newest transformers, torch as pinned
 	$(RUN) tests/matrix.py newest --keep torch -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
@@ -71,7 +64,7 @@ table: install  ## write the tables of README.md and docs/results/, and their pi
 	$(RUN) report/figure_results.py
 
 card: install  ## write the model cards that are kept; all of them: make card CARDS= CARD_DIR=build/cards
-	$(RUN) scripts/push_to_hub.py --cards records $(CARD_DIR) $(if $(CARDS),--only $(CARDS))
+	$(RUN) scripts/push_to_hub.py --cards records $(or $(CARD_DIR),model_cards) $(if $(CARDS),--only $(CARDS))
 
 push: install  ## lay out a run for the Hub: RUN_DIR=runs/NAME; and push it: REPO=org/name
 	$(RUN) scripts/push_to_hub.py $(RUN_DIR) $(if $(REPO),--push --repo_id $(REPO))
