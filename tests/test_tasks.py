@@ -20,10 +20,11 @@ from lmu_hf.common.record import MetricsLog, RunRecord
 from lmu_hf.data.compressors import compressed_bits
 from lmu_hf.data.corpus import Tokens
 from lmu_hf.data.sources import SPLITS
+from lmu_hf.data.windows import Windows
 from lmu_hf.training.evaluation import evaluate_by_length
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
-from lmu_hf.training.tasks.text import TextTask, Windows, python_sources, text_dataset, text_files
+from lmu_hf.training.tasks.text import TextTask, python_sources, text_dataset, text_files
 from lmu_hf.training.tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
 
 WORDS = "so many words are said again and again until the model knows them by heart\n"
