@@ -200,10 +200,10 @@ def test_a_language_model_goes_on_from_a_language_model_of_its_kind_alone(tmp_pa
     for part in (first.make_model(TINY), first.processor()):
         part.save_pretrained(tmp_path / "model")
     task = TextTask("words", {"train": LINES}, model_name_or_path=str(tmp_path / "model"))
-    with pytest.raises(ValueError, match="can go on from an LSTMForCausalLM alone, and .* holds an LMUForCausalLM"):
+    with pytest.raises(ValueError, match=r"can go on from an LSTMForCausalLM alone, and .* holds an LMUForCausalLM"):
         task.make_model({"model_type": "lmu_lstm"})
     LMUForSequenceClassification(first.make_model(TINY).config).save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="from an LMUForCausalLM alone, and .* holds an LMUForSequenceClassification"):
+    with pytest.raises(ValueError, match=r"from an LMUForCausalLM alone, and .* holds an LMUForSequenceClassification"):
         task.make_model(TINY)
 
 

@@ -6,7 +6,7 @@ import sysconfig
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import models
@@ -187,7 +187,7 @@ class TextTask(Task):
         wanted = make_config(architecture)
         with loading("model", name):
             found = AutoConfig.from_pretrained(name)
-        head = MODEL_FOR_CAUSAL_LM_MAPPING[type(wanted)].__name__
+        head = cast(Any, MODEL_FOR_CAUSAL_LM_MAPPING)[type(wanted)].__name__
         if found.model_type != wanted.model_type or found.architectures not in (None, [head]):
             there = (found.architectures or [found.model_type])[0]
             raise ValueError(f"a language model can go on from an {head} alone, and {name} holds an {there}")
