@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lmu_hf.cli.command import run_verb
 from lmu_hf.common.lines import digits
+from lmu_hf_cli import run as run_verb
 
 GIVING = {
     "evaluate": ["model"],
@@ -43,6 +43,7 @@ def test_a_result_is_plain_lines_or_json_and_both_say_the_same(tmp_path, capsys)
         (0.87654, "0.8765"),
         (1.0, "1.000"),
         (12345.6, "12,346"),
+        (999.96, "1,000"),
         (-0.5, "-0.5000"),
         (1.2345e-6, "1.234e-06"),
         (0.0, "0.000"),

@@ -19,7 +19,7 @@ CLEAR = 2.0  # standard errors of a difference; chance alone exceeds them once i
 
 def digits(value: float) -> str:
     """A number in four significant digits; those before the point are never left out."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
 
 
 def compared_split(record: RunRecord) -> str:
