@@ -265,7 +265,7 @@ def test_a_readout_that_is_fitted_again_counts_as_training(tmp_path, monkeypatch
 
     def slow(self, model):
         refit(self, model)
-        self.refit_seconds += 1000
+        self.spent["refit"] += 1000
 
     monkeypatch.setattr(SeriesClassificationTask, "_refit", slow)
     words = ("--rows", "60", "--config_overrides", "hidden_size=64", "--quiet", "--output_dir", str(tmp_path / "run"))

@@ -291,16 +291,20 @@ def _shortened(labelled: "Dataset") -> "Dataset":
     short = shortest(value for column in columns.values() for value in column)
     for name, column in columns.items():
         at = labelled.column_names
-        labelled = labelled.remove_columns(name).add_column(name, [short[value] for value in column]).select_columns(at)
+        labelled = (
+            labelled.remove_columns(name)
+            .add_column(name, [short.get(value, value) for value in column])
+            .select_columns(at)
+        )
     return labelled
 
 
 def shortest(values: Iterable[float]) -> dict[float, float]:
-    """Each number with as few significant digits as keep all in order: four, or more where two would be taken for one.
+    """Each finite number with as few significant digits as keep all in order: four, or more where two would be one.
 
     A number's cell ends halfway to its neighbours. What is written lies inside it, so that no two change places.
     """
-    ordered = sorted(set(values))
+    ordered = sorted(filter(math.isfinite, set(values)))
     middles = [(low + high) / 2 for low, high in pairwise(ordered)]
     cells = zip([-math.inf, *middles], ordered, [*middles, math.inf], strict=True)
     return {value: _within(low, value, high) for low, value, high in cells}

@@ -39,8 +39,8 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
-        spent: seconds that finding weights before training took, by what was done; they count as training.
-        refit_seconds: that finding them once more took, after they were scored; they count, too.
+        spent: seconds that finding weights before training took, by what was done; they count as training. So does
+            "refit", of finding them once more after they were scored.
         made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
         reasons: why that has the values that it has.
     """
@@ -60,7 +60,6 @@ class Task(ABC):
     evaluation_batch: int = 1000
     length_unit: str = ""
     spent: dict[str, float] = {}
-    refit_seconds = 0.0
     made: Any = None
     reasons: dict[str, str] = {}
 

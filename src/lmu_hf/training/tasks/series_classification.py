@@ -117,7 +117,7 @@ class SeriesClassificationTask(Task):
             model.eval()
             is_equal = train.lengths.min() == train.lengths.max()
             draw_and_fit(model, self._batches(model, "train"), 0 if is_equal else reach(measure(self.rows)))
-            self.spent["solution"] = time.perf_counter() - start
+            self.spent = {"solution": time.perf_counter() - start}
         return model
 
     def _batches(self, model: Any, *splits: str) -> list[dict[str, Tensor]]:
@@ -168,7 +168,7 @@ class SeriesClassificationTask(Task):
         splits = ("train", "validation") if self.rows.held_out else ("train",)
         start = time.perf_counter()
         found = find_readout(model, self._batches(model, *splits))
-        self.refit_seconds = time.perf_counter() - start
+        self.spent["refit"] = time.perf_counter() - start
         labels = np.concatenate([self.rows.splits[split].labels for split in splits])
         share = float((found.left_out.argmax(1) == labels).mean())
         rows = f"{len(labels):,} rows{' of training and validation together' * (len(splits) > 1)}"
