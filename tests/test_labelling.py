@@ -26,6 +26,10 @@ def test_a_number_has_more_digits_where_four_would_make_it_another():
     assert found == {0.12344: 0.12344, 0.12341: 0.1234, 0.12354: 0.1235, 0.5: 0.5, 1 / 3: 0.3333}
 
 
+def test_digits_before_the_point_are_kept():
+    assert shortest([300123.45, -12345.6]) == {300123.45: 300123.0, -12345.6: -12346.0}
+
+
 def test_a_file_for_people_is_short_and_one_for_programs_has_every_digit(tmp_path):
     good = [0.9997255802154541, 0.33333334]
     rows = Dataset.from_dict({"text": ["a", "b"], "label": ["good", "bad"], "probability": good, "score_good": good})

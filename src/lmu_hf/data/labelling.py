@@ -311,7 +311,8 @@ def shortest(values: Iterable[float]) -> dict[float, float]:
 
 
 def _within(low: float, value: float, high: float) -> float:
-    short = (float(f"{value:.{digits}g}") for digits in range(FEWEST_DIGITS, 17))
+    fewest = max(FEWEST_DIGITS, len(str(int(abs(value)))))  # a price keeps all that stands before the point
+    short = (float(f"{value:.{digits}g}") for digits in range(fewest, 17))
     return next((number for number in short if low < number < high), value)
 
 
