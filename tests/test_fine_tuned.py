@@ -154,3 +154,11 @@ def test_votes_beside_byte_pairs_are_of_words(tokenizer):
     of_words = train_tokenizer("word", ["a text"])
     assert not recipe_for(labelled(), tokenizer=of_words).recipe.architecture["votes"]["words"]
     assert "words" not in recipe_for(labelled()).recipe.architecture["votes"]
+
+
+@pytest.mark.parametrize("minutes, refit", [(1e-3, False), (100.0, True)])
+def test_what_is_said_of_a_second_training_is_true(tokenizer, minutes, refit):
+    measured = replace(measure_rows(labelled(), tokenizer), step_seconds=0.5, held_out=True)
+    made = recipe_for(labelled(), minutes, measured, model_name_or_path="somewhere", tokenizer=tokenizer)
+    assert made.recipe.refit == refit == ("refit" in made.reasons)
+    assert ("training once more" in made.reasons["minutes"]) == refit

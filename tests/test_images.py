@@ -296,7 +296,7 @@ def test_the_saved_model_is_loaded_by_the_pipeline(trained):
 def test_a_run_is_scored_on_its_own_pictures_or_on_others(trained, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     run = trained / "run"
-    assert verb("evaluate", run) == RunRecord.read(run).metrics["test"]
+    assert verb("evaluate", run, "--json") == RunRecord.read(run).metrics["test"]
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["data"]["fingerprint"] == RunRecord.read(run).data["fingerprint"]
     others = write_folder(tmp_path / "others" / "test", 4, first=900)

@@ -44,7 +44,7 @@ def test_a_model_of_own_rows_is_scored_on_them(run, tmp_path, monkeypatch, capsy
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # files are remembered by their whole paths
     for words in ([], ["--recipe", "own-text"]):
-        assert call("evaluate", str(tmp_path / "run" / "model"), *words) == run.metrics["test"]
+        assert call("evaluate", str(tmp_path / "run" / "model"), *words, "--json") == run.metrics["test"]
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert result["task"] == "train.csv" and result["data"]["fingerprint"] == run.data["fingerprint"]
     model = str(tmp_path / "run" / "model")
@@ -129,7 +129,7 @@ def test_a_text_model_is_scored_on_another_file_with_its_own_tokenizer(ending, w
     record = call("train_char_lm", "--train_file", str(train), *words, *SHORT)
     split = ["--split", "validation"]
     assert call("evaluate", "run/model", *split) == record.metrics["validation"]
-    scores = call("evaluate", "run/model", "--test_file", str(other))
+    scores = call("evaluate", "run/model", "--test_file", str(other), "--json")
     assert scores["bits_per_character"] > record.metrics["validation"]["bits_per_character"]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"]["name"] == other.name
     assert refused("evaluate", "run/model", "--horizon", "3").startswith(

@@ -73,7 +73,8 @@ def test_a_budget_of_minutes_shortens_longer_runs():
     long = measured(rows=400_000, median=300, percentile=900, longest=900)
     epochs = [make_recipe(long, minutes).recipe.epochs for minutes in (1, 30, 600)]
     assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
-    assert "minutes allow" in make_recipe(long, 1).reasons["epochs"]
+    assert "1 minutes allow about" in make_recipe(long, 1).reasons["epochs"]
+    assert make_recipe(measured(), 5).reasons["epochs"].endswith("rows, or as many as 5 minutes allow (--minutes)")
 
 
 def test_reasons_speak_of_rows_and_words_and_not_of_how_they_were_found():

@@ -95,7 +95,7 @@ def test_a_text_file_becomes_a_model_that_generates(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "%|" not in done.stderr  # no progress bar
     record = RunRecord.read(tmp_path / "out")
-    assert f"test bits per character {record.metrics['test']['bits_per_character']:.3f}" in done.stdout
+    assert f"test bits per character {record.metrics['test']['bits_per_character']:#.4g}" in done.stdout
     assert (tmp_path / "out" / "figures" / "learning_curve.png").stat().st_size > 10_000
     words = ["out/model", "--prompt", "so it", "--max_new_tokens", 20]
     first, second = (run(SCRIPTS / "generate.py", *words, "--seed", seed, cwd=tmp_path) for seed in (1, 2))
@@ -154,7 +154,7 @@ def test_a_pre_trained_body_is_taken_over_by_a_classifier(tmp_path):
     done = run(SCRIPTS / "pretrain_lm.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = RunRecord.read(tmp_path / "out")
-    assert f"validation perplexity {record.metrics['validation']['perplexity']:.3f}" in done.stdout
+    assert f"validation perplexity {record.metrics['validation']['perplexity']:#.4g}" in done.stdout
     assert set(record.metrics) == {"validation"}
     transfer = transfer_body(str(tmp_path / "out" / "model"), deep_representations=True, num_labels=2)
     assert {name.split(".")[0] for name in transfer.new} == {"classifier", "model"}
@@ -230,13 +230,16 @@ def test_sentences_are_classified_from_another_directory_and_scored_again(tmp_pa
     assert result.startswith("runs/opinions-seed0: ")
     record = RunRecord.read(tmp_path / "runs" / "opinions-seed0")
     words = ["runs/opinions-seed0/model", "--rows", 120, "--output", "scores.json"]
-    done = run(SCRIPTS / "evaluate.py", *words, cwd=tmp_path)
+    done = run(SCRIPTS / "evaluate.py", *words, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout)
     assert result["scores"] == record.metrics["test"]
     assert result["data"]["fingerprint"] == record.data["fingerprint"]
     assert json.loads((tmp_path / "scores.json").read_text()) == result
-    assert f"test of opinions by rule: accuracy {result['scores']['accuracy']:.4f}" in done.stdout
+    done = run(SCRIPTS / "evaluate.py", *words, cwd=tmp_path)
+    assert f"test of opinions by rule: accuracy {result['scores']['accuracy']:#.4g}" in done.stdout
+    assert "{" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("scores.json: ")
 
 
 def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
@@ -250,7 +253,7 @@ def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
     assert not (tmp_path / "labels.parquet").exists()
     done = run(*label, "--text_column", "line", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("labels.parquet: 20 texts; negative ")
+    assert done.stdout.startswith("labels.parquet: 20 texts; negative ") and done.stdout.count("\n") == 1
     assert sum(json.loads((tmp_path / "labels.json").read_text())["labels"].values()) == 20
     words += ["--extra_train_file", "labels.parquet", "--output_dir", "more"]
     done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)
@@ -266,9 +269,9 @@ def test_a_model_of_a_recipe_that_fine_tunes_another_is_scored(tmp_path):
     labels = AutoConfig.from_pretrained(tmp_path / "runs/opinions-seed0/model").id2label.values()
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"it was good,{label}\n" for label in labels) * 10)
     words = ["--recipe", "imdb-fine-tuned", "--train_file", "rows.csv", "--test_file", "rows.csv"]
-    done = run(SCRIPTS / "evaluate.py", "runs/opinions-seed0/model", *words, cwd=tmp_path)
+    done = run(SCRIPTS / "evaluate.py", "runs/opinions-seed0/model", *words, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["scores"]["accuracy"] == 0.5
+    assert json.loads(done.stdout)["scores"]["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -259,11 +260,24 @@ def run(waves, tmp_path_factory):
     return folder
 
 
+def test_a_readout_that_is_fitted_again_counts_as_training(tmp_path, monkeypatch):
+    refit = SeriesClassificationTask._refit
+
+    def slow(self, model):
+        refit(self, model)
+        self.spent["refit"] += 1000
+
+    monkeypatch.setattr(SeriesClassificationTask, "_refit", slow)
+    words = ("--rows", "60", "--config_overrides", "hidden_size=64", "--quiet", "--output_dir", str(tmp_path / "run"))
+    assert 1000 < call_verb("train_series", *words).wall_seconds < 2000
+
+
 def test_a_run_takes_no_step_and_says_what_it_found(run):
     record = RunRecord.read(run / "run")
     assert (record.steps, record.head, record.task) == (0, "LMUForTimeSeriesClassification", "tabular-classification")
     assert record.metrics["test"]["accuracy"] > record.lines["majority"]["test"]["accuracy"]
     assert record.reasons["left_out"].startswith("leave-one-out accuracy of the readout on 30 rows of training and")
+    assert not re.search(r"\d s\b", record.reasons["left_out"])  # the run's seconds are those of wall_seconds alone
     assert set(record.details["test"]) == {"classes", "confusion"}
     assert record.data["rows"] == {"train": 27, "validation": 3, "test": 15}
     assert (run / "run" / "model" / "model.safetensors").is_file()

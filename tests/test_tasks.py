@@ -57,6 +57,13 @@ def alone(value):
     return value
 
 
+def test_what_is_read_is_said_before_training():
+    train, validation = (len("\n".join([WORDS] * rows)) for rows in (20, 3))
+    text = f"{train:,} for train, {validation:,} for validation, {len(WORDS):,} for test"
+    assert text_task().announce() == f"words, characters: {text}; tokenizer: byte, {len(text_task().tokenizer)} tokens"
+    assert translation_task().announce() == "nouns, rows: 40 for train, 5 for validation, 4 for test; from en to de"
+
+
 # --------------------------------------------------------------------------- windows of a text
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 from ..version import __version__
 from .failures import script
-from .flags import COMMAND
-
-LIKE = 0.7  # words of this ratio of equal letters are taken for each other
+from .flags import COMMAND, LIKE
 
 
 @dataclass(frozen=True)

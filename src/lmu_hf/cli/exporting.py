@@ -17,6 +17,7 @@ from ..common.staging import write_text
 from ..hub.export import differences, export, graphs, load_onnx
 from ..hub.export_int8 import Loss, measure, quantise
 from ..hub.export_web import GRAPHS, QUANTISED, lay_out
+from .results import give
 
 RECORD = "export.json"
 
@@ -37,13 +38,13 @@ def export_model(args: argparse.Namespace) -> dict[str, float]:
     if is_web:
         with loading("tokenizer or image processor", args.model):
             lay_out(model, args.model, args.folder, "q8" if args.int8 else "fp32")
-    _write_record(args, paths, found, losses)
+    record = _write_record(args, paths, found, losses)
+    lines = []
     for path in paths:
         error = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
-        print(f"{path}: {path.stat().st_size:,} bytes{error}")
-    for path, loss in losses.items():
-        print(f"{path}: {path.stat().st_size:,} bytes, {loss}")
-    print(json.dumps({"model": args.model, "format": args.format, "differences": found}))
+        lines.append(f"{path}: {path.stat().st_size:,} bytes{error}")
+    lines += [f"{path}: {path.stat().st_size:,} bytes, {loss}" for path, loss in losses.items()]
+    give(args, [*lines, f"{args.folder / RECORD}: what was measured, with which versions"], record)
     if found and not max(found.values()) <= args.tolerance:
         raise SystemExit(f"a number differs by {max(found.values()):.1e}, more than --tolerance {args.tolerance:.1e}")
     return found
@@ -66,8 +67,8 @@ def _quantised(model: PreTrainedModel, paths: list[Path], args: argparse.Namespa
 
 def _write_record(
     args: argparse.Namespace, paths: list[Path], found: dict[str, float], losses: dict[Path, Loss]
-) -> None:
-    """Say in the folder what is in it, of what, and how near it is."""
+) -> dict[str, Any]:
+    """Say in the folder what is in it, of what, and how near it is; what was said."""
     packages = ("torch", "transformers", *(() if args.format == "pt2" else ("onnx", "onnxruntime", "onnxscript")))
     files: dict[str, dict[str, Any]] = {}
     for path in (*paths, *losses):
@@ -82,3 +83,4 @@ def _write_record(
         "packages": {name: version(name) for name in packages},
     }
     write_text(args.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    return record

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from .failures import DEBUG
 
 COMMAND = "lmu-hf"
+LIKE = 0.7  # words of this ratio of equal letters are taken for each other
 GROUPS = ("data", "model", "training", "output")
 VALUES = {"int": "N", "_seed_or_none": "N", "float": "X", "Path": "PATH", "output_file": "PATH"}
 
@@ -55,6 +56,7 @@ class ScriptParser(argparse.ArgumentParser):
         self._titled = {title: self.add_argument_group(title) for title in GROUPS}
         self._action_groups.append(self._action_groups.pop(1))  # argparse would show --help before all others
         self._seldom: frozenset[str] = frozenset()
+        self.elsewhere: dict[str, str] = {}  # flags of other verbs, and what says the same here
 
     def group(self, title: str) -> argparse._ArgumentGroup:
         """The flags that ``--help`` shows under one of ``GROUPS``."""
@@ -105,12 +107,30 @@ class ScriptParser(argparse.ArgumentParser):
         """End with one line, which suggests what is close to an unknown flag or choice."""
         # These are argparse's own sentences: it passes the wrong word in no other form.
         if unknown := re.match(r"unrecognized arguments: ([^\s=]+)", message):
-            near = get_close_matches(unknown[1], self._option_string_actions, n=1)
+            if place := self._place_of(unknown[1]):
+                self.exit(
+                    2, f"{self.prog}: error: {unknown[1]}: the {place} is given without a flag, as the first word\n"
+                )
+            near = self._meant_by(unknown[1])
         elif unknown := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             near = get_close_matches(unknown[1], re.split(r"[', ]+", unknown[2]), n=1)
         else:
             near = []
         self.exit(2, f"{self.prog}: error: {message}{f'; did you mean {near[0]}?' if near else ''}\n")
+
+    def _place_of(self, unknown: str) -> str:
+        """What the first argument is, if a flag is called after it: ``--model_path`` after a model; else nothing."""
+        places = [action.dest for action in self._actions if not action.option_strings]
+        first = places[0].partition("_")[0] if places else ""
+        return first if unknown.lstrip("-").partition("_")[0] == first else ""
+
+    def _meant_by(self, unknown: str) -> list[str]:
+        """The flag that an unknown one was to be, or none."""
+        if unknown in self.elsewhere:
+            return [self.elsewhere[unknown]]
+        names = {flag.lstrip("-"): flag for flag in self._option_string_actions}
+        near = get_close_matches(unknown.lstrip("-"), names, n=1, cutoff=LIKE)
+        return [names[name] for name in near]
 
     def add_values(self, flags: Mapping[str, tuple[Callable[[str], Any], Any, str]], group: str = "training") -> None:
         """Add flags that take one value each: by name their type, their default and what they set."""

@@ -20,6 +20,7 @@ from ..training.evaluation import find_record, head_of
 from .flags import Flags
 from .origin import follow_the_run
 from .reading import reading
+from .results import give
 
 PANELS = 8  # series of a picture
 
@@ -74,14 +75,15 @@ def forecast(args: argparse.Namespace) -> Ahead:
     series = _table(args, path, model)
     ahead = _ahead(model, series, args.steps or model.option.prediction_length)
     args.output_file.parent.mkdir(parents=True, exist_ok=True)
+    columns, steps = ahead.columns(series.time or "step"), len(ahead.times)
     with written_whole(args.output_file) as staged:
-        write_table(Dataset.from_dict(ahead.columns(series.time or "step")), staged, args.output_file.suffix)
-    steps = len(ahead.times)
-    print(f"{args.output_file}: {steps:,} steps of {series.step} behind {series.last or 'the last row'} of {path}")
+        write_table(Dataset.from_dict(columns), staged, args.output_file.suffix)
+    lines = [f"{args.output_file}: {steps:,} steps of {series.step} behind {series.last or 'the last row'} of {path}"]
     if ahead.quantiles is not None and steps > model.option.prediction_length:
-        print(f"quantiles are of the first {model.option.prediction_length:,} steps: the model has no others")
+        lines.append(f"quantiles are of the first {model.option.prediction_length:,} steps: the model has no others")
     if args.figure is not None:
-        print(_draw(series, ahead, args.figure))
+        lines.append(str(_draw(series, ahead, args.figure)))
+    give(args, lines, {"model": args.model, "table": str(path), "forecast": columns})
     return ahead
 
 

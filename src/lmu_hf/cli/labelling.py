@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from ..common.errors import loading
-from ..common.record import publish
+from ..common.record import keep
 from ..common.staging import written_whole
 from ..data.labelled import unlabelled_dataset, unlabelled_file
 from ..data.labelling import count_labels, label_pictures, label_rows, label_series, label_sounds, write_rows
@@ -26,6 +26,7 @@ from ..training.evaluation import find_record, rows_of
 from .flags import Flags
 from .origin import follow_the_run
 from .reading import reading, series_columns
+from .results import give
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,9 +44,9 @@ def label(args: argparse.Namespace) -> dict[str, int]:
         with written_whole(args.output_file) as staged:
             write_rows(labelled, staged, args.output_file.suffix)
         counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; "))
+        line = f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; ")
         made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
-        publish(made, args.output_file.with_suffix(".json"))
+        give(args, [line], keep(made, args.output_file.with_suffix(".json")))
     return counts
 
 

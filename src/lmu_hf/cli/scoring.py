@@ -7,13 +7,15 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from ..common.errors import check_model
-from ..common.record import publish
+from ..common.lines import digits
+from ..common.record import keep
 from ..training.evaluation import evaluate, evaluate_by_length, find_recipe, find_record, load_model, report
 from ..training.judging import plain_table
 from ..training.tasks.base import Task
 from .flags import Flags
 from .loading import load_task
 from .origin import check_named, check_rows, follow_the_model, follow_the_run
+from .results import give
 
 
 def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
@@ -29,7 +31,7 @@ def load(args: argparse.Namespace) -> tuple[PreTrainedModel, Task]:
     rows_of_the_run = follow_the_run(args, record, folder)
     follow_the_model(args, recipe, name)
     flags = Flags(args)
-    flags.read |= {"model", "recipe", "split", "by_length", "per_device_eval_batch_size", "output"}
+    flags.read |= {"model", "recipe", "split", "by_length", "per_device_eval_batch_size", "output", "json"}
     with PartialState().main_process_first():
         task = load_task(flags, recipe)
     noisy = getattr(args, "noise_db", None) is not None  # then every sample differs from the run's, as was asked for
@@ -47,16 +49,19 @@ def score(args: argparse.Namespace) -> dict[str, float]:
         groups = evaluate_by_length(model, task, split, args.by_length, batch_size)
     scores = evaluate(model, task, split, batch_size)
     if PartialState().is_main_process:
-        print(f"{name}, {split} of {task.name}: {_words(scores)}")
+        lines = [f"{name}, {split} of {task.name}: {_words(scores)}"]
         if classes := task.details(split).get("classes"):
-            print(plain_table(classes))
+            lines.append(plain_table(classes))
         for group in groups:
             lengths = "{} to {}".format(*group["length"])
-            print(f"{lengths} {task.length_unit}, {group['rows']} rows: {_words(group['scores'])}")
+            lines.append(f"{lengths} {task.length_unit}, {group['rows']} rows: {_words(group['scores'])}")
         by_length = {"by_length": {"unit": task.length_unit, "groups": groups}} if groups else {}
-        publish(report(name, model, task, split, scores) | by_length, output)
+        result = keep(report(name, model, task, split, scores) | by_length, output)
+        if output is not None:
+            lines.append(f"{output}: the scores, on what, and with which versions")
+        give(args, lines, result)
     return scores
 
 
 def _words(scores: dict[str, float]) -> str:
-    return ", ".join(f"{key} {value:.4f}" for key, value in scores.items())
+    return ", ".join(f"{key.replace('_', ' ')} {digits(value)}" for key, value in scores.items())

@@ -1,6 +1,8 @@
 """What `lmu-hf suggest` prints: a signal's spectrum in words, and a table of windows and orders."""
 
 import argparse
+from dataclasses import asdict
+from typing import Any
 
 from ..common.errors import InputError
 from ..common.figures import window_orders
@@ -8,6 +10,7 @@ from ..data.signals import Signal, read_signal
 from ..data.suggesting import LARGEST_ORDER, Kept, Suggestion, suggest_window
 from ..data.tables import ReadOptions
 from .flags import Flags
+from .results import give
 
 
 def suggest(args: argparse.Namespace) -> Suggestion:
@@ -22,10 +25,19 @@ def suggest(args: argparse.Namespace) -> Suggestion:
         found = suggest_window(signal.values, flags.theta)
     except InputError as error:
         raise InputError(f"{signal.name}: {error}") from error
-    print("\n".join(say(signal, found)))
+    lines = say(signal, found)
     if flags.figure is not None:
-        print(window_orders(found.frequencies, found.energy, found.edges, found.measured, signal.name, flags.figure))
+        window_orders(found.frequencies, found.energy, found.edges, found.measured, signal.name, flags.figure)
+        lines.append(str(flags.figure))
+    give(args, lines, _result(signal, found))
     return found
+
+
+def _result(signal: Signal, found: Suggestion) -> dict[str, Any]:
+    """What was found, as plain numbers: a row for each window and share."""
+    rows = [{"theta": theta, **asdict(kept)} for theta, orders in found.orders.items() for kept in orders]
+    edges = [{"share": share, "cycles_per_step": edge} for share, edge in found.edges.items()]
+    return {"signal": signal.name, "steps": found.steps, "rate": signal.rate, "edges": edges, "orders": rows}
 
 
 def say(signal: Signal, found: Suggestion) -> list[str]:

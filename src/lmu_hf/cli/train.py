@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from ..common.errors import InputError, check_folder, is_expected, one_line
 from ..common.figures import confusion_matrix, learning_curve
-from ..common.lines import verdict
+from ..common.lines import digits, verdict
 from ..common.lock import owned
 from ..common.record import RunRecord, say_parameters
 from ..configuration_lmu import LMUConfig
@@ -323,11 +323,11 @@ def tell(folder: Path, record: RunRecord, more: str = "") -> RunRecord:
 
 
 def summary(record: RunRecord) -> str:
-    """A run's scores in one line."""
+    """A run's scores in one line, each in four significant digits."""
     if record.metric == "accuracy":
         return ", ".join(f"{split} {100 * scores['accuracy']:.2f} %" for split, scores in record.metrics.items())
     return ", ".join(
-        f"{split} {name.replace('_', ' ')} {score:.3f}"
+        f"{split} {name.replace('_', ' ')} {digits(score)}"
         for split, scores in record.metrics.items()
         for name, score in scores.items()
     )

@@ -5,7 +5,7 @@ import time
 
 from datasets import concatenate_datasets
 
-from ..common.record import publish
+from ..common.record import keep
 from ..data.corpus import Corpus, count_characters, dataset_rows, table_rows, text_rows
 from ..data.opening import is_table
 from ..data.word_vector_training import Sentences, train_word_vectors
@@ -52,4 +52,8 @@ def train_vectors(args: argparse.Namespace) -> dict:
         workers=args.workers,
     )
     measured = {"words": counts, "size": args.size + args.spelling, "seconds": round(time.perf_counter() - start, 1)}
-    return publish(measured, args.output_file.with_suffix(".json"))
+    width, seconds = measured["size"], measured["seconds"]
+    print(
+        f"{args.output_file}: {counts['words']:,} vectors of {width} numbers, of {counts['read']:,} words; {seconds} s"
+    )
+    return keep(measured, args.output_file.with_suffix(".json"))

@@ -17,6 +17,11 @@ ELSE_TO_TRY = "more rows, or more passes over them (--num_train_epochs)"
 CLEAR = 2.0  # standard errors of a difference; chance alone exceeds them once in twenty times
 
 
+def digits(value: float) -> str:
+    """A number in four significant digits; those before the point are never left out."""
+    return f"{value:,.0f}" if abs(value) >= 999.95 else f"{value:#.4g}"
+
+
 def compared_split(record: RunRecord) -> str:
     """The split on which a run is held against its lines: the test where it has been read."""
     return "test" if "test" in record.metrics else "validation"

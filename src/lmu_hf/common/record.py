@@ -255,8 +255,8 @@ def describe_hardware() -> dict:
     }
 
 
-def publish(measured: dict, output: Path | None = None) -> dict:
-    """End a benchmark: what was measured, how and where, as a printed line of JSON, and as a file if one is given."""
+def keep(measured: dict, output: Path | None = None) -> dict:
+    """What was measured, how and where; written as JSON if a file is given."""
     result = {
         **measured,
         "command": command_line(),
@@ -264,9 +264,15 @@ def publish(measured: dict, output: Path | None = None) -> dict:
         "hardware": describe_hardware(),
         "versions": installed_versions(),
     }
-    print(json.dumps(result))
     if output is not None:
         write_text(output, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def publish(measured: dict, output: Path | None = None) -> dict:
+    """End a benchmark with a printed line of JSON: what was measured, how and where; and :func:`keep` it."""
+    result = keep(measured, output)
+    print(json.dumps(result))
     return result
 
 

@@ -1,8 +1,10 @@
 """Labels and scores that a trained model gives to texts that have none, so that another may learn from them."""
 
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 SEPARATOR = "|"  # of several classes in a cell of a CSV file
+FEWEST_DIGITS = 4  # of a number in a file for people
 
 
 @torch.no_grad()
@@ -264,19 +267,53 @@ def _read(
 def write_rows(labelled: "Dataset", path: Path, suffix: str) -> None:
     """Write labelled texts in the format of a file name's suffix: .parquet, .csv or .jsonl.
 
-    Parquet keeps the type of every column. In the others a class stands by its name; in CSV, several classes of a text
+    Parquet keeps the type and the digits of every column. In the others, numbers are shortened as by
+    :func:`shortest` and a class stands by its name; in CSV, several classes of a text
     stand in one cell, joined by ``SEPARATOR``.
     """
     if suffix == ".parquet":
         write_table(labelled, path, suffix)
         return
-    feature, rows = labelled.features["label"], labelled
+    feature, rows = labelled.features["label"], _shortened(labelled)
     if hasattr(feature, "names"):
         names = [feature.names[number] for number in labelled["label"][:]]
-        rows = _with_labels(labelled, names)
+        rows = _with_labels(rows, names)
     elif suffix == ".csv" and isinstance(labelled[0]["label"], list):
-        rows = _with_labels(labelled, [SEPARATOR.join(held) for held in labelled["label"][:]])
+        rows = _with_labels(rows, [SEPARATOR.join(held) for held in labelled["label"][:]])
     write_table(rows, path, suffix)
+
+
+def _shortened(labelled: "Dataset") -> "Dataset":
+    """Rows whose numbers have only the digits that tell one from another."""
+    numbers = [name for name, feature in labelled.features.items() if getattr(feature, "dtype", "").startswith("float")]
+    columns = {name: labelled[name][:] for name in numbers}
+    # All columns at once: what is equal in two of them must look equal, and a row's largest score stay its largest.
+    short = shortest(value for column in columns.values() for value in column)
+    for name, column in columns.items():
+        at = labelled.column_names
+        labelled = (
+            labelled.remove_columns(name)
+            .add_column(name, [short.get(value, value) for value in column])
+            .select_columns(at)
+        )
+    return labelled
+
+
+def shortest(values: Iterable[float]) -> dict[float, float]:
+    """Each finite number with as few significant digits as keep all in order: four, or more where two would be one.
+
+    A number's cell ends halfway to its neighbours. What is written lies inside it, so that no two change places.
+    """
+    ordered = sorted(filter(math.isfinite, set(values)))
+    middles = [(low + high) / 2 for low, high in pairwise(ordered)]
+    cells = zip([-math.inf, *middles], ordered, [*middles, math.inf], strict=True)
+    return {value: _within(low, value, high) for low, value, high in cells}
+
+
+def _within(low: float, value: float, high: float) -> float:
+    fewest = max(FEWEST_DIGITS, len(str(int(abs(value)))))  # a price keeps all that stands before the point
+    short = (float(f"{value:.{digits}g}") for digits in range(fewest, 17))
+    return next((number for number in short if low < number < high), value)
 
 
 def write_table(rows: "Dataset", path: Path, suffix: str) -> None:

@@ -11,7 +11,7 @@ from .tables import DELIMITED, JSON, PLACE, ReadOptions, find_misplaced, read_ta
 if TYPE_CHECKING:  # importing it takes a second that `--help` need not wait for
     from datasets import Dataset
 
-ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|gz|bz2|xz|zip|zst)"
+ENDINGS = r"\.(csv|tsv|txt|json|jsonl|ndjson|parquet|xlsx|tmx|npy|npz|ts|gz|bz2|xz|zip|zst)"
 SPLITS = ("train", "validation", "test")
 WRITTEN = (*DELIMITED, *JSON)  # kinds of file whose cells have no types of their own
 

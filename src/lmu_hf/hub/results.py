@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ..common.lines import verdict
+from ..common.lines import digits, verdict
 from ..common.record import RunRecord
 from .kinds import kind_of
 from .markup import code, table, text
@@ -154,8 +154,7 @@ def metric_name(record: RunRecord, metric: str) -> str:
 def show(metric: str, value: float) -> str:
     """A score in four significant digits, of a fraction as a percentage."""
     shown = 100 * value if METRIC_NAMES.get(metric, "").endswith("%") else value
-    # An error in dollars or in grams is written out: digits before the point are never left out.
-    return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:#.4g}"
+    return digits(shown)
 
 
 def total_parameters(record: RunRecord) -> str:

@@ -375,7 +375,7 @@ class Run:
             self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", wrong)
             if split == "validation" and self.recipe.refit and (whole := self.task.whole()) is not None:
                 self.learner.set_weights(refit(self, whole))
-        record.wall_seconds = round(progress.seconds, 1)
+        record.wall_seconds = round(progress.seconds + self.task.spent.get("refit", 0.0), 1)
         self._measure()
         record.peak_memory_bytes = progress.memory_bytes
         weights = self.learner.weights()

@@ -7,8 +7,8 @@
     lmu-hf evaluate runs/multi30k-en-de-seed0/model --data_dir data --by_length 5
 
 A model in a run folder is scored on the rows that the run read, and refused if they have changed. Other rows are named
-by the flags of training; the classes are always the model's, by their names. Printed are the scores, and one line of
-JSON that says what was scored on what, with which versions.
+by the flags of training; the classes are always the model's, by their names. --json prints the scores as one line of
+JSON, with what was scored on what and with which versions; --output keeps that in a file.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..data_flags import KIND_FLAGS, PAIR_FLAGS, SPLITS, add_data_flags
 from ..flags import COUNT, ScriptParser, manual_of, output_file
+from ..results import add_json
 from ..training_flags import SELDOM, recipe_of
 
 OF_TRAINING = {
@@ -53,7 +54,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     )
     text = "also score texts by their length, in so many groups of about as many rows (default: not)"
     output.add_argument("--by_length", type=COUNT, metavar="GROUPS", help=text)
-    output.add_argument("--output", type=output_file, help="file for the line of JSON (default: it is only printed)")
+    output.add_argument("--output", type=output_file, help="file to write the result to, as JSON (default: none)")
+    add_json(parser)
     add_data_flags(parser, *KIND_FLAGS, without=tuple(OF_TRAINING))
     parser.set_defaults(**OF_TRAINING)
     parser.set_seldom(*SELDOM, *PAIR_FLAGS, *OF_SIGNALS)

@@ -8,14 +8,14 @@
 Every graph takes any batch and any length; a generator's step takes its memories and returns the new ones. Each ONNX
 file is run by onnxruntime on batches of 1 and 7 and lengths of 1, 63 and 2048, and the command fails where a number
 differs by more than --tolerance. --int8 also writes files with weights of eight bits and measures what that costs: on
-the text of --sample, or on made-up inputs. All that was measured is kept in FOLDER/export.json. The command ends with a
-line of JSON.
+the text of --sample, or on made-up inputs. All that was measured is kept in FOLDER/export.json, and --json prints it.
 """
 
 import argparse
 from pathlib import Path
 
 from ..flags import POSITIVE, ScriptParser, manual_of
+from ..results import add_json
 
 FORMATS = ("onnx", "pt2")  # those of lmu_hf.hub.export, which a test compares
 LAYOUTS = ("web",)  # of ONNX files, with what else their reader needs
@@ -36,6 +36,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument("--int8", action="store_true", help=text)
     text = "file of text that the loss of --int8 is measured on (default: made-up inputs)"
     output.add_argument("--sample", type=Path, metavar="PATH", help=text)
+    add_json(parser)
     args = parser.parse_args(argv)
     if args.format == "pt2":
         because = f"files of --format {args.format} are not compared with the model, and keep their 32 bits"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..data_flags import FLAGS, READING
 from ..flags import COUNT, ScriptParser, manual_of, output_file
+from ..results import add_json
 
 if TYPE_CHECKING:
     from ..forecasting import Ahead
@@ -39,6 +40,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     text = f"file to write, which ends in {', '.join(SUFFIXES)} (default: %(default)s)"
     output.add_argument("--output_file", type=Path, default=Path("forecast.csv"), help=text)
     output.add_argument("--figure", type=output_file, help="PNG file to draw to (default: no picture)")
+    add_json(parser)
     args = parser.parse_args(argv)
     if args.output_file.suffix not in SUFFIXES:
         parser.error(f"--output_file must end in {', '.join(SUFFIXES)}, got {args.output_file}")

@@ -11,7 +11,8 @@
 Written are the texts, or the paths of pictures or sounds, the class of each, how probable the model holds it to be and
 a score for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and
 how many texts each class has. Of several classes a text, label lists those that hold, in a CSV file as one|other
-(--label_separator '|' reads them); of a number to predict, label and score are that number.
+(--label_separator '|' reads them); of a number to predict, label and score are that number. In .csv and .jsonl numbers
+have four significant digits, and more where two would otherwise be taken for one.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from ..data_flags import FLAGS, READING
 from ..flags import COUNT, ScriptParser, manual_of
+from ..results import add_json
 
 OF_SERIES = ("id_column", "time_column", "label_column", "value_columns")
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -54,6 +56,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     )
     text = f"file to write, which ends in {', '.join(SUFFIXES)} (default: %(default)s)"
     parser.group("output").add_argument("--output_file", type=Path, default=Path("labels.parquet"), help=text)
+    add_json(parser)
     args = parser.parse_args(argv)
     if args.dataset_name is None and args.train_file is None:
         if args.data_dir is None:

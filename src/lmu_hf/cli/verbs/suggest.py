@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..data_flags import READING
 from ..flags import COUNT, ScriptParser, manual_of, output_file
+from ..results import add_json
 
 if TYPE_CHECKING:
     from ...data.suggesting import Suggestion
@@ -37,6 +38,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     text = "windows in time steps (default: five around the longest cycle in nine tenths of the signal's energy)"
     parser.group("model").add_argument("--theta", type=COUNT, nargs="+", metavar="N", help=text)
     output.add_argument("--figure", type=output_file, help="PNG file to draw to (default: no picture)")
+    add_json(parser)
     args = parser.parse_args(argv)
     if args.figure is not None and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure must end in .png, got {args.figure}")

@@ -38,6 +38,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     """The verb's flags; those left out keep the recipe's values."""
     parser = training_parser(manual_of(__doc__, manual), kind="images", default="psmnist", verb="train image")
     add_data_flags(parser, "images")
+    parser.elsewhere["--train_file"] = "--data_dir"
     args = parse_training(parser, argv, _check_colour)
     if "recipe" not in args.given and _is_of_pictures(args):
         args.recipe = "own-images"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .base import Recipe, recipe
-from .own import Made
+from .own import Made, passes
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from ...data.audio import Sounds
@@ -198,10 +198,8 @@ def _epochs(of: Heard, cost: float, minutes: float) -> tuple[int, str]:
         cost: operations of one epoch.
         minutes: the budget.
     """
-    most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / cost))
-    if most < MOST_EPOCHS:
-        return most, f"passes over {of.seconds:,.0f} s of sound; {minutes:g} minutes allow {most} of {MOST_EPOCHS}"
-    return MOST_EPOCHS, f"passes over {of.seconds:,.0f} s of sound; well within {minutes:g} minutes"
+    most = int((1 - PREPARED) * 60 * minutes * SPEED / cost)
+    return passes(f"{of.seconds:,.0f} s of sound", MOST_EPOCHS, most, minutes)
 
 
 def recipe_for(sounds: "Sounds", minutes: float = MINUTES) -> Made:

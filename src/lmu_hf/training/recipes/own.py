@@ -211,8 +211,7 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
     if _refits(of):
         made = replace(made, refit=say("refit", True))
     share = float(f"{_share(of) * minutes:.6g}")
-    why = f"for training, of {minutes:g} in all (--minutes); the rest goes to reading and scoring"
-    made = replace(made, minutes=say("minutes", share, why))
+    made = replace(made, minutes=say("minutes", share, why_minutes(minutes, made.refit)))
     options = {"max_length": length, "vocab_size": words, "token_dropout": 0.1}
     reasons["token_dropout"] = WHY["token_dropout"]
     if of.classes:
@@ -243,13 +242,34 @@ def _epochs(of: Measured, cost: float, minutes: float) -> tuple[int, str]:
     wanted = next((n for most, n in ((500, 15), (2000, 8), (20_000, 6), (100_000, 4)) if of.rows <= most), 2)
     if long := of.median > LONG_ROW:
         wanted = min(wanted, 5)  # a long row has many windows in each pass
-    most = max(1, int(_share(of) * 60 * minutes * SPEED / cost))
+    most = int(_share(of) * 60 * minutes * SPEED / cost)
+    return passes(f"{of.rows:,}{' long' if long else ''} rows", wanted, most, minutes)
+
+
+def why_minutes(minutes: float, refit: bool = False) -> str:
+    """Where a budget goes.
+
+    Args:
+        minutes: the budget.
+        refit: the model is trained a second time.
+    """
+    twice = "training once more, " if refit else ""
+    return f"for training, of {minutes:g} in all (--minutes); the rest goes to {twice}reading and scoring"
+
+
+def passes(over: str, wanted: int, most: int, minutes: float) -> tuple[int, str]:
+    """How many passes training begins with, and why. The clock, not the estimate, ends it.
+
+    Args:
+        over: what is passed over.
+        wanted: what would teach enough.
+        most: what the budget allows, as it is estimated.
+        minutes: the budget.
+    """
     if most < wanted:
-        return (
-            most,
-            f"passes over {of.rows:,} rows; {minutes:g} minutes allow {most} of {wanted} (--minutes)",
-        )
-    return wanted, f"passes over {of.rows:,}{' long' if long else ''} rows; well within {minutes:g} minutes"
+        epochs = max(1, most)
+        return epochs, f"passes over {over}; {minutes:g} minutes allow about {epochs} of {wanted} (--minutes)"
+    return wanted, f"passes over {over}, or as many as {minutes:g} minutes allow (--minutes)"
 
 
 def _share(of: Measured) -> float:
@@ -325,6 +345,9 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         architecture = {field: value for field, value in recipe.architecture.items() if field not in OF_THE_BODY}
         recipe = replace(recipe, **how.changes, architecture=architecture | how.architecture)
         reasons = {name: why for name, why in reasons.items() if name not in OF_THE_BODY} | how.reasons
+        reasons["minutes"] = why_minutes(minutes, recipe.refit)
+        if not recipe.refit:  # there is no time for it
+            reasons.pop("refit", None)
     for name in given.keys() & options.keys():
         reasons[name] = "given"
     options |= given

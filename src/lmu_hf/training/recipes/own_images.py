@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ...data.augmentation import Augmentation
 from .base import Recipe, recipe
 from .images import single_memory
-from .own import FEW_TO_CHOOSE, MINUTES, PREPARED, SPEED, Made
+from .own import FEW_TO_CHOOSE, MINUTES, PREPARED, SPEED, Made, passes, why_minutes
 
 if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
     from ...data.images import LabelledImages
@@ -77,7 +77,7 @@ def recipe_for_images(rows: "LabelledImages", minutes: float = MINUTES, augmente
         made = replace(made, eval_steps=epochs * -(-count // batch))
         reasons["eval_steps"] = "one validation, at the end: with few pictures the best of several is mostly chance"
     share = float(f"{(1 - PREPARED) * minutes:.6g}")
-    reasons["minutes"] = f"for training, of {minutes:g} in all (--minutes); the rest goes to reading and scoring"
+    reasons["minutes"] = why_minutes(minutes)
     return Made(replace(made, minutes=share), {}, reasons)
 
 
@@ -90,10 +90,8 @@ def _epochs(count: int, cost: float, minutes: float) -> tuple[int, str]:
         minutes: the budget.
     """
     wanted = next((epochs for most, epochs in ((1000, 60), (5000, 40), (20_000, 25)) if count <= most), 15)
-    most = max(1, int((1 - PREPARED) * 60 * minutes * SPEED / (count * cost)))
-    if most < wanted:
-        return most, f"passes over {count:,} pictures; {minutes:g} minutes allow {most} of {wanted} (--minutes)"
-    return wanted, f"passes over {count:,} pictures; well within {minutes:g} minutes"
+    most = int((1 - PREPARED) * 60 * minutes * SPEED / (count * cost))
+    return passes(f"{count:,} pictures", wanted, most, minutes)
 
 
 def _deformations(side: int) -> Augmentation:

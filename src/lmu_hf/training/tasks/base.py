@@ -17,6 +17,11 @@ from ..baselines import make_config
 Gather = Callable[[Any], Any]
 
 
+def say_amounts(amounts: dict[str, int]) -> str:
+    """How much each split has of something: "800 for train, 100 for validation"."""
+    return ", ".join(f"{amount:,} for {split}" for split, amount in amounts.items())
+
+
 class Task(ABC):
     """Rows in three splits, how a batch of them becomes a model's inputs, and how a model is judged.
 
@@ -34,7 +39,8 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
-        spent: seconds that finding weights before training took, by what was done; they count as training.
+        spent: seconds that finding weights before training took, by what was done; they count as training. So does
+            "refit", of finding them once more after they were scored.
         made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
         reasons: why that has the values that it has.
     """
@@ -87,8 +93,8 @@ class Task(ABC):
         return self.auto_class.from_config(make_config({**self.config_fields(), **architecture}))
 
     def announce(self) -> str:
-        """One line for the console, before training: what is to be found, in which rows; empty if there is no more."""
-        return ""
+        """One line for the console, before training: what is to be found, in which rows."""
+        return f"{self.name}, rows: {say_amounts({split: len(rows) for split, rows in self.splits.items()})}"
 
     def details(self, split: str) -> dict[str, Any]:
         """What the last final scoring of a split found beside its scores, as JSON has it: a table of classes, say."""

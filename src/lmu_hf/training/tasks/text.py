@@ -39,7 +39,7 @@ from ...data.windows import Windows
 from ...shipped import bare_name
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ..baselines import make_config
-from .base import Gather, Task
+from .base import Gather, Task, say_amounts
 
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
 CHARACTERS = 0x110000  # code points that Unicode has room for
@@ -159,6 +159,11 @@ class TextTask(Task):
         if any(encoded.unknown for encoded in self.encoded.values()):
             described["unknown"] = {split: encoded.unknown for split, encoded in self.encoded.items()}
         return described
+
+    def announce(self) -> str:
+        """How much text each split has, and of how many tokens its tokenizer knows."""
+        amounts = say_amounts({split: encoded.characters for split, encoded in self.encoded.items()})
+        return f"{self.name}, characters: {amounts}; tokenizer: {self.kind}, {len(self.tokenizer):,} tokens"
 
     def extras(self) -> dict[str, Any]:
         """Bits per character of the test text under general compressors: half a minute for ten megabytes."""

@@ -137,6 +137,10 @@ class TranslationTask(Task):
             "fingerprint": digest.hexdigest()[:16],
         }
 
+    def announce(self) -> str:
+        """How many pairs each split has, and from which language to which."""
+        return f"{super().announce()}; from {self.source_lang} to {self.target_lang}"
+
     def config_fields(self) -> dict:
         """The vocabulary, its special ids, and two stacks."""
         tokenizer = self.tokenizer
