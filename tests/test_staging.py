@@ -1,6 +1,7 @@
 """What is written is there whole or not at all, and a disk that does not take it is told of by the file's name."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +24,6 @@ def content(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def gone() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 @pytest.fixture
 def other():
     """Another process, which runs."""
@@ -37,6 +31,13 @@ def other():
     yield process.pid
     process.kill()
     process.wait()
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 @pytest.fixture
@@ -223,6 +224,14 @@ def test_a_folder_is_written_together_by_one_process_at_a_time(tmp_path, other):
         (staged / "record").touch()
     assert [path.name for path in tmp_path.iterdir() if path != left] == [theirs.name]
     theirs.rmdir()
+    with written_together(tmp_path, "record") as staged:
+        (staged / "record").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+
+
+def test_a_number_that_was_given_again_holds_no_folder(tmp_path, other):
+    (left := tmp_path / f".staging.{other}").mkdir()
+    os.utime(left, (1, 1))  # long before that process began
     with written_together(tmp_path, "record") as staged:
         (staged / "record").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["record"]

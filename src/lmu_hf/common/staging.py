@@ -18,6 +18,7 @@ import psutil
 
 UNFINISHED = re.compile(r"(?P<name>.+?)(\.\d+)?\.partial|(?P<folder>.+)\.earlier")
 STAGING = ".staging"
+CLOCK_SECONDS = 2.0  # by which the clocks of processes and of files may differ
 # What a disk says of itself: that it is full, holds no file as large, fails, or may only be read.
 FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 OF_RUST = re.compile(r"os error (\d+)")  # how safetensors and tokenizers say it, in an exception of another class
@@ -50,17 +51,17 @@ def written_whole(path: Path) -> Iterator[Path]:
             yield path
         return
     staged = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with _naming(path, staged):
+    with _naming(path, staged):
+        try:
             for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
                 number = left.name.removeprefix(f"{path.name}.").removesuffix(".partial")
-                if number.isdigit() and _writer_is_gone(int(number)):
+                if number.isdigit() and _writer_is_gone(int(number), left):
                     left.unlink(missing_ok=True)
             yield staged
             staged.replace(path)
-    finally:
-        if staged.exists():  # asked first: on a disk that may only be read, deleting nothing fails as well
-            staged.unlink()
+        finally:
+            if staged.exists():  # asked first: on a disk that may only be read, deleting nothing fails as well
+                staged.unlink()
 
 
 @contextmanager
@@ -74,13 +75,12 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         OSError: the disk took not all of it; the error names ``path``.
     """
     staged, earlier = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.earlier")
-    with _naming(path, path):
+    with _naming(path, staged, earlier):
         if _is_there(earlier) and not _is_there(path):
             earlier.rename(path)
         for left in (staged, earlier):
             delete(left)
-    try:
-        with _naming(path, staged):
+        try:
             yield staged
             if _is_there(path):
                 path.rename(earlier)
@@ -90,9 +90,9 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
                 if _is_there(earlier):
                     earlier.rename(path)
                 raise
-        delete(earlier)
-    finally:
-        delete(staged)
+            delete(earlier)
+        finally:
+            delete(staged)
 
 
 @contextmanager
@@ -107,24 +107,24 @@ def written_together(folder: Path, last: str) -> Iterator[Path]:
         BeingWrittenError: another process writes to the folder in this way.
         OSError: the disk took not all of it; the error names ``folder``.
     """
+    staged = folder / f"{STAGING}.{os.getpid()}"
     with _naming(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        staged = folder / f"{STAGING}.{os.getpid()}"
         delete(staged)
         staged.mkdir()
-    try:
-        # Looked for when this one is there: of two that begin at once each would see the other, none sees nobody.
-        for other in folder.glob(f"{STAGING}.*"):
-            number = int(other.name.removeprefix(f"{STAGING}."))
-            if other != staged and not _writer_is_gone(number):
-                raise BeingWrittenError(f"{folder} is being written to by process {number}: wait until it has ended")
-            if other != staged:
-                delete(other)
-        with _naming(folder, staged):
+        try:
+            # Looked for when this one is there: of two that begin at once each sees the other, and neither goes on.
+            for other in folder.glob(f"{STAGING}.*"):
+                number = int(other.name.removeprefix(f"{STAGING}."))
+                if other != staged and not _writer_is_gone(number, other):
+                    message = f"{folder} is being written to by process {number}: wait until it has ended"
+                    raise BeingWrittenError(message)
+                if other != staged:
+                    delete(other)
             yield staged
             _move(staged, folder, last)
-    finally:
-        delete(staged)
+        finally:
+            delete(staged)
 
 
 def _move(staged: Path, folder: Path, last: str) -> None:
@@ -173,36 +173,50 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _writer_is_gone(number: int) -> bool:
-    """Whether no other process of this number runs here; one of another host, on a shared disk, is taken to be gone."""
-    return number == os.getpid() or not psutil.pid_exists(number)
+def _writer_is_gone(number: int, path: Path) -> bool:
+    """Whether the process of this number that left ``path`` has ended; one of another host is taken to have ended.
+
+    A number is given again: a process that began after ``path`` was last changed is another one.
+    """
+    if number == os.getpid():
+        return True
+    try:
+        return psutil.Process(number).create_time() > path.stat().st_mtime + CLOCK_SECONDS
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return True
 
 
 @contextmanager
-def _naming(path: Path, staged: Path) -> Iterator[None]:
-    """Have a failure to write below ``staged`` name ``path``, which the user knows.
+def _naming(path: Path, *staged: Path) -> Iterator[None]:
+    """Have a failure to write ``path``, or below a place where it is staged, name ``path``, which the user knows.
 
     A write that fails says that the disk is full, but not of which file: only one that opens a file knows its name.
     """
     try:
         yield
     except Exception as error:
-        number = _fault(error, staged)
+        number = _fault(error, (path, *staged))
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def _fault(error: BaseException | None, staged: Path) -> int | None:
-    """The number of the system's error that stands behind an exception, if that is one of writing below ``staged``."""
+def _fault(raised: BaseException, places: tuple[Path, ...]) -> int | None:
+    """The number of the system's error that stands behind an exception, if that is one of writing to these places."""
+    error: BaseException | None = raised
     while error is not None:
         named = getattr(error, "filename", None)
         if isinstance(error, OSError) and error.errno is not None:
-            if named is None and error.errno in FAULTS:
-                return error.errno
-            if named is not None and Path(os.fsdecode(named)).is_relative_to(staged):
+            # What stands behind another exception may have been dealt with, unless it is the disk's.
+            disk = error.errno in FAULTS
+            if (disk and named is None) or ((disk or error is raised) and _is_below(named, places)):
                 return error.errno
         elif (found := OF_RUST.search(str(error))) and int(found[1]) in FAULTS:
             return int(found[1])
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_below(named: object, places: tuple[Path, ...]) -> bool:
+    path = Path(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else None
+    return path is not None and any(path.is_relative_to(place) for place in places)
