@@ -47,11 +47,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()  # or the link would be replaced by a file
     if path.exists() and not path.is_file():
-        with naming(path, path):
+        with named_in_errors(path, path):
             yield path
         return
     staged = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with naming(path, staged):
+    with named_in_errors(path, staged):
         try:
             for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
                 number = left.name.removeprefix(f"{path.name}.").removesuffix(".partial")
@@ -75,7 +75,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         OSError: the disk took not all of it; the error names ``path``.
     """
     staged, earlier = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.earlier")
-    with naming(path, staged, earlier):
+    with named_in_errors(path, staged, earlier):
         if _is_there(earlier) and not _is_there(path):
             earlier.rename(path)
         for left in (staged, earlier):
@@ -108,7 +108,7 @@ def written_together(folder: Path, last: str) -> Iterator[Path]:
         OSError: the disk took not all of it; the error names ``folder``.
     """
     staged = folder / f"{STAGING}.{os.getpid()}"
-    with naming(folder, folder):
+    with named_in_errors(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
         delete(staged)
         staged.mkdir()
@@ -151,7 +151,7 @@ def append_text(path: Path, text: str) -> None:
         OSError: the disk took not all of it; the error names ``path``, which is as it was.
     """
     size = path.stat().st_size if path.exists() else 0
-    with naming(path, path):
+    with named_in_errors(path, path):
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -187,7 +187,7 @@ def _writer_is_gone(number: int, path: Path) -> bool:
 
 
 @contextmanager
-def naming(path: Path, *staged: Path) -> Iterator[None]:
+def named_in_errors(path: Path, *staged: Path) -> Iterator[None]:
     """Have a failure to write ``path``, or below a place where it is staged, name ``path``, which the user knows.
 
     A write that fails says that the disk is full, but not of which file: only one that opens a file knows its name.

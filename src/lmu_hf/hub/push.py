@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..common.places import TOKEN
 from ..common.record import RunRecord
-from ..common.staging import naming
+from ..common.staging import named_in_errors
 from .folder import OWNED, build, files_of
 from .records import checked, own_record, without_example
 
@@ -149,7 +149,7 @@ def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote
     assert info.sha is not None
     records: dict[str, list[RunRecord]] = {"run.json": [], "history.json": []}
     # Not the user's cache: what is there now counts.
-    with TemporaryDirectory() as fresh, naming(Path(fresh)):
+    with TemporaryDirectory() as fresh, named_in_errors(Path(fresh)):
         for name in sorted(set(records) & set(files)):
             try:
                 path = Path(api.hf_hub_download(repo_id, name, revision=info.sha, cache_dir=fresh))
