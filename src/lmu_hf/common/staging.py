@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 UNFINISHED = re.compile(r"(?P<name>.+?)(\.\d+)?\.partial|(?P<folder>.+)\.earlier")
 STAGING = ".staging"
 CLOCK_SECONDS = 2.0  # by which the clocks of processes and of files may differ
@@ -180,6 +178,8 @@ def _writer_is_gone(number: int, path: Path) -> bool:
     """
     if number == os.getpid():
         return True
+    import psutil  # of an extra: `doctor`, which writes nothing, must do without it
+
     try:
         return psutil.Process(number).create_time() > path.stat().st_mtime + CLOCK_SECONDS
     except (psutil.NoSuchProcess, FileNotFoundError):
