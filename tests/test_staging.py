@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from lmu_hf.common.lock import RunFolderError, owned
 from lmu_hf.common.staging import (
     BeingWrittenError,
     append_text,
@@ -235,3 +236,13 @@ def test_a_number_that_was_given_again_holds_no_folder(tmp_path, other):
     with written_together(tmp_path, "record") as staged:
         (staged / "record").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
+
+
+def test_a_folder_on_a_full_disk_has_no_owner_and_can_be_held_later(tmp_path, limit):
+    limit(0)
+    with pytest.raises(RunFolderError, match=r"run cannot be written to .*File too large"), owned(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run" / ".owner").exists()
+    limit(1000)
+    with owned(tmp_path / "run"):
+        assert (tmp_path / "run" / ".owner").exists()
