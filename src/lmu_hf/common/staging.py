@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = re.compile(r"(?P<name>.+?)(\.\d+)?\.partial|(?P<folder>.+)\.earlier")
+HALF = re.compile(r".+\.\d+\.partial")  # a file, which nobody can use
 STAGING = ".staging"
 CLOCK_SECONDS = 2.0  # by which the clocks of processes and of files may differ
 # What a disk says of itself: that it is full, holds no file as large, fails, or may only be read.

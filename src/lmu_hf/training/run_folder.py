@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..common.lock import LOCK, OWNER
 from ..common.record import MetricsLog, RunRecord
-from ..common.staging import unfinished
+from ..common.staging import HALF, unfinished
 from .checkpoint import MANIFEST, STAGING, steps
 
 RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
@@ -24,7 +24,7 @@ def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None
         FileExistsError: something stands in the way; the message names it.
     """
     # The lock is this process's own: it holds the folder by now.
-    there = [name for name in sorted(path.name for path in folder.iterdir()) if name not in (LOCK, OWNER)]
+    there = [name for name in sorted(path.name for path in folder.iterdir()) if not _is_nothing(name)]
     holds_a_run = _holds_a_run(folder)
     if overwrite:
         # Deleted is only what a run is known to write; notes or another tool's files stop it.
@@ -68,6 +68,11 @@ def earlier_files(folder: Path) -> list[Path]:
     trackers = folder / "trackers"
     ours = sorted(path for path in folder.iterdir() if _is_of_a_run(path.name) and path != trackers)
     return [*ours, *(path for path in trackers.rglob("*") if path.is_file())]
+
+
+def _is_nothing(name: str) -> bool:
+    """Whether a file of this name is of no worth to anybody: the lock's, or half of a file that a kill has left."""
+    return name in (LOCK, OWNER) or (HALF.fullmatch(name) is not None and _is_of_a_run(name))
 
 
 def _is_of_a_run(name: str) -> bool:
