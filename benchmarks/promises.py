@@ -10,43 +10,25 @@ tried; the other rows stay. ``report/results_table.py --write`` makes the table 
 """
 
 import argparse
-import gc
 import json
-import random
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-import torch
-from torch import Tensor
-from transformers import DynamicCache
-
-from lmu_hf import LegendreSystem, LMUConfig, LMUForCausalLM, LMUForSequenceClassification
+from endurance import Tried, long_stream, many_requests
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, ScriptParser
 from lmu_hf.common.record import current_commit, describe_hardware, installed_versions
 from lmu_hf.common.staging import write_text
-from lmu_hf.memory import memory_final
+from served import many_clients
 
 PROJECT = Path(__file__).resolve().parents[1]
-WARM = 0.5  # of the work: threads have then met all lengths, and memory may grow no more
-GROWTH = 8 * 2**20  # bytes that an allocator may add to a process without anything being kept
-
-
-class Tried(NamedTuple):
-    """How often a promise was tried, how often it was not kept, and what else was measured."""
-
-    tried: int
-    failures: int
-    measured: dict[str, Any]
 
 
 class Promise(NamedTuple):
@@ -113,92 +95,6 @@ def tested(*words: str) -> Callable[[argparse.Namespace], Tried]:
     return attempt
 
 
-# --------------------------------------------------------------------------- endurance
-
-
-def resident() -> int:
-    """Bytes that this process holds, once what nobody holds is gone."""
-    gc.collect()
-    return psutil.Process().memory_info().rss
-
-
-@torch.inference_mode()
-def long_stream(args: argparse.Namespace) -> Tried:
-    """One memory reads ``--steps`` steps in pieces; at each of 100 stops it is what its last steps alone leave.
-
-    A memory forgets: what stood 40 windows ago is below the rounding of float32. So a memory that began from nothing
-    there, in float64, is the right value, however long the stream before it.
-    """
-    order, theta, piece = 32, 250.0, 10_000
-    system, generator = LegendreSystem(order, theta), torch.Generator().manual_seed(0)
-    pieces = args.steps // piece
-    memory: Tensor | None = None
-    warm, worst, failures, stops = 0, 0.0, 0, 0
-    for number in range(1, pieces + 1):
-        u = torch.randn(1, piece, 1, generator=generator)
-        _, memory = memory_final(u, system, memory)
-        if number == max(1, int(pieces * WARM)):
-            warm = resident()
-        if number % max(1, pieces // 100) == 0:
-            expected = memory_final(u.double(), system)[1]
-            error = ((memory - expected).norm() / expected.norm()).item()
-            worst, stops = max(worst, error), stops + 1
-            failures += error > 1e-4
-    grown = resident() - warm
-    measured = {
-        **{"steps": pieces * piece, "stops": stops, "largest relative error": worst, "bytes grown": grown},
-        **{"order": order, "theta": theta},
-    }
-    return Tried(pieces * piece, failures + (grown > GROWTH), measured)
-
-
-def small(head: type, **fields: Any) -> Any:
-    """A model of a few thousand drawn numbers."""
-    torch.manual_seed(0)
-    return head(LMUConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, order=4, theta=20.0, **fields)).eval()
-
-
-@torch.inference_mode()
-def many_requests(args: argparse.Namespace) -> Tried:
-    """``--requests`` of mixed kinds and lengths to two models, by 8 threads; each answer is the one given alone."""
-    writer, classifier = small(LMUForCausalLM, eos_token_id=None, pad_token_id=0), small(LMUForSequenceClassification)
-    draw = random.Random(0)
-    kinds = ["classify", "continue", "stream", "batch"]
-    different = [(draw.choice(kinds), draw.randint(1, 120), seed) for seed in range(64)]
-
-    @torch.inference_mode()
-    def answer(request: tuple[str, int, int]) -> Tensor:
-        kind, length, seed = request
-        ids = torch.randint(1, 50, (3, length), generator=torch.Generator().manual_seed(seed))
-        if kind == "classify":
-            return classifier(ids[:1]).logits
-        if kind == "batch":
-            mask = torch.ones_like(ids)
-            mask[1, : length // 2] = 0
-            return classifier(ids, attention_mask=mask).logits
-        if kind == "continue":
-            return writer.generate(ids[:1], max_new_tokens=5, do_sample=False)
-        cache, logits = DynamicCache(config=writer.config), []
-        for part in ids[:1].split(7, dim=1):
-            logits.append(writer(part, past_key_values=cache, use_cache=True).logits[:, -1])
-        return torch.stack(logits)
-
-    expected = {request: answer(request) for request in different}
-    asked = [draw.choice(different) for _ in range(args.requests)]
-    cut = max(1, int(len(asked) * WARM))
-    with ThreadPoolExecutor(8) as threads:
-
-        def is_right(request: tuple[str, int, int]) -> bool:
-            return torch.equal(answer(request), expected[request])
-
-        right = sum(threads.map(is_right, asked[:cut]))
-        warm = resident()
-        right += sum(threads.map(is_right, asked[cut:]))
-        grown = resident() - warm
-    failures = len(asked) - right + (grown > GROWTH)
-    return Tried(len(asked), failures, {"threads": 8, "models": 2, "kinds": kinds, "bytes grown": grown})
-
-
 # --------------------------------------------------------------------------- what is promised
 
 PROMISES = {
@@ -226,13 +122,17 @@ PROMISES = {
         "Requests of mixed kinds by 8 threads to two models are answered as alone, in constant memory",
         many_requests,
     ),
+    "server": Promise(
+        "32 clients of two servers, some cancelled or killed in mid-stream, are answered as alone, in constant memory",
+        many_clients,
+    ),
     "ecosystem": Promise(
         "A saved folder is taken by TRL, transformers' exporters and server, OpenAI's client and remote code",
         tested("-m", "ecosystem"),
     ),
     "faults": Promise(
-        "A labelling that is killed at any write leaves whole files, and runs again",
-        tested("tests/test_faults.py"),
+        "A verb that is killed, finds the disk full or may not write leaves what was there, and runs again",
+        tested("tests/test_faults.py", "tests/test_staging.py"),
     ),
 }
 
@@ -244,7 +144,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the promises, and try none")
     parser.add_argument("--examples", type=COUNT, default=5000, help="of each property (default: %(default)s)")
     parser.add_argument("--steps", type=COUNT, default=10**7, help="of the stream (default: %(default)s)")
-    parser.add_argument("--requests", type=COUNT, default=10_000, help="by 8 threads (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=COUNT, default=10_000, help="to models and to servers (default: %(default)s)"
+    )
     path = PROJECT / "records" / "promises.json"
     parser.add_argument("--output", type=Path, default=path, help="file for the rows (default: records/promises.json)")
     args = parser.parse_args(argv)

@@ -19,6 +19,7 @@ from typing import Any
 
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.common.staging import write_text
 from lmu_hf.training.recipes import get_recipe
 
 RECIPES = {
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
         converted = add_remarks(rename(say_what_it_is(record)))
         if converted != record:
-            path.write_text(json.dumps(converted, indent=2) + "\n", encoding="utf-8")
+            write_text(path, json.dumps(converted, indent=2) + "\n")
             print(f"converted {path}")
         folder = path.parent
         if converted["recipe"] != record["recipe"]:

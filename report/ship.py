@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
 from lmu_hf.common.record import RunRecord
-from lmu_hf.common.staging import write_text
+from lmu_hf.common.staging import folder_written_whole, write_text
 from lmu_hf.hub.card import Shown, draw_picture, picture_of, render
 from lmu_hf.hub.folder import MODEL_FILES
 from lmu_hf.hub.records import as_json, without_example
@@ -38,29 +38,28 @@ def ship(run: Path, name: str, half: bool) -> Path:
         ValueError: the box would be larger than it may be.
     """
     record = without_example(RunRecord.read(run))
-    folder, staged = FOLDER / name, FOLDER / f"{name}.partial"
-    shutil.rmtree(staged, ignore_errors=True)
-    (staged / "model").mkdir(parents=True)
-    for path in sorted((run / "model").iterdir()):
-        if path.name == "tokenizer.json":  # as it is, a third of it is indentation
-            content = json.loads(path.read_text(encoding="utf-8"))
-            write_text(staged / "model" / path.name, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
-        elif path.name in MODEL_FILES and path.suffix != ".safetensors":
-            shutil.copyfile(path, staged / "model" / path.name)
-    weights = load_file(run / "model" / "model.safetensors")
-    if half:
-        weights = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
-    target = staged / "model" / "model.safetensors"
-    save_file(weights, target, metadata={"format": "pt"})
-    target.chmod(0o644)  # safetensors lets nobody else read it
-    write_text(staged / "run.json", as_json(record))
-    write_card(run, record, staged, name)
-    others = [path for path in FOLDER.rglob("*") if path.is_file() and folder not in path.parents]
-    if (size := sum(path.stat().st_size for path in others)) > LARGEST:
-        shutil.rmtree(staged)
-        raise ValueError(f"the box would hold {size:,} bytes, more than {LARGEST:,}: ship {name} with --half, or less")
-    shutil.rmtree(folder, ignore_errors=True)
-    staged.rename(folder)
+    folder = FOLDER / name
+    with folder_written_whole(folder) as staged:
+        (staged / "model").mkdir(parents=True)
+        for path in sorted((run / "model").iterdir()):
+            if path.name == "tokenizer.json":  # as it is, a third of it is indentation
+                content = json.loads(path.read_text(encoding="utf-8"))
+                write_text(staged / "model" / path.name, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+            elif path.name in MODEL_FILES and path.suffix != ".safetensors":
+                shutil.copyfile(path, staged / "model" / path.name)
+        weights = load_file(run / "model" / "model.safetensors")
+        if half:
+            weights = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
+        target = staged / "model" / "model.safetensors"
+        save_file(weights, target, metadata={"format": "pt"})
+        target.chmod(0o644)  # safetensors lets nobody else read it
+        write_text(staged / "run.json", as_json(record))
+        write_card(run, record, staged, name)
+        others = [path for path in FOLDER.rglob("*") if path.is_file() and folder not in path.parents]
+        if (size := sum(path.stat().st_size for path in others)) > LARGEST:
+            raise ValueError(
+                f"the box would hold {size:,} bytes, more than {LARGEST:,}: ship {name} with --half, or less"
+            )
     enter(name)
     return folder
 

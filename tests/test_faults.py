@@ -1,124 +1,191 @@
-"""A verb that is killed leaves whole files and runs again.
+"""A verb that is killed, finds the disk full or may not write leaves what was there or what is new, and runs again.
 
-Training has its own tests: two hundred kills in test_resume, a full disk in test_checkpoint, two owners in test_runs.
+Training has more tests: two hundred kills in test_resume, a full disk in test_checkpoint, two owners of a run folder in
+test_runs; a Hub that fails has test_hub, and two processes that write the same files have test_staging.
 """
 
 import json
 import os
+import shutil
 import signal
-import sys
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
+from tempfile import gettempdir
+from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
-from script_runs import _server, call_verb
+from faulty_verbs import SAYS, Call, run_verb
+from loopback import LoopbackHub
 from tiny_runs import TEXTS, make_run
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked: they need not import everything anew"),
 ]
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# What a verb writes below its folder; {run} is a run of a text classifier.
-VERBS: dict[str, tuple[str, list[str], list[str]]] = {
-    "label": (
+EARLIER = b"earlier"  # what stands in every file of an earlier call
+ROWS = ["--train_file", "rows.csv", "--test_file", "more.csv", "--text_column", "review", "--label_column", "verdict"]
+STEPS = ["--max_train_steps", "4", "--eval_steps", "2", "--checkpointing_steps", "2", "--quiet", "--report_to", "none"]
+
+
+class Verb(NamedTuple):
+    """A verb under test.
+
+    Args:
+        script: that calls it.
+        words: of its command line.
+        written: the files and folders below ``out/`` that it writes.
+        places: how many of its writes meet each fault, from the first to the last.
+    """
+
+    script: str
+    words: list[str]
+    written: list[str]
+    places: dict[str, int]
+
+
+VERBS = {
+    "label": Verb(
         "label",
-        ["{run}", "--train_file", "texts.csv", "--output_file", "out/labels.csv"],
-        ["out/labels.csv", "out/labels.json"],
+        ["trained", "--train_file", "texts.csv", "--output_file", "out/labels.csv"],
+        ["labels.csv", "labels.json"],
+        {"kill": 5, "full": 3, "read-only": 2},
+    ),
+    "evaluate": Verb(
+        "evaluate", ["trained", "--output", "out/scores.json"], ["scores.json"], {"kill": 3, "full": 2, "read-only": 2}
+    ),
+    "export": Verb(
+        "export_onnx",
+        ["writer", "out", "--format", "pt2"],
+        ["prompt.pt2", "step.pt2", "export.json"],
+        {"kill": 5, "full": 3, "read-only": 2},
+    ),
+    "push": Verb(
+        "push_to_hub",
+        ["out/run", "--push", "--repo_id", "org/faults"],
+        ["run/hub"],
+        {"kill": 8, "full": 4, "read-only": 2},
+    ),
+    "train": Verb(
+        "train_glue",
+        [*ROWS, "--from_scratch", *STEPS, "--output_dir", "out/run", "--resume_from_checkpoint", "auto"],
+        ["run/model", "run/run.json", "run/metrics.jsonl", "run/data.json", "run/figures"],
+        {"kill": 5, "full": 4, "read-only": 2},
     ),
 }
-KILLS = {"label": 6}  # places that a verb is killed at, from first to last
-
-
-def is_write(event: str, args: tuple) -> bool:
-    """Whether an event of the interpreter changes the disk."""
-    if event == "open":
-        return isinstance(args[2], int) and bool(args[2] & WRITING)
-    return event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-
-
-def child(script: str, words: list[str], folder: Path, last: int, streams: Path) -> None:
-    """Run a verb; at its write number ``last`` the process is killed."""
-    for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    os.chdir(folder)
-    writes = 0
-
-    def hook(event: str, args: tuple) -> None:
-        nonlocal writes
-        if not is_write(event, args) or isinstance(args[0], int):
-            return
-        path = folder / os.fsdecode(args[0])
-        if not path.is_relative_to(folder / "out"):
-            return
-        writes += 1
-        if writes == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    try:
-        call_verb(script, *words)
-    except SystemExit as ended:
-        print(ended.code, file=sys.stderr)
-        raise
-    finally:
-        (streams / "writes").write_text(str(writes))
 
 
 @pytest.fixture(scope="module")
-def run_in_a_child(tmp_path_factory) -> Callable[..., tuple[int, str, int]]:
-    """Call a verb in a process of its own: its exit status, what it said of errors, and how often it wrote."""
-    streams = tmp_path_factory.mktemp("streams")
+def hub():
+    with LoopbackHub() as running:
+        yield running
 
-    def call(name: str, folder: Path, last: int = 0) -> tuple[int, str, int]:
-        script, words, _ = VERBS[name]
-        (streams / "writes").write_text("0")
-        words = [word.format(run=folder / "run") for word in words]
-        process = _server().Process(target=child, args=(script, words, folder, last, streams))
-        process.start()
-        process.join()
-        return process.exitcode, (streams / "err").read_text(), int((streams / "writes").read_text())
 
-    return call
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A finished run on somebody's own files, with those files beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, begin, count in (("rows.csv", 0, 60), ("more.csv", 100, 20)):
+        lines = (f"film {begin + n} was {('bad', 'good')[n % 2]},{('no', 'yes')[n % 2]}\n" for n in range(count))
+        (folder / name).write_text("review,verdict\n" + "".join(lines), encoding="utf-8")
+    (folder / "texts.csv").write_text("review\n" + "".join(f'"{text}"\n' for text in TEXTS), encoding="utf-8")
+    (folder / "out").mkdir()
+    ended = run_verb(Call(VERBS["train"].script, VERBS["train"].words, folder))
+    assert ended.said == 0, ended.said
+    (folder / "out" / "run").rename(folder / "trained")
+    make_run(folder / "writer", "text-generation")
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    make_run(tmp_path / "run", "text-classification")
-    (tmp_path / "texts.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in TEXTS), encoding="utf-8")
-    (tmp_path / "out").mkdir()
-    return tmp_path
+def call(trained, hub, tmp_path, request) -> Call:
+    """The verb's call, in a folder that holds what it reads."""
+    name = request.getfixturevalue("name")
+    folder = tmp_path / "here"
+    shutil.copytree(trained, folder)
+    if name == "push":
+        shutil.copytree(folder / "trained", folder / "out" / "run")
+    return Call(VERBS[name].script, VERBS[name].words, folder, (hub.url, hub.token))
+
+
+def files_of(call: Call, name: str) -> dict[str, Path]:
+    """The files that a verb has written, by their place."""
+    found = {}
+    for path in (call.folder / "out" / place for place in VERBS[name].written):
+        inner = path.rglob("*") if path.is_dir() else [path]
+        found |= {file.relative_to(call.folder).as_posix(): file for file in inner if file.is_file()}
+    return found
 
 
 def content(path: Path) -> object:
-    """What a file holds, of which two runs give the same; a file that is cut off raises."""
-    if path.suffix == ".json":
-        made = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(made, dict)
-        return sorted(made)
+    """What a file holds, of which two calls give the same; one that is cut off raises."""
+    if path.read_bytes() == EARLIER:
+        return EARLIER
+    if path.suffix in (".json", ".jsonl"):
+        text = path.read_text(encoding="utf-8")
+        made = [json.loads(line) for line in (text.splitlines() if path.suffix == ".jsonl" else [text])]
+        return [sorted(row) if isinstance(row, dict) else len(row) for row in made]
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+            return sorted(archive.namelist())
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            picture.load()
+            return picture.size
     return path.read_bytes()
 
 
-def left_over(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("out/*") if ".partial" in path.name]
+def held(call: Call, name: str) -> dict[str, object]:
+    return {place: content(path) for place, path in files_of(call, name).items()}
 
 
+def left_over(folder: Path) -> list[Path]:
+    return [
+        path for path in folder.rglob("*") if path.name.endswith((".partial", ".earlier")) or ".staging" in path.name
+    ]
+
+
+@pytest.mark.parametrize("fault", ["kill", "full", "read-only"])
 @pytest.mark.parametrize("name", VERBS)
-def test_a_verb_that_is_killed_at_any_write_leaves_whole_files_and_runs_again(name, folder, run_in_a_child):
-    status, errors, writes = run_in_a_child(name, folder)
-    assert status == 0, errors[-2000:]
-    files = [folder / path for path in VERBS[name][2]]
-    expected = [content(path) for path in files]
-    assert writes > 0 and not left_over(folder)
-    places = sorted({1 + (writes - 1) * place // max(1, KILLS[name] - 1) for place in range(KILLS[name])})
-    for last in places:
-        for path in files:  # begun anew, and beside what an earlier run has left, in turn
-            if last % 2 and path.exists():
-                path.unlink()
-        assert run_in_a_child(name, folder, last)[0] == -signal.SIGKILL
-        assert all(content(path) == held for path, held in zip(files, expected, strict=True) if path.exists())
-        status, errors, _ = run_in_a_child(name, folder)
-        assert status == 0, errors[-2000:]
-        assert [content(path) for path in files] == expected
-        assert not left_over(folder)
+def test_what_was_there_or_what_is_new_is_whole_and_the_verb_runs_again(name, fault, call, hub):
+    ended = run_verb(call)
+    assert ended.said == 0, ended.said
+    expected, writes = held(call, name), ended.writes
+    assert expected and writes and not left_over(call.folder)
+    if fault != "kill":
+        writes = run_verb(call, fault, 10**6).writes  # connections do not count there
+    count, failed = VERBS[name].places[fault], 0
+    for last in sorted({1 + (writes - 1) * place // max(1, count - 1) for place in range(count)}):
+        if name == "train":
+            shutil.rmtree(call.folder / "out" / "run")
+        else:
+            for path in files_of(call, name).values():
+                path.write_bytes(EARLIER)
+        ended = run_verb(call, fault, last)
+        there = held(call, name)
+        assert all(kept in (EARLIER, expected[place]) for place, kept in there.items()), (last, ended.said)
+        if fault == "kill":
+            assert ended.status == -signal.SIGKILL
+        elif ended.said != 0:
+            failed += 1
+            assert isinstance(ended.said, str) and "\n" not in ended.said and SAYS[fault] in ended.said, ended.said
+            assert any(place in ended.said for place in ("out", gettempdir())), ended.said  # it says where
+            assert ".partial" not in ended.said and ".staging" not in ended.said, ended.said
+        if fault == "full" and name != "train":
+            assert ended.said != 0 or there == expected
+            assert there == expected or set(map(str, there.values())) == {str(EARLIER)}, (last, ended.said)
+        if name == "push":
+            check_the_hub(call, hub)
+        again = run_verb(call)
+        assert again.said == 0, again.said
+        assert held(call, name) == expected and not left_over(call.folder)
+        if name == "push":
+            assert hub.repository("org/faults")["refs"]["main"]["files"].keys() >= {"model.safetensors", "README.md"}
+    assert fault == "kill" or failed
+
+
+def check_the_hub(call: Call, hub: LoopbackHub) -> None:
+    """The repository holds one commit, of a whole folder: no other was made by a push of the same run."""
+    assert hub.repository("org/faults")["commits"] <= 2

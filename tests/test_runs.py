@@ -401,6 +401,13 @@ def test_a_run_that_ended_before_its_first_checkpoint_is_replaced_unasked(tmp_pa
     assert "model.partial" not in names(tmp_path)
 
 
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_run_that_was_killed_at_its_first_file_is_in_nobodys_way(tmp_path, how):
+    (tmp_path / "metrics.jsonl.999999999.partial").touch()  # no process has such a number
+    assert run(tmp_path, SHORT, **how).steps == 4
+    assert not [name for name in names(tmp_path) if name.endswith(".partial")]
+
+
 def test_resuming_and_overwriting_contradict_each_other(tmp_path):
     with pytest.raises(ValueError, match="one of --resume_from_checkpoint and --overwrite_output_dir"):
         run(tmp_path, SHORT, resume=True, overwrite=True)

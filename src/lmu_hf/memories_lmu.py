@@ -46,8 +46,13 @@ def save_memories(memories: Cache, path: str | os.PathLike, config: LMUConfig) -
         raise ValueError(f"{os.fspath(path)} is not written: {fault}")
     # Beside the file, not in a temporary folder: a replace is atomic only within one file system.
     staged = Path(f"{os.fspath(path)}.partial")
-    save_file(tensors, staged, metadata={"format": FILE_FORMAT, "systems": _systems(config)})
-    staged.replace(path)
+    try:
+        save_file(tensors, staged, metadata={"format": FILE_FORMAT, "systems": _systems(config)})
+        staged.replace(path)
+    except (OSError, SafetensorError) as error:  # of safetensors a full disk is another class, and names no file
+        raise OSError(f"{os.fspath(path)} is not written: {error}") from error
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def load_memories(path: str | os.PathLike, config: LMUConfig) -> DynamicCache:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from .. import auto_lmu
 from ..common.errors import TOKENIZER, InputError, loading
-from ..common.staging import write_text
+from ..common.staging import written_together
 from ..hub.export import differences, export, graphs, load_onnx
 from ..hub.export_int8 import Loss, measure, quantise
 from ..hub.export_web import GRAPHS, QUANTISED, lay_out
@@ -30,20 +30,24 @@ def export_model(args: argparse.Namespace) -> dict[str, float]:
     # It says of every package that it could have used that it is not there.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     is_web = args.format == "web"
-    folder = args.folder / GRAPHS if is_web else args.folder
-    paths = export(model, folder, "onnx" if is_web else args.format)
-    torch.manual_seed(0)
-    found = {} if args.format == "pt2" else differences(model, folder)
-    losses = _quantised(model, paths, args) if args.int8 else {}
-    if is_web:
-        with loading("tokenizer or image processor", args.model):
-            lay_out(model, args.model, args.folder, "q8" if args.int8 else "fp32")
-    record = _write_record(args, paths, found, losses)
+    with written_together(args.folder, RECORD) as staged:
+        folder = staged / GRAPHS if is_web else staged
+        paths = export(model, folder, "onnx" if is_web else args.format)
+        torch.manual_seed(0)
+        found = {} if args.format == "pt2" else differences(model, folder)
+        losses = _quantised(model, paths, args) if args.int8 else {}
+        if is_web:
+            with loading("tokenizer or image processor", args.model):
+                lay_out(model, args.model, staged, "q8" if args.int8 else "fp32")
+        files = _described(staged, paths, found, losses)
+        record = {"model": args.model, "format": args.format, "files": files, "packages": _packages(args.format)}
+        (staged / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     lines = []
-    for path in paths:
-        error = f", within {found[path.stem]:.1e} of the model" if path.stem in found else ""
-        lines.append(f"{path}: {path.stat().st_size:,} bytes{error}")
-    lines += [f"{path}: {path.stat().st_size:,} bytes, {loss}" for path, loss in losses.items()]
+    for name, said in files.items():
+        stem = Path(name).stem
+        error = f", within {found[stem]:.1e} of the model" if stem in found else ""
+        loss = next((f", {loss}" for path, loss in losses.items() if path.stem == stem), "")
+        lines.append(f"{args.folder / name}: {said['bytes']:,} bytes{error}{loss}")
     give(args, [*lines, f"{args.folder / RECORD}: what was measured, with which versions"], record)
     if found and not max(found.values()) <= args.tolerance:
         raise SystemExit(f"a number differs by {max(found.values()):.1e}, more than --tolerance {args.tolerance:.1e}")
@@ -65,22 +69,19 @@ def _quantised(model: PreTrainedModel, paths: list[Path], args: argparse.Namespa
     return losses
 
 
-def _write_record(
-    args: argparse.Namespace, paths: list[Path], found: dict[str, float], losses: dict[Path, Loss]
-) -> dict[str, Any]:
-    """Say in the folder what is in it, of what, and how near it is; what was said."""
-    packages = ("torch", "transformers", *(() if args.format == "pt2" else ("onnx", "onnxruntime", "onnxscript")))
+def _described(
+    folder: Path, paths: list[Path], found: dict[str, float], losses: dict[Path, Loss]
+) -> dict[str, dict[str, Any]]:
+    """What the folder says of each of its files: how large it is, and how near to the model."""
     files: dict[str, dict[str, Any]] = {}
     for path in (*paths, *losses):
         said: dict[str, Any] = {"bytes": path.stat().st_size}
         if path.stem in found:
             said["largest_difference"] = found[path.stem]
-        files[path.relative_to(args.folder).as_posix()] = said | (asdict(losses[path]) if path in losses else {})
-    record = {
-        "model": args.model,
-        "format": args.format,
-        "files": files,
-        "packages": {name: version(name) for name in packages},
-    }
-    write_text(args.folder / RECORD, json.dumps(record, indent=2) + "\n")
-    return record
+        files[path.relative_to(folder).as_posix()] = said | (asdict(losses[path]) if path in losses else {})
+    return files
+
+
+def _packages(file_format: str) -> dict[str, str]:
+    names = ("torch", "transformers", *(() if file_format == "pt2" else ("onnx", "onnxruntime", "onnxscript")))
+    return {name: version(name) for name in names}

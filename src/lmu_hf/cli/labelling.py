@@ -43,10 +43,12 @@ def label(args: argparse.Namespace) -> dict[str, int]:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             write_rows(labelled, staged, args.output_file.suffix)
-        counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        line = f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; ")
-        made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
-        give(args, [line], keep(made, args.output_file.with_suffix(".json")))
+            counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            line = f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; ")
+            made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
+            # Before the rows take their place: where this cannot be written, earlier rows stay, too.
+            kept = keep(made, args.output_file.with_suffix(".json"))
+        give(args, [line], kept)
     return counts
 
 

@@ -21,10 +21,11 @@ from sqlalchemy.engine import URL
 from ..common.errors import InputError, check_folder, explained, is_expected, one_line
 from ..common.lock import LOCK, OWNER, owned
 from ..common.record import RunRecord
+from ..common.staging import delete, folder_written_whole, unfinished
 from ..configuration_lmu import LMUConfig
 from ..training.baselines import make_config
 from ..training.recipes import Recipe
-from ..training.run_folder import RESULTS, delete, folder_written_whole
+from ..training.run_folder import RESULTS
 from ..training.tasks.base import Task
 from ..training.tasks.classification import HEAD_FIELDS
 from ..training.tasks.series_classification import SHARE
@@ -53,7 +54,7 @@ from .train import asked_recipe, asked_running, own_title, read_rows, run, tell
 from .verbs.tune import split_words
 
 STUDY, TRIALS, TABLE, LOG, BEST = "study.sqlite3", "trials", "trials.csv", "log.txt", "best"
-OURS = (STUDY, f"{STUDY}-journal", TRIALS, TABLE, f"{TABLE}.partial", LOG, BEST, f"{BEST}.partial")
+OURS = (STUDY, f"{STUDY}-journal", TRIALS, TABLE, LOG, BEST)  # and what was to become one of these
 # Flags that change no score of a trial, or name rows, whose fingerprint is compared in their place.
 IMMATERIAL = (
     *("quiet", "report_to", "dataloader_num_workers", "save_total_limit", "checkpointing_steps"),
@@ -100,15 +101,15 @@ def tune(args: argparse.Namespace) -> RunRecord:
 def _make_room(folder: Path, overwrite: bool) -> None:
     """Make sure that a search may begin here or go on, and that nothing of another kind is lost."""
     there = [name for name in sorted(path.name for path in folder.iterdir()) if name not in (LOCK, OWNER)]
-    foreign = [name for name in there if name not in OURS]
+    foreign = [name for name in there if (unfinished(name) or name) not in OURS]
     is_search = (folder / STUDY).is_file()
-    in_the_way = [name for name in there if name in (*OURS, *RESULTS)]
+    in_the_way = [name for name in there if (unfinished(name) or name) in (*OURS, *RESULTS)]
     if (overwrite and foreign) or (in_the_way and not is_search):
         raise InputError(
             f"{folder} holds {(foreign or in_the_way)[0]}, which is not a search's: choose another --output_dir"
         )
     if overwrite:
-        for name in reversed(OURS):  # the study last: it says that the rest is a search's
+        for name in sorted(there, key=lambda name: name == STUDY):  # the study last: by it the rest is a search's
             delete(folder / name)
 
 

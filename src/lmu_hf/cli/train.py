@@ -34,6 +34,7 @@ from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
 from .launch import check_processes, typed_command
+from .origin import NAME as ORIGIN
 from .origin import write_origin
 from .training_flags import RECIPE_FLAGS
 
@@ -83,6 +84,8 @@ def run(
     model = _model(flags, recipe, task, make_model)
     # Asked before `train`, behind which every run is complete. One that was so already keeps its pictures.
     complete = bool(how["resume"]) and is_complete(folder)
+    # The last file of all: a run that was killed behind its record lacks it, and perhaps its pictures.
+    all_there = complete and (folder / ORIGIN).is_file()
 
     def leave_pictures() -> None:
         learning_curve(folder, folder / "figures" / "learning_curve.png")
@@ -91,11 +94,11 @@ def run(
         write_origin(folder, flags)
 
     with _interruptions_told(folder, what_next), ExitStack() as held:
-        if not complete:
+        if not all_there:
             # `train` lets go of the folder at its end; the pictures come later. The main process alone writes.
             on_main(lambda: held.enter_context(owned(folder)))
         record = train(model, recipe, task, seed, folder, **how)
-        if not complete:
+        if not all_there:
             on_main(leave_pictures)
     tell(folder, record, "is complete already; " if complete else "")
     # A group that is left to the end of the process makes torch warn.

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..memory import memory_chunked
 from ..statespace import LegendreSystem, decode_past
 from .record import MetricsLog, RunRecord, say_parameters
+from .staging import written_whole
 from .style import ACCENT, FAINT, INK, SECOND, SHADES, STYLE, WIDTH, panels, plain_ticks, plt, save
 
 
@@ -190,5 +191,6 @@ def example_digit(side: int, path: Path) -> Path:
     inside = side if side <= 8 else round(side * 20 / 28)
     canvas = Image.new("L", (side, side))
     canvas.paste(image.resize((inside, inside), Image.Resampling.BICUBIC), ((side - inside) // 2,) * 2)
-    canvas.save(path)
+    with written_whole(path) as staged:
+        canvas.save(staged, format="png")
     return path

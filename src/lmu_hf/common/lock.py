@@ -37,7 +37,12 @@ def owned(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=ORPHANS_SECONDS if _owner_is_gone(folder) else 0)
         if outermost:
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+            try:
+                (folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+            except OSError:  # a full disk: nobody holds a folder that cannot be written to
+                (folder / OWNER).unlink(missing_ok=True)
+                lock.release()
+                raise
     except Timeout as error:
         raise RunFolderError(
             f"{folder} is in use by {_owner(folder)}: wait until it has ended, or choose another --output_dir"

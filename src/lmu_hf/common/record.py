@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig
 
 from ..configuration_lmu import LMUConfig
 from .places import plain_command
-from .staging import write_text
+from .staging import append_text, write_text, written_whole
 
 OUTCOME = {"outcome": True}  # of a field: what came of a run, or where it ran; every other field decides its numbers
 LIBRARIES = {
@@ -137,16 +137,15 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, rows: list[dict] | None = None) -> None:
-        (folder / "run.json").unlink(missing_ok=True)  # a record says that its folder is complete
         self.path = folder / "metrics.jsonl"
-        # After a resume only the rows up to its checkpoint are left: later ones are computed again.
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows or []), encoding="utf-8")
+        with written_whole(self.path) as staged:
+            # After a resume only the rows up to its checkpoint are left: later ones are computed again.
+            staged.write_text("".join(json.dumps(row) + "\n" for row in rows or []), encoding="utf-8")
+            (folder / "run.json").unlink(missing_ok=True)  # a record says that its folder is complete
 
     def add(self, row: dict) -> None:
         """Append one row."""
-        # Opened for each row: a killed run loses none that were added.
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_text(self.path, json.dumps(row) + "\n")  # opened for each row: a killed run loses none of them
 
     @staticmethod
     def read(folder: Path) -> list[dict]:

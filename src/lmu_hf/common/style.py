@@ -21,6 +21,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from .staging import written_whole
+
 INK, FAINT = "#78808b", "#87909c"  # words and axes; lines of less weight
 ACCENT, SECOND, THIRD, FOURTH = "#d1495b", "#4a86bd", "#a8792c", "#2f8f83"
 SHADES = LinearSegmentedColormap.from_list("accent", [(*matplotlib.colors.to_rgb(ACCENT), alpha) for alpha in (0, 1)])
@@ -78,6 +80,8 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a picture, and let go of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")  # a legend may stand below the panels
+    with written_whole(path) as staged:
+        # Named, since the file has another ending for now. A legend may stand below the panels.
+        figure.savefig(staged, format=path.suffix[1:] or "png", dpi=DPI, bbox_inches="tight")
     plt.close(figure)
     return path

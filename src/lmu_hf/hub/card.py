@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..common.figures import confusion_matrix, learning_curve
 from ..common.record import RunRecord
+from ..common.staging import write_text
 from .caveats import caveats_of, remembers_nothing
 from .kinds import dataset_of, example_of, kind_of
 from .limits import limits_of
@@ -386,7 +387,7 @@ def write_cards(records: Path, cards: Path, only: Sequence[str] = ()) -> list[Pa
         run, path = first[name], cards / f"{name}.md"
         picture = draw_picture(run, cards / "figures" / f"{name}.png")
         card = render(Shown.beside(run), f"lmu-{name}", picture=None if picture is None else f"figures/{picture.name}")
-        path.write_text(str(card).rstrip() + "\n", encoding="utf-8")
+        write_text(path, str(card).rstrip() + "\n")
         written.append(path)
     return written
 

@@ -24,6 +24,7 @@ translation                    step        decoder_input_ids (b, 1), attention_m
 """
 
 import copy
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ from lmu_hf.modeling_lmu_seq2seq import LMUForConditionalGeneration
 from lmu_hf.pairs_lmu import LMUForSequencePairClassification
 from lmu_hf.recording import cache_of
 
-from ..common.staging import written_with_others
+from ..common.staging import written_together
 from .export_listening import ListenStep
 
 OPSET = 20
@@ -344,16 +345,16 @@ def export(model: PreTrainedModel, folder: Path, file_format: str = "onnx") -> l
     """
     if file_format not in FORMATS:
         raise ValueError(f"the format must be one of {FORMATS}, got {file_format!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, graph in graphs(model).items():
-        paths.append(folder / f"{name}.{file_format}")
-        with written_with_others(paths[-1]) as staged:  # weights of a large graph lie beside it
+    made = {f"{name}.{file_format}": graph for name, graph in graphs(model).items()}
+    with written_together(folder, list(made)[-1]) as staged:  # weights of a large graph lie beside it
+        for name, graph in made.items():
             if file_format == "onnx":
-                graph.write_onnx(staged)
-            else:
-                torch.export.save(graph.program(), staged)
-    return paths
+                graph.write_onnx(staged / name)
+                continue
+            # By way of memory: torch's own writer says of a full disk no more than that it failed.
+            torch.export.save(graph.program(), program := io.BytesIO())
+            (staged / name).write_bytes(program.getbuffer())
+    return [folder / name for name in made]
 
 
 def differences(model: PreTrainedModel, folder: Path, sizes: Sequence[tuple[int, int]] = SIZES) -> dict[str, float]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..common.staging import written_with_others
+from ..common.staging import written_together
 from .export import SIZES, Graph, Inputs
 
 Run = Callable[[Inputs], list[Tensor]]
@@ -62,8 +62,8 @@ def quantise(path: Path, model: PreTrainedModel, suffix: str) -> Path:
     own = _of_weights(graph, model)
     kept = [node.name for node in graph.node if node.name not in own]
     made = path.with_name(f"{path.stem}{suffix}.onnx")
-    with written_with_others(made) as staged:
-        quantize_dynamic(path, staged, weight_type=QuantType.QInt8, nodes_to_exclude=kept)
+    with written_together(made.parent, made.name) as staged:
+        quantize_dynamic(path, staged / made.name, weight_type=QuantType.QInt8, nodes_to_exclude=kept)
     return made
 
 

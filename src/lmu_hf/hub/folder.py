@@ -22,6 +22,7 @@ from ..common.figures import example_digit, learning_curve
 from ..common.finite import first_not_finite
 from ..common.lock import owned
 from ..common.record import RunRecord
+from ..common.staging import folder_written_whole
 from ..remote_code import reference, references
 from .card import Shown, leaderboard_entries, model_name, render, slug
 from .kinds import BY_HEAD
@@ -76,30 +77,25 @@ def _build(run: Path, repo_id: str | None, history: Sequence[RunRecord], example
     # Read for its checks alone: a damaged file is named before anything is laid out.
     own_rows(run)
     refuse_secrets({name: run / name for name in ("run.json", "metrics.jsonl")})  # what is hidden below is to be known
-    # Laid out beside its place and renamed at the end: a build that is cut off leaves no hub/ that looks whole.
-    folder, staged = _cleared(run / "hub"), _cleared(run / "hub.partial")
-    staged.mkdir()
-    _copy_model(run, staged)
-    _complete_config(staged)
-    _copy_figures(run, shown.record, staged / "figures")
-    _write_records(run, shown, staged)
-    name = model_name(run)
-    (staged / "README.md").write_text(str(render(shown, name, repo_id)).rstrip() + "\n", encoding="utf-8")
-    if entries := leaderboard_entries(shown.record, repo_id or f"org/{name}"):
-        results = staged / ".eval_results" / f"{slug(shown.record.data['name']) or 'results'}.yaml"
-        results.parent.mkdir()
-        results.write_text(yaml_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
-    # Again, of all that is sent: tokenizers and configs among it.
-    refuse_secrets(files_of(staged))
-    return staged.rename(folder)
-
-
-def _cleared(folder: Path) -> Path:
-    """A place for a folder, without what an earlier call has left there."""
-    if folder.is_symlink():
-        raise ValueError(f"{folder} is a link: remove it, a folder is laid out in its place")
-    if folder.exists():
-        shutil.rmtree(folder)
+    folder = run / "hub"
+    for place in (folder, run / "hub.partial"):
+        if place.is_symlink():
+            raise ValueError(f"{place} is a link: remove it, a folder is laid out in its place")
+    # An earlier hub/ stays until all of this one is there.
+    with folder_written_whole(folder) as staged:
+        staged.mkdir()
+        _copy_model(run, staged)
+        _complete_config(staged)
+        _copy_figures(run, shown.record, staged / "figures")
+        _write_records(run, shown, staged)
+        name = model_name(run)
+        (staged / "README.md").write_text(str(render(shown, name, repo_id)).rstrip() + "\n", encoding="utf-8")
+        if entries := leaderboard_entries(shown.record, repo_id or f"org/{name}"):
+            results = staged / ".eval_results" / f"{slug(shown.record.data['name']) or 'results'}.yaml"
+            results.parent.mkdir()
+            results.write_text(yaml_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
+        # Again, of all that is sent: tokenizers and configs among it.
+        refuse_secrets(files_of(staged))
     return folder
 
 

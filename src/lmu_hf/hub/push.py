@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..common.places import TOKEN
 from ..common.record import RunRecord
+from ..common.staging import named_in_errors
 from .folder import OWNED, build, files_of
 from .records import checked, own_record, without_example
 
@@ -147,7 +148,8 @@ def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote
     files = [sibling.rfilename for sibling in info.siblings or []]
     assert info.sha is not None
     records: dict[str, list[RunRecord]] = {"run.json": [], "history.json": []}
-    with TemporaryDirectory() as fresh:  # not the user's cache: what is there now counts
+    # Not the user's cache: what is there now counts.
+    with TemporaryDirectory() as fresh, named_in_errors(Path(fresh)):
         for name in sorted(set(records) & set(files)):
             try:
                 path = Path(api.hf_hub_download(repo_id, name, revision=info.sha, cache_dir=fresh))
@@ -155,6 +157,8 @@ def read_remote(api: HfApi, repo_id: str, revision: str | None = None) -> Remote
             except FAILURES:
                 raise
             except OSError as error:  # what the client calls a file of the wrong length
+                if error.errno is not None:  # the system says this, of a full disk perhaps: a second try is no use
+                    raise
                 raise ConnectionError(f"{name} did not arrive whole") from error
             records[name] = _read_records(path, f"{name} of {repo_id}")
     return Remote(info.sha, files, next(iter(records["run.json"]), None), records["history.json"])

@@ -21,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from ..common.finite import first_not_finite, first_score_not_finite, watched_outputs
 from ..common.lock import owned
 from ..common.record import MetricsLog, RunRecord, peak_memory_bytes
+from ..common.staging import delete, folder_written_whole
 from ..data.batches import Schedule, training_batches
 from ..data.heap import Heap
 from .budget import Budget
@@ -33,7 +34,7 @@ from .randomness import random_state, restore_random_state
 from .recipes import Recipe
 from .refitting import refit
 from .resuming import Progress, find_checkpoint, load_run
-from .run_folder import delete, earlier_files, folder_written_whole
+from .run_folder import earlier_files
 from .running import Running
 from .signals import Interrupted, Interruption
 from .speed import CompileClock, at_speed, chosen_precision, uncompiled
@@ -178,8 +179,9 @@ class Run:
         self.begun = True
         earlier = [] if self.resumed else on_main(lambda: earlier_files(self.folder))
         if self.running.report_to != "none":
-            config = {  # trackers take plain values only
-                name: v if isinstance(v, int | float | str) else str(v) for name, v in identity(self.record).items()
+            # Trackers take plain values only.
+            config = {
+                key: v if isinstance(v, int | float | str) else str(v) for key, v in identity(self.record).items()
             }
             self.accelerator.init_trackers(self.record.title, config=config)
         on_main(lambda: self._take_folder(earlier))
@@ -196,7 +198,7 @@ class Run:
         inputs = [
             send_to_device(self.task.inputs(next(batches), self.variations), self.accelerator.device) for _ in turns
         ]
-        # A row that a process read for want of any counts 0; all labels may be ignored, hence the clamp.
+        # A row read for want of any counts 0; all labels may be ignored, hence the clamp.
         terms = [self.task.terms(given) * (rows > 0) for given, rows in zip(inputs, turns, strict=True)]
         total = cast(Tensor, self.accelerator.reduce(torch.stack(terms).sum())).clamp(min=1)
         for turn, (given, count) in enumerate(zip(inputs, terms, strict=True)):

@@ -1,17 +1,15 @@
 """A run folder: what a run writes there, and what is deleted when it is begun anew."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..common.lock import LOCK, OWNER
 from ..common.record import MetricsLog, RunRecord
+from ..common.staging import HALF, unfinished
 from .checkpoint import MANIFEST, STAGING, steps
 
 RESULTS = ("run.json", "checkpoints", "model", "figures", "hub")  # what nobody should lose unasked
-# All that a killed run may leave.
-LEFTOVERS = ("metrics.jsonl", "data.json", "trackers", *(f"{name}.partial" for name in RESULTS))
+# All that a killed run may leave, besides what was to become one of these.
+LEFTOVERS = ("metrics.jsonl", "data.json", "trackers")
 
 
 def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None:
@@ -26,19 +24,19 @@ def refuse_occupied(folder: Path, overwrite: bool, resume: bool = False) -> None
         FileExistsError: something stands in the way; the message names it.
     """
     # The lock is this process's own: it holds the folder by now.
-    there = [name for name in sorted(path.name for path in folder.iterdir()) if name not in (LOCK, OWNER)]
-    ours = (*RESULTS, *LEFTOVERS) if _holds_a_run(folder) else ()
+    there = [name for name in sorted(path.name for path in folder.iterdir()) if not _is_nothing(name)]
+    holds_a_run = _holds_a_run(folder)
     if overwrite:
         # Deleted is only what a run is known to write; notes or another tool's files stop it.
-        if foreign := [name for name in there if name not in ours]:
+        if foreign := [name for name in there if not (holds_a_run and _is_of_a_run(name))]:
             raise FileExistsError(
                 f"{folder} holds {', '.join(foreign[:3])}{', …' * (len(foreign) > 3)}, which no run wrote there: "
                 "--overwrite_output_dir deletes runs alone; move it away, or choose another --output_dir"
             )
         return
     # In a folder that no run wrote, files of these names are somebody else's.
-    in_the_way = [name for name in there if name in (RESULTS if ours else (*RESULTS, *LEFTOVERS))]
-    if in_the_way and not (resume and ours):
+    in_the_way = [name for name in there if (name in RESULTS if holds_a_run else _is_of_a_run(name))]
+    if in_the_way and not (resume and holds_a_run):
         raise FileExistsError(
             f"{folder} holds an earlier run ({in_the_way[0]}): --resume_from_checkpoint auto goes on with it, "
             "--overwrite_output_dir deletes it; or choose another --output_dir"
@@ -68,30 +66,17 @@ def earlier_files(folder: Path) -> list[Path]:
     if not _holds_a_run(folder):
         return []
     trackers = folder / "trackers"
-    names = {*RESULTS, *LEFTOVERS} - {trackers.name}
-    return [*(folder / name for name in sorted(names)), *(path for path in trackers.rglob("*") if path.is_file())]
+    ours = sorted(path for path in folder.iterdir() if _is_of_a_run(path.name) and path != trackers)
+    return [*ours, *(path for path in trackers.rglob("*") if path.is_file())]
 
 
-def delete(path: Path) -> None:
-    """Delete a file, a link or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():  # of a link only the link goes, not what it points to
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _is_nothing(name: str) -> bool:
+    """Whether a file of this name is of no worth to anybody: the lock's, or half of a file that a kill has left."""
+    return name in (LOCK, OWNER) or (HALF.fullmatch(name) is not None and _is_of_a_run(name))
 
 
-@contextmanager
-def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Where to write what shall become the folder ``path``, in place of an earlier one, once all of it is there."""
-    # Named so that `LEFTOVERS` finds it after a kill.
-    staged = path.with_name(f"{path.name}.partial")
-    delete(staged)
-    try:
-        yield staged
-        delete(path)
-        staged.rename(path)  # no rename replaces a folder with files in it
-    finally:
-        delete(staged)
+def _is_of_a_run(name: str) -> bool:
+    return (unfinished(name) or name) in (*RESULTS, *LEFTOVERS)
 
 
 def _holds_a_run(folder: Path) -> bool:
