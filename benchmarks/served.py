@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import psutil
 import torch
 from transformers import AutoTokenizer
@@ -68,7 +68,7 @@ def read_writer(folder: Path) -> Callable[[str, int], str]:
     def write(prompt: str, tokens: int) -> str:
         ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
         made = model.generate(ids, max_new_tokens=tokens, do_sample=False)[0, ids.shape[1] :]
-        return tokenizer.decode(made, skip_special_tokens=True)
+        return str(tokenizer.decode(made, skip_special_tokens=True))
 
     return write
 
@@ -122,8 +122,8 @@ def _end(process: subprocess.Popen) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False, timeout=60).status_code == 200
-    except httpx.TransportError:
+        return httpx2.get(f"{url}/health", trust_env=False, timeout=60).status_code == 200
+    except httpx2.TransportError:
         return False
 
 
@@ -189,7 +189,7 @@ class Clients:
                     base_url=f"{address}/v1",
                     api_key="none",
                     max_retries=0,
-                    http_client=httpx.Client(trust_env=False, timeout=PATIENCE),
+                    http_client=httpx2.Client(trust_env=False, timeout=PATIENCE),
                 )
                 for address, _ in self.servers
             ]
@@ -203,7 +203,7 @@ class Clients:
                 is_whole = one.kind == "stream"
                 with completions.create(**asked, stream=True) as parts:
                     came = "".join(part.choices[0].text for part in parts) if is_whole else next(parts).choices[0].text
-        except (openai.OpenAIError, httpx.HTTPError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
             print(f"{one}: {type(error).__name__}: {error}", file=sys.stderr)
             return False
         right = came == expected if is_whole else expected.startswith(came)

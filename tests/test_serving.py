@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from transformers import AutoTokenizer
 
@@ -32,7 +32,7 @@ def server(request, folder, tmp_path_factory) -> Iterator[tuple]:
         tokenizer.chat_template = CHAT_TEMPLATE
         tokenizer.save_pretrained(folder)
     with served([[*request.param, str(folder)]], tmp_path_factory.mktemp("home")) as [(_, url)]:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", http_client=httpx.Client(trust_env=False))
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", http_client=httpx2.Client(trust_env=False))
         yield client, folder
 
 

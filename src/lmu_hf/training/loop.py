@@ -179,11 +179,8 @@ class Run:
         self.begun = True
         earlier = [] if self.resumed else on_main(lambda: earlier_files(self.folder))
         if self.running.report_to != "none":
-            # Trackers take plain values only.
-            config = {
-                key: v if isinstance(v, int | float | str) else str(v) for key, v in identity(self.record).items()
-            }
-            self.accelerator.init_trackers(self.record.title, config=config)
+            plain = {n: v if isinstance(v, int | float | str) else str(v) for n, v in identity(self.record).items()}
+            self.accelerator.init_trackers(self.record.title, config=plain)  # they take plain values only
         on_main(lambda: self._take_folder(earlier))
 
     def _take_folder(self, earlier: list[Path]) -> None:
