@@ -1,7 +1,7 @@
 """Put a finished run into the box: `src/lmu_hf/pretrained_models/NAME`, with its card, and into the manifest.
 
     python report/ship.py runs/psmnist-perm0-seed0 lmu-psmnist
-    python report/ship.py runs/lmu-small-en-seed0 lmu-small-en --half
+    python report/ship.py runs/lmu-small-en-seed1 lmu-small-en --half
     python report/ship.py --cards                                       # writes the cards anew, and nothing else
 
 Weights are written in half precision where --half says so; they are read in float32 all the same. The rows of a run
