@@ -27,14 +27,14 @@ test: install  ## run the quick tests, two at a time (JOBS=0: one after another)
 test-slow: install  ## run the slow tests
 	$(RUN) $(TEST) -m slow
 
-ecosystem: install  ## test what other tools make of a saved folder, the guides' commands and the site; not yet part of CI
-	$(RUN) $(TEST) -m ecosystem
+ecosystem: install  ## test what other tools make of a saved folder, in an environment of their own
+	$(RUN) tests/ecosystem.py --output records/ecosystem.json
 
 newest: install  ## test generation, heads, caches, pipelines and the Hub with the newest transformers, torch as pinned
 	$(RUN) tests/matrix.py newest --keep torch -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
 
 matrix: install  ## run the tests, the README's code and the demo with the oldest, the pinned and the newest releases
-	$(RUN) tests/matrix.py --output records/matrix.json
+	$(RUN) tests/matrix.py --output records/matrix.json && $(RUN) tests/ecosystem.py --output records/ecosystem.json
 
 wheel: install  ## build wheel and sdist, install them into an empty environment, and train, score and export there
 	$(RUN) tests/installed.py

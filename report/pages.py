@@ -13,6 +13,7 @@ import series
 import speed
 import table
 import versions
+import works_with
 
 
 def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
@@ -39,5 +40,6 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
         project / "docs" / "start" / "pretrained.md": box.render(),
         project / "docs" / "versions.md": versions.render(records),
         project / "docs" / "promised.md": promised.render(records),
+        project / "docs" / "works_with.md": works_with.render(records),
         **pages,
     }

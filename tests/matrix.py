@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 PROJECT = Path(__file__).parent.parent
 TOOLS = "dev"  # the extra that no user installs: its tools are taken as they are pinned
 DOCS = "docs"  # the site's tools, which TOOLS holds: taken as they are pinned, too
-PEERS = "peers"  # what others are compared in: an environment of its own
+OTHERS = ("peers", "ecosystem")  # what others are compared in, and what works with us: environments of their own
 # What this folder says of the matrix's own record is not a question to an environment.
 TESTS = [
     "--numprocesses",
@@ -44,7 +44,7 @@ def requirements(tools: bool = False) -> list[Requirement]:
     """What pyproject.toml asks for: of a user, or of a developer."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    used = [project["dependencies"], *(extras[name] for name in extras if name not in (TOOLS, DOCS, PEERS))]
+    used = [project["dependencies"], *(extras[name] for name in extras if name not in (TOOLS, DOCS, *OTHERS))]
     lines = extras[TOOLS] + extras[DOCS] if tools else [line for group in used for line in group]
     return [requirement for requirement in map(Requirement, lines) if requirement.name != project["name"]]
 
@@ -78,9 +78,9 @@ def constraints(environment: str, keep: list[str]) -> list[str]:
     return kept + tools + [floor(found) for found in requirements() if found.name not in keep]
 
 
-def build(environment: str, keep: list[str], reuse: bool) -> Path:
+def build(environment: str, keep: list[str], reuse: bool, extras: str = TOOLS, name: str | None = None) -> Path:
     """Make an environment and install the package into it, with everything that its tests need; its Python."""
-    folder = PROJECT / "build" / "matrix" / environment
+    folder = PROJECT / "build" / "matrix" / (name or environment)
     python = folder / "bin" / "python"
     if reuse and python.exists():
         return python
@@ -88,7 +88,7 @@ def build(environment: str, keep: list[str], reuse: bool) -> Path:
     held = folder / "constraints.txt"
     held.write_text("\n".join(constraints(environment, keep)) + "\n", encoding="utf-8")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", held]
-    subprocess.run([*install, "--editable", f"{PROJECT}[{TOOLS}]"], check=True)
+    subprocess.run([*install, "--editable", f"{PROJECT}[{extras}]"], check=True)
     return python
 
 
