@@ -64,10 +64,8 @@ FILES = sorted({f"tests/{tool.tests.partition('.')[0]}.py" for tool in TOOLS.val
 def versions(python: Path) -> dict[str, str]:
     """The release of each tool that is installed."""
     [packages] = python.parent.parent.glob("lib/python*/site-packages")
-    found = {
-        package.name.lower().replace("_", "-"): package.version
-        for package in Distribution.discover(path=[str(packages)])
-    }
+    installed = Distribution.discover(path=[str(packages)])
+    found = {package.name.lower().replace("_", "-"): package.version for package in installed}
     return {name: found[name] for name in TOOLS if name in found}
 
 
@@ -113,17 +111,17 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--output is the record of all tests: leave out words for pytest")
     python = matrix.build("pinned", [], args.reuse, f"{matrix.TOOLS},{EXTRA}", EXTRA)
     releases, counts = versions(python), run_tests(python, words)
-    tools = {
-        name: {"version": releases.get(name), "what": tool.what, "tests": dict(counts[name])}
-        for name, tool in TOOLS.items()
-        if counts[name] or not words
-    }
-    for name, tool in tools.items():
-        print(name, tool["version"], tool["tests"], sep=", ")
+    tried = {name: counted for name, counted in counts.items() if counted or not words}
+    for name, counted in tried.items():
+        print(name, releases.get(name), dict(counted), sep=", ")
     if args.output:
+        tools = {
+            name: {"version": releases.get(name), "what": TOOLS[name].what, "tests": dict(counted)}
+            for name, counted in tried.items()
+        }
         record = {"commit": matrix.commit(), "tools": tools}
         args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(tool["tests"].get("passed") and not tool["tests"].get("failed") for tool in tools.values()) else 1
+    return 0 if all(counted["passed"] and not counted["failed"] for counted in tried.values()) else 1
 
 
 if __name__ == "__main__":
