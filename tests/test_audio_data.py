@@ -1,6 +1,7 @@
 """Labelled sounds: where labels and groups come from, which splits there are, and what is refused."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from lmu_hf.common.record import RunRecord
 from lmu_hf.data.audio import SoundSource, labelled_sounds, pattern_of, tones_and_chirps, with_noise, with_validation
 from lmu_hf.data.batches import order_by_length
 from lmu_hf.data.sound_augmentation import SoundAugmentation
+from lmu_hf.data.tables import ReadOptions
 from lmu_hf.frames_lmu import Frames, frames_of, power_spectra
 from lmu_hf.training.recipes.audio import Heard, make_recipe
 from lmu_hf.training.tasks.audio import AudioTask, fit_frames, summary_of
@@ -111,6 +113,22 @@ def test_what_cannot_be_read_is_named_with_what_to_do(speakers, change, source, 
     with pytest.raises(ValueError, match=message) as raised:
         labelled_sounds({"train": speakers}, source)
     assert "\n" not in str(raised.value)
+
+
+def test_sounds_that_cannot_be_read_are_left_out_if_asked_and_counted(speakers):
+    (speakers / "low_ann_0.wav").write_text("x")
+    write(speakers / "high_ben_1.wav", samples=0)
+    with pytest.raises(ValueError, match="--drop_incomplete_rows leaves out what cannot be read"):
+        labelled_sounds({"train": speakers})
+    dropping = SoundSource(options=ReadOptions(drop_incomplete_rows=True))
+    sounds = labelled_sounds({"train": speakers}, dropping)
+    assert sum(len(part) for part in sounds.signals.values()) == 28
+    assert all(len(sounds.signals[split]) == len(sounds.classes[split]) for split in sounds.signals)
+    assert re.match(r"2 sounds are left out, the first since .*high_ben_1\.wav: it holds no samples", sounds.notes[0])
+    for file in speakers.glob("low*"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="no sound of the class 'low' in train can be read: "):
+        labelled_sounds({"train": speakers}, dropping)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..data.audio import SoundSource, labelled_sounds, tones_and_chirps, with_noise
 from ..data.sound_augmentation import SoundAugmentation
+from ..data.tables import ReadOptions
 from ..feature_extraction_lmu import LMUFeatureExtractor
 from ..frames_lmu import Frames
 from ..training.recipes import Recipe
@@ -38,6 +39,8 @@ def plan_sounds(flags: Flags, recipe: Recipe, files: dict[str, Path]) -> tuple[s
     if not any(path.is_dir() for path in files.values()):
         columns = flags.take(path_column="path_column", label_column="label_column", group_column="group_column")
         columns["options"] = reading(flags)
+    else:
+        columns["options"] = ReadOptions(**flags.take(drop_incomplete_rows="drop_incomplete_rows"))
     source = SoundSource(**columns, **flags.take(pattern="path_pattern"))
     given = flags.take(held_out_group="held_out_group", rate="sampling_rate", labels="labels")
     if "held_out_group" in given and "test" in files:

@@ -129,10 +129,10 @@ def labelled_sounds(
     first = next(iter(files))
     named = sorted({file.label for file in files[first]}) if labels is None else list(labels)
     _check_classes(files, named)
-    read = {split: [_read(file) for file in part] for split, part in files.items()}
+    files, read, left_out = _read_all(files, source.options.drop_incomplete_rows)
     if rate is None:
         rate = Counter(sound[1] for sound in read[first]).most_common(1)[0][0]
-    notes = _notes(read, rate)
+    notes = (*left_out, *_notes(read, rate))
     signals = {
         split: [_mono(file, *sound, rate) for file, sound in zip(files[split], part, strict=True)]
         for split, part in read.items()
@@ -255,6 +255,36 @@ def _check_classes(files: dict[str, list[File]], labels: Sequence[str]) -> None:
                 )
 
 
+def _read_all(
+    files: dict[str, list[File]], drop: bool
+) -> tuple[dict[str, list[File]], dict[str, list[tuple[np.ndarray, int]]], tuple[str, ...]]:
+    """The files with the sound of each, and what is to be said of those left out.
+
+    Args:
+        files: by split.
+        drop: leave out files that cannot be read, rather than refuse them.
+
+    Raises:
+        InputError: one cannot be read, or none of a class or of a split can.
+    """
+    kept: dict[str, list[File]] = {split: [] for split in files}
+    read: dict[str, list[tuple[np.ndarray, int]]] = {split: [] for split in files}
+    faults = []
+    for split, part in files.items():
+        for file in part:
+            try:
+                read[split].append(_read(file))
+                kept[split].append(file)
+            except InputError as error:
+                if not drop:
+                    raise InputError(f"{error}; --drop_incomplete_rows leaves out what cannot be read") from error
+                faults.append(str(error))
+        lost = {file.label for file in part} - {file.label for file in kept[split]}
+        if lost:
+            raise InputError(f"no sound of the class {sorted(lost)[0]!r} in {split} can be read: {faults[-1]}")
+    return kept, read, (f"{len(faults):,} sounds are left out, the first since {faults[0]}",) if faults else ()
+
+
 def _read(file: File) -> tuple[np.ndarray, int]:
     try:
         samples, rate = read_audio(file.path)
@@ -264,7 +294,7 @@ def _read(file: File) -> tuple[np.ndarray, int]:
         text = str(error)
         raise InputError(f"{place}{text if str(file.path) in text else f'{file.path}: {text}'}") from error
     if not len(samples):
-        raise InputError(f"{file.place or file.path}: it holds no samples; leave the file out")
+        raise InputError(f"{file.place or file.path}: it holds no samples")
     return samples, rate
 
 
