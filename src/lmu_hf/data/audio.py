@@ -24,6 +24,7 @@ LABEL, GROUP = "{label}", "{group}"
 BY_FOLDER, BY_NAME = "{label}/*", "{label}_*"  # what a path's pattern is if no flag says
 HELD_OUT = 10  # a tenth validates
 NAMED = 3  # files in one message
+Read = dict[str, list[tuple[np.ndarray, int]]]  # by split: samples (n, channels) and their rate
 
 
 @dataclass(frozen=True)
@@ -255,20 +256,10 @@ def _check_classes(files: dict[str, list[File]], labels: Sequence[str]) -> None:
                 )
 
 
-def _read_all(
-    files: dict[str, list[File]], drop: bool
-) -> tuple[dict[str, list[File]], dict[str, list[tuple[np.ndarray, int]]], tuple[str, ...]]:
-    """The files with the sound of each, and what is to be said of those left out.
-
-    Args:
-        files: by split.
-        drop: leave out files that cannot be read, rather than refuse them.
-
-    Raises:
-        InputError: one cannot be read, or none of a class or of a split can.
-    """
+def _read_all(files: dict[str, list[File]], drop: bool) -> tuple[dict[str, list[File]], Read, tuple[str, ...]]:
+    """The files that can be read with the sound of each, and what is to be said of others, if they may be dropped."""
     kept: dict[str, list[File]] = {split: [] for split in files}
-    read: dict[str, list[tuple[np.ndarray, int]]] = {split: [] for split in files}
+    read: Read = {split: [] for split in files}
     faults = []
     for split, part in files.items():
         for file in part:
@@ -306,7 +297,7 @@ def _mono(file: File, samples: np.ndarray, rate: int, wanted: int) -> np.ndarray
         raise InputError(f"{file.place or file.path}: {error}") from error
 
 
-def _notes(read: dict[str, list[tuple[np.ndarray, int]]], rate: int) -> tuple[str, ...]:
+def _notes(read: Read, rate: int) -> tuple[str, ...]:
     sounds = [sound for part in read.values() for sound in part]
     stereo = sum(samples.shape[1] > 1 for samples, _ in sounds)
     others = Counter(there for _, there in sounds if there != rate)
