@@ -15,7 +15,6 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from importlib.metadata import Distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +62,9 @@ FILES = sorted({f"tests/{tool.tests.partition('.')[0]}.py" for tool in TOOLS.val
 
 def versions(python: Path) -> dict[str, str]:
     """The release of each tool that is installed."""
-    [packages] = python.parent.parent.glob("lib/python*/site-packages")
-    installed = Distribution.discover(path=[str(packages)])
-    found = {package.name.lower().replace("_", "-"): package.version for package in installed}
+    asked = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    said = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout
+    found = {name.lower().replace("_", "-"): version for name, version in json.loads(said).items()}
     return {name: found[name] for name in TOOLS if name in found}
 
 
