@@ -82,6 +82,8 @@ def _prepare(call: Call) -> None:
     datasets.config.HF_DATASETS_CACHE = call.folder / "cache"
     if call.hub is not None:
         constants.ENDPOINT, os.environ["HF_TOKEN"] = call.hub
+        # Made of the endpoint when the client was imported.
+        constants.HUGGINGFACE_CO_URL_TEMPLATE = call.hub[0] + "/{repo_id}/resolve/{revision}/{filename}"
         constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_XET = False, True
         os.environ["NO_PROXY"] = "127.0.0.1"
 
