@@ -219,5 +219,5 @@ def _fault(raised: BaseException, places: tuple[Path, ...]) -> int | None:
 
 
 def _is_below(named: object, places: tuple[Path, ...]) -> bool:
-    path = Path(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else None
-    return path is not None and any(path.is_relative_to(place) for place in places)
+    path = Path(os.fsdecode(named)).absolute() if isinstance(named, str | bytes | os.PathLike) else None
+    return path is not None and any(path.is_relative_to(place.absolute()) for place in places)
