@@ -49,7 +49,7 @@ def test_every_sound_of_a_folder_is_labelled(folder):
         names, scores = model.config.id2label, logits.softmax(-1)
         assert row["label"] == names[int(logits.argmax())] and len(names) == LABELS
         for number, name in names.items():
-            assert row[f"score_{name}"] == pytest.approx(float(scores[number]), abs=1e-5)
+            assert row[f"score_{name}"] == pytest.approx(float(scores[number]), rel=5e-4)
 
 
 @pytest.mark.parametrize(
