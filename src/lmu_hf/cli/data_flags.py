@@ -62,7 +62,7 @@ READING: dict[str, dict[str, Any]] = {
     "drop_incomplete_rows": {
         "action": "store_true",
         "default": None,
-        "help": "leave out rows that lack a text or a label, and unreadable sounds (default: refused)",
+        "help": "leave out rows that lack something, and unreadable sounds (default: refused)",
     },
 }
 # In pairs, per split: the two sides of a translation as two texts.
