@@ -101,7 +101,9 @@ def drive(commands: Path, folder: Path) -> None:
     files = ["--train_file", "train.csv", "--test_file", "test.csv"]
     told = run(command, "train", "text", *files, *columns, "--output_dir", "run", "--overwrite_output_dir", cwd=folder)
     expect((folder / "run" / "run.json").is_file() and "test " in told, told)
-    expect('"accuracy": 1.0' in run(command, "evaluate", "run/model", cwd=folder), "the test rows are told apart")
+    expect(
+        '"accuracy": 1.0' in run(command, "evaluate", "run/model", "--json", cwd=folder), "the test rows are told apart"
+    )
     run(command, "export", "run/model", "onnx", cwd=folder)
     expect((folder / "onnx" / "model.onnx").stat().st_size > 0, "model.onnx is written")
     run(commands / "python", "-c", BOX, cwd=folder)
