@@ -106,8 +106,11 @@ class TextTask(Task):
             if (ready := saved or model_name_or_path or tokenizer_name) is None
             else _ready_tokenizer(ready)
         )
-        if model_name_or_path is not None:
-            self.kind = _spelt_kind(self.tokenizer) or bare_name(model_name_or_path)
+        if (model := saved or model_name_or_path) is not None:
+            # What a token is follows from the model's own tokenizer, whatever the recipe has.
+            spelt = _spelt_kind(self.tokenizer)
+            if spelt or self._is_spelt or model_name_or_path:
+                self.kind = spelt or bare_name(model)
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
         # An unknown token is cheap to predict and may stand for many characters; a character's is charged for that.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
