@@ -107,10 +107,7 @@ class TextTask(Task):
             else _ready_tokenizer(ready)
         )
         if (model := saved or model_name_or_path) is not None:
-            # What a token is follows from the model's own tokenizer, whatever the recipe has.
-            spelt = _spelt_kind(self.tokenizer)
-            if spelt or self._is_spelt or model_name_or_path:
-                self.kind = spelt or bare_name(model)
+            self.kind = self._kind_of(model)
         self.encoded = {split: encode(text, self.tokenizer, self.kind, num_proc) for split, text in self.texts.items()}
         # An unknown token is cheap to predict and may stand for many characters; a character's is charged for that.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
@@ -124,6 +121,11 @@ class TextTask(Task):
             else Windows(encoded.tokens, length, context)
             for split, encoded in self.encoded.items()
         }
+
+    def _kind_of(self, model: str) -> str:
+        """What a token is to a saved model: its own tokenizer decides whether it is spelt, whatever the recipe has."""
+        named = self.kind if self.model_name_or_path is None and not self._is_spelt else bare_name(model)
+        return _spelt_kind(self.tokenizer) or named
 
     @property
     def _is_spelt(self) -> bool:
