@@ -5,20 +5,32 @@ from pathlib import Path
 
 from lmu_hf.hub import markup
 
+PLAIN = "avx2"  # folder of the records of a processor without AVX-512, below the others
+
 
 def render(folder: Path) -> dict[str, str]:
     """Every table of speed, by the name between its markers: summaries, and every row."""
     speed, training, generation = _measured(folder)
     return {
-        "speed-summary": speed_summary(speed),
-        "training-summary": training_summary(training),
-        "generation-summary": generation_summary(generation),
+        **_summaries(folder, ""),
+        **_summaries(folder / PLAIN, f"-{PLAIN}"),
         "speed": speed_table(speed),
         "training": training_table(training),
         "generation": generation_table(generation),
         "positions": position_table(generation),
+    }
+
+
+def _summaries(folder: Path, ending: str) -> dict[str, str]:
+    """The summaries of another processor's records, by names that end in a way of their own."""
+    speed, training, generation = _measured(folder)
+    summaries = {
+        "speed-summary": speed_summary(speed),
+        "training-summary": training_summary(training),
+        "generation-summary": generation_summary(generation),
         "machines": machines({"memory": speed, "training": training, "generation": generation}),
     }
+    return {name + ending: table for name, table in summaries.items()}
 
 
 def _measured(folder: Path) -> list[dict]:
