@@ -21,6 +21,7 @@ from lmu_hf.cli.flags import ScriptParser
 from lmu_hf.common.record import publish
 from lmu_hf.data.labelled import glue, labelled_dataset
 from lmu_hf.data.labels import LabelledText
+from lmu_hf.training.baselines import shared_words
 
 CHOICES = (1.0, 3.0, 10.0)  # of C, the inverse of the weight of the penalty
 
@@ -73,21 +74,8 @@ def features_of(part: Any, vectorizer: TfidfVectorizer, pairs: bool) -> csr_matr
     if not pairs:
         return first
     second = vectorizer.transform(part["text_pair"])
-    overlap = np.array([shared(*texts) for texts in zip(part["text"], part["text_pair"], strict=True)])
+    overlap = np.array([shared_words(*texts) for texts in zip(part["text"], part["text_pair"], strict=True)])
     return hstack([first, second, abs(first - second), first.multiply(second), csr_matrix(overlap)]).tocsr()
-
-
-def shared(text: str, other: str) -> list[float]:
-    """What two texts have in common: words as parts of either's and of both's, the cosine, and their lengths' ratio."""
-    a, b = set(text.lower().split()), set(other.lower().split())
-    both, lengths = len(a & b), (max(len(a), 1), max(len(b), 1))
-    return [
-        both / lengths[0],
-        both / lengths[1],
-        both / max(len(a | b), 1),
-        both / (lengths[0] * lengths[1]) ** 0.5,
-        min(lengths) / max(lengths),
-    ]
 
 
 if __name__ == "__main__":

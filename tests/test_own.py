@@ -112,7 +112,7 @@ def ids_of(rows: int, seed: int = 0) -> tuple[list[list[int]], np.ndarray]:
 def test_frozen_votes_are_exactly_the_linear_model():
     ids, labels = ids_of(60)
     votes = NGramVotes(Votes([1, 2], 4096, trained=False), 2)
-    fit_votes(votes, [torch.tensor(row) for row in ids], labels)
+    fit_votes(votes, [(torch.tensor(row),) for row in ids], labels)
     said = rows_of(votes, ids)
     assert (said.argmax(1) == labels).all()
     # Fitted anew to what the table says, a linear model of shares has nothing to add.
@@ -127,7 +127,7 @@ def test_votes_on_rows_of_unit_length_decide_as_scikit_learns_support_vectors():
     ids, labels = ids_of(90)
     votes = NGramVotes(Votes([1, 2], 4096, trained=False, normed=True), 2)
     rows = [torch.tensor(row) for row in ids]
-    fit_votes(votes, rows, labels)
+    fit_votes(votes, [(row,) for row in rows], labels)
     shares = np.zeros((90, len(votes.odds.weight)))
     for row, of_row in zip(shares, rows, strict=True):
         places, found = votes.shares(of_row)
@@ -153,18 +153,18 @@ def test_the_intercept_of_votes_counts_once_in_every_row():
 def test_a_class_without_rows_is_never_voted_for(labels):
     votes = NGramVotes(Votes([1], 64, trained=False), 3)
     ids = [[1, 4 + label] for label in labels]
-    fit_votes(votes, [torch.tensor(row) for row in ids], labels)
+    fit_votes(votes, [(torch.tensor(row),) for row in ids], labels)
     assert (rows_of(votes, ids).argmax(1) == labels).all()
 
 
 def test_multi_label_and_regression_votes_are_fitted():
     ids, labels = ids_of(80)
     both = NGramVotes(Votes([1], 4096, trained=False), 2)
-    fit_votes(both, [torch.tensor(row) for row in ids], np.stack([labels, 1 - labels], 1).astype(float))
+    fit_votes(both, [(torch.tensor(row),) for row in ids], np.stack([labels, 1 - labels], 1).astype(float))
     said = rows_of(both, ids)
     assert ((said > 0) == np.stack([labels, 1 - labels], 1).astype(bool)).all()
     number = NGramVotes(Votes([1], 4096, trained=False), 1)
-    fit_votes(number, [torch.tensor(row) for row in ids], labels - 0.5)
+    fit_votes(number, [(torch.tensor(row),) for row in ids], labels - 0.5)
     assert np.corrcoef(rows_of(number, ids)[:, 0], labels)[0, 1] > 0.99
 
 
@@ -196,7 +196,7 @@ def test_the_stack_trains_alone_and_the_balance_joins_it_with_the_votes():
     model.votes.set_balance(0.5, 0.25)
     [learner] = model.train()(ids, labels=labels).learners
     layout = model.find_layout(ids, None)
-    joined = 0.5 * learner + 0.25 * model.voted(ids, layout)
+    joined = 0.5 * learner + 0.25 * model.voted(ids, layout=layout)
     torch.testing.assert_close(model.eval()(ids).logits, joined)
 
 

@@ -111,7 +111,7 @@ def test_normed_votes_are_divided_by_the_length_of_their_sequences_norms():
     cosine = votes.sum(1) / squares.sum(1).sqrt()
     # A share of SHARPNESS in each of 2 · 9 n-grams, whose root of 9 steps is in the sum of votes.
     expected = SHARPNESS / 2**0.5 * cosine + model.votes.constant.weight
-    torch.testing.assert_close(model.voted(ids, model.find_layout(ids, None)), expected)
+    torch.testing.assert_close(model.voted(ids), expected)
 
 
 def test_normed_votes_of_masked_and_packed_sequences_are_as_if_alone():

@@ -217,14 +217,22 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(option, self.num_labels, config.vocab_size or 0)
         self.post_init()
 
-    def voted(self, input_ids: Tensor, layout: Layout) -> Tensor:
+    def voted(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, layout: Layout | None = None
+    ) -> Tensor:
         """The logits (b, num_labels) of the votes alone.
+
+        Args:
+            input_ids, attention_mask: as of :meth:`forward`.
+            layout: how rows hold their sequences, in place of the mask.
 
         Raises:
             ValueError: the model has none.
         """
         if self.votes is None:
             raise ValueError("this model has no votes: config.votes is None")
+        if layout is None:
+            layout = cast(Layout, self.find_layout(input_ids, attention_mask))
         # A mean over steps, so that logits do not grow with the length of a sequence.
         means = layout.pool(self.votes(input_ids, layout, layout.ranks), ("mean",))
         return self.votes.finish(means, input_ids, layout, layout.ranks)
@@ -273,7 +281,7 @@ class LMUForSequenceClassification(LMUPooledModel):
         logits = self.classifier(pooled)
         learners: tuple[Tensor, ...] | None = None
         if self.votes is not None and input_ids is not None:
-            votes = self.voted(input_ids, cast(Layout, layout))
+            votes = self.voted(input_ids, layout=layout)
             learners = self.votes.learners(logits, votes) if self.training else None  # see LMUClassifierOutput
             logits = self.votes.join(logits, votes)
         return LMUClassifierOutput(

@@ -1,5 +1,7 @@
 """Two sequences read by one stack: which class are they together?"""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import (
@@ -16,24 +18,29 @@ from .heads_lmu import LMUPooledModel, given_input
 from .layout import Layout, Packed, Padded, refuse_ranks
 from .losses import Items
 from .modeling_lmu import real_steps
+from .votes import PairVotes, Votes
 
 
 class LMUForSequencePairClassification(LMUPooledModel):
     """A class for two sequences, each read by the same stack (siamese), from m1, m2, |m1 − m2| and m1 ⊙ m2.
 
     m1 and m2 are each sequence's steps, pooled; with ``alignment``, the pooled comparisons of its steps with what
-    stands for them in the other sequence.
+    stands for them in the other sequence. With ``votes``, what n-grams say that stand in either or in both is added.
+
+    Raises:
+        ValueError: the votes are to be trained, or of words.
     """
 
     def __init__(self, config: LMUConfig) -> None:
-        if config.votes is not None:
-            raise ValueError("votes are for the class of one sequence, not of two: leave votes out")
         option = AlignmentOption.of(config)
         width = (config.hidden_size if option is None else option.size) * len(POOLINGS[config.pooling])
         super().__init__(config, width * len(config.pair_features))
         self.alignment: Alignment | None = None
         if option is not None:
             self.alignment = Alignment(config.hidden_size, option.size, config.hidden_act)
+        self.votes: PairVotes | None = None
+        if (votes := Votes.of(config)) is not None:
+            self.votes = PairVotes(votes, self.num_labels)
         self.loss_type = "ForSequenceClassification"
         self.post_init()
 
@@ -101,9 +108,44 @@ class LMUForSequencePairClassification(LMUPooledModel):
         else:
             m1, m2, outputs = self._pool_aligned(self.alignment, first, second)
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
-        logits = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
-        loss = self.loss(labels, logits, num_items_in_batch=num_items_in_batch)
+        stack = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
+        logits = stack if self.votes is None else self.votes.join(stack, self._voted(self.votes, first, second))
+        # Votes are found before training, so that the stack is to decide alone.
+        learner = stack if self.training else logits
+        loss = self.loss(labels, learner, num_items_in_batch=num_items_in_batch)
         return SequenceClassifierOutput(loss=loss, logits=self.in_units(logits), hidden_states=outputs.hidden_states)
+
+    def voted(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pair_input_ids: Tensor | None = None,
+        pair_attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The logits (b, num_labels) of the votes alone; arguments as of :meth:`forward`.
+
+        Raises:
+            ValueError: the model has none.
+        """
+        if self.votes is None:
+            raise ValueError("this model has no votes: config.votes is None")
+        first = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self._voted(
+            self.votes, first, {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
+        )
+
+    def _voted(self, votes: PairVotes, first: dict, second: dict) -> Tensor:
+        both = first, second
+        if any(inputs.get("input_ids") is None for inputs in both):
+            raise ValueError("votes are of token ids: give input_ids")
+        refuse_ranks("a pair that n-grams vote for")
+        ids = [inputs["input_ids"] for inputs in both]
+        layouts = [
+            inputs["layout"] if "layout" in inputs else self.find_layout(one, inputs.get("attention_mask"))
+            for one, inputs in zip(ids, both, strict=True)
+        ]
+        seen = _seen(first, second, ids[0].device), _seen(second, first, ids[0].device)
+        return votes.compare(ids, [cast(Layout, layout) for layout in layouts], seen)
 
     def _pool_aligned(
         self, alignment: Alignment, first: dict, second: dict

@@ -1,8 +1,8 @@
 """Votes for the class of a sequence, by the n-grams that it holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +62,8 @@ class Votes(Option):
     def count_numbers(self, config: Any) -> dict[str, int]:
         """A vote for each class, and a weight where they are trained, or a norm where they are normed."""
         columns = (config.num_labels or 1) + (self.trained or self.normed)
-        return {"votes: sizes x buckets": len(self.sizes) * self.buckets * columns}
+        places = PairVotes.PLACES if "LMUForSequencePairClassification" in (config.architectures or ()) else 1
+        return {"votes: sizes x buckets": places * len(self.sizes) * self.buckets * columns}
 
 
 class VoteTable(nn.Embedding):
@@ -90,11 +91,15 @@ class Balance(nn.Module):
 
 
 class Constant(nn.Module):
-    """What every sequence's logits hold beside its votes, zeros at first."""
+    """What logits hold beside votes, zeros at first.
 
-    def __init__(self, classes: int) -> None:
+    Args:
+        shape: ends in the classes.
+    """
+
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(classes), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
 
     def draw_weights(self) -> None:
         """Nothing beside the votes before they are written."""
@@ -116,17 +121,18 @@ class NGramVotes(NGramRows):
         option: lengths of n-grams, rows of each table, and how votes and stack are joined.
         classes: how many classes there are, at least 2 where votes are counted.
         vocab_size: how many tokens, where n-grams are of words.
+        places: how many tables there are for n-grams of each length, by where they stand.
 
     Raises:
         ValueError: there is nothing to choose between.
     """
 
-    def __init__(self, option: Votes, classes: int, vocab_size: int = 0) -> None:
+    def __init__(self, option: Votes, classes: int, vocab_size: int = 0, places: int = 1) -> None:
         if classes < 2 and option.trained:
             raise ValueError(f"votes are for one class against others: num_labels is {classes}")
         super().__init__(option.sizes, option.buckets)
         self.words = WordTable(vocab_size) if option.words else None
-        rows = len(self.sizes) * self.buckets
+        rows = places * len(self.sizes) * self.buckets
         if self.words is not None:
             self.carried = PIECES * max(self.sizes) + 1
             self.nothing, rows = rows, rows + 1  # the last row stays zeros
@@ -147,12 +153,7 @@ class NGramVotes(NGramRows):
         Raises:
             RuntimeError: weights are to be trained of votes that were never counted.
         """
-        if self.training and not self._counted and not torch.compiler.is_compiling():
-            # By a call and not by its weight, which may be offloaded.
-            self._counted = bool(self.odds(torch.arange(len(self.sizes) * self.buckets, device=ids.device)).any())
-            if not self._counted:
-                call = "write(votes)" if self.change is None else "count(sequences, labels)"
-                raise RuntimeError(f"no n-gram has a vote yet: call votes.{call} before training")
+        self._check_found(ids.device)
         rows = self.find(ids, packing, ranks=ranks)
         votes = self.odds(rows)
         if self.change is not None:
@@ -161,6 +162,15 @@ class NGramVotes(NGramRows):
         if self.squares is not None:
             votes = torch.cat([votes, self._of_tokens(self.squares(rows))], dim=-1)
         return votes if packing is None else packing.unpack(votes)
+
+    def _check_found(self, device: torch.device) -> None:
+        if not self.training or self._counted or torch.compiler.is_compiling():
+            return
+        # By a call and not by its weight, which may be offloaded.
+        self._counted = bool(self.odds(torch.arange(self.odds.num_embeddings, device=device)).any())
+        if not self._counted:
+            call = "write(votes)" if self.change is None else "count(sequences, labels)"
+            raise RuntimeError(f"no n-gram has a vote yet: call votes.{call} before training")
 
     def _of_tokens(self, found: Tensor) -> Tensor:
         """(b, n, columns) of each token, the mean over lengths of what its rows hold."""
@@ -289,6 +299,95 @@ class NGramVotes(NGramRows):
             raise ValueError(f"every class needs a sequence to count n-grams in; class {int(sizes.argmin())} has none")
         logs = torch.log1p(held * (sizes.mean() / sizes))
         self.odds.weight.copy_(logs - logs.mean(1, keepdim=True))
+
+
+class PairVotes(NGramVotes):
+    """What the n-grams of two sequences say of their class together, as a linear model has found it.
+
+    An n-gram votes by where it stands: in the first sequence alone, in the second alone, or in both; there is a table
+    for each. How large a share of all n-grams stands where adds to that, since a rare n-gram has no vote, but that both
+    sequences hold it says something.
+
+    Args:
+        option: as of :class:`NGramVotes`.
+        classes: how many classes there are.
+
+    Raises:
+        ValueError: the votes are to be trained, or of words.
+    """
+
+    PLACES = 3
+
+    def __init__(self, option: Votes, classes: int) -> None:
+        if option.trained or option.words:
+            raise ValueError("votes of pairs are a linear model's, of tokens: set trained and words to false in votes")
+        super().__init__(option, classes, places=self.PLACES)
+        self.common = Constant(self.PLACES * len(self.sizes), classes)
+
+    def compare(self, ids: Sequence[Tensor], packings: Sequence[Layout], seen: Sequence[Tensor | None]) -> Tensor:
+        """Logits (b, classes) of pairs.
+
+        Args:
+            ids: (b, n) token ids of the first sequences, and (b, n') of the second.
+            packings: how rows hold either.
+            seen: of either, (b, n or 1, n'), true where a step of the other one is of the same pair; None if all are.
+
+        Raises:
+            RuntimeError: weights are to be trained beside votes that were never written.
+        """
+        self._check_found(ids[0].device)
+        found = [self.find(one, packing) for one, packing in zip(ids, packings, strict=True)]
+        rows = [packing.unpack(one) for one, packing in zip(found, packings, strict=True)]
+        sums: Tensor | float = 0.0
+        steps: Tensor | int = 0
+        for place, packing in enumerate(packings):
+            places = packing.pack(self._places(rows[place], rows[1 - place], seen[place], place))
+            said = packing.unpack(self._said(found[place] + places * len(self.sizes) * self.buckets, places))
+            count = _count_steps(ids[place], packing, None)[:, None]
+            sums, steps = sums + count * packing.pool(said, ("mean",)), steps + count
+        votes, squares, common = (cast(Tensor, sums) / steps).split(
+            [self.odds.embedding_dim, int(self.squares is not None), self.common.weight.shape[0]], dim=-1
+        )
+        if self.squares is not None:  # see :meth:`NGramVotes.finish`
+            votes = cast(Tensor, steps).to(votes.dtype).sqrt() * votes * squares.clamp(min=SMALLEST).rsqrt()
+        constant = 0 if self.constant is None else self.constant.weight
+        return votes + constant + common @ self.common.weight
+
+    def _places(self, rows: Tensor, others: Tensor, seen: Tensor | None, place: int) -> Tensor:
+        """(b, n, lengths): 2 where the other sequence of the pair holds the n-gram as well, or else its own place."""
+        parts = []
+        for own, other in zip(rows.unbind(-1), others.unbind(-1), strict=True):
+            alike = own[:, :, None] == other[:, None]
+            parts.append((alike if seen is None else alike & seen).any(2))
+        return torch.stack(parts, dim=-1).long() * (2 - place) + place
+
+    def _said(self, rows: Tensor, places: Tensor) -> Tensor:
+        """(b, n, columns): what each step votes, its squared norm if votes are normed, and where its n-grams stand."""
+        columns = [SHARPNESS * self._of_tokens(self.odds(rows))]
+        if self.squares is not None:
+            columns.append(self._of_tokens(self.squares(rows)))
+        stand = F.one_hot(places, self.PLACES).transpose(-1, -2).flatten(-2)  # a column for each place and length
+        return torch.cat([*columns, stand.to(columns[0])], dim=-1)
+
+    @torch.no_grad()
+    def shares(self, *ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As of :class:`NGramVotes`, of one pair.
+
+        Args:
+            ids: (n,) token ids of the first sequence, and (n',) of the second.
+        """
+        found = [self.find(one[None]) for one in ids]
+        rows = [
+            (found[place] + self._places(found[place], found[1 - place], None, place) * len(self.sizes) * self.buckets)
+            for place in range(2)
+        ]
+        held, counts = torch.cat(rows, dim=1).flatten().unique(return_counts=True)
+        return held, counts * (SHARPNESS / (sum(map(len, ids)) * len(self.sizes)))
+
+    @torch.no_grad()
+    def write_common(self, common: Tensor) -> None:
+        """Take on what shares of n-grams say, (places × lengths, classes), of the first place all lengths first."""
+        self.common.weight.copy_(common)
 
 
 def _count_steps(ids: Tensor, packing: Layout | None, ranks: Any) -> Tensor:

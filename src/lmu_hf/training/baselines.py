@@ -56,6 +56,7 @@ def classical_lines(
 ) -> Lines:
     """The lines that a result must beat: the majority class, and tf-idf of 1- and 2-grams with a linear model.
 
+    Of pairs the linear model also reads how their vectors differ, their product, and how many words they share.
     Of several classes at once, each is found by itself. Of numbers to predict the lines are their mean and ridge
     regression. The kind of linear model (logistic regression or support vectors; the strength of ridge) is chosen on
     validation. What the test is scored with may then be fitted to training and validation rows together, as the votes
@@ -85,7 +86,8 @@ def classical_lines(
     }
     choose = min if lower_is_better else max
     best = choose(found, key=lambda name: next(iter(found[name].values())))
-    line = lines[f"tf-idf and {best}"] = {"validation": found[best]}
+    of_both = ", shared words" if len(texts["train"]) > 1 else ""
+    line = lines[f"tf-idf{of_both} and {best}"] = {"validation": found[best]}
     if "test" in texts:
         fitted = ("train", "validation") if refit else ("train",)
         columns = [
@@ -144,16 +146,35 @@ def _simplest(labels: np.ndarray) -> tuple[str, np.ndarray]:
 
 
 def _features(fitted: Texts, others: Texts) -> tuple[Any, Any]:
-    """tf-idf of the texts that it is fitted to, and of others; of pairs those of both texts side by side."""
-    from scipy.sparse import hstack
+    """tf-idf of the texts that it is fitted to, and of others; of pairs that of both texts and what they share."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    seen, held = [], []
-    for column, other in zip(fitted, others, strict=True):
-        vectors = TfidfVectorizer(ngram_range=(1, 2))
-        seen.append(vectors.fit_transform(column))
-        held.append(vectors.transform(other))
-    return hstack(seen).tocsr(), hstack(held).tocsr()
+    vectors = TfidfVectorizer(ngram_range=(1, 2)).fit([text for column in fitted for text in column])
+    if len(fitted) == 1:
+        return vectors.transform(fitted[0]), vectors.transform(others[0])
+    return _compared(vectors, fitted), _compared(vectors, others)
+
+
+def _compared(vectors: Any, pairs: Texts) -> Any:
+    """Of each pair both vectors, how far they differ, their product, and what the texts share."""
+    from scipy.sparse import csr_matrix, hstack
+
+    first, second = (vectors.transform(column) for column in pairs)
+    common = csr_matrix([shared_words(*texts) for texts in zip(*pairs, strict=True)])
+    return hstack([first, second, abs(first - second), first.multiply(second), common]).tocsr()
+
+
+def shared_words(text: str, other: str) -> list[float]:
+    """What two texts have in common: words as parts of either's and of both's, the cosine, and their lengths' ratio."""
+    a, b = set(text.lower().split()), set(other.lower().split())
+    both, lengths = len(a & b), (max(len(a), 1), max(len(b), 1))
+    return [
+        both / lengths[0],
+        both / lengths[1],
+        both / max(len(a | b), 1),
+        both / (lengths[0] * lengths[1]) ** 0.5,
+        min(lengths) / max(lengths),
+    ]
 
 
 def _linear_models(labels: np.ndarray) -> dict[str, Callable[[], Any]]:

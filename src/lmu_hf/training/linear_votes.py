@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import SHARPNESS, SMALLEST, NGramVotes
+from ..votes import SHARPNESS, SMALLEST, NGramVotes, PairVotes
 
 
 class Way(NamedTuple):
@@ -18,12 +18,15 @@ class Way(NamedTuple):
         strength: scikit-learn's C of a logistic regression; None for support vectors.
         scale: what its decisions are multiplied by.
         normed: whether each row's features are divided by the length of the row.
+        places: numbers of the first n-gram of each place and length, of pairs: what share of a row's n-grams stands
+            where is read, too.
     """
 
     exponent: float
     strength: float | None = None
     scale: float = 1.0
     normed: bool = False
+    places: tuple[int, ...] = ()
 
 
 EXPONENT = 0.5  # of the unevenness of an n-gram, where a row has one class
@@ -49,19 +52,24 @@ class Fitted(NamedTuple):
         votes: (classes, n-grams).
         constants: (classes,).
         squares: (n-grams,) squared norms by whose mean over a row its votes are divided; None where they are not.
+        common: (classes, places) what shares of a row's n-grams say; None where they are not read.
+        places: as of :class:`Way`.
     """
 
     votes: np.ndarray
     constants: np.ndarray
     squares: np.ndarray | None = None
+    common: np.ndarray | None = None
+    places: tuple[int, ...] = ()
 
     def logits(self, shares: Any) -> np.ndarray:
         """(rows, classes), as the votes of the model will have them."""
         said = shares @ self.votes.T
-        return (said if self.squares is None else said / _norms(shares, self.squares)[:, None]) + self.constants
+        said = said if self.squares is None else said / _norms(shares, self.squares)[:, None]
+        return said + self.constants + (0 if self.common is None else _stand(shares, self.places) @ self.common.T)
 
 
-def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray) -> None:
+def fit_votes(votes: NGramVotes, sequences: Iterable[tuple[Tensor, ...]], labels: np.ndarray) -> None:
     """Find what every n-gram votes for by a linear model, and write it into the model's table.
 
     Features are the shares of a sequence's n-grams, weighed by how rare an n-gram is (idf) and by how unevenly classes
@@ -71,7 +79,7 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
 
     Args:
         votes: whose table is written.
-        sequences: (n,) token ids of each row.
+        sequences: (n,) token ids of each row, or of both sequences of a pair.
         labels: of each row its class, 0 or 1 for each of several classes, or a number, on the scale of the head.
     """
     shares = _shares(votes, sequences)
@@ -79,6 +87,9 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
         found = _several(shares, labels, WAYS[shares.nnz >= FEW_NGRAMS])
     elif np.issubdtype(labels.dtype, np.integer):
         way, classes = Way(EXPONENT, normed=votes.squares is not None), votes.odds.weight.shape[1]
+        if isinstance(votes, PairVotes):
+            places = range(0, len(votes.odds.weight), votes.buckets)
+            way = way._replace(exponent=0.0, places=tuple(places))
         found = _single(shares, labels, way._replace(scale=_margin(shares, labels, way, classes)), classes)
     else:
         found = _number(shares, labels, _strength(shares, labels))
@@ -86,6 +97,8 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[Tensor], labels: np.ndarray
     if found.squares is not None:  # see :func:`_shares`
         weights, squares = weights * (len(votes.sizes) ** 0.5 / SHARPNESS), torch.from_numpy(found.squares).float()
     votes.write(weights.float(), torch.from_numpy(found.constants).float(), squares)
+    if isinstance(votes, PairVotes) and found.common is not None:
+        votes.write_common(torch.from_numpy(found.common.T).float())
 
 
 def choose_balance(
@@ -162,15 +175,45 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     weighed[np.bincount(shares.indices, minlength=shares.shape[1]) == 0] = 0.0  # or unseen n-grams would count as norms
     squares = weighed**2 if way.normed else None
     features, scale = _scaled(shares, weighed, squares)
+    features, scale, beside = _with_places(features, scale, shares, way.places)
     if way.strength is None:
         model = LinearSVC(random_state=0).fit(features, labels)
     else:
         model = LogisticRegression(C=way.strength, max_iter=ITERATIONS, tol=TOLERANCE).fit(features, labels)
-    weights, beside = way.scale * model.coef_ * scale, way.scale * model.intercept_
+    weights = way.scale * model.coef_ * scale
+    constant = way.scale * model.intercept_ - weights @ beside
     if len(seen) == 2:  # scikit-learn tells one number z; here the two classes have −z/2 and z/2
-        weights, beside = np.concatenate([-weights, weights]) / 2, np.concatenate([-beside, beside]) / 2
-    found[seen], constants[seen] = weights, beside
-    return Fitted(found, constants, squares)
+        weights, constant = np.concatenate([-weights, weights]) / 2, np.concatenate([-constant, constant]) / 2
+    found[seen], constants[seen] = weights[:, : shares.shape[1]], constant
+    common = None
+    if way.places:
+        common = np.zeros((classes, len(way.places)))
+        common[seen] = weights[:, shares.shape[1] :]
+    return Fitted(found, constants, squares, common, way.places)
+
+
+def _with_places(features: Any, scale: np.ndarray, shares: Any, places: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Features with the standardised share of n-grams at each place beside them; their scales, and their means."""
+    from scipy.sparse import csr_matrix, hstack
+
+    if not places:
+        return features, scale, np.zeros(features.shape[1])
+    stand = _stand(shares, places)
+    means, deviations = stand.mean(0), np.maximum(stand.std(0), SMALLEST) * len(places) ** 0.5
+    features = hstack([features, csr_matrix((stand - means) / deviations)]).tocsr()
+    return features, np.concatenate([scale, 1 / deviations]), np.concatenate([np.zeros(shares.shape[1]), means])
+
+
+def _stand(shares: Any, places: tuple[int, ...]) -> np.ndarray:
+    """(rows, places): how large a part of a row's n-grams of a length stands at each place."""
+    held = np.stack([np.asarray(part.sum(1))[:, 0] for part in _parts(shares, places)], axis=1)
+    return held * (len(places) // PairVotes.PLACES) / held.sum(1, keepdims=True)
+
+
+def _parts(shares: Any, places: tuple[int, ...]) -> list[Any]:
+    ends = [*places[1:], shares.shape[1]]
+    columns = shares.tocsc()
+    return [columns[:, begin:end] for begin, end in zip(places, ends, strict=True)]
 
 
 def _several(shares: Any, labels: np.ndarray, way: Way) -> Fitted:
@@ -189,7 +232,7 @@ def _number(shares: Any, labels: np.ndarray, strength: float) -> Fitted:
     return Fitted((model.coef_ * scale)[None], np.array([model.intercept_]))
 
 
-def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
+def _shares(votes: NGramVotes, sequences: Iterable[tuple[Tensor, ...]]) -> Any:
     """What each sequence's logits hold of each vote: a sparse matrix (sequences, rows of the table).
 
     Where votes are normed, how often each is there: what they are divided by, :func:`_norms`, takes the length of the
@@ -199,9 +242,10 @@ def _shares(votes: NGramVotes, sequences: Iterable[Tensor]) -> Any:
 
     columns, values, ends = [], [], [0]
     for ids in sequences:
-        rows, shares = votes.shares(ids)
+        rows, shares = votes.shares(*ids)
         columns.append(rows.numpy())
-        values.append(shares.numpy() * (1 if votes.squares is None else len(ids) * len(votes.sizes) / SHARPNESS))
+        steps = sum(map(len, ids))
+        values.append(shares.numpy() * (1 if votes.squares is None else steps * len(votes.sizes) / SHARPNESS))
         ends.append(ends[-1] + len(rows))
     shape = len(ends) - 1, len(votes.odds.weight)
     return csr_matrix((np.concatenate(values), np.concatenate(columns), ends), shape=shape, dtype=np.float64)

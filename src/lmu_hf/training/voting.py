@@ -39,8 +39,7 @@ class Voting:
 
     def vote(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
         """The logits of the votes alone, on the scale that the head learns on."""
-        layout = model.find_layout(batch["input_ids"], batch["attention_mask"])
-        return model.voted(batch["input_ids"], layout).float()
+        return model.voted(**{name: value for name, value in batch.items() if name != "labels"}).float()
 
     def weigh(self, model: Any, split: str, logits: Tensor, voted: Tensor, labels: Tensor) -> Tensor:
         """The logits of a split as the balance has them, which validation chooses; both parts are scored alone.

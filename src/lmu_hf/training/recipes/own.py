@@ -54,6 +54,9 @@ VOTES = {  # by whether rows are few
     True: "words and pairs of words are weighed by a linear model, in seconds; the memory is added to what it says",
     False: "words and pairs of words are counted and weighed in training; the memory is added to what they say",
 }
+VOTES_OF_PAIRS = (
+    "words and pairs of words are weighed by a linear model, by which of both texts hold them; the memory is added"
+)
 
 
 @dataclass(frozen=True)
@@ -194,15 +197,15 @@ def make_recipe(of: Measured, minutes: float = MINUTES) -> Made:
         "embedding_dropout": dropout,
         "classifier_dropout": 0.5,
     }
+    few = of.rows * of.median <= MOST_FITTED
     if of.pairs:
         reasons["pooling"] = WHY["pooling"]
-    else:
+    if few or not of.pairs:
         # Four buckets for each token's n-gram: few share one.
         buckets = 2 ** min(18, max(12, math.ceil(math.log2(4 * of.rows * of.median))))
-        few = of.rows * of.median <= MOST_FITTED
         normed = few and of.classes > 0
         architecture["votes"] = {"sizes": [1, 2], "buckets": buckets, "trained": not few, "normed": normed}
-        reasons["votes"] = VOTES[few]
+        reasons["votes"] = VOTES_OF_PAIRS if of.pairs else VOTES[few]
     base = own_text()
     made = replace(base, architecture=base.architecture | architecture, epochs=epochs, batch_size=batch)
     if of.rows < FEW_TO_CHOOSE:
@@ -338,7 +341,7 @@ def recipe_for(rows: "LabelledText", minutes: float = MINUTES, measured: Measure
         options["max_length"] = math.ceil(1.2 * measured.pieces * options["max_length"])
         reasons["max_length"] += f"; times {measured.pieces:.3g} tokens a word, and a fifth more"
         if votes := recipe.architecture.get("votes"):  # of words all the same, where tokens are pieces of them
-            of_words = not votes["trained"] and token_bytes(given["tokenizer"]) is not None
+            of_words = not (votes["trained"] or measured.pairs) and token_bytes(given["tokenizer"]) is not None
             recipe = replace(recipe, architecture=recipe.architecture | {"votes": votes | {"words": of_words}})
     if given.get("model_name_or_path") is not None:
         how = fine_tuning(measured.rows, measured.step_seconds, (1 - PREPARED) * minutes, _refits(measured))

@@ -249,7 +249,9 @@ class ClassificationTask(Task):
         labels = np.asarray(self.splits["train"]["label"][:])
         if (numbers := cast(Any, model).targets) is not None:
             labels = numbers.standardise(torch.as_tensor(labels)).numpy()
-        fit_votes(cast(Any, model).votes, self.splits["train"].with_format("torch")["input_ids"], labels)
+        rows = self.splits["train"].with_format("torch")
+        texts = [rows[name] for name in ("input_ids", "pair_input_ids") if name in rows.column_names]
+        fit_votes(cast(Any, model).votes, zip(*texts, strict=True), labels)
 
     def collate(self, split: str) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What turns rows into a batch, padded to its longest row."""
