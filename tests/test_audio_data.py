@@ -204,10 +204,27 @@ def test_noise_lies_as_far_below_the_signal_as_it_should():
 
 
 STILL = SoundAugmentation(
-    **dict.fromkeys(("speed", "pace", "warp", "formants", "gain", "tilt", "curve", "noise"), 0.0),
+    **dict.fromkeys(("speed", "silence", "pace", "warp", "formants", "gain", "tilt", "curve", "noise"), 0.0),
     time_masks=0,
     band_masks=0,
 )
+
+
+def test_quiet_noise_is_added_before_and_behind_and_the_sound_stays():
+    signals, lengths = torch.ones(200, 50), torch.tensor([50, 30] * 100)
+    signals[1::2, 30:] = 0
+    varied = replace(STILL, silence=0.1)
+    heard, longer = varied._framed(signals, lengths, 1000, torch.Generator().manual_seed(0))
+    begins = (heard == 1).int().argmax(1)
+    for row, begin, length, whole in zip(heard, begins, lengths, longer, strict=True):
+        assert torch.equal(row[begin : begin + length], torch.ones(length))
+        quiet = torch.cat([row[:begin], row[begin + length : whole]]).abs()
+        assert not quiet.numel() or quiet.max() < 1  # 15 decibels or more below the sound
+        assert not row[whole:].any()
+    behind = longer - lengths - begins
+    for added in (begins, behind):  # none in one of two, and up to a tenth of a second
+        assert 0.35 < (added == 0).float().mean() < 0.65 and 90 < added.max() <= 100
+    assert len({*begins.tolist()} - {0}) > 20 and not torch.equal(begins, behind)
 
 
 def test_formants_move_and_the_pitch_stays():

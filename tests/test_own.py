@@ -23,7 +23,7 @@ from lmu_hf.training.baselines import classical_lines
 from lmu_hf.training.judging import mean_loss
 from lmu_hf.training.linear_votes import CAUTIOUS, choose_balance, fit_votes
 from lmu_hf.training.loop import train
-from lmu_hf.training.recipes.own import Measured, explain, make_recipe, measure, recipe_for
+from lmu_hf.training.recipes.own import MOST_FITTED, Measured, explain, make_recipe, measure, recipe_for
 from lmu_hf.training.tasks.classification import ClassificationTask
 from lmu_hf.training.voting import NO_MEMORY
 from lmu_hf.votes import NGramVotes, Votes
@@ -57,7 +57,8 @@ def test_any_rows_make_a_recipe_that_can_be_built_and_says_why(rows, classes, wo
     median, percentile, longest = lengths
     made = make_recipe(Measured(rows, classes, words, longest, percentile, median, pairs), minutes)
     config = LMUConfig(vocab_size=made.options["vocab_size"], num_labels=max(classes, 1), **made.recipe.architecture)
-    assert (config.votes is None) == pairs
+    assert (config.votes is None) == (pairs and rows * median > MOST_FITTED)
+    assert not (pairs and config.votes and config.votes["trained"])
     told = {**made.recipe.architecture, **made.options, **made.recipe.hyperparameters()}
     assert all(name in told and why for name, why in made.reasons.items())
     assert made.recipe.epochs >= 1

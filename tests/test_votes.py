@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, set_seed
 
-from lmu_hf import LMUForCausalLM, LMUForSequenceClassification, LMUForSequencePairClassification
+from lmu_hf import LMUForCausalLM, LMUForSequenceClassification
 from lmu_hf.training.transfer import transfer_body
 from lmu_hf.votes import GAIN, SHARPNESS, NGramVotes, Votes
 from tiny_stacks import draw_ids, tiny
@@ -211,11 +211,6 @@ def test_parts_of_sequences_and_vectors_are_refused():
     for given_ in {"input_ids": draw_ids(1, 3), "past_key_values": read}, {"inputs_embeds": torch.zeros(1, 3, 6)}:
         with pytest.raises(ValueError, match="votes are of whole sequences of token ids"):
             model(**given_)
-
-
-def test_votes_for_pairs_are_refused():
-    with pytest.raises(ValueError, match="votes are for the class of one sequence, not of two"):
-        LMUForSequencePairClassification(tiny(**FIELDS))
 
 
 def test_votes_for_a_single_class_are_refused():

@@ -217,9 +217,7 @@ class LMUForSequenceClassification(LMUPooledModel):
             self.votes = NGramVotes(option, self.num_labels, config.vocab_size or 0)
         self.post_init()
 
-    def voted(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, layout: Layout | None = None
-    ) -> Tensor:
+    def voted(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, layout: Layout | None = None) -> Tensor:
         """The logits (b, num_labels) of the votes alone.
 
         Args:

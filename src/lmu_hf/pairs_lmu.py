@@ -130,9 +130,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
         if self.votes is None:
             raise ValueError("this model has no votes: config.votes is None")
         first = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return self._voted(
-            self.votes, first, {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask}
-        )
+        return self._voted(self.votes, first, {"input_ids": pair_input_ids, "attention_mask": pair_attention_mask})
 
     def _voted(self, votes: PairVotes, first: dict, second: dict) -> Tensor:
         both = first, second

@@ -10,6 +10,7 @@ from ..frames_lmu import Frames, mel_powers, power_spectra, standardise
 ENVELOPE = 250.0  # Hz over which a spectrum's mean is its envelope: more than most voices' pitch, less than a formant
 SILENCE = 1e-10  # power of a bin that is none
 KNOTS = 6
+HUSH = 15.0, 60.0  # decibels below a sound's mean power that the quiet beside it has
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class SoundAugmentation:
 
     Args:
         speed: playback of 1 / (1 + s) to 1 + s times the speed, which moves pitch, formants and pace together.
+        silence: so many seconds of quiet noise before a sound, and behind it, since recordings are cut more or less
+            closely; half of the sounds have none before, and half none behind.
         pace: the hop is so much shorter or longer, which moves the pace alone.
         warp: the frequency axis is stretched by up to this share, as by a longer or shorter vocal tract (Jaitly and
             Hinton 2013).
@@ -34,12 +37,13 @@ class SoundAugmentation:
     """
 
     speed: float = 0.2
+    silence: float = 0.15
     pace: float = 0.2
     warp: float = 0.15
     formants: float = 0.15
     gain: float = 20.0
-    tilt: float = 6.0
-    curve: float = 6.0
+    tilt: float = 20.0
+    curve: float = 10.0
     noise: float = 0.8
     loudest: float = 3.0
     quietest: float = 50.0
@@ -58,6 +62,7 @@ class SoundAugmentation:
             generator: of all that is drawn.
         """
         signals, lengths = self._played(signals, lengths, generator)
+        signals, lengths = self._framed(signals, lengths, frames.sampling_rate, generator)
         hop = max(1, round(frames.hop * float(_between(1, self.pace, (), generator))))
         short = frames.length - signals.shape[1]
         signals = torch.nn.functional.pad(signals, (0, max(0, short)))
@@ -78,6 +83,23 @@ class SoundAugmentation:
         played = ((lengths - 1) / rates).floor().long() + 1
         places = torch.arange(int(played.max())) * rates[:, None]
         return _at(signals, places), played
+
+    def _framed(self, signals: Tensor, lengths: Tensor, rate: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Each signal with quiet noise before it and behind it."""
+        if not self.silence:
+            return signals, lengths
+        drawn = self.silence * rate * (2 * torch.rand(2, len(signals), generator=generator) - 1)
+        before, behind = drawn.clamp(min=0).long()
+        longer = before + lengths + behind
+        places = torch.arange(int(longer.max())) - before[:, None]
+        sounds = (places >= 0) & (places < lengths[:, None])
+        heard = signals.gather(1, places.clamp(0, signals.shape[1] - 1)) * sounds
+        loud, quiet = HUSH
+        decibels = loud + (quiet - loud) * torch.rand(len(signals), generator=generator)
+        level = (heard.square().sum(1) / lengths).sqrt() * 10 ** (-decibels / 20)
+        noise = level[:, None] * torch.randn(heard.shape, generator=generator)
+        quiet_there = ~sounds & (places < (lengths + behind)[:, None])
+        return heard + noise * quiet_there, longer
 
     def _warped(self, powers: Tensor, generator: Generator) -> Tensor:
         """Power spectra (b, n, bins), each sound's with a frequency axis of its own."""

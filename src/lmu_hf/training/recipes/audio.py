@@ -34,7 +34,8 @@ WHY = {
     "hidden_size": f"width of a block; {SMALL_WIDTH} below {FEW} training sounds, {WIDTH} from there on",
     "theta": "frames that each half of a block's channels looks back over: 80 ms and 320 ms",
     "pooling": "the mean over time, which a stream carries as a running mean",
-    "variations": "speed, pace, formants, level, noise and masks are varied, so that new voices are less new",
+    "variations": "speed, pace, formants, level, colour, noise, masks and the quiet at both ends are varied, so that "
+    "new voices and other recordings are less new",
     "eval_steps": "one validation, at the end: the schedule ends in the best weights, and their average is kept",
 }
 

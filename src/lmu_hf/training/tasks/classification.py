@@ -246,10 +246,9 @@ class ClassificationTask(Task):
 
     def _fit_votes(self, model: PreTrainedModel) -> None:
         """Let a linear model find the votes in the training rows, on the scale of the head."""
-        labels = np.asarray(self.splits["train"]["label"][:])
+        rows, labels = self.splits["train"].with_format("torch"), np.asarray(self.splits["train"]["label"][:])
         if (numbers := cast(Any, model).targets) is not None:
             labels = numbers.standardise(torch.as_tensor(labels)).numpy()
-        rows = self.splits["train"].with_format("torch")
         texts = [rows[name] for name in ("input_ids", "pair_input_ids") if name in rows.column_names]
         fit_votes(cast(Any, model).votes, zip(*texts, strict=True), labels)
 
