@@ -5,7 +5,8 @@
     python report/own_files.py --data_dir data --from_scratch --output records/own_files.json
     python report/own_files.py --data_dir data --baseline lstm --output lstm.json
 
-A command names the file and its columns and nothing else, so the rows make the recipe. Of IMDB there are 2,000 reviews
+A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC and RTE are pairs of
+texts; of QQP and RTE the test is the validation split, since the test's labels are not public. Of IMDB there are 2,000 reviews
 to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each test split is read once a run. An
 output that is there already keeps its rows: runs that are made again replace their own, and the others stay.
 """
@@ -23,17 +24,29 @@ from typing import Any
 import pandas as pd
 
 from lmu_hf.cli.failures import script
-from lmu_hf.cli.flags import AMOUNT, COUNT, ScriptParser, output_file
+from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import RunRecord, publish
 from lmu_hf.hub import markup
 
 PROJECT = Path(__file__).parent.parent
-# Files of each, the columns that are named, and tf-idf's accuracy on the test split as others measured it.
+
+
+def _glue(task: str, test: str) -> tuple[str, str]:
+    """The files of a task of GLUE: to train on, and those of the split that is the test."""
+    train, tested = (f"nyu-mll/glue/{task}/{split}-00000-of-00001.parquet" for split in ("train", test))
+    return train, tested
+
+
+# Files of each, the columns that are named, and the accuracy of a linear model of tf-idf (of pairs with the words that
+# both share) on the test split as others measured it.
 FILES: dict[str, tuple[str, str, str, str, float]] = {
     "movie-reviews": ("own/movie-reviews/train.csv", "own/movie-reviews/test.csv", "review", "sentiment", 77.1),
     "questions": ("own/questions/train.tsv", "own/questions/test.tsv", "question", "kind", 90.8),
     "product-reviews": ("own/product-reviews/train.jsonl", "own/product-reviews/test.jsonl", "text", "stars", 85.4),
     "imdb-2000": ("imdb-train.csv", "imdb-test.csv", "text", "label", 85.9),
+    "qqp": (*_glue("qqp", "validation"), "question1+question2", "label", 78.5),
+    "mrpc": (*_glue("mrpc", "test"), "sentence1+sentence2", "label", 74.8),
+    "rte": (*_glue("rte", "validation"), "sentence1+sentence2", "label", 58.1),
 }
 
 
@@ -60,6 +73,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--files", nargs="+", choices=FILES, default=list(FILES), help="what to train on (default: all)"
     )
+    text = "minutes of each run (default: the verb's own)"
+    parser.add_argument("--minutes", type=POSITIVE, help=text)
     parser.add_argument("--seeds", nargs="+", type=AMOUNT, default=[0, 1, 2], help="random seeds (default: 0 1 2)")
     parser.add_argument("--train_rows", type=COUNT, help="rows to train on, drawn with seed 0 (default: all of a file)")
     text = "train a model of the rows alone, without the pre-trained one (default: as the rows suggest)"
@@ -102,10 +117,13 @@ def train(args: argparse.Namespace, work: Path, name: str, seed: int) -> dict[st
     if args.train_rows is not None:
         train_file = fewer(train_file, args.train_rows, work)
     folder = work / "runs" / f"{name}-{seed}"
+    text, _, pair = text.partition("+")
     words = ["--train_file", train_file, "--test_file", test_file, "--text_column", text, "--label_column", label]
+    words += ["--text_pair_column", pair] if pair else []
     words += ["--seed", seed, "--output_dir", folder, "--report_to", "none", "--quiet"]
     words += [] if args.baseline is None else ["--baseline", args.baseline]
     words += ["--from_scratch"] if args.from_scratch else []
+    words += [] if args.minutes is None else ["--minutes", args.minutes]
     script = [sys.executable, PROJECT / "scripts" / "train_glue.py"]
     threads = {"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {}
     done = subprocess.run(

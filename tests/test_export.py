@@ -22,6 +22,7 @@ from lmu_hf import (
 from lmu_hf.hub.export import differences, export, graphs, load_onnx
 from lmu_hf.memory import memory_recurrent, memory_scanned
 from lmu_hf.statespace import LegendreSystem
+from tiny_votes import OF_PAIRS, write_votes
 
 SIZES = [(b, n) for b in (1, 7) for n in (1, 63, 2048)]
 SMALL = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 2, "order": 6, "theta": 20.0, "num_labels": 3}
@@ -39,6 +40,7 @@ HEADS = {
     "n-grams": (LMUForSequenceClassification, NGRAMS),
     "windows": (LMUForSequenceClassification, {"theta": [[20.0, 5.0], [4.0, 90.0]]}),
     "votes": (LMUForSequenceClassification, {"votes": {"sizes": [1, 2], "buckets": 40}, "pooling": "mean"}),
+    "votes of pairs": (LMUForSequencePairClassification, {"votes": OF_PAIRS, "pooling": "mean"}),
 }
 
 
@@ -46,7 +48,7 @@ def make(kind, **changes):
     torch.manual_seed(0)
     model = kind(LMUConfig(**{**SMALL, **changes})).eval()
     if "votes" in changes:
-        model.votes.count([torch.tensor([label, 3, 4]) for label in range(3)], range(3))
+        write_votes(model.votes)
     return model
 
 

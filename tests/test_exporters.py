@@ -24,6 +24,7 @@ from lmu_hf import (
     LMUForTokenClassification,
     LMUModel,
 )
+from tiny_votes import OF_PAIRS, write_votes
 
 pytestmark = pytest.mark.ecosystem
 SMALL = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "order": 4, "theta": 20.0, "num_labels": 3}
@@ -76,7 +77,7 @@ class Case:
             model.signals.silence.fill_(self.silence)
         model.eval()  # takes note of the silence
         if "votes" in self.changes:
-            model.votes.count([torch.tensor([label, 3, 4]) for label in range(3)], range(3))
+            write_votes(model.votes)
         return model
 
     def shapes(self) -> dict:
@@ -98,6 +99,7 @@ HEADS = {
     "both ways": Case(LMUForSequenceClassification, text, {"pooling": "mean_max", "bidirectional": True}),
     "votes": Case(LMUForSequenceClassification, text, {"votes": {"sizes": [1], "buckets": 40}, "pooling": "mean"}),
     "pair": Case(LMUForSequencePairClassification, pair, {"pooling": "mean"}),
+    "votes of pairs": Case(LMUForSequencePairClassification, pair, {"votes": OF_PAIRS, "pooling": "mean"}),
     "aligned": Case(LMUForSequencePairClassification, pair, {"pooling": "mean_max", "alignment": {"size": 4}}),
     "tokens": Case(LMUForTokenClassification, text, {"pooling": "mean", "bidirectional": True}),
     "image": Case(LMUForImageClassification, image, {"vocab_size": None, "input_size": 1, "image_size": 8}),

@@ -36,6 +36,7 @@ PAIRS = {
     "aligned": {"alignment": {"size": 4}, "pooling": "mean"},
     "aligned both ways": {"alignment": {"size": 4}, "pooling": "max", "bidirectional": True},
     "two features": {"pair_features": ["difference", "product"]},
+    "votes": {"votes": {"sizes": [1, 2], "buckets": 50, "trained": False}},
 }
 # Heads stand on one stack, which LMUModel shows in every configuration: a few of each kind do for them.
 FEW = {name: STACKS[name] for name in ("lmu", "highway", "residual", "windows", "n-grams", "lstm")}
