@@ -6,9 +6,9 @@
     python report/own_files.py --data_dir data --baseline lstm --output lstm.json
 
 A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC and RTE are pairs of
-texts; of QQP and RTE the test is the validation split, since the test's labels are not public. Of IMDB there are 2,000 reviews
-to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each test split is read once a run. An
-output that is there already keeps its rows: runs that are made again replace their own, and the others stay.
+texts; of QQP and RTE the test is the validation split, since the test's labels are not public. Of IMDB there are 2,000
+reviews to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each test split is read once a
+run. An output that is there already keeps its rows: runs that are made again replace their own, and the others stay.
 """
 
 import argparse
