@@ -83,11 +83,10 @@ PANELS = (
         {
             "imdb": (-7, -3),
             "imdb-lstm": (-7, -3),
-            "imdb-votes": (-7, -3),
-            "imdb-student": (3, -14),
+            "imdb-fine-tuned": (3, -14),
             "imdb-linear": (7, -3),
         },
-        ("imdb-student", "imdb-linear"),
+        ("imdb-fine-tuned", "imdb-linear"),
         (
             Mark("the paper's LMU", 34_000_000, 93.20, (-7, 5), more=True),
             Mark("LSTM", 75_000_000, 92.88, (7, 2), more=True),

@@ -130,7 +130,7 @@ def test_any_record_has_a_card_on_demand(tmp_path):
     assert write_cards(runs[0].parent, tmp_path) == [tmp_path / "x.md", tmp_path / "y.md"]
     assert (tmp_path / "figures" / "x.png").is_file()
     assert write_cards(RECORDS, tmp_path, ["imdb"]) == [tmp_path / "imdb.md"]
-    with pytest.raises(FileNotFoundError, match=r"has no run of 'imbd'; there are .*imdb-votes"):
+    with pytest.raises(FileNotFoundError, match=r"has no run of 'imbd'; there are .*imdb-small-en"):
         write_cards(RECORDS, tmp_path, ["imbd"])
 
 

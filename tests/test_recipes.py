@@ -44,8 +44,8 @@ def differing(architecture: dict) -> dict:
     return {name: value for name, value in own.items() if value != defaults.get(name)}
 
 
-def test_there_are_at_most_32_recipes_beside_those_that_rows_make_and_every_record_is_of_one():
-    assert len([name for name in RECIPES if not name.startswith("own-")]) <= 32  # two are of models in the box
+def test_there_are_at_most_30_recipes_beside_those_that_rows_make_and_every_record_is_of_one():
+    assert len([name for name in RECIPES if not name.startswith("own-")]) <= 30
     recorded = {record.baseline_of or record.recipe for record in RECORDS}
     assert recorded == set(RECIPES) - WITHOUT_RECORD
 

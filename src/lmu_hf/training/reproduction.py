@@ -89,13 +89,6 @@ def _steps_of(recipe: Recipe, data_dir: Path | None, seeds: Sequence[int] | None
         model = _model_of(how.starts_from)
         yield from _parent(how.starts_from, model, data_dir)
         files += ("--model_name_or_path", str(model))
-    # The teacher's model must exist before it labels, and its labels before the student trains.
-    if how.labels_by is not None:
-        model, labels = _model_of(how.labels_by), Path("runs/labels") / f"{how.labels_by}.parquet"
-        yield from _parent(how.labels_by, model, data_dir)
-        flags = ("--dataset_name", recipe.data["dataset_name"], *data, "--mixed_precision", "bf16")
-        yield Step(("label.py", str(model), *flags, "--output_file", str(labels)), labels)
-        files += ("--extra_train_file", str(labels))
     words = (SCRIPTS[recipe.kind], "--recipe", recipe.name, *source, *files)
     for seed in range(how.seeds) if seeds is None else seeds:
         yield Step((*words, *how.flags.split(), "--seed", str(seed)))

@@ -2,11 +2,11 @@
 
     lmu-hf label runs/opinions-seed0 --train_file reviews.csv --output_file labels.csv
     lmu-hf label ORG/lmu-snli --train_file pairs.jsonl --text_column premise --text_pair_column hypothesis
-    lmu-hf label runs/imdb-student-seed0/model --dataset_name stanfordnlp/imdb --split unsupervised
+    lmu-hf label runs/imdb-small-en-seed0 --dataset_name stanfordnlp/imdb --split unsupervised
     lmu-hf label runs/pictures-seed0 --data_dir more-pictures --output_file labels.csv
     lmu-hf label runs/voices-seed0 --data_dir new-recordings                    # sounds, by a model of sounds
     lmu-hf label runs/walks-seed0 --train_file new.csv --id_column walk         # series, by a model of series
-    lmu-hf train text --recipe imdb-student --extra_train_file labels.parquet ...     # what they are for
+    lmu-hf train text --train_file reviews.csv --extra_train_file labels.csv    # what they are for
 
 Written are the texts, or the paths of pictures or sounds, the class of each, how probable the model holds it to be and
 a score for every class (--output_file, default labels.parquet), and beside it a .json with what was done, where, and

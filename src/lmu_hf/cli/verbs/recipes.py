@@ -1,7 +1,7 @@
 """List the recipes: what each is for, what it gave and what it costs.
 
     lmu-hf recipes                       # all, by the verb that trains them
-    lmu-hf recipes imdb-votes            # one, with its source
+    lmu-hf recipes imdb-linear           # one, with its source
 
 A recipe is an architecture, data and a budget, made for one benchmark or for made-up rows. `lmu-hf train text --recipe
 NAME` trains it, and any flag overrides it.

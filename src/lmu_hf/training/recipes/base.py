@@ -27,7 +27,6 @@ class Reproduction:
         lstm: flags of the LSTM baseline's runs, after ``flags``; None where no baseline is on record.
         word_vectors: flags of ``lmu-hf train vectors`` that make its frozen word vectors.
         starts_from: the recipe whose model it fine-tunes.
-        labels_by: the recipe whose model labels texts for it.
         hub_name: the data set's name on the Hub, where the recipe's is a folder's.
     """
 
@@ -38,7 +37,6 @@ class Reproduction:
     lstm: str | None = None
     word_vectors: str | None = None
     starts_from: str | None = None
-    labels_by: str | None = None
     hub_name: str | None = None
 
 

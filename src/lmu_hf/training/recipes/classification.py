@@ -1,6 +1,5 @@
 """Sentences and reviews."""
 
-from dataclasses import replace
 from typing import Any
 
 from .base import Recipe, Reproduction, recipe
@@ -121,51 +120,6 @@ def imdb_linear() -> Recipe:
 
 
 @recipe
-def imdb_votes() -> Recipe:
-    """IMDB by windows of two frozen word vectors beside votes of 1- to 3-grams: 90.9 %, three seeds.
-
-    Cost: 478 s of one core, 1,018,114 trained parameters. The vectors are of the same 25,000 reviews.
-    Source: Wang and Manning (2012) for votes. Neighbouring reviews, of one film, validate together.
-    """
-    return Recipe(
-        name="imdb-votes",
-        kind=KIND,
-        data={
-            "dataset_name": "stanfordnlp/imdb",
-            "vocab_size": 20_000,
-            "max_length": 1200,
-            "token_dropout": 0.05,
-            "freeze_word_vectors": True,
-            "validation_block": 100,
-        },
-        architecture={
-            "block_type": "lmu",
-            "num_hidden_layers": 1,
-            "order": 2,  # as many numbers a channel as the window has words
-            "theta": 2,
-            "encoder": "identity",
-            "embedding_size": 128,
-            "hidden_size": 256,
-            "hidden_act": "relu",
-            "pooling": "mean_max",
-            "embedding_dropout": 0.2,
-            "classifier_dropout": 0.1,
-        }
-        | VOTES,
-        learning_rate=2e-3,
-        weight_decay=0.02,
-        epochs=2,
-        batch_size=32,
-        label_smoothing=0.1,
-        averaging=0.999,
-        max_grad_norm=1.0,
-        reproduction=Reproduction(
-            task="imdb", seeds=3, word_vectors="--dataset_name stanfordnlp/imdb --algorithm lsa --sif 1e-3"
-        ),
-    )
-
-
-@recipe
 def imdb_small_en() -> Recipe:
     """IMDB by the three lowest blocks of ``lmu-small-en`` (give ``--model_name_or_path``) and votes: 90.7 %, one seed.
 
@@ -238,24 +192,6 @@ def imdb_fine_tuned() -> Recipe:
         averaging=0.998,
         max_grad_norm=1.0,
         reproduction=Reproduction(task="imdb-lm", starts_from="imdb-lm"),
-    )
-
-
-@recipe
-def imdb_student() -> Recipe:
-    """IMDB as ``imdb-fine-tuned``, with 50,000 more reviews that its model labelled: 91.5 %, one seed.
-
-    Cost: 5651 s of one core in bfloat16, 9,708,290 parameters. Give ``--extra_train_file`` what ``lmu-hf label`` wrote.
-    Source: self-training as in Xie et al., arXiv 1911.04252.
-    """
-    return replace(
-        imdb_fine_tuned(),
-        name="imdb-student",
-        eval_steps=755,  # three times an epoch of 2,266 steps
-        allows_bf16=True,
-        reproduction=Reproduction(
-            task="imdb-lm", flags="--mixed_precision bf16", starts_from="imdb-lm", labels_by="imdb-fine-tuned"
-        ),
     )
 
 
