@@ -324,6 +324,11 @@ class PairVotes(NGramVotes):
         super().__init__(option, classes, places=self.PLACES)
         self.common = Constant(self.PLACES * len(self.sizes), classes)
 
+    @property
+    def table(self) -> int:
+        """Rows of the table of one place."""
+        return len(self.sizes) * self.buckets
+
     def compare(self, ids: Sequence[Tensor], packings: Sequence[Layout], seen: Sequence[Tensor | None]) -> Tensor:
         """Logits (b, classes) of pairs.
 
@@ -342,7 +347,7 @@ class PairVotes(NGramVotes):
         steps: Tensor | int = 0
         for place, packing in enumerate(packings):
             places = packing.pack(self._places(rows[place], rows[1 - place], seen[place], place))
-            said = packing.unpack(self._said(found[place] + places * len(self.sizes) * self.buckets, places))
+            said = packing.unpack(self._said(found[place] + places * self.table, places))
             count = _count_steps(ids[place], packing, None)[:, None]
             sums, steps = sums + count * packing.pool(said, ("mean",)), steps + count
         votes, squares, common = (cast(Tensor, sums) / steps).split(
@@ -378,8 +383,7 @@ class PairVotes(NGramVotes):
         """
         found = [self.find(one[None]) for one in ids]
         rows = [
-            (found[place] + self._places(found[place], found[1 - place], None, place) * len(self.sizes) * self.buckets)
-            for place in range(2)
+            found[place] + self._places(found[place], found[1 - place], None, place) * self.table for place in range(2)
         ]
         held, counts = torch.cat(rows, dim=1).flatten().unique(return_counts=True)
         return held, counts * (SHARPNESS / (sum(map(len, ids)) * len(self.sizes)))
