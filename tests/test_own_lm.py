@@ -49,6 +49,64 @@ def test_any_text_makes_a_recipe_that_can_be_built_and_says_why(tokens, share, v
         assert made.recipe.minutes == pytest.approx(0.8 * minutes, rel=1e-5)
 
 
+def test_a_short_text_is_read_often_by_a_narrow_model_with_dropout():
+    made = make_recipe(text(90_000))
+    recipe, ngrams = made.recipe, made.recipe.architecture["ngrams"]
+    assert (recipe.architecture["hidden_size"], recipe.architecture["memory_channels"]) == (128, 32)
+    assert (recipe.epochs, recipe.batch_size, made.options["sequence_length"]) == (12, 8, 256)
+    assert (recipe.architecture["hidden_dropout"], ngrams["dropout"], ngrams["buckets"]) == (0.2, 0.5, 4096)
+    assert recipe.eval_steps is None and recipe.max_steps is None  # once in each pass; the best one is kept
+    assert made.reasons["epochs"].startswith(
+        "passes over 90,000 characters, or as many as 10 minutes allow (--minutes)"
+    )
+    tiny = make_recipe(text(18_000))
+    assert (tiny.recipe.architecture["hidden_size"], tiny.options["sequence_length"]) == (96, 128)
+
+
+def test_a_text_of_a_megabyte_is_read_as_often_as_the_minutes_allow():
+    usual, long = make_recipe(text(10**6)), make_recipe(text(10**6), minutes=60)
+    assert (usual.recipe.architecture["hidden_size"], usual.recipe.epochs, long.recipe.epochs) == (192, 5, 12)
+    assert "10 minutes allow about 4.6 of 12 (--minutes)" in usual.reasons["epochs"]
+    dropouts = [made.recipe.architecture["hidden_dropout"] for made in (usual, long)]
+    assert dropouts == [0.1, 0.2]
+    assert long.recipe.averaging > usual.recipe.averaging
+
+
+def test_a_long_text_is_read_once_at_most_without_dropout():
+    made = make_recipe(text(10**7))
+    recipe, ngrams = made.recipe, made.recipe.architecture["ngrams"]
+    assert (recipe.architecture["hidden_size"], recipe.epochs, recipe.batch_size) == (240, 1, 16)
+    assert (recipe.architecture["hidden_dropout"], ngrams["dropout"], ngrams["buckets"]) == (0.0, 0.0, 32_768)
+    assert "10 minutes allow about 0.3 of 3 (--minutes)" in made.reasons["epochs"]
+    assert "the text is read not even once" in made.reasons["hidden_dropout"]
+    # Five evaluations in what the minutes allow, and an average that fits into it.
+    assert recipe.eval_steps == pytest.approx(0.3 * 10**7 / 4096 / 5, rel=0.05)
+    assert recipe.averaging == pytest.approx(1 - 20 / (5 * recipe.eval_steps), abs=1e-3)
+
+
+def test_windows_and_n_grams_of_bytes_are_as_long_as_the_characters_are():
+    latin, greek, chinese = (make_recipe(text(round(10**6 * r), 10**6)).recipe.architecture for r in (1.02, 1.8, 2.9))
+    assert latin["theta"] == [[4, 16], [4, 16], [8, 64]] and latin["ngrams"]["sizes"] == [2, 3, 4, 5, 6]
+    assert greek["theta"] == [[8, 32], [8, 32], [16, 128]] and greek["ngrams"]["sizes"] == [2, 4, 6, 8, 10, 12]
+    assert chinese["theta"][0] == [12, 48] and chinese["ngrams"]["sizes"] == [3, 6, 9, 12, 15, 18]
+    pairs = make_recipe(text(10**6, 4 * 10**6, vocabulary=8000, spelt=False)).recipe.architecture
+    assert pairs["theta"] == latin["theta"] and pairs["ngrams"]["sizes"] == [2, 3] and pairs["tie_word_embeddings"]
+
+
+def test_a_saved_model_keeps_its_body_and_learns_in_small_steps():
+    made, new = go_on(text(90_000)), make_recipe(text(90_000))
+    assert made.recipe.architecture == {} and made.recipe.lstm == {}
+    assert made.recipe.learning_rate < new.recipe.learning_rate / 2 and made.recipe.epochs <= new.recipe.epochs
+    assert {"hidden_size", "theta", "ngrams"} & made.reasons.keys() == set()
+    assert made.reasons["learning_rate"].endswith("; the model has read before")
+
+
+def test_a_length_that_is_given_decides_what_follows_from_it():
+    made, usual = make_recipe(text(10**7), length=1024), make_recipe(text(10**7))
+    assert made.options["sequence_length"] == 1024
+    assert made.recipe.eval_steps == pytest.approx(usual.recipe.eval_steps / 4, abs=1)
+
+
 # --------------------------------------------------------------------------- the default
 
 

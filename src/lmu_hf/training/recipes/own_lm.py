@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # recipes are listed by commands that need nothing of this
 KIND = "characters"
 MINUTES = 10.0  # of two cores; what a plain command may take
 PREPARED = 0.2  # of the budget goes to reading, the lines beside and the last scores
-# Operations a second, forwards and backwards, that training gets out of the machine: measured on one core, with room.
-SPEED = 4e10
-MOST_PASSES, MOST_READ = 40, 30_000_000  # passes over a text, and tokens that are read in all
+# Operations a second, forwards and backwards, that training gets out of two cores without AVX-512; one was measured.
+SPEED = 6e10
+MOST_PASSES, MOST_READ = 12, 30_000_000  # passes over a text, and tokens that are read in all
 MOST_GOING_ON = 10  # passes of a model that has read before
 WINDOWS = ((4, 16), (4, 16), (8, 64))  # characters; two in each block, the lowest block first
 SIZES = (1, 2, 3, 4, 5, 6)  # characters of an n-gram, as far as they are two tokens
@@ -32,7 +32,7 @@ BUCKETS = ((50_000, 2048), (300_000, 4096), (2_000_000, 16_384), (math.inf, 32_7
 BATCHES = ((300_000, 8), (math.inf, 16))
 LENGTHS = ((50_000, 128), (math.inf, 256))
 # Passes up to which dropouts hold: of blocks, and of n-grams.
-DROPOUTS = ((1, 0.0, 0.0), (4, 0.05, 0.25), (12, 0.1, 0.25), (math.inf, 0.2, 0.5))
+DROPOUTS = ((1, 0.0, 0.0), (4, 0.05, 0.25), (8, 0.1, 0.25), (math.inf, 0.2, 0.5))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def go_on(of: Measured, minutes: float = MINUTES, length: int | None = None) -> 
     """
     passes = min(MOST_GOING_ON, _passes_wanted(of.tokens))
     made = replace(_paced(of, passes, minutes, length), architecture={}, learning_rate=2e-3, averaging=0.99)
-    return _made(made, of, {"learning_rate": "small, since the model has read before"}, minutes)
+    return _made(made, of, {}, minutes)
 
 
 def _paced(of: Measured, passes: float, minutes: float, length: int | None) -> Recipe:
@@ -145,7 +145,7 @@ def _paced(of: Measured, passes: float, minutes: float, length: int | None) -> R
         own_lm(),
         data={"sequence_length": length, "shifted": True},
         batch_size=batch,
-        epochs=max(1, round(passes)),
+        epochs=math.ceil(passes),
         eval_steps=None if passes >= CURVE else -(-steps // CURVE),
         averaging=round(max(0.9, min(0.999, 1 - AVERAGED / steps)), 4),
         minutes=float(f"{(1 - PREPARED) * minutes:.6g}"),
@@ -158,7 +158,7 @@ def _made(made: Recipe, of: Measured, reasons: dict[str, str], minutes: float, a
     Args:
         made: the recipe.
         of: the text.
-        reasons: for its architecture.
+        reasons: for its architecture; none where that is a saved model's.
         minutes: the budget.
         allowed: passes over the text for which that is enough, nearly.
     """
@@ -167,14 +167,15 @@ def _made(made: Recipe, of: Measured, reasons: dict[str, str], minutes: float, a
     if allowed < wanted:
         budget = f"; {minutes:g} minutes allow about {allowed:.2g} of {wanted}"
     paced = {
-        "learning_rate": "the peak, from which it falls to nothing",
+        "learning_rate": "the peak, from which it falls to nothing"
+        + ("" if reasons else "; the model has read before"),
         "sequence_length": "tokens of a training window (--block_size)",
         "batch_size": "windows in a training step; the less text, the fewer, so that there are enough steps",
         "epochs": f"{over}{budget} (--minutes); the weights that validate best are kept",
         "averaging": "share of the mean of weights that each step keeps; the mean is what is kept in the end",
         "minutes": f"for training, of {minutes:g} in all (--minutes); the rest goes to reading and scoring",
     }
-    return Made(made, dict(made.data), paced | reasons)
+    return Made(made, dict(made.data), reasons | paced)
 
 
 def _ngrams(of: Measured) -> dict[str, Any]:
