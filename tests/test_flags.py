@@ -71,7 +71,8 @@ WORDS = {
 }
 WORDS |= {"preprocessing_num_workers", "metric_for_best_model"}
 OWN = {"text_column", "text_pair_column", "label_column", "validation_block", "label_separator", "problem_type"}
-TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage", "model_name_or_path"}
+TEXT = {"preprocessing_num_workers", "validation_file", "validation_split_percentage"}
+MODELS = ("tokenizer_name", "model_name_or_path")
 TAGGERS = {"max_length", "tokenizer_name", "model_name_or_path", "preprocessing_num_workers"}
 OF_TAGS = {"tokens_column", "tags_column", "validation_block"}
 FORECASTS = {"prediction_length", "context_length", "split_steps", "quantiles"}
@@ -113,11 +114,21 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train translation", ["--train_file", "a.csv"]),
         {"source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file", *READING},
     ),
-    "sources": ("train lm", [], {"preprocessing_num_workers", "dataset_name", "train_file", "model_name_or_path"}),
-    "text file": ("train lm", ["--train_file", "a.txt"], {*TEXT, "encoding"}),
+    "sources": (
+        *("train lm", []),
+        {"preprocessing_num_workers", "dataset_name", "train_file", *MODELS, "block_size"},
+    ),
+    "text file": ("train lm", ["--train_file", "a.txt"], {*TEXT, *MODELS, "encoding", "minutes", "block_size"}),
     "table of text": (
         *("train lm", ["--train_file", "a.csv"]),
-        {*TEXT, *READING, "text_column"},
+        {*TEXT, *MODELS, *READING, "text_column", "minutes", "block_size"},
+    ),
+    "data set of text": (
+        *("train lm", ["--dataset_name", "org/text"]),
+        {
+            *("preprocessing_num_workers", "data_dir", "dataset_config_name", "text_column", "train_split"),
+            *("validation_split", "validation_split_percentage", *MODELS, "minutes", "block_size"),
+        },
     ),
     "text": (
         *("pretrain", []),

@@ -59,8 +59,10 @@ def alone(value):
 
 def test_what_is_read_is_said_before_training():
     train, validation = (len("\n".join([WORDS] * rows)) for rows in (20, 3))
-    text = f"{train:,} for train, {validation:,} for validation, {len(WORDS):,} for test"
-    assert text_task().announce() == f"words, characters: {text}; tokenizer: byte, {len(text_task().tokenizer)} tokens"
+    text = f"{train:,} characters to train on, {validation:,} for validation, {len(WORDS):,} for the test"
+    assert text_task().announce().splitlines()[0] == f"words: {text}; tokens are bytes"
+    said = text_task(tokenizer="char").announce().splitlines()[0]
+    assert said == f"words: {text}; tokens are characters, 24 of them"
     assert translation_task().announce() == "nouns, rows: 40 for train, 5 for validation, 4 for test; from en to de"
 
 

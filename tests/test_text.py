@@ -191,7 +191,7 @@ def test_a_saved_language_model_is_gone_on_from_with_its_tokenizer(kind, tmp_pat
     assert task.describe()["stack"] == folder
     scored = TextTask("words", {"train": LINES, "validation": ["ñew"]}, saved=folder)  # as `evaluate` reads it
     assert scored.encoded["train"].tokens.read(0, 99).tolist() == ids_of(task)[:99]
-    assert scored.metric == task.metric and scored._is_spelt == task._is_spelt
+    assert scored.metric == task.metric and scored.is_spelt == task.is_spelt
     again = task.make_model({"hidden_size": 999}).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
     # A character that the model does not know is charged for by its code point.

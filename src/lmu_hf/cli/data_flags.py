@@ -9,7 +9,6 @@ from typing import Any
 
 from ..data.label_rules import PROBLEMS
 from ..data.time_rules import LONGEST_GAP
-from ..training.recipes.own import MINUTES
 from .flags import AMOUNT, COUNT, POSITIVE, SEED, Flags, ScriptParser, number
 
 SPLITS = ("train", "validation", "test")
@@ -147,7 +146,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "minutes": {
         "type": POSITIVE,
-        "help": f"time of two cores that the recipe made for rows of your own keeps to (default: {MINUTES:g})",
+        "help": "time that the recipe made for rows of your own keeps to (default: as the manual above says)",
     },
     "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
     "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
@@ -254,7 +253,7 @@ TEXT_FLAGS = (
 # By kind of data, the flags that its plan may ask for.
 KIND_FLAGS: dict[str, tuple[str, ...]] = {
     "images": ("dataset_name", "permutation_seed", "image_size", "colour", "grey", "no_augmentation", "minutes"),
-    "characters": (*TEXT_FLAGS, *FILES, *READING, "model_name_or_path"),
+    "characters": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name", "model_name_or_path", "minutes"),
     "pretraining": (*TEXT_FLAGS, *FILES, *READING, "tokenizer_name", "model_name_or_path"),
     "forecast": (
         *("horizon", "series_seed", "train_file", "test_file", "rows"),
@@ -307,6 +306,12 @@ def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] =
         if flag not in without:
             group = parser.group("model" if flag in OF_THE_MODEL else "data")
             group.add_argument(f"--{flag}", **FLAGS[flag])
+
+
+def add_block_size(parser: ScriptParser) -> None:
+    """The flag of how running text is cut in training."""
+    text = "length of a training row in tokens (default: the recipe's)"
+    parser.group("data").add_argument("--block_size", type=COUNT, help=text)
 
 
 def check_sources(args: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from ..data.label_rules import Asked
 from ..data.labelled import glue, labelled_dataset, labelled_files, made_up, with_more
 from ..data.labels import Columns, LabelledText
-from ..data.opening import is_table
 from ..data.tables import ReadOptions
 from ..data.tagging import TagColumns, TaggedText, made_up_names, tagged_dataset, tagged_files
 from ..data.tokenised import load_tokenizer
@@ -30,16 +29,15 @@ from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, Classificat
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.tagging import TaggingTask
-from ..training.tasks.text import python_sources, text_dataset, text_files
 from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
 from .audio_plan import plan_sounds
 from .data_flags import check_one_source
 from .flags import Flags
 from .reading import reading, translation_files
 from .series_plans import plan_classes, plan_horizons
+from .text_plan import plan_running_text
 
 COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
-SOURCE_OPTIONS = ("config", "train_split", "validation_split", "test_split", "hold_out")  # of one data set alone
 
 
 @dataclass(frozen=True)
@@ -105,44 +103,8 @@ def _image_task(make: Callable[[], ImageTask], **how: Any) -> ImageTask:
 
 def plan_text(flags: Flags, recipe: Recipe) -> Plan:
     """Running text."""
-    options = dict(recipe.data)  # a copy: entries are taken out below
-    recipes_own = options.pop("dataset_name", None)
-    if flags.train_file is not None or flags.dataset_name not in (None, recipes_own):
-        # The recipe's splits are those of its own data set.
-        options = {option: value for option, value in options.items() if option not in SOURCE_OPTIONS}
-    options |= flags.take(num_proc="preprocessing_num_workers", tokenizer_name="tokenizer_name", saved="saved")
-    if "saved" not in options and (going_on := flags.take(model_name_or_path="model_name_or_path")):
-        if "tokenizer_name" in options:
-            raise ValueError("--tokenizer_name has no effect beside --model_name_or_path, which brings a tokenizer")
-        _check_overrides(flags)
-        options |= going_on
-    if files := _files(flags):
-        return _plan_text_files(flags, files, options)
-    if (name := flags.dataset_name or recipes_own) is None:
-        return Plan("the standard library's sources", partial(python_sources, **options))
-    source = f"the data set {name}"
-    options |= flags.take(config="dataset_config_name", train_split="train_split", text_column="text_column")
-    if flags.validation_split_percentage is not None:
-        source += f", and validates by {flags.validation_split_percentage:g} % of its rows"
-        options["hold_out"] = flags.validation_split_percentage / 100
-    elif flags.validation_split is not None:  # unread beside a percentage, and so refused
-        options = {**options, "hold_out": None, "validation_split": flags.validation_split}
-    return Plan(source, partial(text_dataset, name, flags.data_dir, **options))
-
-
-def _plan_text_files(flags: Flags, files: dict[str, Path], options: dict[str, Any]) -> Plan:
-    source = "the files " + ", ".join(map(str, files.values()))
-    first = next(iter(files.values()))
-    # Of plain text, columns and rows stay unread, and so are refused. What a folder holds is seen as it is read.
-    if first.is_dir() or is_table(first):
-        options |= flags.take(text_column="text_column")
-        how = reading(flags)
-    else:
-        how = ReadOptions(**flags.take(encoding="encoding"))
-    # Beside a file for validation the percentage stays unread, and so is refused.
-    if "validation" not in files and flags.validation_split_percentage is not None:
-        options["hold_out"] = flags.validation_split_percentage / 100
-    return Plan(source, partial(text_files, files, options=how, **options))
+    _check_overrides(flags)
+    return Plan(*plan_running_text(flags, recipe, _files(flags)))
 
 
 def plan_forecast(flags: Flags, recipe: Recipe) -> Plan:

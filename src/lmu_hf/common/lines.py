@@ -4,9 +4,12 @@ import math
 
 from .record import RunRecord
 
-LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse", "mse", "mase")
-# By the task of a record, what may help a model; each flag is one of that task's verbs.
+LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse", "mse", "mase", "bits_per_character", "bits_per_token", "perplexity")
+READ_ON = "a model that has read before (--model_name_or_path)"
+# By the recipe of a record, or else by its task, what may help a model; each flag is one that its verb has.
 WHAT_TO_TRY = {
+    "own-lm": f"more text, more time (--minutes) or {READ_ON}",
+    "text-generation": f"more text, more passes over it (--num_train_epochs) or {READ_ON}",
     "audio-classification": "more sounds, or more passes over them (--num_train_epochs)",
     "image-classification": "more pictures, or another --image_size",
     "text-classification": "more rows, or a pre-trained model (--model_name_or_path)",
@@ -42,9 +45,11 @@ def better_line(record: RunRecord) -> str | None:
 def standard_error(metric: str, score: float, rows: int) -> float:
     """By how much a score on so many rows, drawn anew, would differ: one standard deviation, nearly.
 
-    A share of rows that are right is binomial, which is close for F1, too. Errors are taken to be normal, and a
-    correlation's is Fisher's.
+    Of bits per character the rows are characters. A share of rows that are right is binomial, which is close for F1,
+    too. Errors are taken to be normal, and a correlation's is Fisher's.
     """
+    if metric == "bits_per_character":  # the lengths of codes spread about as widely as they are long
+        return score / math.sqrt(rows)
     if metric == "mae":
         return score * math.sqrt((math.pi / 2 - 1) / rows)
     if metric in ("rmse", "nrmse"):
@@ -74,8 +79,12 @@ def verdict(record: RunRecord) -> str:
         return ""
     split, metric = compared_split(record), record.metric
     score, other = record.metrics[split][metric], record.lines[best][split][metric]
-    rows = record.data["rows"][split]
-    if not is_clear(metric, score, other, rows):
-        return f"{best} scores better on {split}, but there is no clear difference on {rows:,} rows"
-    hint = WHAT_TO_TRY.get(record.task, ELSE_TO_TRY)
-    return f"{best} is better on {split}: it is the one to use on these rows; {hint} may turn that round"
+    unit = "characters" if metric == "bits_per_character" else "rows"
+    amount = record.data[unit][split]
+    if not is_clear(metric, score, other, amount):
+        return f"{best} scores better on {split}, but there is no clear difference on {amount:,} {unit}"
+    tried = WHAT_TO_TRY.get(record.task, ELSE_TO_TRY)
+    hint = WHAT_TO_TRY.get(record.baseline_of or record.recipe, tried)
+    # What predicts a text better need not be able to write one.
+    use = "it is the one to use on these rows; " if unit == "rows" else ""
+    return f"{best} is better on {split}: {use}{hint} may turn that round"

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Protocol
 
 XZ_WINDOW = 2**26  # bytes: the dictionary of xz -9
+AFTER = "xz, after the training text"
 
 
 class _Compressor(Protocol):
@@ -19,8 +20,8 @@ class _Compressor(Protocol):
 def compressed_bits(known: Iterable[str], text: Iterable[str]) -> dict[str, float]:
     """Bits per character of a text under general compressors, each at level 9.
 
-    ``"xz, after the training text"`` has the other text in its window already: what the text adds to their joint size.
-    It is left out where they do not fit into that window.
+    :data:`AFTER` has the other text in its window already: what the text adds to their joint size. It is left out where
+    they do not fit into that window.
 
     Args:
         known: the pieces of the training text, to be gone through more than once.
@@ -33,10 +34,23 @@ def compressed_bits(known: Iterable[str], text: Iterable[str]) -> dict[str, floa
         "bz2": _size(bz2.BZ2Compressor(9), text),
         "xz": _size(_xz(), text),
     }
-    if sum(len(piece.encode()) for piece in chain(known, text)) <= XZ_WINDOW:
-        # What a text adds when the compressor has the training text in its window already.
-        sizes["xz, after the training text"] = _size(_xz(), chain(known, text)) - _size(_xz(), known)
-    return {name: round(8 * size / characters, 4) for name, size in sizes.items()}
+    bits = {name: round(8 * size / characters, 4) for name, size in sizes.items()}
+    after = bits_after(known, text)
+    return bits if after is None else bits | {AFTER: after}
+
+
+def bits_after(known: Iterable[str], text: Iterable[str], most: int = XZ_WINDOW) -> float | None:
+    """What a text adds to an xz file of another one, in bits per character; None where both are too long.
+
+    Args:
+        known: the pieces of the other text.
+        text: the pieces of the text.
+        most: bytes that both may have.
+    """
+    if sum(len(piece.encode()) for piece in chain(known, text)) > most:
+        return None
+    added = _size(_xz(), chain(known, text)) - _size(_xz(), known)
+    return round(8 * added / sum(map(len, text)), 4)
 
 
 def _size(compressor: _Compressor, text: Iterable[str]) -> int:

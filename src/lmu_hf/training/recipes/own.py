@@ -375,5 +375,6 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "rotation" in value:
         return f"of up to {value['rotation']:g} degrees"
     if isinstance(value, dict):
-        return "of n-grams of " + ", ".join(map(str, value["sizes"])) if "sizes" in value else "given"
+        of = "of" if "width" in value else "of n-grams of"  # a vector each, or votes
+        return f"{of} {', '.join(map(str, value['sizes']))}" if "sizes" in value else "given"
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

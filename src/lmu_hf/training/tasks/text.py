@@ -3,7 +3,8 @@
 import json
 import math
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from ...common.errors import TOKENIZER, loading
-from ...data.compressors import compressed_bits
+from ...data.compressors import AFTER, compressed_bits
 from ...data.corpus import (
     Corpus,
     count_characters,
@@ -39,8 +40,11 @@ from ...data.windows import Windows
 from ...shipped import bare_name
 from ...tokenization_lmu import TokenizerKind, train_tokenizer
 from ..baselines import make_config
-from .base import Gather, Task, say_amounts
+from ..text_lines import text_lines
+from .base import Gather, Task
 
+FEW = 2000  # characters for validation: fewer choose by little more than chance
+TOKENS = {"byte": "bytes", "char": "characters", "word": "words", "bpe": "byte pairs"}
 EVALUATED_LOGITS = 2**25  # numbers: how many of them a batch may make when a model is judged
 CHARACTERS = 0x110000  # code points that Unicode has room for
 NOT_SOURCES = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "turtledemo"}
@@ -112,7 +116,7 @@ class TextTask(Task):
         # An unknown token is cheap to predict and may stand for many characters; a character's is charged for that.
         self.metric = "perplexity" if self._has_unknown_words else "bits_per_character"
         # Longer windows than in training: the memory's state does not grow with them, and less context is read twice.
-        length, context = (2048, 512) if self._is_spelt else (512, 256)
+        length, context = (2048, 512) if self.is_spelt else (512, 256)
         # Logits are (b, context + length + 1, vocabulary): a large vocabulary asks for fewer rows.
         self.evaluation_batch = min(max(EVALUATED_LOGITS // ((length + context + 1) * len(self.tokenizer)), 1), 16)
         self.splits = {
@@ -124,11 +128,11 @@ class TextTask(Task):
 
     def _kind_of(self, model: str) -> str:
         """What a token is to a saved model: its own tokenizer decides whether it is spelt, whatever the recipe has."""
-        named = self.kind if self.model_name_or_path is None and not self._is_spelt else bare_name(model)
+        named = self.kind if self.model_name_or_path is None and not self.is_spelt else bare_name(model)
         return _spelt_kind(self.tokenizer) or named
 
     @property
-    def _is_spelt(self) -> bool:
+    def is_spelt(self) -> bool:
         """Whether a token is a character or a byte."""
         return self.kind in ("char", "byte")
 
@@ -166,15 +170,36 @@ class TextTask(Task):
         return described
 
     def announce(self) -> str:
-        """How much text each split has, and of how many tokens its tokenizer knows."""
-        amounts = say_amounts({split: encoded.characters for split, encoded in self.encoded.items()})
-        return f"{self.name}, characters: {amounts}; tokenizer: {self.kind}, {len(self.tokenizer):,} tokens"
+        """How much text each split has, and what its tokens are."""
+        amounts = {split: encoded.characters for split, encoded in self.encoded.items()}
+        uses = {"train": "characters to train on", "validation": "for validation", "test": "for the test"}
+        said = ", ".join(f"{amount:,} {uses[split]}" for split, amount in amounts.items())
+        tokens = TOKENS.get(self.kind, f"those of {self.kind}")
+        known = "" if self.kind == "byte" else f", {len(self.tokenizer):,} of them"
+        few = amounts.get("validation", FEW)
+        warning = f"\nwarning: only {few:,} characters for validation, which choose by little more than chance"
+        return f"{self.name}: {said}; tokens are {tokens}{known}" + (warning if few < FEW else "")
+
+    def cut(self, sequence_length: int) -> None:
+        """Cut the training text into windows of another length."""
+        self.sequence_length = sequence_length
+        self.splits["train"] = Windows(self.encoded["train"].tokens, sequence_length, drop_last=True)
+
+    @cached_property
+    def _compressed(self) -> dict[str, float]:
+        return compressed_bits(self.texts["train"], self.texts["test"])
 
     def extras(self) -> dict[str, Any]:
         """Bits per character of the test text under general compressors: half a minute for ten megabytes."""
-        if "test" not in self.texts:
+        return {"compressors": self._compressed} if "test" in self.texts else {}
+
+    def lines(self, splits: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """What :func:`text_lines` gives; of longer tokens nothing, unless the text has made the recipe."""
+        if self.metric != "bits_per_character" or not (self.is_spelt or self.made):
             return {}
-        return {"compressors": compressed_bits(self.texts["train"], self.texts["test"])}
+        ready = {"test": self._compressed.get(AFTER)} if "test" in splits else {}
+        lines = text_lines(self.texts["train"], {split: self.texts[split] for split in splits}, ready)
+        return {line: {split: {self.metric: bits} for split, bits in scores.items()} for line, scores in lines.items()}
 
     def config_fields(self) -> dict:
         """The vocabulary and its special ids."""
@@ -226,7 +251,7 @@ class TextTask(Task):
             # <unk> says that a character is new, not which one: to name one of all costs a fixed code for each.
             nats += encoded.unknown * math.log(CHARACTERS)
         bits = nats / math.log(2) / tokens  # per judged token
-        scores = {} if self._is_spelt else {"perplexity": 2**bits, "bits_per_token": bits}
+        scores = {} if self.is_spelt else {"perplexity": 2**bits, "bits_per_token": bits}
         if not self._has_unknown_words:
             # The text's first token is not judged and is charged the mean, so that the code is one of the whole text.
             scores["bits_per_character"] = bits * len(encoded.tokens) / encoded.characters
