@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.label_rules import PROBLEMS
 from ..data.time_rules import LONGEST_GAP
+from ..training.recipes import audio, own_translation
 from ..training.recipes.own import MINUTES
 from .flags import AMOUNT, COUNT, POSITIVE, SEED, Flags, ScriptParser, number
 
@@ -114,7 +115,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
         "type": COUNT,
-        "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
+        "help": "most tokens of a row, of pairs to translate of each sentence; what is longer is cut (default: the recipe's)",
+    },
+    "vocab_size": {
+        "type": COUNT,
+        "help": "size of the vocabulary in tokens, special ones included (default: the recipe's)",
     },
     "train_split": {"help": "split of the data set to train on; several joined by + (default: the recipe's, or train)"},
     "validation_split": {"help": "split of the data set to choose weights by (default: the recipe's, or validation)"},
@@ -147,7 +152,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "minutes": {
         "type": POSITIVE,
-        "help": f"time of two cores that the recipe made for rows of your own keeps to (default: {MINUTES:g})",
+        "help": "minutes of two cores that the recipe made for rows of your own keeps to (default: "
+        f"{MINUTES:g}; sounds {audio.MINUTES:g}, translations {own_translation.MINUTES:g})",
     },
     "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
     "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
@@ -270,6 +276,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
         *FILES,
         *PAIR_FLAGS,
         *READING,
+        *("vocab_size", "max_length", "minutes"),
     ),
     "tagging": (
         *("dataset_name", "dataset_config_name", *FILES, *READING, "tokens_column", "tags_column", "max_length"),

@@ -18,7 +18,7 @@ SCRIPTS = {
     "tagging": "train_token.py",
     "series-classification": "train_series.py",
 }
-OWN = ("own-text", "own-forecast", "own-series", "own-audio")  # the recipes that rows make
+OWN = ("own-text", "own-forecast", "own-series", "own-audio", "own-images", "own-translation")  # made by rows
 ON_DISK = (
     "images",
     "characters",
