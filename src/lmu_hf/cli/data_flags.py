@@ -115,7 +115,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
         "type": COUNT,
-        "help": "most tokens of a row, of pairs to translate of each sentence; what is longer is cut (default: the recipe's)",
+        "help": "most tokens of a row, or of each sentence of a translation; the rest is cut (default: the recipe's)",
     },
     "vocab_size": {
         "type": COUNT,

@@ -142,7 +142,7 @@ def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
 
 
 def own_title(flags: Flags) -> str | None:
-    """What a run on somebody's own files is called, of translations with their languages; None where no file is named."""
+    """What a run on somebody's own files is called, a translator with its languages; None where no file is named."""
     named = (getattr(flags, name, None) for name in ("train_file", "source_file", "folder_of_rows"))
     path: Path | None = next(filter(None, named), None)
     if path is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .base import Recipe, recipe
-from .own import Made, passes, why_minutes
+from .own import Made, why_minutes
 from .translation import TRANSLATOR
 
 KIND = "translation"
@@ -22,12 +22,13 @@ SHORTEST_WINDOW, LONGEST_WINDOW = 12, 128  # the other one
 CHANNELS = {64: 48, 128: 64, 256: 160}  # of the memory, by the width of a block
 ENOUGH = {64: 0, 128: 1000, 256: 20_000}  # pairs from which on a width is tried
 FEWEST_EPOCHS = 4  # that must fit into the minutes for a width above the smallest
+OUTLIER = 2  # times as long as 99 of 100 pairs: such sentences are cut. Others cost little, among those of their length
 FEW = 5000  # pairs below which more is dropped out
 PAIRS_READ = 300_000  # passes are as many as make so many pairs
 MOST_EPOCHS, LEAST_EPOCHS = 100, 3
 EVALUATIONS = 4  # on the way: each translates the validation split
-# Operations a second, forwards and backwards, that training gets out of one core: measured on captions.
-SPEED = 1.5e10
+# Operations a second, forwards and backwards, that training gets out of two cores: measured on captions.
+SPEED = 4e10
 WHY = {
     "hidden_size": "width of a block; the more pairs, and the more minutes for them, the wider",
     "memory_channels": "numbers that a block writes to its memory; they follow from the width",
@@ -38,7 +39,7 @@ WHY = {
     "residual_initializer_scale": "blocks begin small, so that attention finds words from the first steps on",
     "optimizer": "Muon for the matrices of the blocks, AdamW for the rest: attention is found in half the steps",
     "batch_size": "pairs in a training step; the fewer pairs, the smaller, so that there are enough steps",
-    "eval_steps": f"steps between evaluations: {EVALUATIONS} in all, since each translates the validation split",
+    "eval_steps": f"steps between evaluations: about {EVALUATIONS} in all, since each translates the validation split",
 }
 
 
@@ -170,11 +171,11 @@ def make_recipe(of: Measured, lengths: Lengths, vocab_size: int, minutes: float 
     }
     say("residual_initializer_scale", None)
     say("optimizer", None)
-    wanted = min(MOST_EPOCHS, max(LEAST_EPOCHS, PAIRS_READ // of.rows))
-    most = _affordable(of.rows, lengths, vocab_size, width, minutes)
-    epochs = say("epochs", *passes(f"{of.rows:,} pairs", wanted, most, minutes))
+    epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, PAIRS_READ // of.rows))
+    say("epochs", None, f"passes over {of.rows:,} pairs, or as many as {minutes:g} minutes allow (--minutes)")
     batch = say("batch_size", next((size for most, size in ((1000, 16), (10_000, 32)) if of.rows <= most), 64))
-    steps = epochs * -(-of.rows // batch)
+    # The clock, not this estimate, ends training.
+    steps = min(epochs, _affordable(of.rows, lengths, vocab_size, width, minutes)) * -(-of.rows // batch)
     share = float(f"{(1 - PREPARED) * minutes:.6g}")
     made = replace(
         base,
@@ -183,8 +184,8 @@ def make_recipe(of: Measured, lengths: Lengths, vocab_size: int, minutes: float 
         epochs=epochs,
         batch_size=batch,
         # The average reaches over a twentieth of the run, however long that is.
-        averaging=round(max(0.9, min(0.999, 1 - 20 / steps)), 4),
-        eval_steps=say("eval_steps", -(-steps // EVALUATIONS)),
+        averaging=round(min(0.999, 1 - 20 / max(200, steps)), 4),
+        eval_steps=say("eval_steps", max(1, math.ceil(steps / EVALUATIONS))),
         minutes=say("minutes", share, why_minutes(minutes)),
     )
     return Made(made, dict(made.data), reasons)
@@ -192,7 +193,7 @@ def make_recipe(of: Measured, lengths: Lengths, vocab_size: int, minutes: float 
 
 def _length(of: Lengths) -> tuple[int, str]:
     """Tokens of a sentence beyond which it is cut, and why."""
-    if of.longest <= min(LONGEST, 1.25 * of.percentile):
+    if of.longest <= min(LONGEST, OUTLIER * of.percentile):
         # Sentences to be translated later may be a little longer.
         length = max(SHORTEST, math.ceil(1.2 * of.longest))
         return length, f"the longest sentence has {of.longest} tokens: nothing is cut, and a fifth more is allowed"
@@ -210,7 +211,7 @@ def _width(rows: int, lengths: Lengths, vocab_size: int, minutes: float) -> int:
     return max(fitting, default=min(ENOUGH))
 
 
-def _affordable(rows: int, lengths: Lengths, vocab_size: int, width: int, minutes: float) -> int:
+def _affordable(rows: int, lengths: Lengths, vocab_size: int, width: int, minutes: float) -> float:
     """Passes that the minutes allow, as it is estimated.
 
     Args:
@@ -224,4 +225,4 @@ def _affordable(rows: int, lengths: Lengths, vocab_size: int, width: int, minute
     # for each token of the target.
     weights = 2 * 2 * 13 * width**2 + vocab_size * width
     cost = 3 * 2 * rows * lengths.mean * weights
-    return int((1 - PREPARED) * 60 * minutes * SPEED / cost)
+    return (1 - PREPARED) * 60 * minutes * SPEED / cost

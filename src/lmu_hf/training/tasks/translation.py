@@ -20,7 +20,7 @@ from ...data.parallel import line_pairs, table_pairs
 from ...data.sources import SPLITS, hub_name, load_rows
 from ...data.tables import PLACE, ReadOptions, complete_rows
 from ...data.telling import EXAMPLE, few_rows, known_rows, say_text_lengths
-from ...data.tokenised import load_tokenizer
+from ...data.tokenised import count_tokens, load_tokenizer
 from ...tokenization_lmu import train_tokenizer
 from ..baselines import Lines
 from ..recipes import own_translation as rule
@@ -98,6 +98,14 @@ class TranslationTask(Task):
         self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
         self.bleu, self.chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), ChrF()
         self.scorer = self.bleu.signature
+        if minutes is not None and self._is_short():
+            self.metric = "chrf"
+
+    def _is_short(self) -> bool:
+        """Whether half of the targets have fewer words than the four of BLEU's longest n-grams: most then score 0."""
+        targets = [target for _, target in self.pairs["train"]]
+        some = targets[:: max(1, len(targets) // 1000)]
+        return bool(np.median([len(self.bleu.scorer.tokenizer(target).split()) for target in some]) < 4)
 
     def _train_tokenizer(self, vocab_size: int | None) -> PreTrainedTokenizerFast:
         if "train" not in self.pairs:
@@ -116,7 +124,7 @@ class TranslationTask(Task):
         size, why = rule.vocabulary(measured) if vocab_size is None else (vocab_size, "given")
         self.tokenizer = self._train_tokenizer(size)
         some = np.linspace(0, len(train) - 1, min(len(train), rule.MEASURED)).astype(int)
-        lengths = rule.lengths_of(self._count_tokens([train[place] for place in some]))
+        lengths = rule.lengths_of(count_tokens(self.tokenizer, [train[place] for place in some]))
         made = rule.make_recipe(measured, lengths, size, minutes)
         self.reasons = {"vocab_size": why, **made.reasons}
         data = {"source_lang": self.source_lang, "target_lang": self.target_lang, **made.options}
@@ -124,17 +132,6 @@ class TranslationTask(Task):
             data["max_length"], self.reasons["max_length"] = max_length, "given"
         self.made = replace(made.recipe, data=data)
         return data["max_length"]
-
-    def _count_tokens(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
-        """How many tokens source and target have, uncut."""
-        found: list[tuple[int, int]] = []
-        for begin in range(0, len(pairs), 1000):
-            sides = (
-                self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-                for texts in zip(*pairs[begin : begin + 1000], strict=True)
-            )
-            found += [(len(source), len(target)) for source, target in zip(*sides, strict=True)]
-        return found
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
         if len(rows) == 0:
@@ -179,6 +176,7 @@ class TranslationTask(Task):
             f"sources: {say_text_lengths((source,) for source, _ in train)}",
             *(f"{len(part):,} for {split}" for split, part in self.pairs.items() if split != "train"),
             f"{cut:,} pairs cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut",
+            *(["chrF chooses the weights, since most targets are too short for BLEU"] if self.metric == "chrf" else []),
         ]
         return "; ".join(sentences) + self._warnings()
 
@@ -186,7 +184,7 @@ class TranslationTask(Task):
         """Training pairs of which a sentence has more tokens than are read."""
         # A token is a byte at least, and <eos> is one more.
         long = [pair for pair in self.pairs["train"] if max(len(text.encode()) for text in pair) >= self.max_length]
-        return sum(max(both) > self.max_length for both in self._count_tokens(long))
+        return sum(max(both) > self.max_length for both in count_tokens(self.tokenizer, long))
 
     def _warnings(self) -> str:
         """Of somebody's own files: lines on too few validation rows, and on sources that were trained on."""
