@@ -64,7 +64,7 @@ def test_what_is_read_is_said_before_training():
     assert text_task().announce() == f"words, characters: {text}; tokenizer: byte, {len(text_task().tokenizer)} tokens"
     found = "translation en → de: 40 training pairs; sources: median 4 words, longest 4; 5 for validation; 4 for test"
     assert translation_task().announce() == f"{found}; nothing cut"
-    assert translation_task(max_length=6).announce() == f"{found}; 40 pairs cut at 6 tokens (--max_length)"
+    assert translation_task(max_length=5).announce() == f"{found}; 20 pairs cut at 5 tokens (--max_length)"
 
 
 # --------------------------------------------------------------------------- windows of a text
