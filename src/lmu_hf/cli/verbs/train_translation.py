@@ -14,9 +14,10 @@ training sentence, and the sources unchanged. A tenth of the pairs validates if 
 A data set has splits train and validation (and test, if it is to be scored) with a column `translation`, which holds
 one sentence per language code. The test split is searched with beams.
 
-Weights are chosen by greedy BLEU on the validation split; the test split is read once, at the end. A run folder is
-written (--output_dir, default runs/RECIPE-LANGUAGES-seed<k>, or runs/FILE-LANGUAGES-seed<k> for a file of yours):
-model/, metrics.jsonl, run.json (only when the run is complete) and figures/.
+Weights are chosen by greedy BLEU on the validation split, or by chrF where most of your targets have fewer than four
+words; the test split is read once, at the end. A run folder is written (--output_dir, default
+runs/RECIPE-LANGUAGES-seed<k>, or runs/FILE-LANGUAGES-seed<k> for a file of yours): model/, metrics.jsonl, run.json
+(only when the run is complete) and figures/.
 `pipeline("lmu-translation", model="RUN/model")` loads it after `import lmu_hf`.
 """
 
