@@ -122,6 +122,8 @@ def test_what_flags_give_stands_whatever_the_pairs_say(tmp_path):
     assert (given_.made.data["vocab_size"], given_.made.data["max_length"]) == (280, 9)
     assert given_.reasons["vocab_size"] == given_.reasons["max_length"] == "given"
     assert len(given_.tokenizer) <= 280 and given_.max_length == given_.tokenizer.model_max_length == 9
+    with pytest.raises(ValueError, match="model_max_length must be at least 2"):
+        parallel_files(**how, vocab_size=280, max_length=1)
 
 
 def test_at_most_3000_pairs_are_held_out(tmp_path):

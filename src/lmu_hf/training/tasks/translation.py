@@ -91,10 +91,8 @@ class TranslationTask(Task):
         elif minutes is not None:
             max_length = self._make_recipe(minutes, vocab_size, max_length)
         else:
-            self.tokenizer = self._train_tokenizer(vocab_size)
+            self.tokenizer = self._train_tokenizer(vocab_size, max_length)
         self.max_length = self.tokenizer.model_max_length if max_length is None else max_length
-        if saved is None:
-            self.tokenizer.model_max_length = self.max_length  # saved with it: a pipeline cuts where training did
         self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
         self.bleu, self.chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), ChrF()
         self.scorer = self.bleu.signature
@@ -107,7 +105,7 @@ class TranslationTask(Task):
         some = targets[:: max(1, len(targets) // 1000)]
         return bool(np.median([len(self.bleu.scorer.tokenizer(target).split()) for target in some]) < 4)
 
-    def _train_tokenizer(self, vocab_size: int | None) -> PreTrainedTokenizerFast:
+    def _train_tokenizer(self, vocab_size: int | None, max_length: int | None) -> PreTrainedTokenizerFast:
         if "train" not in self.pairs:
             raise ValueError(f"{self.name} has no training pairs: --train_file, or --source_file and --target_file")
         return train_tokenizer(
@@ -115,6 +113,7 @@ class TranslationTask(Task):
             (text for pair in self.pairs["train"] for text in pair),  # both languages, training split only
             vocab_size=vocab_size,
             add_eos=True,
+            model_max_length=max_length,
         )
 
     def _make_recipe(self, minutes: float, vocab_size: int | None, max_length: int | None) -> int:
@@ -122,7 +121,7 @@ class TranslationTask(Task):
         train = self.pairs["train"]
         measured = rule.measure(train)
         size, why = rule.vocabulary(measured) if vocab_size is None else (vocab_size, "given")
-        self.tokenizer = self._train_tokenizer(size)
+        self.tokenizer = self._train_tokenizer(size, max_length)
         some = np.linspace(0, len(train) - 1, min(len(train), rule.MEASURED)).astype(int)
         lengths = rule.lengths_of(count_tokens(self.tokenizer, [train[place] for place in some]))
         made = rule.make_recipe(measured, lengths, size, minutes)
@@ -131,6 +130,7 @@ class TranslationTask(Task):
         if max_length is not None:
             data["max_length"], self.reasons["max_length"] = max_length, "given"
         self.made = replace(made.recipe, data=data)
+        self.tokenizer.model_max_length = data["max_length"]  # saved with it: a pipeline cuts where training did
         return data["max_length"]
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
