@@ -105,14 +105,27 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
             *("validation_file", "test_file", "minutes", *READING),
         },
     ),
-    "dates": ("train translation", [], {"source_lang", "target_lang", "rows", "dataset_name", "train_file"}),
+    "dates": (
+        *("train translation", []),
+        {"source_lang", "target_lang", "rows", "dataset_name", "train_file", "vocab_size", "max_length"},
+    ),
     "parallel": (
         *("train translation", ["--recipe", "multi30k"]),
-        {"source_lang", "target_lang", "dataset_name", "data_dir", "train_file", "drop_incomplete_rows"},
+        {
+            *("source_lang", "target_lang", "dataset_name", "data_dir", "train_file", "drop_incomplete_rows"),
+            *("vocab_size", "max_length"),
+        },
     ),
     "table of pairs": (
         *("train translation", ["--train_file", "a.csv"]),
-        {"source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file", *READING},
+        {
+            *("source_lang", "target_lang", "source_column", "target_column", "validation_file", "test_file"),
+            *("vocab_size", "max_length", "minutes", *READING),
+        },
+    ),
+    "pairs of the Hub": (
+        *("train translation", ["--dataset_name", "org/pairs"]),
+        {"source_lang", "target_lang", "data_dir", "vocab_size", "max_length", "minutes", "drop_incomplete_rows"},
     ),
     "sources": (
         *("train lm", []),
@@ -309,6 +322,10 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
         ("train text", "--config_overrides nosuch=5", "--config_overrides: LMUConfig has no field 'nosuch'"),
         ("pretrain", "--validation_split a --validation_split_percentage 5", "--validation_split has no effect on"),
         ("train text", "--train_file a.csv --dataset_name b", "one of --train_file and --dataset_name"),
+        ("train translation", "--train_file a.csv --dataset_name b", "one of --train_file and --dataset_name"),
+        ("train translation", "--recipe multi30k --minutes 3", "--minutes has no effect on multi30k, which reads the"),
+        ("train translation", "--recipe own-translation", "own-translation needs --train_file, --source_file and"),
+        ("train translation", "--validation_file a.csv", "--validation_file needs --train_file, or --source_file"),
     ],
 )
 def test_flags_of_which_one_silences_another_are_refused(script, words, message):

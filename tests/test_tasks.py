@@ -24,8 +24,9 @@ from lmu_hf.data.windows import Windows
 from lmu_hf.training.evaluation import evaluate_by_length
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
+from lmu_hf.training.tasks.dates import dates_and_quantities
 from lmu_hf.training.tasks.text import TextTask, python_sources, text_dataset, text_files
-from lmu_hf.training.tasks.translation import TranslationTask, dates_and_quantities, parallel_dataset
+from lmu_hf.training.tasks.translation import TranslationTask, parallel_dataset
 
 WORDS = "so many words are said again and again until the model knows them by heart\n"
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "order": 2, "theta": 8}
@@ -63,7 +64,9 @@ def test_what_is_read_is_said_before_training():
     assert text_task().announce().splitlines()[0] == f"words: {text}; tokens are bytes"
     said = text_task(tokenizer="char").announce().splitlines()[0]
     assert said == f"words: {text}; tokens are characters, 24 of them"
-    assert translation_task().announce() == "nouns, rows: 40 for train, 5 for validation, 4 for test; from en to de"
+    found = "translation en → de: 40 training pairs; sources: median 4 words, longest 4; 5 for validation; 4 for test"
+    assert translation_task().announce() == f"{found}; nothing cut"
+    assert translation_task(max_length=5).announce() == f"{found}; 20 pairs cut at 5 tokens (--max_length)"
 
 
 # --------------------------------------------------------------------------- windows of a text

@@ -113,7 +113,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
         "type": COUNT,
-        "help": "longest row in tokens; of a longer row its longer text is cut (default: the recipe's)",
+        "help": "most tokens of a row, or of each sentence of a translation; the rest is cut (default: the recipe's)",
+    },
+    "vocab_size": {
+        "type": COUNT,
+        "help": "size of the vocabulary in tokens, special ones included (default: the recipe's)",
     },
     "train_split": {"help": "split of the data set to train on; several joined by + (default: the recipe's, or train)"},
     "validation_split": {"help": "split of the data set to choose weights by (default: the recipe's, or validation)"},
@@ -269,6 +273,7 @@ KIND_FLAGS: dict[str, tuple[str, ...]] = {
         *FILES,
         *PAIR_FLAGS,
         *READING,
+        *("vocab_size", "max_length", "minutes"),
     ),
     "tagging": (
         *("dataset_name", "dataset_config_name", *FILES, *READING, "tokens_column", "tags_column", "max_length"),

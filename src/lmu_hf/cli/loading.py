@@ -29,13 +29,13 @@ from ..training.tasks.classification import HEAD_FIELDS, NO_VECTORS, Classificat
 from ..training.tasks.image_folders import own_image_folder, saved_image_folder
 from ..training.tasks.images import ImageTask, digits, mnist
 from ..training.tasks.tagging import TaggingTask
-from ..training.tasks.translation import dates_and_quantities, parallel_dataset, parallel_files
 from .audio_plan import plan_sounds
 from .data_flags import check_one_source
 from .flags import Flags
-from .reading import reading, translation_files
+from .reading import reading
 from .series_plans import plan_classes, plan_horizons
 from .text_plan import plan_running_text
+from .translation_plan import plan_pairs
 
 COLUMNS = {"text": "text_column", "text_pair": "text_pair_column", "label": "label_column"}  # fields of `Columns`
 
@@ -120,24 +120,7 @@ def plan_series(flags: Flags, recipe: Recipe) -> Plan:
 
 def plan_translation(flags: Flags, recipe: Recipe) -> Plan:
     """Pairs of sentences to translate."""
-    options = dict(recipe.data)
-    recipes_own = options.pop("dataset_name", None)
-    options |= flags.take(source_lang="source_lang", target_lang="target_lang", saved="saved")
-    if flags.dataset_name not in (None, recipes_own):
-        options.pop("test_dataset", None)  # of the recipe's own data set
-    if files := translation_files(flags, _files(flags)):
-        check_one_source(flags)
-        if "train" not in files and "saved" not in options:  # a saved model brings its tokenizer
-            raise ValueError(f"--{next(iter(files))}_file needs --train_file, or --source_file and --target_file")
-        options.pop("test_dataset", None)
-        options |= flags.take(source_column="source_column", target_column="target_column")
-        said = (str(path) for both in files.values() for path in (both if isinstance(both, tuple) else (both,)))
-        return Plan(f"the files {', '.join(said)}", partial(parallel_files, files, options=reading(flags), **options))
-    if (name := flags.dataset_name or recipes_own) is None:
-        options |= flags.take(rows="rows")
-        return Plan("dates and quantities that Babel writes", partial(dates_and_quantities, **options))
-    options |= flags.take(drop_incomplete_rows="drop_incomplete_rows")
-    return Plan(f"the data set {name}", partial(parallel_dataset, name, flags.data_dir, **options))
+    return Plan(*plan_pairs(flags, recipe, _files(flags)))
 
 
 def plan_classification(flags: Flags, recipe: Recipe) -> Plan:

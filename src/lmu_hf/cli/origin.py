@@ -30,6 +30,7 @@ OF_TRAINING = (
     "freeze_word_vectors",
     "metric_for_best_model",
     "minutes",
+    "vocab_size",
     "no_augmentation",
 )  # they say nothing of the rows
 # The model may be scored from another working folder, so these are noted as absolute paths.

@@ -142,9 +142,14 @@ def _folder(flags: Flags, recipe: Recipe, run_name: str, seed: int) -> Path:
 
 
 def own_title(flags: Flags) -> str | None:
-    """What a run on somebody's own files is called; None where no file is named."""
-    path: Path | None = getattr(flags, "train_file", None) or getattr(flags, "folder_of_rows", None)
-    return None if path is None else stem(path)
+    """What a run on somebody's own files is called, a translator with its languages; None where no file is named."""
+    named = (getattr(flags, name, None) for name in ("train_file", "source_file", "folder_of_rows"))
+    path: Path | None = next(filter(None, named), None)
+    if path is None:
+        return None
+    languages: tuple[str, ...] = getattr(flags, "languages", ())
+    title = stem(path, *languages)
+    return title if title.endswith("-".join(languages)) else "-".join([title, *languages])
 
 
 @contextmanager

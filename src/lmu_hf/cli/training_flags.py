@@ -139,6 +139,7 @@ SELDOM = (
     *("dataset_config_name", "extra_train_file", "validation_block", "preprocessing_num_workers", "rows"),
     *("freeze_word_vectors", "train_split", "validation_split", "series_seed"),
     *("encoding", "field", "column_names", "label_separator", "tokenizer_name", "word_vectors"),
+    *("validation_source_file", "validation_target_file", "test_source_file", "test_target_file"),
 )
 
 

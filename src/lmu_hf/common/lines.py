@@ -14,6 +14,7 @@ WHAT_TO_TRY = {
     "image-classification": "more pictures, or another --image_size",
     "text-classification": "more rows, or a pre-trained model (--model_name_or_path)",
     "token-classification": "more rows, or a pre-trained model (--model_name_or_path)",
+    "translation": "more pairs, or more time for the recipe that they make (--minutes)",
 }
 ELSE_TO_TRY = "more rows, or more passes over them (--num_train_epochs)"
 
@@ -60,6 +61,8 @@ def standard_error(metric: str, score: float, rows: int) -> float:
         return (1 - score) * math.sqrt(2 / rows)
     if metric in ("pearson", "spearmanr", "matthews_correlation"):
         return (1 - score**2) / math.sqrt(rows)
+    if metric in ("bleu", "chrf"):  # per cent; single sentences vary less than right and wrong do, so this is too large
+        return 100 * standard_error("accuracy", score / 100, rows)
     return math.sqrt(max(0.0, score * (1 - score)) / rows)
 
 

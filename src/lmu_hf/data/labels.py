@@ -290,13 +290,19 @@ def number_labels(name: str, split: str, rows: "Dataset", job: Job, asked: Asked
 
 
 def three_splits(
-    splits: dict[str, "Dataset"], origin: dict[str, str], promote: bool, validation_block: int, by_class: bool = False
+    splits: dict[str, "Dataset"],
+    origin: dict[str, str],
+    promote: bool,
+    validation_block: int,
+    by_class: bool = False,
+    most: int | None = None,
 ) -> tuple[dict[str, "Dataset"], dict[str, str]]:
     """Train, validation, and perhaps test.
 
     Where there is no labelled test, the official validation split becomes the test (if ``promote``), so that what is
     reported was never chosen by; what validation then lacks is a tenth of the training rows, the same in every run.
-    With ``by_class`` it is a tenth of each class, so that weights can be chosen by a rare one.
+    With ``by_class`` it is a tenth of each class, so that weights can be chosen by a rare one. ``most`` is
+    the largest number of blocks that are held out, where rows take long to score.
 
     Raises:
         ValueError: a block is below 1, the training rows do not make ten, or a split validates already.
@@ -318,11 +324,13 @@ def three_splits(
             held, together = tenth_of_classes(np.asarray(rows["label"][:])), ", class by class"
         else:
             # A permutation is below blocks // 10 exactly that often, so a tenth of the blocks is held out.
-            held = torch.randperm(blocks, generator=torch.Generator().manual_seed(0)) < blocks // 10
+            kept = blocks // 10 if most is None else min(most, blocks // 10)
+            held = torch.randperm(blocks, generator=torch.Generator().manual_seed(0)) < kept
             held = held.repeat_interleave(validation_block)[: len(rows)]
         splits["train"] = rows.select(torch.nonzero(~held)[:, 0].tolist())
         splits["validation"] = rows.select(torch.nonzero(held)[:, 0].tolist())
-        origin["validation"] = f"a tenth of {origin['train']}, drawn with seed 0{together}"
+        share = "a tenth" if most is None or len(splits["validation"]) < most else f"{most:,} rows"
+        origin["validation"] = f"{share} of {origin['train']}, drawn with seed 0{together}"
         origin["train"] = f"the rest of {origin['train']}"
     elif validation_block > 1:
         raise ValueError(

@@ -106,11 +106,16 @@ def load_files(
     return {split: read_table(path, options, f"{split}_file", columns) for split, path in files.items()}
 
 
-def stem(path: Path) -> str:
-    """What is called after a file: its name without its endings, of letters, digits, dots and hyphens."""
+def stem(path: Path, *languages: str) -> str:
+    """What is called after a file: its name without its endings, of letters, digits, dots and hyphens.
+
+    Args:
+        path: of the file.
+        languages: codes that a text in one of them may end in, as ``train.en``.
+    """
     name = path.name
-    while (ending := Path(name).suffix) and re.fullmatch(ENDINGS, ending, re.IGNORECASE):
-        name = name.removesuffix(ending)
+    while (end := Path(name).suffix) and (re.fullmatch(ENDINGS, end, re.IGNORECASE) or end[1:] in languages):
+        name = name.removesuffix(end)
     # A name that is a bare "train" says less than its folder: reviews/train.csv is of the reviews.
     folder = path.absolute().parent.name
     name = f"{folder}-{name}" if name.lower() in {*SPLITS, "dev", "data", "valid"} and folder else name

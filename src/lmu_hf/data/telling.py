@@ -1,6 +1,6 @@
 """Labelled rows in a few words: what is to be found, how long the texts are, and one of them."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,13 +37,19 @@ def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
 
 
 def say_lengths(rows: "Dataset") -> str:
-    """How long texts are: in words, or in characters where nothing stands between words."""
+    """How long the texts of rows are: see :func:`say_text_lengths`."""
+    names = [name for name in ("text", "text_pair") if name in rows.column_names]
+    batches = rows.iter(1000)
+    return say_text_lengths(texts for batch in batches for texts in zip(*(batch[name] for name in names), strict=True))
+
+
+def say_text_lengths(rows: Iterable[Sequence[str]]) -> str:
+    """How long texts are, those of a row together: in words, or in characters where nothing stands between words."""
     words: list[int] = []
     characters: list[int] = []
-    for batch in rows.iter(1000):
-        for texts in zip(*(batch[name] for name in ("text", "text_pair") if name in batch), strict=True):
-            words.append(sum(len(text.split()) for text in texts))
-            characters.append(sum(map(len, texts)))
+    for texts in rows:
+        words.append(sum(len(text.split()) for text in texts))
+        characters.append(sum(map(len, texts)))
     unit, lengths = ("words", words)
     if np.median(words) <= 2 and np.median(characters) > 16 * np.median(words):
         unit, lengths = "characters", characters
@@ -52,7 +58,12 @@ def say_lengths(rows: "Dataset") -> str:
 
 def warn_of_few(rows: LabelledText) -> str:
     """A line of its own where a file leaves too few validation rows to choose and to judge by; else nothing."""
-    if rows.title is None or "validation" not in rows.splits or (count := len(rows.splits["validation"])) >= FEWEST:
+    return few_rows(len(rows.splits["validation"])) if rows.title is not None and "validation" in rows.splits else ""
+
+
+def few_rows(count: int) -> str:
+    """A line of its own where so many validation rows are too few; else nothing."""
+    if count >= FEWEST:
         return ""
     found = f"only {count} validation row{'s' * (count > 1)}, which score and choose by little more than chance"
     return f"\nwarning: {found}: give a file of {FEWEST} or more with --validation_file"
@@ -63,9 +74,19 @@ def warn_of_known(rows: LabelledText) -> str:
     if rows.title is None or "train" not in rows.splits:
         return ""
     judged = {split: list(_keys(part)) for split, part in rows.splits.items() if split != "train"}
+    return known_rows(judged, _keys(rows.splits["train"]))
+
+
+def known_rows(judged: Mapping[str, Sequence[Hashable]], trained: Iterable[Hashable]) -> str:
+    """A line for each split of which many rows stand among the training rows, too; else nothing.
+
+    Args:
+        judged: what tells rows apart, by split.
+        trained: the same of the training rows.
+    """
     # Those to be judged are held, and the others pass by: a corpus may be larger than memory.
     wanted = set().union(*judged.values())
-    known = {key for key in _keys(rows.splits["train"]) if key in wanted}
+    known = {key for key in trained if key in wanted}
     counts = {split: sum(key in known for key in keys) for split, keys in judged.items()}
     return "".join(
         f"\nwarning: {count:,} of {len(judged[split]):,} {split} rows stand among the training rows, too: the score "

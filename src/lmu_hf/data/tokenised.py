@@ -1,5 +1,6 @@
 """Texts and pairs of texts as token ids: with which tokenizer, cut where, and padded into batches."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -102,6 +103,18 @@ def count_cut(rows: "Dataset", encoded: "Dataset", tokenizer: PreTrainedTokenize
         texts = [batch[name] for name in ("text", "text_pair") if name in batch]
         cut += sum(len(ids) > max_length for ids in tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
     return cut
+
+
+def count_tokens(tokenizer: PreTrainedTokenizerFast, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """How many tokens the two texts of each pair have, each by itself and uncut."""
+    found: list[tuple[int, int]] = []
+    for begin in range(0, len(pairs), 1000):
+        sides = (
+            tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+            for texts in zip(*pairs[begin : begin + 1000], strict=True)
+        )
+        found += [(len(one), len(other)) for one, other in zip(*sides, strict=True)]
+    return found
 
 
 def _ids(one: dict, other: dict) -> tuple[list, list]:

@@ -18,7 +18,9 @@ SCRIPTS = {
     "tagging": "train_token.py",
     "series-classification": "train_series.py",
 }
-OWN = ("own-text", "own-lm", "own-forecast", "own-series", "own-audio")  # the recipes that rows make
+OWN = (  # made by rows
+    *("own-text", "own-lm", "own-forecast", "own-series", "own-audio", "own-images", "own-translation"),
+)
 ON_DISK = (
     "images",
     "characters",

@@ -27,6 +27,7 @@ OF_TRAINING = {
     "extra_train_file": None,
     "metric_for_best_model": None,
     "minutes": None,
+    "vocab_size": None,
     "no_augmentation": None,
 }
 

@@ -1,9 +1,8 @@
-"""Pairs of sentences: any parallel text, and dates and quantities that Babel writes in two languages."""
+"""Pairs of sentences to translate: any parallel text, from files or a data set."""
 
 import html
-import random
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,21 +19,19 @@ from ...data.labels import three_splits
 from ...data.parallel import line_pairs, table_pairs
 from ...data.sources import SPLITS, hub_name, load_rows
 from ...data.tables import PLACE, ReadOptions, complete_rows
-from ...data.tokenised import load_tokenizer
+from ...data.telling import EXAMPLE, few_rows, known_rows, say_text_lengths
+from ...data.tokenised import count_tokens, load_tokenizer
 from ...tokenization_lmu import train_tokenizer
+from ..baselines import Lines
+from ..recipes import own_translation as rule
+from ..translation_memory import translation_lines
 from .base import Gather, Task
 
-# CLDR's names of units, as Babel's `format_unit` takes them.
-UNITS = (
-    *("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram", "volume-liter"),
-    *("temperature-celsius", "duration-hour", "duration-minute", "duration-day", "speed-kilometer-per-hour"),
-    *("area-square-meter", "power-watt", "digital-megabyte", "electric-volt"),
-)
 # What sacrebleu cuts a language's text into where no spaces set words apart: its own choice for Chinese, MeCab's words
 # where that is installed, or else characters.
 MECAB = {"ja": ("MeCab", "ja-mecab"), "ko": ("mecab_ko", "ko-mecab")}
 WITHOUT_SPACES = ("ja", "ko", "km", "lo", "my", "th")
-CURRENCIES = ("EUR", "USD", "VND", "JPY", "GBP", "CHF")
+MOST_HELD_OUT = 3000  # pairs: each is searched with beams, and more hardly make a score surer
 
 
 class TranslationTask(Task):
@@ -49,13 +46,14 @@ class TranslationTask(Task):
             or with a column of sentences for each language code.
         source_lang: the language to translate from.
         target_lang: the language to translate into.
-        vocab_size: byte pairs and all.
-        max_length: tokens of a sentence beyond which it is cut.
+        vocab_size: byte pairs and all; None where ``minutes`` or a saved tokenizer decide.
+        max_length: tokens of a sentence beyond which it is cut; None likewise.
         num_beams: of the search that the final scores and the saved model use.
         unescape: read ``&apos;``, ``&quot;`` and the like, as Moses' tokeniser writes them, as the characters they are.
         origin: of splits that come from elsewhere, the data set and its split.
         drop_incomplete_rows: leave out pairs that lack a sentence, rather than refuse them.
         saved: the folder or name of a saved model, whose tokenizer is then read and none is trained.
+        minutes: the budget of the recipe that the training pairs then make; None for no such recipe.
 
     Raises:
         ValueError: a language is missing, or a split is empty.
@@ -73,26 +71,41 @@ class TranslationTask(Task):
         rows: dict,
         source_lang: str = "en",
         target_lang: str = "de",
-        vocab_size: int = 8000,
-        max_length: int = 128,
+        vocab_size: int | None = 8000,
+        max_length: int | None = 128,
         num_beams: int = 5,
         unescape: bool = False,
         origin: dict[str, str] | None = None,
         drop_incomplete_rows: bool = False,
         saved: str | None = None,
+        minutes: float | None = None,
     ) -> None:
         from ..metrics import BLEU, ChrF
 
         self.name, self.source_lang, self.target_lang = name, source_lang, target_lang
-        self.max_length, self.num_beams = max_length, num_beams
-        self.unescape, self.origin, self.drop_incomplete_rows = unescape, origin or {}, drop_incomplete_rows
+        self.num_beams, self.unescape = num_beams, unescape
+        self.origin, self.drop_incomplete_rows = origin or {}, drop_incomplete_rows
         self.pairs = {split: self._pairs(split, rows[split]) for split in SPLITS if split in rows}
-        self.tokenizer = self._train_tokenizer(vocab_size) if saved is None else load_tokenizer(saved)
+        if saved is not None:
+            self.tokenizer = load_tokenizer(saved)
+        elif minutes is not None:
+            max_length = self._make_recipe(minutes, vocab_size, max_length)
+        else:
+            self.tokenizer = self._train_tokenizer(vocab_size, max_length)
+        self.max_length = self.tokenizer.model_max_length if max_length is None else max_length
         self.splits = {split: range(len(pairs)) for split, pairs in self.pairs.items()}
         self.bleu, self.chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), ChrF()
         self.scorer = self.bleu.signature
+        if minutes is not None and self._is_short():
+            self.metric = "chrf"
 
-    def _train_tokenizer(self, vocab_size: int) -> PreTrainedTokenizerFast:
+    def _is_short(self) -> bool:
+        """Whether half of the targets have fewer words than the four of BLEU's longest n-grams: most then score 0."""
+        targets = [target for _, target in self.pairs["train"]]
+        some = targets[:: max(1, len(targets) // 1000)]
+        return bool(np.median([len(self.bleu.scorer.tokenizer(target).split()) for target in some]) < 4)
+
+    def _train_tokenizer(self, vocab_size: int | None, max_length: int | None) -> PreTrainedTokenizerFast:
         if "train" not in self.pairs:
             raise ValueError(f"{self.name} has no training pairs: --train_file, or --source_file and --target_file")
         return train_tokenizer(
@@ -100,8 +113,25 @@ class TranslationTask(Task):
             (text for pair in self.pairs["train"] for text in pair),  # both languages, training split only
             vocab_size=vocab_size,
             add_eos=True,
-            model_max_length=self.max_length,
+            model_max_length=max_length,
         )
+
+    def _make_recipe(self, minutes: float, vocab_size: int | None, max_length: int | None) -> int:
+        """Let the training pairs make the tokenizer and the recipe; the tokens of a sentence beyond which it is cut."""
+        train = self.pairs["train"]
+        measured = rule.measure(train)
+        size, why = rule.vocabulary(measured) if vocab_size is None else (vocab_size, "given")
+        self.tokenizer = self._train_tokenizer(size, max_length)
+        some = np.linspace(0, len(train) - 1, min(len(train), rule.MEASURED)).astype(int)
+        lengths = rule.lengths_of(count_tokens(self.tokenizer, [train[place] for place in some]))
+        made = rule.make_recipe(measured, lengths, size, minutes)
+        self.reasons = {"vocab_size": why, **made.reasons}
+        data = {"source_lang": self.source_lang, "target_lang": self.target_lang, **made.options}
+        if max_length is not None:
+            data["max_length"], self.reasons["max_length"] = max_length, "given"
+        self.made = replace(made.recipe, data=data)
+        self.tokenizer.model_max_length = data["max_length"]  # saved with it: a pipeline cuts where training did
+        return data["max_length"]
 
     def _pairs(self, split: str, rows) -> list[tuple[str, str]]:
         if len(rows) == 0:
@@ -138,8 +168,31 @@ class TranslationTask(Task):
         }
 
     def announce(self) -> str:
-        """How many pairs each split has, and from which language to which."""
-        return f"{super().announce()}; from {self.source_lang} to {self.target_lang}"
+        """From which language to which, how many pairs of which length there are, and what of them is cut."""
+        train = self.pairs["train"]
+        cut = self._count_cut()
+        sentences = [
+            f"translation {self.source_lang} → {self.target_lang}: {len(train):,} training pairs",
+            f"sources: {say_text_lengths((source,) for source, _ in train)}",
+            *(f"{len(part):,} for {split}" for split, part in self.pairs.items() if split != "train"),
+            f"{cut:,} pairs cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut",
+            *(["chrF chooses the weights, since most targets are too short for BLEU"] if self.metric == "chrf" else []),
+        ]
+        return "; ".join(sentences) + self._warnings()
+
+    def _count_cut(self) -> int:
+        """Training pairs of which a sentence has more tokens than are read."""
+        # A token is a byte at least, and <eos> is one more.
+        long = [pair for pair in self.pairs["train"] if max(len(text.encode()) for text in pair) >= self.max_length]
+        return sum(max(both) > self.max_length for both in count_tokens(self.tokenizer, long))
+
+    def _warnings(self) -> str:
+        """Of somebody's own files: lines on too few validation rows, and on sources that were trained on."""
+        if self.title is None:
+            return ""
+        sources = {split: [source for source, _ in part] for split, part in self.pairs.items()}
+        trained = sources.pop("train")
+        return few_rows(len(sources["validation"])) + known_rows(sources, trained)
 
     def config_fields(self) -> dict:
         """The vocabulary, its special ids, and two stacks."""
@@ -226,10 +279,17 @@ class TranslationTask(Task):
         # The untokenised references: sacrebleu tokenises both sides by itself.
         references = [self.pairs[split][row][1] for row in sorted(made)]
         predictions = [made[row] for row in sorted(made)]
+        return {**self._judge(predictions, references), "loss": nats / tokens}
+
+    def _judge(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         scores: dict[str, float] = {}
         for metric in (self.bleu, self.chrf):
             scores |= metric.compute(predictions=predictions, references=references)
-        return {**scores, "loss": nats / tokens}
+        return scores
+
+    def lines(self, splits: Sequence[str]) -> Lines:
+        """BLEU and chrF of a translation memory, from 100,000 pairs at most, and of sources as they are."""
+        return translation_lines({split: self.pairs[split] for split in ("train", *splits)}, self._judge)
 
     def processor(self) -> PreTrainedTokenizerFast:
         """The tokenizer."""
@@ -261,7 +321,7 @@ def parallel_files(
 ) -> TranslationTask:
     """Pairs of files: per split a table or TMX, or two texts whose lines are each other's translations.
 
-    Without a file for validation, a tenth of the training pairs, drawn at random, validates.
+    Without a file for validation, a tenth of the training pairs, drawn at random, validates; 3,000 at most.
 
     Args:
         files: by split, one path or the source's and the target's.
@@ -290,8 +350,17 @@ def parallel_files(
     origin = {split: _file_names(both) for split, both in files.items()}
     name = next(iter(origin.values()))
     if "train" in rows:
-        rows, origin = three_splits(rows, origin, promote=False, validation_block=1)
-    return TranslationTask(name, rows, source_lang, target_lang, origin=origin, **how)
+        rows, origin = three_splits(rows, origin, promote=False, validation_block=1, most=MOST_HELD_OUT)
+    task = TranslationTask(name, rows, source_lang, target_lang, origin=origin, **how)
+    task.example = example_of(task.pairs)
+    return task
+
+
+def example_of(pairs: dict[str, list[tuple[str, str]]]) -> str:
+    """A source to try the model on: the first one of a bearable length."""
+    sources = [source for source, _ in next(iter(pairs.values()))[:100]]
+    source = next((source for source in sources if len(source) <= EXAMPLE), sources[0])
+    return " ".join(source.split())[:EXAMPLE]
 
 
 def _file_names(paths: Path | tuple[Path, Path]) -> str:
@@ -320,74 +389,3 @@ def parallel_dataset(
     task = TranslationTask(name, rows, **how)
     task.dataset = hub_name(name, data_dir)
     return task
-
-
-def dates_and_quantities(
-    source_lang: str = "en", target_lang: str = "de", rows: int = 24_000, seed: int = 0, **how
-) -> TranslationTask:
-    """Dates, spans, quantities and prices, as Babel's CLDR data writes them in two languages; no two sources alike.
-
-    Args:
-        source_lang: a locale that Babel knows.
-        target_lang: another.
-        rows: pairs in all; a twelfth of them validates, and as many test.
-        seed: of what is drawn.
-        how: further arguments of :class:`TranslationTask`.
-
-    Raises:
-        ValueError: Babel does not know a locale, or the rows are too few to split.
-    """
-    from babel import Locale, UnknownLocaleError
-    from datasets import Dataset
-
-    try:
-        locales = [Locale.parse(code) for code in (source_lang, target_lang)]
-    except (UnknownLocaleError, ValueError) as error:
-        raise ValueError(f"source_lang and target_lang must be locales that Babel knows: {error}") from error
-    if rows < 12:
-        raise ValueError(f"rows must be at least 12, to be split in three, got {rows}")
-    drawn: dict[str, str] = {}
-    for source, target in _draw_pairs(random.Random(seed), *locales):
-        drawn[source] = target  # a source drawn twice keeps its place and its last target
-        if len(drawn) == rows:
-            break
-    pairs = Dataset.from_dict({source_lang: list(drawn), target_lang: list(drawn.values())})
-    held = rows // 12  # drawn at random, so any stretch will do
-    parts = {"validation": range(held), "test": range(held, 2 * held), "train": range(2 * held, rows)}
-    splits = {split: pairs.select(part) for split, part in parts.items()}
-    task = TranslationTask("dates and quantities by Babel", splits, source_lang, target_lang, **how)
-    task.example = next(iter(drawn))
-    return task
-
-
-def _draw_pairs(draw: random.Random, *locales) -> Iterator[tuple[str, str]]:
-    from babel.dates import format_date, format_timedelta
-    from babel.numbers import format_currency
-    from babel.units import format_unit
-
-    def a_date(locale, day, style, _) -> str:
-        return format_date(day, style, locale=locale)
-
-    def a_span(locale, day, _, amount) -> str:
-        # Up to 900 days and `amount` hours; Babel rounds to the largest unit that fits.
-        return format_timedelta(timedelta(days=day.toordinal() % 900, hours=amount), locale=locale, add_direction=True)
-
-    def a_quantity(locale, day, style, amount) -> str:
-        return format_unit(
-            amount, UNITS[day.toordinal() % len(UNITS)], "short" if style == "medium" else "long", locale=locale
-        )
-
-    def a_price(locale, day, style, amount) -> str:
-        # The day picks unit and currency, so that both languages write the same one.
-        currency = CURRENCIES[day.toordinal() % len(CURRENCIES)]
-        if style == "full":
-            return format_currency(amount, currency, locale=locale, format_type="name")
-        return format_currency(amount, currency, locale=locale)
-
-    while True:
-        write = draw.choice((a_date, a_date, a_span, a_quantity, a_price))  # dates twice as often as the others
-        day = date(1900, 1, 1) + timedelta(days=draw.randrange(73_000))  # 200 years
-        # Amounts from 1 to 100,000, as many in each decade, with up to two decimals.
-        style, amount = draw.choice(("full", "long", "medium")), round(10 ** draw.uniform(0, 5), draw.randrange(3))
-        source, target = (write(locale, day, style, amount) for locale in locales)  # one drawing, written twice
-        yield source, target
