@@ -66,7 +66,9 @@ LADDER = {
     },
     "pairs_lmu": {
         *("heads_lmu", "modeling_lmu", "alignment", "cache_lmu", "checking", "configuration_lmu", "layout", "losses"),
+        *("pair_votes", "votes"),
     },
+    "pair_votes": {"layout", "votes"},
     "frames_lmu": {"fields_lmu"},
     "listening_lmu": {"cache_lmu", "configuration_lmu", "frames_lmu", "layers", "layout", "recording"},
     "feature_extraction_lmu": {"frames_lmu", "listening_lmu", "remote_code"},

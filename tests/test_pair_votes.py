@@ -9,9 +9,10 @@ from sklearn.svm import LinearSVC
 from torch.nn.utils.rnn import pad_sequence
 
 from lmu_hf import LMUConfig, LMUForSequencePairClassification
+from lmu_hf.pair_votes import PairVotes
 from lmu_hf.training.baselines import classical_lines, shared_words
 from lmu_hf.training.linear_votes import fit_votes
-from lmu_hf.votes import SHARPNESS, PairVotes, Votes
+from lmu_hf.votes import SHARPNESS, Votes
 
 SHAPE = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 3, "num_labels": 2}
 

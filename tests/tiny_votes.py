@@ -2,7 +2,8 @@
 
 import torch
 
-from lmu_hf.votes import NGramVotes, PairVotes
+from lmu_hf.pair_votes import PairVotes
+from lmu_hf.votes import NGramVotes
 
 OF_PAIRS = {"sizes": [1, 2], "buckets": 40, "trained": False, "normed": True}
 

@@ -18,7 +18,8 @@ from .heads_lmu import LMUPooledModel, given_input
 from .layout import Layout, Packed, Padded, refuse_ranks
 from .losses import Items
 from .modeling_lmu import real_steps
-from .votes import PairVotes, Votes
+from .pair_votes import PairVotes
+from .votes import Votes
 
 
 class LMUForSequencePairClassification(LMUPooledModel):

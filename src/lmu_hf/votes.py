@@ -1,8 +1,8 @@
 """Votes for the class of a sequence, by the n-grams that it holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from .layout import Layout
 from .words_lmu import PIECES, WordTable
 
 SHARPNESS = 10.0  # of the mean vote over a sequence: about what the few n-grams that matter in a review need
+PLACES = 3  # of an n-gram of a pair: the first sequence alone, the second alone, or both
 SMALLEST = 1e-12  # of a mean square that is divided by
 GAIN = 30.0  # of a weight over its parameter, for steps of Adam as small as those of the other weights
 
@@ -62,7 +63,7 @@ class Votes(Option):
     def count_numbers(self, config: Any) -> dict[str, int]:
         """A vote for each class, and a weight where they are trained, or a norm where they are normed."""
         columns = (config.num_labels or 1) + (self.trained or self.normed)
-        places = PairVotes.PLACES if "LMUForSequencePairClassification" in (config.architectures or ()) else 1
+        places = PLACES if "LMUForSequencePairClassification" in (config.architectures or ()) else 1
         return {"votes: sizes x buckets": places * len(self.sizes) * self.buckets * columns}
 
 
@@ -195,7 +196,7 @@ class NGramVotes(NGramRows):
         votes, squares = means[:, :-1], means[:, -1:]
         # Of n steps with votes v and squared norms s², Σ v / √(Σ s²) = √n · mean(v) / √mean(s²). A sequence without a
         # known n-gram has neither votes nor a norm: its logits are the constant.
-        root = _count_steps(ids, packing, ranks).to(means.dtype).sqrt()[:, None]
+        root = count_steps(ids, packing, ranks).to(means.dtype).sqrt()[:, None]
         return root * votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
 
     def learners(self, stack: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
@@ -301,100 +302,7 @@ class NGramVotes(NGramRows):
         self.odds.weight.copy_(logs - logs.mean(1, keepdim=True))
 
 
-class PairVotes(NGramVotes):
-    """What the n-grams of two sequences say of their class together, as a linear model has found it.
-
-    An n-gram votes by where it stands: in the first sequence alone, in the second alone, or in both; there is a table
-    for each. How large a share of all n-grams stands where adds to that, since a rare n-gram has no vote, but that both
-    sequences hold it says something.
-
-    Args:
-        option: as of :class:`NGramVotes`.
-        classes: how many classes there are.
-
-    Raises:
-        ValueError: the votes are to be trained, or of words.
-    """
-
-    PLACES = 3
-
-    def __init__(self, option: Votes, classes: int) -> None:
-        if option.trained or option.words:
-            raise ValueError("votes of pairs are a linear model's, of tokens: set trained and words to false in votes")
-        super().__init__(option, classes, places=self.PLACES)
-        self.common = Constant(self.PLACES * len(self.sizes), classes)
-
-    @property
-    def table(self) -> int:
-        """Rows of the table of one place."""
-        return len(self.sizes) * self.buckets
-
-    def compare(self, ids: Sequence[Tensor], packings: Sequence[Layout], seen: Sequence[Tensor | None]) -> Tensor:
-        """Logits (b, classes) of pairs.
-
-        Args:
-            ids: (b, n) token ids of the first sequences, and (b, n') of the second.
-            packings: how rows hold either.
-            seen: of either, (b, n or 1, n'), true where a step of the other one is of the same pair; None if all are.
-
-        Raises:
-            RuntimeError: weights are to be trained beside votes that were never written.
-        """
-        self._check_found(ids[0].device)
-        found = [self.find(one, packing) for one, packing in zip(ids, packings, strict=True)]
-        rows = [packing.unpack(one) for one, packing in zip(found, packings, strict=True)]
-        sums: Tensor | float = 0.0
-        steps: Tensor | int = 0
-        for place, packing in enumerate(packings):
-            places = packing.pack(self._places(rows[place], rows[1 - place], seen[place], place))
-            said = packing.unpack(self._said(found[place] + places * self.table, places))
-            count = _count_steps(ids[place], packing, None)[:, None]
-            sums, steps = sums + count * packing.pool(said, ("mean",)), steps + count
-        votes, squares, common = (cast(Tensor, sums) / steps).split(
-            [self.odds.embedding_dim, int(self.squares is not None), self.common.weight.shape[0]], dim=-1
-        )
-        if self.squares is not None:  # see :meth:`NGramVotes.finish`
-            votes = cast(Tensor, steps).to(votes.dtype).sqrt() * votes * squares.clamp(min=SMALLEST).rsqrt()
-        constant = 0 if self.constant is None else self.constant.weight
-        return votes + constant + common @ self.common.weight
-
-    def _places(self, rows: Tensor, others: Tensor, seen: Tensor | None, place: int) -> Tensor:
-        """(b, n, lengths): 2 where the other sequence of the pair holds the n-gram as well, or else its own place."""
-        parts = []
-        for own, other in zip(rows.unbind(-1), others.unbind(-1), strict=True):
-            alike = own[:, :, None] == other[:, None]
-            parts.append((alike if seen is None else alike & seen).any(2))
-        return torch.stack(parts, dim=-1).long() * (2 - place) + place
-
-    def _said(self, rows: Tensor, places: Tensor) -> Tensor:
-        """(b, n, columns): what each step votes, its squared norm if votes are normed, and where its n-grams stand."""
-        columns = [SHARPNESS * self._of_tokens(self.odds(rows))]
-        if self.squares is not None:
-            columns.append(self._of_tokens(self.squares(rows)))
-        stand = F.one_hot(places, self.PLACES).transpose(-1, -2).flatten(-2)  # a column for each place and length
-        return torch.cat([*columns, stand.to(columns[0])], dim=-1)
-
-    @torch.no_grad()
-    def shares(self, *ids: Tensor) -> tuple[Tensor, Tensor]:
-        """As of :class:`NGramVotes`, of one pair.
-
-        Args:
-            ids: (n,) token ids of the first sequence, and (n',) of the second.
-        """
-        found = [self.find(one[None]) for one in ids]
-        rows = [
-            found[place] + self._places(found[place], found[1 - place], None, place) * self.table for place in range(2)
-        ]
-        held, counts = torch.cat(rows, dim=1).flatten().unique(return_counts=True)
-        return held, counts * (SHARPNESS / (sum(map(len, ids)) * len(self.sizes)))
-
-    @torch.no_grad()
-    def write_common(self, common: Tensor) -> None:
-        """Take on what shares of n-grams say, (places × lengths, classes), of the first place all lengths first."""
-        self.common.weight.copy_(common)
-
-
-def _count_steps(ids: Tensor, packing: Layout | None, ranks: Any) -> Tensor:
+def count_steps(ids: Tensor, packing: Layout | None, ranks: Any = None) -> Tensor:
     """(sequences,) how many steps each has, over all ranks."""
     if packing is not None and packing.sequences is not None:
         return torch.tensor(packing.sequences.lengths, device=ids.device)

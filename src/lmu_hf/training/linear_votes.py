@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..votes import SHARPNESS, SMALLEST, NGramVotes, PairVotes
+from ..pair_votes import PairVotes
+from ..votes import PLACES, SHARPNESS, SMALLEST, NGramVotes
 
 
 class Way(NamedTuple):
@@ -207,7 +208,7 @@ def _with_places(features: Any, scale: np.ndarray, shares: Any, places: tuple[in
 def _stand(shares: Any, places: tuple[int, ...]) -> np.ndarray:
     """(rows, places): how large a part of a row's n-grams of a length stands at each place."""
     held = np.stack([np.asarray(part.sum(1))[:, 0] for part in _parts(shares, places)], axis=1)
-    return held * (len(places) // PairVotes.PLACES) / held.sum(1, keepdims=True)
+    return held * (len(places) // PLACES) / held.sum(1, keepdims=True)
 
 
 def _parts(shares: Any, places: tuple[int, ...]) -> list[Any]:

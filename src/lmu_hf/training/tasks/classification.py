@@ -152,9 +152,10 @@ class ClassificationTask(Task):
         ]
         cut = count_cut(train, self.splits["train"], self.tokenizer, self.max_length)
         others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
-        sentences += [others] if others else []
-        sentences += [f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut", *rows.notes]
-        return "; ".join(sentences) + warn_of_few(rows) + warn_of_known(rows)
+        cuts = f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut"
+        return (
+            "; ".join(filter(None, (*sentences, others, cuts, *rows.notes))) + warn_of_few(rows) + warn_of_known(rows)
+        )
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
