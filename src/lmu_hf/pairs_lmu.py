@@ -102,8 +102,7 @@ class LMUForSequencePairClassification(LMUPooledModel):
             if pair_attention_mask is not None and pair_input_ids is not None:  # below it has the name of the first's
                 real_steps("pair_attention_mask", pair_attention_mask, *pair_input_ids.shape)
         first["output_hidden_states"] = output_hidden_states  # an output has room for one sequence's
-        if self.alignment is None:
-            # One stack, run twice: the sequences need not be of one length.
+        if self.alignment is None:  # one stack, run twice: the sequences need not be of one length
             m1, outputs = self.pool(**first, use_cache=False)
             m2, _ = self.pool(**second, use_cache=False)
         else:
@@ -111,9 +110,8 @@ class LMUForSequencePairClassification(LMUPooledModel):
         parts = {"first": m1, "second": m2, "difference": (m1 - m2).abs(), "product": m1 * m2}
         stack = self.classifier(torch.cat([parts[name] for name in self.config.pair_features], dim=-1))
         logits = stack if self.votes is None else self.votes.join(stack, self._voted(self.votes, first, second))
-        # Votes are found before training, so that the stack is to decide alone.
-        learner = stack if self.training else logits
-        loss = self.loss(labels, learner, num_items_in_batch=num_items_in_batch)
+        # Votes are found before training: in it the stack is to decide alone.
+        loss = self.loss(labels, stack if self.training else logits, num_items_in_batch=num_items_in_batch)
         return SequenceClassifierOutput(loss=loss, logits=self.in_units(logits), hidden_states=outputs.hidden_states)
 
     def voted(

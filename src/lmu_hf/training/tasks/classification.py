@@ -146,16 +146,14 @@ class ClassificationTask(Task):
         """What is to be found, in how many rows of which length, and what of them is cut."""
         rows, train = self.rows, self.rows.splits["train"]
         labels = np.asarray(train["label"][:])
+        cut = count_cut(train, self.splits["train"], self.tokenizer, self.max_length)
         sentences = [
             f"{rows.label_name}: {say_labels(labels, rows)}",
             f"{len(train):,} training rows, {say_lengths(train)}",
+            ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train"),
+            f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut",
         ]
-        cut = count_cut(train, self.splits["train"], self.tokenizer, self.max_length)
-        others = ", ".join(f"{len(part):,} for {split}" for split, part in rows.splits.items() if split != "train")
-        cuts = f"{cut:,} cut at {self.max_length} tokens (--max_length)" if cut else "nothing cut"
-        return (
-            "; ".join(filter(None, (*sentences, others, cuts, *rows.notes))) + warn_of_few(rows) + warn_of_known(rows)
-        )
+        return "; ".join(filter(None, [*sentences, *rows.notes])) + warn_of_few(rows) + warn_of_known(rows)
 
     def describe(self) -> dict:
         """Name, rows and origin of each split, labels, tokenizer, and a fingerprint of every text and label."""
