@@ -231,7 +231,7 @@ def test_votes_are_counted_in_the_training_rows():
     decided = [model.votes.eval()(row["input_ids"][None]).mean(1).argmax().item() for row in rows]
     right = sum(label == row["label"].item() for label, row in zip(decided, rows, strict=True)) / len(rows)
     assert right > 0.9
-    with pytest.raises(ValueError, match="not of two: leave votes out"):
+    with pytest.raises(ValueError, match="votes of pairs are a linear model's"):
         pair_task().make_model({**TINY, "votes": {"sizes": [1]}})
 
 

@@ -113,7 +113,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "tags_column": {"help": "column that holds the list of the words' tags (default: ner_tags, or else tags)"},
     "max_length": {
         "type": COUNT,
-        "help": "most tokens of a row, or of each sentence of a translation; the rest is cut (default: the recipe's)",
+        "help": "most tokens of a row; the rest is cut (default: the recipe's)",
     },
     "vocab_size": {
         "type": COUNT,
@@ -150,7 +150,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "minutes": {
         "type": POSITIVE,
-        "help": "time that the recipe made for rows of your own keeps to (default: as the manual above says)",
+        "help": "time that the rows' recipe keeps to (default: see above)",
     },
     "source_column": {"help": "column of the sentences to translate from (default: --source_lang's code)"},
     "target_column": {"help": "column of the sentences to translate into (default: --target_lang's code)"},
