@@ -67,9 +67,9 @@ class Measured:
         rows: how many there are.
         classes: how many classes; 0 where a number is to be predicted.
         words: how many different words are seen.
-        longest: tokens of the longest row.
-        percentile: tokens that 99 of 100 rows stay within.
-        median: tokens of a row in the middle.
+        longest: tokens of the longest row, of a pair in both texts.
+        percentile: tokens that 99 of 100 rows stay within, of a pair in both texts.
+        median: tokens of a row in the middle, of a pair in its longer text.
         pairs: a row holds two texts.
         held_out: rows are held out of them to validate on.
         pieces: tokens of a word, by a tokenizer that is given.
@@ -154,14 +154,14 @@ def measure(texts: Sequence[Iterable[str]], classes: int) -> Measured:
                 counts.update(words)
                 lengths.append(len(words) + 1)
         columns.append(lengths)
-    longest = np.max(columns, axis=0)  # of a pair its longer text
+    whole = np.sum(columns, axis=0)  # a tokenizer counts, and cuts, both texts of a pair together
     return Measured(
         rows=rows,
         classes=classes,
         words=len(counts),
-        longest=int(longest.max()),
-        percentile=int(np.ceil(np.percentile(longest, 99))),
-        median=int(np.median(longest)),
+        longest=int(whole.max()),
+        percentile=int(np.ceil(np.percentile(whole, 99))),
+        median=int(np.median(np.max(columns, axis=0))),
         pairs=len(texts) > 1,
     )
 
