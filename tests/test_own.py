@@ -41,7 +41,7 @@ def measured(**changes) -> Measured:
 
 def test_rows_are_measured_in_the_words_of_the_tokenizer():
     found = measure([["A b, b!", "c"], ["d", "d d d d d d"]], classes=2)
-    assert found == Measured(2, 2, words=6, longest=9, percentile=9, median=6, pairs=True)  # of both texts, of the longer
+    assert found == Measured(2, 2, words=6, longest=9, percentile=9, median=6, pairs=True)
 
 
 @settings(deadline=None)

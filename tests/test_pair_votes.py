@@ -5,13 +5,17 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sklearn.svm import LinearSVC
 from torch.nn.utils.rnn import pad_sequence
 
 from lmu_hf import LMUConfig, LMUForSequencePairClassification
+from lmu_hf.data.labels import LabelledText
 from lmu_hf.pair_votes import PairVotes
 from lmu_hf.training.baselines import classical_lines, shared_words
 from lmu_hf.training.linear_votes import fit_votes
+from lmu_hf.training.recipes.own import recipe_for
+from lmu_hf.training.tasks.classification import ClassificationTask
 from lmu_hf.votes import SHARPNESS, Votes
 
 SHAPE = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "order": 2, "theta": 3, "num_labels": 2}
@@ -127,6 +131,16 @@ def test_votes_of_pairs_that_cannot_be_are_refused():
     plain = LMUForSequencePairClassification(LMUConfig(**SHAPE))
     with pytest.raises(ValueError, match="this model has no votes"):
         plain.voted(torch.tensor([[1]]), pair_input_ids=torch.tensor([[1]]))
+
+
+def test_the_longest_row_of_pairs_is_both_texts_so_that_nothing_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    texts = {"text": ["one two three four"] * 30, "text_pair": ["five six seven eight nine ten"] * 30}
+    splits = {split: Dataset.from_dict({**texts, "label": [0, 1] * 15}) for split in ("train", "validation")}
+    rows = LabelledText("some.csv", splits, ["no", "yes"], dict.fromkeys(splits, "here"), metrics=("accuracy",))
+    made = recipe_for(rows)
+    assert made.options["max_length"] == 12  # ten words, and where each text begins
+    assert ClassificationTask(rows, **made.options).announce().split("\n")[0].endswith("nothing cut")
 
 
 def test_the_linear_line_of_pairs_reads_what_both_texts_share():
