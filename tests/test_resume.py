@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,6 +218,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_resume import RECIPE, run
+from contextlib import suppress
 from dataclasses import replace
 import torch
 torch.set_num_threads(1)
@@ -344,7 +346,10 @@ def kill_again_and_again(tmp: str, kills: int) -> None:
 def wait_for_a_save(folder: Path) -> None:
     """Until a save has begun, or for ten seconds: the run may have come to its end."""
     end = time.monotonic() + 10
-    while time.monotonic() < end and not any(folder.glob("checkpoints/.staging-*")):
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError):  # the folder of checkpoints may go while it is looked through
+            if any(folder.glob("checkpoints/.staging-*")):
+                return
         time.sleep(0.001)
 
 
