@@ -10,10 +10,10 @@ PLAIN = "avx2"  # folder of the records of a processor without AVX-512, below th
 
 def render(folder: Path) -> dict[str, str]:
     """Every table of speed, by the name between its markers: summaries, and every row."""
-    speed, training, generation = _measured(folder)
+    speed, training, generation = measured = _measured(folder)
     return {
-        **_summaries(folder, ""),
-        **_summaries(folder / PLAIN, f"-{PLAIN}"),
+        **_summaries(measured),
+        **_summaries(_measured(folder / PLAIN), f"-{PLAIN}"),
         "speed": speed_table(speed),
         "training": training_table(training),
         "generation": generation_table(generation),
@@ -21,9 +21,9 @@ def render(folder: Path) -> dict[str, str]:
     }
 
 
-def _summaries(folder: Path, ending: str) -> dict[str, str]:
-    """The summaries of another processor's records, by names that end in a way of their own."""
-    speed, training, generation = _measured(folder)
+def _summaries(measured: list[dict], ending: str = "") -> dict[str, str]:
+    """The summaries of a processor's records, by names that end in a way of their own."""
+    speed, training, generation = measured
     summaries = {
         "speed-summary": speed_summary(speed),
         "training-summary": training_summary(training),

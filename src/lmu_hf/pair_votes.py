@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import Layout
-from .votes import PLACES, SHARPNESS, SMALLEST, Constant, NGramVotes, Votes, count_steps
+from .votes import PLACES, SHARPNESS, Constant, NGramVotes, Votes, count_steps
 
 
 class PairVotes(NGramVotes):
@@ -55,16 +55,13 @@ class PairVotes(NGramVotes):
         steps: Tensor | int = 0
         for place, packing in enumerate(packings):
             places = packing.pack(self._places(rows[place], rows[1 - place], seen[place], place))
-            said = packing.unpack(self._said(found[place] + places * self.table, places))
+            stand = F.one_hot(places, PLACES).transpose(-1, -2).flatten(-2)  # a column for each place and length
+            votes = self._votes_of(found[place] + places * self.table)
+            said = packing.unpack(torch.cat([votes, stand.to(votes)], dim=-1))
             count = count_steps(ids[place], packing)[:, None]
             sums, steps = sums + count * packing.pool(said, ("mean",)), steps + count
-        votes, squares, common = (cast(Tensor, sums) / steps).split(
-            [self.odds.embedding_dim, int(self.squares is not None), self.common.weight.shape[0]], dim=-1
-        )
-        if self.squares is not None:  # see :meth:`NGramVotes.finish`
-            votes = cast(Tensor, steps).to(votes.dtype).sqrt() * votes * squares.clamp(min=SMALLEST).rsqrt()
-        constant = 0 if self.constant is None else self.constant.weight
-        return votes + constant + common @ self.common.weight
+        means, columns = cast(Tensor, sums) / steps, len(self.common.weight)
+        return self._normed(means[:, :-columns], cast(Tensor, steps)) + means[:, -columns:] @ self.common.weight
 
     def _places(self, rows: Tensor, others: Tensor, seen: Tensor | None, place: int) -> Tensor:
         """(b, n, lengths): 2 where the other sequence of the pair holds the n-gram as well, or else its own place."""
@@ -73,14 +70,6 @@ class PairVotes(NGramVotes):
             alike = own[:, :, None] == other[:, None]
             parts.append((alike if seen is None else alike & seen).any(2))
         return torch.stack(parts, dim=-1).long() * (2 - place) + place
-
-    def _said(self, rows: Tensor, places: Tensor) -> Tensor:
-        """(b, n, columns): what each step votes, its squared norm if votes are normed, and where its n-grams stand."""
-        columns = [SHARPNESS * self._of_tokens(self.odds(rows))]
-        if self.squares is not None:
-            columns.append(self._of_tokens(self.squares(rows)))
-        stand = F.one_hot(places, PLACES).transpose(-1, -2).flatten(-2)  # a column for each place and length
-        return torch.cat([*columns, stand.to(columns[0])], dim=-1)
 
     @torch.no_grad()
     def shares(self, *ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -155,14 +155,16 @@ class NGramVotes(NGramRows):
             RuntimeError: weights are to be trained of votes that were never counted.
         """
         self._check_found(ids.device)
-        rows = self.find(ids, packing, ranks=ranks)
+        votes = self._votes_of(self.find(ids, packing, ranks=ranks))
+        return votes if packing is None else packing.unpack(votes)
+
+    def _votes_of(self, rows: Tensor) -> Tensor:
+        """(b, n, columns): what each token votes by its rows and, where votes are normed, its squared norm."""
         votes = self.odds(rows)
         if self.change is not None:
             votes = votes * (1 + GAIN * self.change(rows))
         votes = SHARPNESS * self._of_tokens(votes)
-        if self.squares is not None:
-            votes = torch.cat([votes, self._of_tokens(self.squares(rows))], dim=-1)
-        return votes if packing is None else packing.unpack(votes)
+        return votes if self.squares is None else torch.cat([votes, self._of_tokens(self.squares(rows))], dim=-1)
 
     def _check_found(self, device: torch.device) -> None:
         if not self.training or self._counted or torch.compiler.is_compiling():
@@ -191,13 +193,16 @@ class NGramVotes(NGramRows):
 
     def finish(self, means: Tensor, ids: Tensor, packing: Layout | None = None, ranks: Any = None) -> Tensor:
         """Logits (b, classes) of sequences, of the mean over each of what :meth:`forward` gives of the same."""
+        return means if self.constant is None else self._normed(means, count_steps(ids, packing, ranks)[:, None])
+
+    def _normed(self, means: Tensor, steps: Tensor) -> Tensor:
+        """Logits (b, classes), where votes are normed, of the mean (b, classes + 1) over so many steps (b, 1)."""
         if self.constant is None:
             return means
         votes, squares = means[:, :-1], means[:, -1:]
         # Of n steps with votes v and squared norms s², Σ v / √(Σ s²) = √n · mean(v) / √mean(s²). A sequence without a
         # known n-gram has neither votes nor a norm: its logits are the constant.
-        root = count_steps(ids, packing, ranks).to(means.dtype).sqrt()[:, None]
-        return root * votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
+        return steps.to(means.dtype).sqrt() * votes * squares.clamp(min=SMALLEST).rsqrt() + self.constant.weight
 
     def learners(self, stack: Tensor, votes: Tensor) -> tuple[Tensor, ...]:
         """Of both logits (b, classes), those that are to decide each sequence alone in training."""

@@ -19,15 +19,14 @@ class Way(NamedTuple):
         strength: scikit-learn's C of a logistic regression; None for support vectors.
         scale: what its decisions are multiplied by.
         normed: whether each row's features are divided by the length of the row.
-        places: numbers of the first n-gram of each place and length, of pairs: what share of a row's n-grams stands
-            where is read, too.
+        buckets: of pairs, n-grams of each place and length: what share of a row's stands where is read, too. Else 0.
     """
 
     exponent: float
     strength: float | None = None
     scale: float = 1.0
     normed: bool = False
-    places: tuple[int, ...] = ()
+    buckets: int = 0
 
 
 EXPONENT = 0.5  # of the unevenness of an n-gram, where a row has one class
@@ -54,20 +53,20 @@ class Fitted(NamedTuple):
         constants: (classes,).
         squares: (n-grams,) squared norms by whose mean over a row its votes are divided; None where they are not.
         common: (classes, places) what shares of a row's n-grams say; None where they are not read.
-        places: as of :class:`Way`.
+        buckets: as of :class:`Way`.
     """
 
     votes: np.ndarray
     constants: np.ndarray
     squares: np.ndarray | None = None
     common: np.ndarray | None = None
-    places: tuple[int, ...] = ()
+    buckets: int = 0
 
     def logits(self, shares: Any) -> np.ndarray:
         """(rows, classes), as the votes of the model will have them."""
         said = shares @ self.votes.T
         said = said if self.squares is None else said / _norms(shares, self.squares)[:, None]
-        return said + self.constants + (0 if self.common is None else _stand(shares, self.places) @ self.common.T)
+        return said + self.constants + (0 if self.common is None else _stand(shares, self.buckets) @ self.common.T)
 
 
 def fit_votes(votes: NGramVotes, sequences: Iterable[tuple[Tensor, ...]], labels: np.ndarray) -> None:
@@ -89,8 +88,7 @@ def fit_votes(votes: NGramVotes, sequences: Iterable[tuple[Tensor, ...]], labels
     elif np.issubdtype(labels.dtype, np.integer):
         way, classes = Way(EXPONENT, normed=votes.squares is not None), votes.odds.weight.shape[1]
         if isinstance(votes, PairVotes):
-            places = range(0, len(votes.odds.weight), votes.buckets)
-            way = way._replace(exponent=0.0, places=tuple(places))
+            way = way._replace(exponent=0.0, buckets=votes.buckets)
         found = _single(shares, labels, way._replace(scale=_margin(shares, labels, way, classes)), classes)
     else:
         found = _number(shares, labels, _strength(shares, labels))
@@ -176,7 +174,7 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
     weighed[np.bincount(shares.indices, minlength=shares.shape[1]) == 0] = 0.0  # or unseen n-grams would count as norms
     squares = weighed**2 if way.normed else None
     features, scale = _scaled(shares, weighed, squares)
-    features, scale, beside = _with_places(features, scale, shares, way.places)
+    features, scale, beside = _with_places(features, scale, shares, way.buckets)
     if way.strength is None:
         model = LinearSVC(random_state=0).fit(features, labels)
     else:
@@ -187,34 +185,32 @@ def _single(shares: Any, labels: np.ndarray, way: Way, classes: int) -> Fitted:
         weights, constant = np.concatenate([-weights, weights]) / 2, np.concatenate([-constant, constant]) / 2
     found[seen], constants[seen] = weights[:, : shares.shape[1]], constant
     common = None
-    if way.places:
-        common = np.zeros((classes, len(way.places)))
+    if way.buckets:
+        common = np.zeros((classes, shares.shape[1] // way.buckets))
         common[seen] = weights[:, shares.shape[1] :]
-    return Fitted(found, constants, squares, common, way.places)
+    return Fitted(found, constants, squares, common, way.buckets)
 
 
-def _with_places(features: Any, scale: np.ndarray, shares: Any, places: tuple[int, ...]) -> tuple[Any, Any, Any]:
+def _with_places(features: Any, scale: np.ndarray, shares: Any, buckets: int) -> tuple[Any, Any, Any]:
     """Features with the standardised share of n-grams at each place beside them; their scales, and their means."""
     from scipy.sparse import csr_matrix, hstack
 
-    if not places:
+    if not buckets:
         return features, scale, np.zeros(features.shape[1])
-    stand = _stand(shares, places)
-    means, deviations = stand.mean(0), np.maximum(stand.std(0), SMALLEST) * len(places) ** 0.5
+    stand = _stand(shares, buckets)
+    means, deviations = stand.mean(0), np.maximum(stand.std(0), SMALLEST) * stand.shape[1] ** 0.5
     features = hstack([features, csr_matrix((stand - means) / deviations)]).tocsr()
     return features, np.concatenate([scale, 1 / deviations]), np.concatenate([np.zeros(shares.shape[1]), means])
 
 
-def _stand(shares: Any, places: tuple[int, ...]) -> np.ndarray:
-    """(rows, places): how large a part of a row's n-grams of a length stands at each place."""
-    held = np.stack([np.asarray(part.sum(1))[:, 0] for part in _parts(shares, places)], axis=1)
-    return held * (len(places) // PLACES) / held.sum(1, keepdims=True)
+def _stand(shares: Any, buckets: int) -> np.ndarray:
+    """(rows, places · lengths): how large a part of a row's n-grams of a length stands at each place."""
+    from scipy.sparse import csr_matrix
 
-
-def _parts(shares: Any, places: tuple[int, ...]) -> list[Any]:
-    ends = [*places[1:], shares.shape[1]]
-    columns = shares.tocsc()
-    return [columns[:, begin:end] for begin, end in zip(places, ends, strict=True)]
+    # Of entries at one place, a matrix made dense holds the sum.
+    shape = shares.shape[0], shares.shape[1] // buckets
+    held = csr_matrix((shares.data, shares.indices // buckets, shares.indptr), shape=shape).toarray()
+    return held * (shape[1] // PLACES) / held.sum(1, keepdims=True)
 
 
 def _several(shares: Any, labels: np.ndarray, way: Way) -> Fitted:
