@@ -18,7 +18,9 @@ from lmu_hf.cli.verbs.train_lm import parse_args
 from lmu_hf.common.lines import verdict
 from lmu_hf.common.record import RunRecord
 from lmu_hf.data.compressors import AFTER, bits_after, compressed_bits
-from lmu_hf.training.recipes.own_lm import Measured, go_on, make_recipe
+from lmu_hf.data.corpus import Corpus
+from lmu_hf.training.recipes.own_lm import Measured, go_on, make_recipe, own_lm
+from lmu_hf.training.tasks.text import TextTask
 from lmu_hf.training.text_lines import CODE_POINTS, NGramModel, discounts, text_lines
 from script_runs import call_verb as call
 
@@ -230,6 +232,19 @@ def test_lines_are_chosen_on_the_first_text_and_say_what_was_left_out(monkeypatc
     assert compressed_bits(train, others["test"])[AFTER] == bits_after(train, others["test"])
     monkeypatch.setattr("lmu_hf.training.text_lines.MOST", 100)
     assert [line.split("-", 1)[1] for line in text_lines(train, others, {})] == ["grams of characters in the first 100"]
+
+
+def test_lines_read_what_a_tokenizer_leaves_of_the_text():
+    shouted = "".join(letter.upper() if place % 3 else letter for place, letter in enumerate(SAID))
+    written = {"train": [shouted] * 50, "test": [shouted] * 3}
+    task = TextTask("shouted", written, tokenizer="bpe", vocab_size=300, lowercase=True)
+    task.made = own_lm()
+    small = {split: Corpus.of([text.lower() for text in texts]) for split, texts in written.items()}
+    expected = text_lines(small["train"], {"test": small["test"]}, {})
+    found = {line: scores["test"]["bits_per_character"] for line, scores in task.lines(["test"]).items()}
+    assert found == pytest.approx({line: scores["test"] for line, scores in expected.items()})
+    assert task.extras()["compressors"][AFTER] == found[AFTER]
+    assert " of them, in lower case" in task.announce()
 
 
 @pytest.mark.parametrize("recipe, flag", [("own-lm", "--minutes"), ("ptb-char", "--num_train_epochs")])

@@ -25,7 +25,8 @@ from lmu_hf.training.evaluation import evaluate_by_length
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import RECIPES, Recipe, get_recipe
 from lmu_hf.training.tasks.dates import dates_and_quantities
-from lmu_hf.training.tasks.text import TextTask, python_sources, text_dataset, text_files
+from lmu_hf.training.tasks.text import TextTask
+from lmu_hf.training.tasks.text_sources import python_sources, text_dataset, text_files
 from lmu_hf.training.tasks.translation import TranslationTask, parallel_dataset
 
 WORDS = "so many words are said again and again until the model knows them by heart\n"

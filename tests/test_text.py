@@ -17,7 +17,8 @@ from lmu_hf import LMUForSequenceClassification
 from lmu_hf.data.corpus import Corpus, Tokens, encode, text_rows
 from lmu_hf.data.tables import ReadOptions
 from lmu_hf.data.windows import Windows
-from lmu_hf.training.tasks.text import TextTask, text_dataset, text_files
+from lmu_hf.training.tasks.text import TextTask
+from lmu_hf.training.tasks.text_sources import text_dataset, text_files
 
 LINES = ["so many words are said", "again and again", "", "until the model knows them by heart"]
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "order": 2, "theta": 8}
@@ -63,7 +64,7 @@ ONE_PASS = """
 import re, sys, threading
 from pathlib import Path
 import torch
-from lmu_hf.training.tasks.text import text_files
+from lmu_hf.training.tasks.text_sources import text_files
 
 held, done = [0], threading.Event()
 

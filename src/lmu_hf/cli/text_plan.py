@@ -8,7 +8,8 @@ from ..data.opening import is_table
 from ..data.tables import ReadOptions
 from ..training.recipes import Recipe
 from ..training.recipes.own_lm import MINUTES, recipe_for
-from ..training.tasks.text import TextTask, python_sources, text_dataset, text_files
+from ..training.tasks.text import TextTask
+from ..training.tasks.text_sources import python_sources, text_dataset, text_files
 from .flags import Flags
 from .reading import reading
 

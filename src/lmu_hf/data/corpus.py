@@ -4,8 +4,8 @@ Nothing here holds a whole text or all of its tokens in memory: rows come from A
 memory, are encoded a few at a time into another such file, once, and windows of tokens are read where they lie.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,10 @@ class Corpus:
         """The rows as they are."""
         for batch in self.rows.iter(batch_size=self.batch_size):
             yield from batch["text"]
+
+    def changed(self, change: Callable[[str], str]) -> "Corpus":
+        """The same rows, each as it is after a change; on disk, as they are."""
+        return replace(self, rows=self.rows.map(lambda row: {"text": change(row["text"])}, desc="Normalising"))
 
     @property
     def batch_size(self) -> int:
