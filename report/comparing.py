@@ -1,6 +1,5 @@
 """The pictures of docs/results/pictures.md: what run records say, beside what others have published."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,42 +152,38 @@ def accuracy_against_parameters(records: Path, path: Path) -> Path:
         return save(figure, path)
 
 
-def score_by_length(reports: dict[str, Path], metric: str, path: Path, wholes: dict[str, float] | None = None) -> Path:
+def score_by_length(reports: dict[str, dict], metric: str, path: Path) -> Path:
     """A score of texts by their length, as bars side by side.
 
     Args:
         reports: by the model's name, what ``scripts/evaluate.py --by_length`` wrote; all of the same rows.
         metric: the score.
         path: of the picture.
-        wholes: by the model's name, scores over all rows of models whose lengths were not scored: a line across.
 
     Raises:
         ValueError: a report does not score texts by their length, or the groups of two are not the same.
     """
-    found = {name: json.loads(report.read_text(encoding="utf-8")) for name, report in reports.items()}
     for name, report in reports.items():
-        if "by_length" not in found[name]:
-            raise ValueError(f"{report} has no scores by length: write it with evaluate.py --by_length")
-    groups = {name: report["by_length"]["groups"] for name, report in found.items()}
+        if "by_length" not in report:
+            raise ValueError(f"the {name}'s report has no scores by length: write it with evaluate.py --by_length")
+    groups = {name: report["by_length"]["groups"] for name, report in reports.items()}
     labels, *others = [
         ["–".join(str(words) for words in sorted(set(group["length"]))) + f"\n{group['rows']} rows" for group in rows]
         for rows in groups.values()
     ]
     if any(other != labels for other in others):
-        raise ValueError(f"{', '.join(map(str, reports.values()))} group other rows: score the same split")
-    first = next(iter(found.values()))
+        raise ValueError(f"the reports of {', '.join(reports)} group other rows: score the same split")
+    first = next(iter(reports.values()))
     unit, task = first["by_length"]["unit"], first["task"]
     width = 0.8 / len(groups)
     with plt.rc_context(STYLE):
         figure, (axis,) = panels(1, height=3.4)
         for number, (name, rows) in enumerate(groups.items()):
             places = [place + (number - (len(groups) - 1) / 2) * width for place in range(len(rows))]
-            whole = found[name]["scores"][metric]
+            whole = reports[name]["scores"][metric]
             scores = [group["scores"][metric] for group in rows]
             bars = axis.bar(places, scores, width=width, color=f"C{number}", label=f"{name}: {whole:.1f} over all rows")
             axis.bar_label(bars, labels=[f"{score:.1f}" for score in scores], padding=2, fontsize=8, color=INK)
-        for number, (name, whole) in enumerate((wholes or {}).items(), len(groups)):
-            axis.axhline(whole, color=f"C{number}", linestyle="--", label=f"{name}: {whole:.1f} over all rows")
         axis.set_xticks(range(len(labels)), labels)
         axis.margins(y=0.3)  # room for the legend and the scores above the bars
         axis.set(xlabel=unit, ylabel={"bleu": "BLEU"}.get(metric, metric))

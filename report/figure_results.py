@@ -6,10 +6,10 @@ python report/figure_results.py     # writes bits_against_text, accuracy_against
 import argparse
 from pathlib import Path
 
-from comparing import accuracy_against_parameters, bits_against_text, score_by_length
+import own_language
+from comparing import accuracy_against_parameters, bits_against_text
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
-from lmu_hf.common.record import RunRecord
 
 PROJECT = Path(__file__).parents[1]
 
@@ -38,14 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     print(bits_against_text(args.records, args.output_dir / "bits_against_text.png"))
     print(accuracy_against_parameters(args.records, args.output_dir / "accuracy_against_parameters.png"))
-    reports = {"LMU": args.records / "multi30k_by_length.json"}
-    lstm, wholes = args.records / "multi30k_lstm_by_length.json", {}
-    if lstm.is_file():
-        reports["LSTM baseline"] = lstm
-    else:  # its lengths were not scored: what its record says of all rows
-        record = RunRecord.read(args.records / "multi30k-lstm-en-de-seed0")
-        wholes = {"LSTM baseline": record.metrics["test"]["bleu"]}
-    print(score_by_length(reports, "bleu", args.output_dir / "bleu_by_length.png", wholes))
+    print(own_language.draw(args.records, args.output_dir / "bleu_by_length.png"))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import box
 import forecasts
 import headlines
 import own_files
+import own_language
 import own_sounds
 import promised
 import series
@@ -34,7 +35,7 @@ def render_pages(project: Path, records: Path) -> dict[Path, dict[str, str]]:
             "speed-headlines": speed.headlines(records),
         },
         results / "speed.md": speed.render(records),
-        results / "own_files.md": own_files.render(records),
+        results / "own_files.md": own_files.render(records) | own_language.render(records),
         results / "audio.md": own_sounds.render(records),
         results / "forecasts.md": forecasts.render(records),
         project / "docs" / "start" / "pretrained.md": box.render(),

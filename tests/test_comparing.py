@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+import own_language
 from comparing import PANELS, accuracy_against_parameters, bits_against_text, score_by_length
 from lmu_hf.common import style
 
@@ -24,7 +25,7 @@ def assert_is_a_picture(path: Path) -> None:
 def test_every_picture_is_drawn_from_the_records(tmp_path):
     assert_is_a_picture(bits_against_text(RECORDS, tmp_path / "bits.png"))
     assert_is_a_picture(accuracy_against_parameters(RECORDS, tmp_path / "accuracy.png"))
-    assert_is_a_picture(score_by_length({"LMU": REPORT}, "bleu", tmp_path / "bleu.png"))
+    assert_is_a_picture(own_language.draw(RECORDS, tmp_path / "bleu.png"))
 
 
 def test_a_model_without_its_lstm_is_not_drawn(tmp_path):
@@ -47,9 +48,8 @@ def test_the_groups_by_length_make_up_the_whole_split():
 def test_a_report_without_lengths_is_refused(tmp_path):
     told = json.loads(REPORT.read_text(encoding="utf-8"))
     del told["by_length"]
-    (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"write it with .* --by_length"):
-        score_by_length({"LMU": tmp_path / "report.json"}, "bleu", tmp_path / "bleu.png")
+    with pytest.raises(ValueError, match=r"the LMU's report .* write it with .* --by_length"):
+        score_by_length({"LMU": told}, "bleu", tmp_path / "bleu.png")
     assert not (tmp_path / "bleu.png").exists()
 
 
@@ -59,12 +59,11 @@ def test_every_recipe_of_a_panel_has_a_record():
 
 
 def test_two_models_stand_side_by_side_where_they_were_scored_on_the_same_rows(tmp_path):
-    assert_is_a_picture(score_by_length({"LMU": REPORT, "LSTM": REPORT}, "bleu", tmp_path / "both.png", {"x": 30.0}))
-    told = json.loads(REPORT.read_text(encoding="utf-8"))
-    told["by_length"]["groups"].pop()
-    (tmp_path / "other.json").write_text(json.dumps(told), encoding="utf-8")
-    with pytest.raises(ValueError, match="group other rows"):
-        score_by_length({"LMU": REPORT, "LSTM": tmp_path / "other.json"}, "bleu", tmp_path / "bleu.png")
+    told, other = (json.loads(REPORT.read_text(encoding="utf-8")) for _ in range(2))
+    assert_is_a_picture(score_by_length({"LMU": told, "LSTM": other}, "bleu", tmp_path / "both.png"))
+    other["by_length"]["groups"].pop()
+    with pytest.raises(ValueError, match="of LMU, LSTM group other rows"):
+        score_by_length({"LMU": told, "LSTM": other}, "bleu", tmp_path / "bleu.png")
 
 
 def test_every_colour_reads_on_white_and_on_dark_pages():
