@@ -30,8 +30,8 @@ test-slow: install  ## run the slow tests
 ecosystem: install  ## test what other tools make of a saved folder, in an environment of their own
 	$(RUN) tests/ecosystem.py --output records/ecosystem.json
 
-newest: install  ## test generation, heads, caches, pipelines and the Hub with the newest transformers, torch as pinned
-	$(RUN) tests/matrix.py newest --keep torch -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
+newest: install  ## test generation, heads, caches, pipelines and the Hub with newer releases than the pinned ones, if any
+	$(RUN) tests/matrix.py newest --keep torch --if_newer transformers tokenizers huggingface_hub accelerate -- --numprocesses $(JOBS) --dist worksteal $(wildcard $(NEWEST:%=tests/test_%*.py))
 
 matrix: install  ## run the tests, the README's code and the demo with the oldest, the pinned and the newest releases
 	$(RUN) tests/matrix.py --output records/matrix.json && $(RUN) tests/ecosystem.py --output records/ecosystem.json

@@ -78,6 +78,18 @@ def constraints(environment: str, keep: list[str]) -> list[str]:
     return kept + tools + [floor(found) for found in requirements() if found.name not in keep]
 
 
+def newer(names: list[str]) -> list[str]:
+    """Of which packages pip finds a newer release than constraints.txt has: that release of each."""
+    found = []
+    for name in names:
+        command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        latest = f"{name}=={said.partition('(')[2].partition(')')[0]}"  # its first line: name (newest)
+        if latest != pins()[name.lower()]:
+            found.append(latest)
+    return found
+
+
 def build(environment: str, keep: list[str], reuse: bool, extras: str = TOOLS, name: str | None = None) -> Path:
     """Make an environment and install the package into it, with everything that its tests need; its Python."""
     folder = PROJECT / "build" / "matrix" / (name or environment)
@@ -172,6 +184,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep", nargs="+", default=[], metavar="PACKAGE", help="take these as constraints.txt pins them"
     )
+    parser.add_argument(
+        "--if_newer", nargs="+", default=[], metavar="PACKAGE", help="run only if one of these is newer than its pin"
+    )
     parser.add_argument("--reuse", action="store_true", help="use an environment that is there as it is")
     parser.add_argument("--again", nargs="+", metavar="TEST", help="run again what failed in --output's record, alone")
     parser.add_argument("--output", type=Path, help="write the result to this JSON file")
@@ -181,9 +196,15 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.environments:
         if name not in ENVIRONMENTS:
             parser.error(f"unknown environment {name!r}: choose from {', '.join(ENVIRONMENTS)}")
-    for name in args.keep:
-        if name.lower() not in pins():
-            parser.error(f"--keep {name}: constraints.txt pins no such package")
+    for flag, names in (("--keep", args.keep), ("--if_newer", args.if_newer)):
+        for name in names:
+            if name.lower() not in pins():
+                parser.error(f"{flag} {name}: constraints.txt pins no such package")
+    if args.if_newer and not (latest := newer(args.if_newer)):
+        print(f"nothing to run: constraints.txt has the newest {', '.join(args.if_newer)}")
+        return 0
+    if args.if_newer:
+        print("newer than constraints.txt:", ", ".join(latest), flush=True)
     chosen = args.environments or ENVIRONMENTS
     results = []
     for name in filter(chosen.__contains__, ENVIRONMENTS):

@@ -1,6 +1,7 @@
 """The bounds of pyproject.toml are those that the matrix of environments ran."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,12 @@ def test_a_requirement_without_a_lower_bound_is_named():
 
 
 @pytest.mark.parametrize(
-    "words, message", [(["oldest"], "unknown environment 'oldest'"), (["--keep", "torhc"], "torhc")]
+    "words, message",
+    [
+        (["oldest"], "unknown environment 'oldest'"),
+        (["--keep", "torhc"], "torhc"),
+        (["newest", "--if_newer", "torhc"], "torhc"),
+    ],
 )
 def test_unknown_names_are_refused(words, message, capsys):
     with pytest.raises(SystemExit):
@@ -97,3 +103,18 @@ def test_a_failure_in_any_part_is_a_failure():
     assert not matrix.is_good(run | {"tests": {"passed": 3, "failed": 1}})
     assert not matrix.is_good(run | {"readme": {"errors": 1}})
     assert not matrix.is_good(run | {"demo": 1})
+
+
+def test_an_environment_is_made_only_if_something_is_newer_than_its_pin(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(
+        matrix, "run", lambda *how: made.append(how) or {"environment": "newest", "tests": {"passed": 1}}
+    )
+    pinned = matrix.pins()["transformers"].split("==")[1]
+    for latest, runs in ((pinned, 0), ("99.0", 1)):
+        said = f"transformers ({latest})\nAvailable versions: {latest}, {pinned}, 0.1\n"
+        done = subprocess.CompletedProcess([], 0, said)
+        monkeypatch.setattr(matrix.subprocess, "run", lambda *words, done=done, **how: done)
+        assert matrix.main(["newest", "--if_newer", "transformers"]) == 0
+        assert len(made) == runs
+    assert "transformers==99.0" in capsys.readouterr().out
