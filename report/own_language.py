@@ -4,9 +4,10 @@
     python report/own_language.py --data_dir data --runs runs/language --only text-100k text-100k-lstm
 
 The pairs are Multi30k's captions, as a CSV that somebody might have; its validation and test captions validate and
-test. The texts are the first characters of text8. Every run is kept below --runs: one that is complete is read and not
-trained again, one that was interrupted goes on. Translations are also scored by the length of what is translated. An
-output that is there already keeps the rows of runs that are not made now.
+test. The texts are the first characters of the Penn Treebank, which the model in the box has not read; runs that end in
+-on go on from that one. Every run is kept below --runs: one that is complete is read and not trained again, one that
+was interrupted goes on. Translations are also scored by the length of what is translated. An output that is there
+already keeps the rows of runs that are not made now.
 """
 
 import argparse
@@ -29,7 +30,10 @@ from lmu_hf.hub import markup
 PROJECT = Path(__file__).parent.parent
 GROUPS = 5  # of about as many captions, by their words
 TEXTS = {"100k": 111_111, "1m": 1_111_111}  # characters, of which the last tenth is held out in two equal parts
-RUNS = [f"{job}{ending}" for job in ("captions", *(f"text-{size}" for size in TEXTS)) for ending in ("", "-lstm")]
+JOBS = ("captions", *(f"text-{size}" for size in TEXTS))
+# Of each run what its name ends in, and the flags beside the data.
+MODELS = {"": [], "-lstm": ["--baseline", "lstm"], "-on": ["--model_name_or_path", "lmu-small-en"]}
+RUNS = [f"{job}{ending}" for job in JOBS for ending in MODELS if job != "captions" or ending != "-on"]
 
 
 @script
@@ -46,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
     parser = ScriptParser(__doc__)
-    text = "folder of data sets, with multi30k-en-de and text8-prefix in it (default: %(default)s)"
+    text = "folder of data sets, with multi30k-en-de and ptb-char in it (default: %(default)s)"
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help=text)
     text = "folder for the runs (default: %(default)s)"
     parser.add_argument("--runs", type=Path, default=Path("runs/language"), help=text)
@@ -60,21 +64,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def row_of(args: argparse.Namespace, work: Path, name: str) -> dict[str, Any]:
     """A run by the plain command, and what came out of it."""
-    job, baseline = name.removesuffix("-lstm"), "lstm" if name.endswith("-lstm") else None
+    job = next(job for job in JOBS if name.startswith(job))
     folder = args.runs / name
     words = ["--output_dir", folder, "--report_to", "none", "--quiet"]
     words += [] if args.minutes is None else ["--minutes", args.minutes]
-    words += ["--baseline", baseline] if baseline else []
+    words += MODELS[name.removeprefix(job)]
     if job == "captions":
         files = {split: write_captions(args.data_dir, work, split) for split in ("train", "validation", "test")}
         given = [word for split, path in files.items() for word in (f"--{split}_file", path)]
         call("train_translation", *given, "--source_column", "en", "--target_column", "de", *words)
     else:
-        path = write_text8(args.data_dir, work, TEXTS[job.removeprefix("text-")])
+        path = write_text(args.data_dir, work, TEXTS[job.removeprefix("text-")])
         call("train_char_lm", "--train_file", path, *words)
     record = RunRecord.read(folder)
     kept = ("metrics", "lines", "parameters", "wall_seconds", "commit", "versions", "hardware", "reasons")
-    row = {"run": name, "job": job, "baseline": baseline, "minutes": args.minutes, "seed": record.seed}
+    row = {"run": name, "job": job, "minutes": args.minutes, "seed": record.seed}
     row |= {"data": record.data, **{field: getattr(record, field) for field in kept}}
     if job == "captions":
         report = work / f"{name}.json"
@@ -91,11 +95,11 @@ def write_captions(data_dir: Path, folder: Path, split: str) -> Path:
     return made
 
 
-def write_text8(data_dir: Path, folder: Path, characters: int) -> Path:
-    """The first characters of text8 as a file."""
-    (path,) = (data_dir / "text8-prefix").glob("train-*.parquet")
-    made = folder / f"text8-{characters}.txt"
-    made.write_text(pd.read_parquet(path)["text"][0][:characters], encoding="utf-8")
+def write_text(data_dir: Path, folder: Path, characters: int) -> Path:
+    """The first characters of the Penn Treebank as a file, a sentence on each line."""
+    (path,) = (data_dir / "ptb-char").glob("train-*.parquet")
+    made = folder / f"treebank-{characters}.txt"
+    made.write_text("\n".join(pd.read_parquet(path)["text"])[:characters], encoding="utf-8")
     return made
 
 
@@ -127,9 +131,13 @@ def _table(rows: list[dict[str, Any]], metric: str, form: str) -> str:
         beside = {_short(line): scores["test"][metric] for line, scores in row["lines"].items()}
         scores = [row["metrics"]["test"][metric], *(beside.get(name) for name in names)]
         said = ["" if score is None else form.format(score) for score in scores]
-        model = "LMU" if row["baseline"] is None else "LSTM"
-        lines.append([row["job"], model, f"{row['parameters']['total']:,}", *said, f"{row['wall_seconds']:.0f}"])
+        lines.append([row["job"], _model(row), f"{row['parameters']['total']:,}", *said, f"{row['wall_seconds']:.0f}"])
     return markup.table(["run", "model", "parameters", "test", *names, "seconds"], lines)
+
+
+def _model(row: dict[str, Any]) -> str:
+    ending = row["run"].removeprefix(row["job"])
+    return {"": "LMU", "-lstm": "LSTM", "-on": "LMU, pre-trained"}[ending]
 
 
 def _short(line: str) -> str:
@@ -140,7 +148,7 @@ def _short(line: str) -> str:
 def draw(records: Path, path: Path) -> Path:
     """The picture of BLEU by the length of what is translated."""
     rows = json.loads((records / "own_language.json").read_text(encoding="utf-8"))["rows"]
-    reports = {"LSTM" if row["baseline"] else "LMU": row["by_length"] for row in rows if row["job"] == "captions"}
+    reports = {_model(row): row["by_length"] for row in rows if row["job"] == "captions"}
     return score_by_length(reports, "bleu", path)
 
 
