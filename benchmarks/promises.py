@@ -131,7 +131,7 @@ PROMISES = {
         tested("-m", "ecosystem"),
     ),
     "faults": Promise(
-        "A verb that is killed, finds the disk full or may not write leaves what was there, and runs again",
+        "A verb that is killed, or whose disk is full, read-only or broken, leaves what was there, and runs again",
         tested("tests/test_faults.py", "tests/test_staging.py"),
     ),
 }

@@ -1,4 +1,4 @@
-"""Verbs in processes of their own that meet a fault at one of their writes: a kill, a full disk, a read-only one."""
+"""Verbs in processes of their own that meet a fault at a write: a kill, a disk that is full, read-only or broken."""
 
 import errno
 import io
@@ -14,8 +14,12 @@ from script_runs import _server, call_verb
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-FAULTS = ("kill", "full", "read-only")
-SAYS = {"full": os.strerror(errno.EFBIG), "read-only": os.strerror(errno.EROFS)}  # how each is told of
+ERRORS = {"read-only": errno.EROFS, "error": errno.EIO}
+FAULTS = ("kill", "full", *ERRORS)
+SAYS = {
+    "full": os.strerror(errno.EFBIG),
+    **{fault: os.strerror(code) for fault, code in ERRORS.items()},
+}  # what is told
 
 
 class Call(NamedTuple):
@@ -108,10 +112,11 @@ class _Disk:
 
     def _count(self, path: Path | None) -> None:
         self.writes += 1
-        if self.fault == "read-only" and self.writes >= self.last:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-        if self.writes != self.last:
+        # A disk that may only be read stays so; a device fails once.
+        if self.writes != self.last and not (self.fault == "read-only" and self.writes > self.last):
             return
+        if code := ERRORS.get(self.fault):
+            raise OSError(code, os.strerror(code), str(path))
         if self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "full":

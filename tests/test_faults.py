@@ -1,4 +1,4 @@
-"""A verb that is killed, finds the disk full or may not write leaves what was there or what is new, and runs again.
+"""A verb that is killed, or whose disk is full, read-only or broken, leaves what was there or is new, and runs again.
 
 Training has more tests: two hundred kills in test_resume, a full disk in test_checkpoint, two owners of a run folder in
 test_runs; a Hub that fails has test_hub, and two processes that write the same files have test_staging.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from faulty_verbs import SAYS, Call, run_verb
+from faulty_verbs import FAULTS, SAYS, Call, run_verb
 from loopback import LoopbackHub
 from tiny_runs import TEXTS, make_run
 
@@ -50,28 +50,31 @@ VERBS = {
         "label",
         ["trained", "--train_file", "texts.csv", "--output_file", "out/labels.csv"],
         ["labels.csv", "labels.json"],
-        {"kill": 5, "full": 3, "read-only": 2},
+        {"kill": 5, "full": 3, "read-only": 2, "error": 2},
     ),
     "evaluate": Verb(
-        "evaluate", ["trained", "--output", "out/scores.json"], ["scores.json"], {"kill": 3, "full": 2, "read-only": 2}
+        "evaluate",
+        ["trained", "--output", "out/scores.json"],
+        ["scores.json"],
+        {"kill": 3, "full": 2, "read-only": 2, "error": 2},
     ),
     "export": Verb(
         "export_onnx",
         ["writer", "out", "--format", "pt2"],
         ["prompt.pt2", "step.pt2", "export.json"],
-        {"kill": 5, "full": 3, "read-only": 2},
+        {"kill": 5, "full": 3, "read-only": 2, "error": 2},
     ),
     "push": Verb(
         "push_to_hub",
         ["out/run", "--push", "--repo_id", "org/faults"],
         ["run/hub"],
-        {"kill": 8, "full": 4, "read-only": 2},
+        {"kill": 8, "full": 4, "read-only": 2, "error": 2},
     ),
     "train": Verb(
         "train_glue",
         [*ROWS, "--from_scratch", *STEPS, "--output_dir", "out/run", "--resume_from_checkpoint", "auto"],
         ["run/model", "run/run.json", "run/metrics.jsonl", "run/data.json", "run/figures"],
-        {"kill": 5, "full": 4, "read-only": 2},
+        {"kill": 5, "full": 4, "read-only": 2, "error": 2},
     ),
 }
 
@@ -153,7 +156,7 @@ def left_over(folder: Path) -> list[Path]:
     ]
 
 
-@pytest.mark.parametrize("fault", ["kill", "full", "read-only"])
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", VERBS)
 def test_what_was_there_or_what_is_new_is_whole_and_the_verb_runs_again(name, fault, call, hub):
     ended = run_verb(call)
