@@ -5,8 +5,8 @@
     python report/own_files.py --data_dir data --from_scratch --output records/own_files.json
     python report/own_files.py --data_dir data --baseline lstm --output lstm.json
 
-A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC and RTE are pairs of
-texts; of QQP and RTE the test is the validation split, since the test's labels are not public. Of IMDB there are 2,000
+A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC, RTE and SNLI are pairs
+of texts; of QQP, RTE, SNLI and SST-2 the test is the validation split, since the test's labels are not at hand. Of IMDB there are 2,000
 reviews to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each test split is read once a
 run. An output that is there already keeps its rows: runs that are made again replace their own, and the others stay.
 """
@@ -31,15 +31,18 @@ from lmu_hf.hub import markup
 PROJECT = Path(__file__).parent.parent
 
 
+def _parquet(folder: str, test: str) -> tuple[str, str]:
+    """The files of a data set: the one to train on, and that of the split that is the test."""
+    return f"{folder}/train-00000-of-00001.parquet", f"{folder}/{test}-00000-of-00001.parquet"
+
+
 def _glue(task: str, test: str) -> tuple[str, str]:
-    """The files of a task of GLUE: to train on, and those of the split that is the test."""
-    train, tested = (f"nyu-mll/glue/{task}/{split}-00000-of-00001.parquet" for split in ("train", test))
-    return train, tested
+    return _parquet(f"nyu-mll/glue/{task}", test)
 
 
 # Files of each, the columns that are named, and the accuracy of a linear model of tf-idf (of pairs with the words that
 # both share) on the test split as others measured it.
-FILES: dict[str, tuple[str, str, str, str, float]] = {
+FILES: dict[str, tuple[str, str, str, str, float | None]] = {
     "movie-reviews": ("own/movie-reviews/train.csv", "own/movie-reviews/test.csv", "review", "sentiment", 77.1),
     "questions": ("own/questions/train.tsv", "own/questions/test.tsv", "question", "kind", 90.8),
     "product-reviews": ("own/product-reviews/train.jsonl", "own/product-reviews/test.jsonl", "text", "stars", 85.4),
@@ -47,6 +50,8 @@ FILES: dict[str, tuple[str, str, str, str, float]] = {
     "qqp": (*_glue("qqp", "validation"), "question1+question2", "label", 78.5),
     "mrpc": (*_glue("mrpc", "test"), "sentence1+sentence2", "label", 74.8),
     "rte": (*_glue("rte", "validation"), "sentence1+sentence2", "label", 58.1),
+    "snli": (*_parquet("stanfordnlp/snli/plain_text", "validation"), "premise+hypothesis", "label", 64.9),
+    "sst2": (*_glue("sst2", "validation"), "sentence", "label", None),
 }
 
 
@@ -161,7 +166,8 @@ def render(records: Path) -> dict[str, str]:
         both = [100 * run["metrics"]["test"]["accuracy"] for run in runs]
         classical = next(key for key in runs[0]["lines"] if key.startswith("tf-idf"))
         parts = [_mean([run["parts"].get(part, {}) for run in runs]) for part in ("n-grams alone", "memory alone")]
-        goal = "" if train_rows is not None else f"{FILES[name][-1]:.1f}"
+        measured = FILES[name][-1] if train_rows is None else None
+        goal = "" if measured is None else f"{measured:.1f}"
         spread = f"{sum(both) / len(both):.1f} ({min(both):.1f} to {max(both):.1f})"
         seconds = sum(run["wall_seconds"] for run in runs) / len(runs)
         used = f"{runs[0]['rows']['train'] + runs[0]['rows']['validation']:,}"

@@ -340,10 +340,9 @@ def test_epochs_count_where_the_recipe_counts_steps():
     assert (recipe.max_steps, recipe.epochs) == (None, 3)
 
 
-def test_a_task_of_glue_brings_its_recipe_unless_one_is_named():
-    assert decided("train text", ["--task_name", "sst2"])[0].name == "sst2"
-    assert decided("train text", ["--task_name", "rte"])[0].name == "qqp"
-    assert decided("train text", ["--task_name", "mnli-mm"])[0].name == "qqp"
+def test_rows_of_a_task_of_glue_make_the_recipe_unless_one_is_named():
+    for task in ("sst2", "rte", "mnli-mm"):
+        assert decided("train text", ["--task_name", task])[0].name == "own-text"
     assert decided("train text", ["--task_name", "rte", "--recipe", "opinions"])[0].name == "opinions"
 
 

@@ -34,20 +34,14 @@ from ..training_flags import parse_training, training_parser
 if TYPE_CHECKING:
     from ...common.record import RunRecord
 
-# Tasks of GLUE that have no recipe of their own take that of a task like them, in rows and in length.
-GLUE_RECIPES = {"cola": "sst2"} | dict.fromkeys(("mnli", "qnli", "mrpc", "rte", "stsb", "wnli"), "qqp")
-
 
 def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argparse.Namespace:
     """The verb's flags; those left out keep the recipe's values."""
     parser = training_parser(manual_of(__doc__, manual), kind="classification", default="opinions", verb="train text")
     add_data_flags(parser, "classification")
     args = parse_training(parser, argv, check_sources)
-    if "recipe" not in args.given and (args.train_file or args.dataset_name):
+    if "recipe" not in args.given and (args.train_file or args.dataset_name or args.task_name):
         args.recipe = "own-text"
-    if "recipe" not in args.given and args.task_name is not None:  # a task of GLUE brings its own
-        task = args.task_name.removesuffix("-mm")
-        args.recipe = GLUE_RECIPES.get(task, task)
     if get_recipe(args.recipe).data.get("pretrained") and args.model_name_or_path is None:
         parser.error(f"{args.recipe} needs a trained model: give --model_name_or_path")
     return args

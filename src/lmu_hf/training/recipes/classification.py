@@ -199,7 +199,7 @@ def imdb_fine_tuned() -> Recipe:
 def sst2() -> Recipe:
     """SST-2, phrases and sentences of film reviews: 83.1 %, three seeds; its LSTM baseline 82.5.
 
-    Cost: 449 s of one core, 2,141,954 parameters. ``--task_name cola`` takes it, too.
+    Cost: 449 s of one core, 2,141,954 parameters.
     Source: Socher et al. (2013), in GLUE, arXiv 1804.07461.
     """
     return Recipe(

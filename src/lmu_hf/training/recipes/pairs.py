@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from .base import Recipe, Reproduction, recipe
-from .classification import KIND, linear_classifier, opinions, residual_blocks, sst2
+from .classification import KIND, linear_classifier, opinions
 
 # Sentences to learn word vectors from: each flag has one entry a data set, in one order.
 PAIRS_TEXT = (
@@ -36,23 +36,6 @@ def paraphrases() -> Recipe:
     Source: made up here.
     """
     return replace(opinions(), name="paraphrases", data={"made_up": "paraphrases", "max_length": 64}, epochs=12)
-
-
-@recipe
-def qqp() -> Recipe:
-    """A sample of Quora's question pairs, from scratch: 66.7 %, three seeds; its LSTM baseline 62.4.
-
-    Cost: 294 s of one core, 2,496,642 parameters. ``--task_name mnli``, ``mnli-mm`` and ``qnli`` take it, too.
-    Source: GLUE, arXiv 1804.07461.
-    """
-    return replace(
-        sst2(),
-        name="qqp",
-        data={"task_name": "qqp", "vocab_size": 20_000, "max_length": 128, "token_dropout": 0.1},
-        architecture=residual_blocks(head_hidden_size=128),
-        epochs=8,
-        reproduction=Reproduction(seeds=3, lstm=""),
-    )
 
 
 @recipe
