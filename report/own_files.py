@@ -5,10 +5,11 @@
     python report/own_files.py --data_dir data --from_scratch --output records/own_files.json
     python report/own_files.py --data_dir data --baseline lstm --output lstm.json
 
-A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC, RTE and SNLI are pairs
-of texts; of QQP, RTE, SNLI and SST-2 the test is the validation split, since the test's labels are not at hand. Of IMDB there are 2,000
-reviews to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each test split is read once a
-run. An output that is there already keeps its rows: runs that are made again replace their own, and the others stay.
+A command names the file and its columns and nothing else, so the rows make the recipe. QQP, MRPC, RTE and SNLI are
+pairs of texts; of QQP, RTE, SNLI and SST-2 the test is the validation split, since the test's labels are not at hand.
+Of IMDB there are 2,000 reviews to train on and 2,000 to test on, `sample(2000, random_state=0)` of either split. Each
+test split is read once a run. An output that is there already keeps its rows: runs that are made again replace their
+own, and the others stay.
 """
 
 import argparse

@@ -172,7 +172,10 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
         *("train tokens", ["--dataset_name", "org/tagged"]),
         {*TAGGERS, *OF_TAGS, "dataset_config_name", "data_dir"},
     ),
-    "GLUE": ("train text", ["--task_name", "sst2"], {*WORDS, "validation_block", "data_dir", "task_name"}),
+    "GLUE": (
+        *("train text", ["--task_name", "sst2"]),
+        {*WORDS, "validation_block", "data_dir", "task_name", "minutes", "from_scratch"},
+    ),
 }
 
 
@@ -289,7 +292,7 @@ def test_a_refused_flag_is_named_with_the_data_that_is_read():
         (
             "train text",
             "--task_name rte --text_column a",
-            "--text_column has no effect on qqp, which reads the",
+            "--text_column has no effect on own-text, which reads the",
         ),
     ):
         with pytest.raises(ValueError, match=message):
