@@ -23,7 +23,7 @@ import pandas as pd
 
 from comparing import score_by_length
 from lmu_hf.cli.failures import script
-from lmu_hf.cli.flags import POSITIVE, ScriptParser, output_file
+from lmu_hf.cli.flags import COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import RunRecord, publish
 from lmu_hf.hub import markup
 
@@ -56,6 +56,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs/language"), help=text)
     text = "minutes of each run (default: the verb's own)"
     parser.add_argument("--minutes", type=POSITIVE, help=text)
+    text = "passes of each run over its text or pairs (default: as the minutes allow)"
+    parser.add_argument("--num_train_epochs", type=COUNT, help=text)
     text = "runs to make (default: all)"
     parser.add_argument("--only", nargs="+", choices=RUNS, default=RUNS, metavar="RUN", help=text)
     parser.add_argument("--output", type=output_file, help="file for the rows (default: they are only printed)")
@@ -67,7 +69,8 @@ def row_of(args: argparse.Namespace, work: Path, name: str) -> dict[str, Any]:
     job = next(job for job in JOBS if name.startswith(job))
     folder = args.runs / name
     words = ["--output_dir", folder, "--report_to", "none", "--quiet"]
-    words += [] if args.minutes is None else ["--minutes", args.minutes]
+    budget = {"--minutes": args.minutes, "--num_train_epochs": args.num_train_epochs}
+    words += [word for flag, value in budget.items() if value is not None for word in (flag, value)]
     words += MODELS[name.removeprefix(job)]
     if job == "captions":
         files = {split: write_captions(args.data_dir, work, split) for split in ("train", "validation", "test")}
@@ -78,7 +81,7 @@ def row_of(args: argparse.Namespace, work: Path, name: str) -> dict[str, Any]:
         call("train_char_lm", "--train_file", path, *words)
     record = RunRecord.read(folder)
     kept = ("metrics", "lines", "parameters", "wall_seconds", "commit", "versions", "hardware", "reasons")
-    row = {"run": name, "job": job, "minutes": args.minutes, "seed": record.seed}
+    row = {"run": name, "job": job, "minutes": args.minutes, "epochs": args.num_train_epochs, "seed": record.seed}
     row |= {"data": record.data, **{field: getattr(record, field) for field in kept}}
     if job == "captions":
         report = work / f"{name}.json"

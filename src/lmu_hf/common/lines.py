@@ -5,7 +5,7 @@ import math
 from .record import RunRecord
 
 LOWER_IS_BETTER = ("loss", "mae", "rmse", "nrmse", "mse", "mase", "bits_per_character", "bits_per_token", "perplexity")
-READ_ON = "a model that has read before (--model_name_or_path)"
+READ_ON = "a model that has read before (--model_name_or_path; lmu-small-en has read English, in lower case)"
 # By the recipe of a record, or else by its task, what may help a model; each flag is one that its verb has.
 WHAT_TO_TRY = {
     "own-lm": f"more text, more time (--minutes) or {READ_ON}",
