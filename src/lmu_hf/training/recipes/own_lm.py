@@ -19,7 +19,7 @@ PREPARED = 0.2  # of the budget goes to reading, the lines beside and the last s
 # Operations a second, forwards and backwards, that training gets out of two cores without AVX-512; one was measured.
 SPEED = 6e10
 MOST_PASSES, MOST_READ = 12, 30_000_000  # passes over a text, and tokens that are read in all
-MOST_GOING_ON = 3  # passes of a model that has read before: more of them, and it knows this text by heart
+MOST_GOING_ON = 2  # passes of a model that has read before: after more it knows the text by heart
 WINDOWS = ((4, 16), (4, 16), (8, 64))  # characters; two in each block, the lowest block first
 SIZES = (1, 2, 3, 4, 5, 6)  # characters of an n-gram, as far as they are two tokens
 ORDER = 6
