@@ -122,7 +122,7 @@ def headline(records: Path) -> list[str]:
     """The row of the README: voices that training has heard, other recordings."""
     lmu, lstm = (line[4].partition(" ")[0] for line in _lines(records)[:2])
     ridge = _lines(records)[0][-1].partition(" ")[0]
-    return ["Spoken digits, % (LSTM: an earlier augmentation)", lmu, lstm, f"{ridge} (ridge on mean bands)", "–", "–"]
+    return ["Spoken digits, %", lmu, lstm, f"{ridge} (ridge on mean bands)", "–", "–"]
 
 
 def _lines(records: Path) -> list[list[str]]:
