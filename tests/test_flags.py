@@ -35,7 +35,7 @@ OF_A_RUN = {  # a value of each flag of every training script, beside the run fo
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "initializer_range=0.5"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
-    **{"torch_compile": None},
+    **{"torch_compile": None, "sequence_parallel": None},
     **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
 }
 OF_DATA = {  # a value of each flag that says which data is read

@@ -18,8 +18,10 @@ from lmu_hf.cli.launch import asked_processes, check_processes
 from lmu_hf.common.lock import owned
 from lmu_hf.common.record import RunRecord
 from lmu_hf.training.checkpoint import newest, verify
-from test_resume import RECIPE, curve, run, wait_for_steps
-from two_processes import gradients
+from lmu_hf.training.sharing import make_sharing
+from lmu_hf.training.tasks.text import TextTask
+from test_resume import RECIPE, curve, noise, run, wait_for_steps
+from two_processes import READER, every_gradient, gradients, read_text
 
 HERE = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -61,6 +63,46 @@ def test_two_processes_compute_what_one_computes(tmp_path):
     assert RunRecord.read(tmp_path / "two").metrics == RunRecord.read(tmp_path / "one").metrics
     for first, second in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
         assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_that_read_a_part_of_each_row_compute_what_one_computes(tmp_path):
+    finish(launch_two("parts", tmp_path))
+    with every_gradient() as one:
+        # Two processes see 4 rows at a time, not 8: so many as one process.
+        whole = read_text(tmp_path / "one", replace(READER, accumulation=2))
+    two, parts = load_file(tmp_path / "gradients.safetensors"), RunRecord.read(tmp_path / "parts")
+    assert parts.sequence_parallel and parts.processes == 2 and parts.steps == whole.steps == 2 * 2
+    assert set(one) == set(two) and len({name.split("/")[0] for name in one}) == 4
+    largest = max(grad.abs().max().item() for grad in one.values())
+    for name in one:  # transformers makes the loss in float32
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-6 * largest)
+    for first, second in zip(curve(tmp_path / "one"), curve(tmp_path / "parts"), strict=True):
+        assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
+        assert first["validation_bits_per_character"] == pytest.approx(second["validation_bits_per_character"], 1e-6)
+    assert len(list(tmp_path.glob("again-*"))) == 2 * 3
+    # What two processes began one goes on with, by rows.
+    with every_gradient():
+        half = tmp_path / "parts" / "checkpoints" / "step-00000002"
+        read_text(tmp_path / "alone", replace(READER, accumulation=2), resume=half)
+    for first, second in zip(curve(tmp_path / "one"), curve(tmp_path / "alone"), strict=True):
+        assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
+
+
+def test_one_process_alone_has_nobody_to_share_a_row_with(tmp_path):
+    with pytest.raises(ValueError, match=r"needs several processes.*accelerate launch --num_processes 2"):
+        read_text(tmp_path / "run", sequence_parallel=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_that_cannot_be_cut_are_refused():
+    letters = TextTask("letters", {split: ["some letters"] for split in ("train", "validation")}, tokenizer="char")
+    for task, made, message in (
+        (noise(), RECIPE, "cuts rows of running text, not those of noise"),
+        (letters, READER.baseline("lstm"), "an LSTM's is not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_sharing(True, 2, 0, task, task.make_model(made.architecture))
 
 
 @pytest.mark.slow

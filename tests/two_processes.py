@@ -3,7 +3,10 @@
 python -m torch.distributed.run --nproc_per_node 2 tests/two_processes.py WHAT FOLDER
 """
 
+import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +14,12 @@ import torch
 from accelerate import Accelerator, PartialState
 from safetensors.torch import save_file
 
+from lmu_hf.common.record import RunRecord
 from lmu_hf.training import loop
 from lmu_hf.training.checkpoint import newest
 from lmu_hf.training.loop import train
+from lmu_hf.training.recipes import Recipe
+from lmu_hf.training.tasks.text import TextTask
 from test_resume import RECIPE, Doubled, assert_same_run, noise, run
 
 PLAIN = replace(
@@ -22,6 +28,16 @@ PLAIN = replace(
     augmentation=None,
     max_grad_norm=None,
     epochs=1,
+)
+READER = Recipe(
+    name="letters",
+    kind="characters",
+    architecture={"block_type": "residual", "num_hidden_layers": 2, "hidden_size": 8, "order": 3, "theta": 16},
+    epochs=2,
+    batch_size=4,
+    eval_steps=1,
+    averaging=0.9,
+    max_grad_norm=1.0,
 )
 
 
@@ -38,8 +54,9 @@ def resume_everywhere(folder: Path) -> None:
                 assert_same_run(whole, again)
 
 
-def gradients(folder: Path, batch_size: int, accumulation: int = 1) -> dict[str, torch.Tensor]:
-    """Every step's gradients of a float64 model, in one run of an epoch."""
+@contextmanager
+def every_gradient() -> Iterator[dict[str, torch.Tensor]]:
+    """The gradients of every step of what is trained meanwhile, in float64."""
     every: dict[str, torch.Tensor] = {}
     update = loop.Learner.update
 
@@ -51,16 +68,44 @@ def gradients(folder: Path, batch_size: int, accumulation: int = 1) -> dict[str,
     loop.Learner.update = noted
     torch.set_default_dtype(torch.float64)
     try:
+        yield every
+    finally:
+        loop.Learner.update = update
+        torch.set_default_dtype(torch.float32)
+
+
+def gradients(folder: Path, batch_size: int, accumulation: int = 1) -> dict[str, torch.Tensor]:
+    """Every step's gradients of a float64 model, in one run of an epoch."""
+    with every_gradient() as every:
         task = replace(noise(), augmentation=None)
         task.evaluation_batch = 3
         torch.manual_seed(0)
         recipe = replace(PLAIN, batch_size=batch_size, accumulation=accumulation)
         model = task.make_model(recipe.architecture).double()
         train(model, recipe, Doubled(task), 3, folder, quiet=True)
-    finally:
-        loop.Learner.update = update
-        torch.set_default_dtype(torch.float32)
     return every
+
+
+def read_text(folder: Path, recipe: Recipe = READER, **how) -> RunRecord:
+    """Train a language model on rows of 33 characters, of which two processes have 17 and 16."""
+    draw = random.Random(0)
+    texts = {split: ["".join(draw.choices("abcd ", k=k))] for split, k in (("train", 330), ("validation", 90))}
+    torch.manual_seed(0)
+    task = TextTask("letters", texts, sequence_length=32, tokenizer="char")
+    model = task.make_model(recipe.architecture).to(torch.get_default_dtype())
+    return train(model, recipe, task, 3, folder, quiet=True, **how)
+
+
+def resume_parts(folder: Path) -> None:
+    """Stop a run on parts of rows after every step, go on, and compare."""
+    how = {"sequence_parallel": True, "checkpointing_steps": 1, "checkpoints": 99}
+    recipe = replace(READER, architecture={**READER.architecture, "hidden_dropout": 0.2})
+    read_text(folder / "whole", recipe, **how)
+    for checkpoint in sorted((folder / "whole" / "checkpoints").iterdir()):
+        again = folder / f"again-{checkpoint.name}"
+        read_text(again, recipe, resume=checkpoint, **how)
+        if PartialState().is_main_process:
+            assert_same_run(folder / "whole", again)
 
 
 def diverge(folder: Path) -> None:
@@ -89,6 +134,13 @@ def main() -> None:
         made = gradients(folder, batch_size=2)
         if accelerator.is_main_process:
             save_file(made, folder / "gradients.safetensors")
+    elif what == "parts":
+        with every_gradient() as made:
+            how = {"sequence_parallel": True, "checkpointing_steps": 2}
+            read_text(folder / "parts", replace(READER, accumulation=2), **how)
+        if accelerator.is_main_process:
+            save_file(made, folder / "gradients.safetensors")
+        resume_parts(folder)
     elif what == "diverge":
         diverge(folder)
     elif what == "muon":

@@ -137,7 +137,7 @@ SELDOM = (
     *("max_grad_norm", "label_smoothing_factor", "averaging", "early_stopping_patience", "eval_steps"),
     *("dataloader_num_workers", "checkpointing_steps", "save_total_limit", "report_to", "torch_compile"),
     *("dataset_config_name", "extra_train_file", "validation_block", "preprocessing_num_workers", "rows"),
-    *("freeze_word_vectors", "train_split", "validation_split", "series_seed"),
+    *("freeze_word_vectors", "train_split", "validation_split", "series_seed", "sequence_parallel"),
     *("encoding", "field", "column_names", "label_separator", "tokenizer_name", "word_vectors"),
     *("validation_source_file", "validation_target_file", "test_source_file", "test_target_file"),
 )

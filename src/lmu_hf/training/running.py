@@ -11,7 +11,7 @@ def _unwatched(row: dict, share: float) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
+    """How a run is run: nothing here changes what it computes, but for the last three, which its record holds.
 
     Args:
         quiet: no progress bar.
@@ -29,6 +29,8 @@ class Running:
         mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32, or ``"auto"`` for
             what the recipe allows and is faster here; None for what accelerate was launched with.
         torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
+        sequence_parallel: whether all processes read the same rows in training, of each of which every one takes a
+            part, in place of rows of their own. Scores are made by rows, for those are never longer than a device.
 
     Raises:
         ValueError: the run is to be gone on with and to be begun anew.
@@ -45,6 +47,7 @@ class Running:
     report_to: str = "none"
     mixed_precision: str | None = None
     torch_compile: bool = False
+    sequence_parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
