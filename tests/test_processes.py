@@ -17,11 +17,13 @@ from lmu_hf.cli import launch
 from lmu_hf.cli.launch import asked_processes, check_processes
 from lmu_hf.common.lock import owned
 from lmu_hf.common.record import RunRecord
-from lmu_hf.training.checkpoint import newest, verify
+from lmu_hf.training.checkpoint import CheckpointError, load, newest, verify
+from lmu_hf.training.resuming import load_run
+from lmu_hf.training.shards import read_shards
 from lmu_hf.training.sharing import make_sharing
 from lmu_hf.training.tasks.text import TextTask
 from test_resume import RECIPE, curve, noise, run, wait_for_steps
-from two_processes import READER, every_gradient, gradients, read_text
+from two_processes import READER, every_gradient, gradients, read_text, run_eight
 
 HERE = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -151,11 +153,17 @@ def test_a_folder_that_another_run_holds_is_refused_by_all_processes(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-FSDP = (
-    *("-m", "accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2", "--num_processes", "2"),
-    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
-    *("--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP", "--fsdp_transformer_layer_cls_to_wrap", "LMUResidualBlock"),
-)
+def fsdp(processes: int) -> tuple[str, ...]:
+    """What launches processes that shard a model."""
+    return (
+        *("-m", "accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2", "--num_processes", str(processes)),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *("--fsdp_cpu_ram_efficient_loading", "false", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"),
+        *("--fsdp_transformer_layer_cls_to_wrap", "LMUResidualBlock"),
+    )
+
+
+FSDP = fsdp(2)
 
 
 @pytest.mark.slow
@@ -171,6 +179,50 @@ def test_a_run_sharded_on_two_processes_is_reloaded_in_one(tmp_path):
     run(tmp_path / "one", replace(RECIPE, batch_size=8))
     # Without dropout they would be equal; with it, they learn from the same rows.
     assert len(curve(tmp_path / "one")) == len(curve(tmp_path / "two")) == record.steps
+
+
+def saved_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint but those of single processes, whole, by its group and name."""
+    saved = load_run(path)
+    groups = saved.tensors
+    if "shards" in saved.state:
+        groups |= read_shards(path, saved.state["shards"], {})
+    return {f"{group}/{name}": x for group, part in groups.items() for name, x in part.items() if group != "processes"}
+
+
+@pytest.mark.slow
+def test_a_run_sharded_on_four_processes_goes_on_on_two_and_on_one(tmp_path, caplog):
+    four, two, one = (tmp_path / name / "checkpoints" for name in ("four", "two", "one"))
+    run_eight(one.parent, 1)
+    finish(launch_two("eight", four.parent, launcher=fsdp(4)))
+    finish(launch_two("eight", two.parent, four / "step-00000002", launcher=fsdp(2)))
+    run_eight(tmp_path / "again", 1, resume=two / "step-00000004")
+    again = tmp_path / "again" / "checkpoints"
+    for step, folders in (("step-00000002", [four]), ("step-00000006", [four, two, again])):
+        expected = saved_tensors(one / step)
+        assert {key.split("/")[0] for key in expected} >= {"model", "average", "optimizer"}
+        for folder in folders:
+            found = saved_tensors(folder / step)
+            assert set(found) == set(expected)
+            for name in expected:  # sums in another order
+                torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-12)
+            state = [load_run(path / step).state["schedule"] for path in (folder, one)]
+            assert state[0] == state[1]
+    for folder in (four, two, again):
+        for first, second in zip(curve(one.parent), curve(folder.parent), strict=True):
+            assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
+    files = sorted(path.name for path in (four / "step-00000004").iterdir())
+    shards = [f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in range(1, 5)]
+    assert files == sorted(["manifest.json", "processes.safetensors", "state.json", *shards])
+    # Each process wrote about a fourth; a weight of 3 rows leaves the last process nothing.
+    sizes = [(four / "step-00000004" / name).stat().st_size for name in shards]
+    assert max(sizes) < 0.5 * sum(sizes)
+    shard = four / "step-00000006" / shards[2]
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\1")
+    assert newest(four) == four / "step-00000005" and f"{shard} is not what was written" in caplog.text
+    (four / "step-00000005" / shards[0].replace("1-model", "9-model")).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"shard-00009.* is not of the checkpoint that it lies in: delete it"):
+        load(four / "step-00000005")
 
 
 # --------------------------------------------------------------------------- fewer than were asked for

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 from safetensors.torch import save_file
 
 from lmu_hf.common.record import RunRecord
@@ -55,6 +57,16 @@ def resume_everywhere(folder: Path) -> None:
 
 
 @contextmanager
+def in_float64() -> Iterator[None]:
+    """What is made within is made of float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
 def every_gradient() -> Iterator[dict[str, torch.Tensor]]:
     """The gradients of every step of what is trained meanwhile, in float64."""
     every: dict[str, torch.Tensor] = {}
@@ -66,12 +78,11 @@ def every_gradient() -> Iterator[dict[str, torch.Tensor]]:
         update(learner)
 
     loop.Learner.update = noted
-    torch.set_default_dtype(torch.float64)
     try:
-        yield every
+        with in_float64():
+            yield every
     finally:
         loop.Learner.update = update
-        torch.set_default_dtype(torch.float32)
 
 
 def gradients(folder: Path, batch_size: int, accumulation: int = 1) -> dict[str, torch.Tensor]:
@@ -108,6 +119,16 @@ def resume_parts(folder: Path) -> None:
             assert_same_run(folder / "whole", again)
 
 
+def run_eight(folder: Path, processes: int, **how) -> RunRecord:
+    """Train on 8 rows at a time, however many processes read them, and save after each of 6 steps."""
+    recipe = replace(PLAIN, epochs=2, batch_size=8 // processes, eval_steps=3, max_grad_norm=1.0)
+    with in_float64():
+        task = Doubled(replace(noise(), augmentation=None))
+        torch.manual_seed(0)
+        model = task.make_model(recipe.architecture).double()
+        return train(model, recipe, task, 3, folder, quiet=True, checkpointing_steps=1, checkpoints=99, **how)
+
+
 def diverge(folder: Path) -> None:
     """Have one process alone, the second, hold a weight that is not finite after the second step."""
     update = loop.Learner.update
@@ -121,12 +142,24 @@ def diverge(folder: Path) -> None:
     run(folder, RECIPE, checkpointing_steps=1)
 
 
+def shard_on_cpus() -> None:
+    """Have accelerate shard a model where it was asked to (FSDP2): on CPUs it ignores that by itself."""
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        state = AcceleratorState()
+        state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+        state.fsdp_plugin = FullyShardedDataParallelPlugin()
+
+
 def main() -> None:
     """Do what the first argument names, in the folder that the second names."""
     torch.set_num_threads(1)
     what, folder = sys.argv[1], Path(sys.argv[2])
     accelerator = Accelerator()
-    if what != "single":
+    shard_on_cpus()
+    if what == "eight":
+        resume = Path(sys.argv[3]) if len(sys.argv) > 3 else False
+        run_eight(folder, accelerator.num_processes, resume=resume)
+    elif what != "single":
         assert accelerator.num_processes == 2, accelerator.num_processes
     if what == "resume":
         resume_everywhere(folder)

@@ -118,7 +118,7 @@ class Run:
         self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
         self.loaders: dict[str, DataLoader] = {}  # prepared once a split
-        self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
+        self.best_weights: dict[str, Tensor] = {}  # on the CPU; of a sharded model each process has its shards
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed, self.begun, self.clock = False, False, CompileClock()
         self.budget: Budget | None = None
@@ -326,7 +326,7 @@ class Run:
         record.wall_seconds = round(progress.seconds + self.task.spent.get("refit", 0.0), 1)
         self.measure()
         record.peak_memory_bytes = progress.memory_bytes
-        weights = self.learner.weights()
+        weights = self.learner.whole_weights()
         self.refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
         on_main(lambda: self._write(weights, splits))
         for tracker in self.accelerator.trackers:

@@ -10,10 +10,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..common.record import RunRecord
-from .checkpoint import Checkpoint, CheckpointError, save
+from .checkpoint import Checkpoint, CheckpointError, group_not_finite, save, seal, stage
 from .processes import on_main
 from .randomness import random_state, restore_random_state
 from .resuming import find_checkpoint, load_run
+from .shards import read_shards, write_shards
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -30,15 +31,20 @@ def save_run(run: "Run") -> Path:
     """
     run.measure()
     run.refuse_divergence("the weight {} is not finite", run.learner.first_not_finite())
-    tensors, state = run.learner.state()
-    own = random_state(variations=run.variations) | {"loss": run.loss.cpu()}
-    tensors["processes"] = _of_every_process(run.accelerator, own)
+    groups, state = run.learner.state()
     if run.progress.best is not None:
-        tensors["best"] = run.best_weights
-    checkpoint = Checkpoint(tensors, state | {"record": asdict(run.record), "progress": vars(run.progress)})
-    folder, keep = run.folder / "checkpoints", run.running.checkpoints
+        groups["best"] = run.best_weights
+    own = random_state(variations=run.variations) | {"loss": run.loss.cpu()}
+    processes = {"processes": _of_every_process(run.accelerator, own)}
+    state |= {"record": asdict(run.record), "progress": vars(run.progress)}
+    folder, step, keep = run.folder / "checkpoints", run.progress.step, run.running.checkpoints
+    if run.learner.is_sharded:
+        run.refuse_divergence("{}", group_not_finite(groups))
+        staging = on_main(lambda: stage(folder, step))
+        write_shards(staging, groups)
+        return on_main(lambda: seal(staging, Checkpoint(processes, state | {"shards": sorted(groups)}), keep))
     try:
-        return on_main(lambda: save(folder, run.progress.step, checkpoint, keep))
+        return on_main(lambda: save(folder, step, Checkpoint(groups | processes, state), keep))
     except FloatingPointError as error:
         run.refuse_divergence("{}", str(error))  # only `save` looks at moments, on the main process
         raise
@@ -63,6 +69,8 @@ def resume_run(run: "Run") -> RunRecord | None:
         failure = error
     if run.any(failure is not None)[0] or saved is None:
         raise failure or CheckpointError(f"{path} could not be read by every process")
+    if groups := saved.state.get("shards"):
+        saved.tensors |= read_shards(path, groups, run.learner.weights())
     run.progress, run.resumed = saved.progress, True
     if run.progress.steps:  # before the state, which says where the schedule stands
         run.steps = run.progress.steps
