@@ -1,7 +1,10 @@
 """Several processes compute what one computes, outlive any end, and refuse to be fewer than were asked for."""
 
+import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,8 +25,8 @@ from lmu_hf.training.resuming import load_run
 from lmu_hf.training.shards import read_shards
 from lmu_hf.training.sharing import make_sharing
 from lmu_hf.training.tasks.text import TextTask
-from test_resume import RECIPE, curve, noise, run, wait_for_steps
-from two_processes import READER, every_gradient, gradients, read_text, run_eight
+from test_resume import RECIPE, assert_same_run, curve, noise, run, wait_for_steps
+from two_processes import READER, every_gradient, gradients, read_folder, read_text, run_eight
 
 HERE = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -151,6 +154,59 @@ def test_a_folder_that_another_run_holds_is_refused_by_all_processes(tmp_path):
         _, errors = process.communicate(timeout=300)
     assert process.returncode != 0 and errors.count(f"{tmp_path} is in use by process {os.getpid()} on") >= 2
     assert not (tmp_path / "checkpoints").exists()
+
+
+def rows_by_step(folder: Path, rank: int) -> dict[int, list[int]]:
+    """What a process read at each step; of a step that was taken again, the last time."""
+    return dict(map(json.loads, folder.with_name(f"{folder.name}-rows-{rank}").read_text().splitlines()))
+
+
+@pytest.mark.slow
+def test_a_corpus_is_read_once_an_epoch_by_two_processes_of_which_one_is_killed(tmp_path):
+    (texts := tmp_path / "texts").mkdir()
+    draw = random.Random(0)
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (texts / name).write_text("".join(draw.choices("abcd \n", k=250)))
+    process = launch_two("corpus", tmp_path / "two", texts, 6)
+    process.communicate(timeout=300)
+    assert process.returncode != 0 and newest(tmp_path / "two" / "checkpoints").name == "step-00000004"
+    finish(launch_two("corpus", tmp_path / "two", texts))
+    read_folder(tmp_path / "one", texts, batch_size=4)
+    one, first, second = rows_by_step(tmp_path / "one", 0), *(rows_by_step(tmp_path / "two", rank) for rank in (0, 1))
+    assert sorted(one) == sorted(first) == sorted(second) == list(range(RunRecord.read(tmp_path / "two").steps))
+    for step, rows in one.items():
+        assert first[step] == rows[::2] and second[step] in (rows[1::2], rows[:1])  # the last has a row or two
+    epoch = len(one) // 2
+    for begin in (0, epoch):
+        read = [row for step in range(begin, begin + epoch) for row in one[step]]
+        assert sorted(read) == list(range(len(read))) and len(read) == 41
+
+
+MAIN = "127.0.0.2"  # gloo itself talks on 127.0.0.1
+
+
+@pytest.mark.slow
+def test_two_machines_train_what_one_trains(tmp_path):
+    finish(launch_two("train", tmp_path / "one", 1))
+    # Two launchers that know of each other by an address and a port alone, as on two machines.
+    with socket.socket() as probe:
+        probe.bind((MAIN, 0))
+        port = probe.getsockname()[1]
+    launchers = [
+        launch_two(
+            *("train", tmp_path / "two", 1),
+            launcher=(
+                *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "2", "--num_processes", "2"),
+                *("--machine_rank", str(rank), "--main_process_ip", MAIN, "--main_process_port", str(port)),
+                *("--mixed_precision", "no", "--dynamo_backend", "no"),
+            ),
+        )
+        for rank in (0, 1)
+    ]
+    said = [finish(launcher) for launcher in launchers]
+    assert "rank 0 is done" in said[0] and "rank 1 is done" in said[1]
+    assert RunRecord.read(tmp_path / "two").processes == 2
+    assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
 def fsdp(processes: int) -> tuple[str, ...]:

@@ -3,7 +3,10 @@
 python -m torch.distributed.run --nproc_per_node 2 tests/two_processes.py WHAT FOLDER
 """
 
+import json
+import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +20,12 @@ from accelerate.utils import parse_flag_from_env
 from safetensors.torch import save_file
 
 from lmu_hf.common.record import RunRecord
+from lmu_hf.data.windows import Windows
 from lmu_hf.training import loop
 from lmu_hf.training.checkpoint import newest
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe
-from lmu_hf.training.tasks.text import TextTask
+from lmu_hf.training.tasks.text import TextTask, text_files
 from test_resume import RECIPE, Doubled, assert_same_run, noise, run
 
 PLAIN = replace(
@@ -119,6 +123,61 @@ def resume_parts(folder: Path) -> None:
             assert_same_run(folder / "whole", again)
 
 
+class Noted(Windows):
+    """Windows that note which of them each step of training reads, in a file that a kill leaves."""
+
+    def note_in(self, path: Path, run: list[loop.Run]) -> None:
+        self.path, self.run = path, run
+
+    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        if self.run:
+            with self.path.open("a") as file:
+                file.write(json.dumps([self.run[0].progress.step, indices]) + "\n")
+        return super().__getitems__(indices)
+
+
+def read_folder(folder: Path, texts: Path, batch_size: int, dies_at: int | None = None) -> None:
+    """Train on a folder of text files, noting the rows of each step in ``rows-RANK``.
+
+    Args:
+        folder: of the run, which goes on if it is there.
+        texts: the files.
+        batch_size: rows a process.
+        dies_at: the step before which the second process is killed.
+    """
+    torch.manual_seed(0)
+    task, rank, begun = (
+        text_files({"train": texts}, tokenizer="char", sequence_length=16),
+        PartialState().process_index,
+        [],
+    )
+    rows = task.splits["train"] = Noted(task.encoded["train"].tokens, 16, drop_last=True)
+    rows.note_in(folder.with_name(f"{folder.name}-rows-{rank}"), begun)
+    step = loop.Run.step
+
+    def noted(run, batches) -> None:
+        if run.progress.step == dies_at and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        begun[:] = [run]
+        step(run, batches)
+
+    loop.Run.step = noted
+    try:
+        recipe = replace(READER, batch_size=batch_size, eval_steps=9)
+        train(
+            task.make_model(recipe.architecture),
+            recipe,
+            task,
+            3,
+            folder,
+            quiet=True,
+            resume=True,
+            checkpointing_steps=4,
+        )
+    finally:
+        loop.Run.step = step
+
+
 def run_eight(folder: Path, processes: int, **how) -> RunRecord:
     """Train on 8 rows at a time, however many processes read them, and save after each of 6 steps."""
     recipe = replace(PLAIN, epochs=2, batch_size=8 // processes, eval_steps=3, max_grad_norm=1.0)
@@ -161,7 +220,9 @@ def main() -> None:
         run_eight(folder, accelerator.num_processes, resume=resume)
     elif what != "single":
         assert accelerator.num_processes == 2, accelerator.num_processes
-    if what == "resume":
+    if what == "corpus":
+        read_folder(folder, Path(sys.argv[3]), batch_size=2, dies_at=int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    elif what == "resume":
         resume_everywhere(folder)
     elif what == "gradients":
         made = gradients(folder, batch_size=2)

@@ -32,7 +32,7 @@ def check_shards(accelerator: Accelerator) -> None:
         return
     if accelerator.distributed_type != DistributedType.FSDP:
         raise InputError(
-            "--use_fsdp has no effect here: accelerate shards a model over several GPUs alone: leave it out"
+            "--use_fsdp has no effect here, for accelerate shards a model over several GPUs alone: leave it out"
         )
     if not accelerator.is_fsdp2:
         raise InputError("--use_fsdp needs --fsdp_version 2 beside it")
