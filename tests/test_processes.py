@@ -175,11 +175,11 @@ def test_a_corpus_is_read_once_an_epoch_by_two_processes_of_which_one_is_killed(
     one, first, second = rows_by_step(tmp_path / "one", 0), *(rows_by_step(tmp_path / "two", rank) for rank in (0, 1))
     assert sorted(one) == sorted(first) == sorted(second) == list(range(RunRecord.read(tmp_path / "two").steps))
     for step, rows in one.items():
-        assert first[step] == rows[::2] and second[step] in (rows[1::2], rows[:1])  # the last has a row or two
+        assert first[step] == rows[::2] and second[step] == rows[1::2]
     epoch = len(one) // 2
     for begin in (0, epoch):
         read = [row for step in range(begin, begin + epoch) for row in one[step]]
-        assert sorted(read) == list(range(len(read))) and len(read) == 41
+        assert sorted(read) == list(range(42))  # of 16 characters, in nine tenths of the text
 
 
 MAIN = "127.0.0.2"  # gloo itself talks on 127.0.0.1

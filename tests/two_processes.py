@@ -146,11 +146,8 @@ def read_folder(folder: Path, texts: Path, batch_size: int, dies_at: int | None 
         dies_at: the step before which the second process is killed.
     """
     torch.manual_seed(0)
-    task, rank, begun = (
-        text_files({"train": texts}, tokenizer="char", sequence_length=16),
-        PartialState().process_index,
-        [],
-    )
+    task = text_files({"train": texts}, tokenizer="char", sequence_length=16)
+    rank, begun = PartialState().process_index, []
     rows = task.splits["train"] = Noted(task.encoded["train"].tokens, 16, drop_last=True)
     rows.note_in(folder.with_name(f"{folder.name}-rows-{rank}"), begun)
     step = loop.Run.step
@@ -163,17 +160,8 @@ def read_folder(folder: Path, texts: Path, batch_size: int, dies_at: int | None 
 
     loop.Run.step = noted
     try:
-        recipe = replace(READER, batch_size=batch_size, eval_steps=9)
-        train(
-            task.make_model(recipe.architecture),
-            recipe,
-            task,
-            3,
-            folder,
-            quiet=True,
-            resume=True,
-            checkpointing_steps=4,
-        )
+        model, recipe = task.make_model(READER.architecture), replace(READER, batch_size=batch_size, eval_steps=9)
+        train(model, recipe, task, 3, folder, quiet=True, resume=True, checkpointing_steps=4)
     finally:
         loop.Run.step = step
 
