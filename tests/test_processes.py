@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from lmu_hf.cli import launch
 from lmu_hf.cli.launch import asked_processes, check_processes
+from lmu_hf.common.errors import InputError
 from lmu_hf.common.lock import owned
 from lmu_hf.common.record import RunRecord
 from lmu_hf.training.checkpoint import CheckpointError, load, newest, verify
@@ -279,6 +280,13 @@ def test_a_run_sharded_on_four_processes_goes_on_on_two_and_on_one(tmp_path, cap
     (four / "step-00000005" / shards[0].replace("1-model", "9-model")).write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"shard-00009.* is not of the checkpoint that it lies in: delete it"):
         load(four / "step-00000005")
+
+
+def test_a_model_that_accelerate_would_not_shard_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(InputError, match="--use_fsdp has no effect here"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # --------------------------------------------------------------------------- fewer than were asked for
