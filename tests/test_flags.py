@@ -308,6 +308,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
     "script, words, message",
     [
         ("train text", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
+        ("train lm", "--torch_compile --sequence_parallel", "one of --torch_compile and --sequence_parallel"),
         ("train text", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train text", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
         ("train text", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),

@@ -101,6 +101,11 @@ def test_one_process_alone_has_nobody_to_share_a_row_with(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_compiled_steps_exchange_no_parts(tmp_path):
+    with pytest.raises(ValueError, match="one of --torch_compile and --sequence_parallel"):
+        read_text(tmp_path / "run", sequence_parallel=True, torch_compile=True)
+
+
 def test_rows_that_cannot_be_cut_are_refused():
     letters = TextTask("letters", {split: ["some letters"] for split in ("train", "validation")}, tokenizer="char")
     for task, made, message in (

@@ -193,6 +193,8 @@ def check_contradictions(args: argparse.Namespace) -> None:
     """
     if args.num_train_epochs is not None and args.max_train_steps is not None:
         raise ValueError("give only one of --num_train_epochs and --max_train_steps")
+    if args.torch_compile and getattr(args, "sequence_parallel", False):
+        raise ValueError("give one of --torch_compile and --sequence_parallel: what parts exchange is not compiled")
     if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
         raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 

@@ -33,7 +33,7 @@ class Running:
             part, in place of rows of their own. Scores are made by rows, for those are never longer than a device.
 
     Raises:
-        ValueError: the run is to be gone on with and to be begun anew.
+        ValueError: the run is to be gone on with and to be begun anew, or compiled and its rows cut.
     """
 
     quiet: bool = False
@@ -52,3 +52,5 @@ class Running:
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
             raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
+        if self.torch_compile and self.sequence_parallel:
+            raise ValueError("give one of --torch_compile and --sequence_parallel: what parts exchange is not compiled")

@@ -8,6 +8,7 @@ processes must see one folder.
 import shutil
 import warnings
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -70,7 +71,8 @@ def read_shards(folder: Path, groups: list[str], weights: dict[str, Tensor]) -> 
     """
     reader = dcp.HuggingFaceStorageReader(str(folder))
     try:
-        found = {tuple(key.split("/")): entry for key, entry in reader.read_metadata().state_dict_metadata.items()}
+        entries = cast(dict[str, TensorStorageMetadata], reader.read_metadata().state_dict_metadata)
+        found = {tuple(key.split("/")): entry for key, entry in entries.items()}
         if missing := set(groups) - {group for group, *_ in found}:
             raise CheckpointError(f"no shard of {folder} holds {', '.join(sorted(missing))}")
         flat = {
