@@ -10,7 +10,8 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,6 +143,42 @@ def bytes_sent(ranks: Ranks) -> None:
     forward = [("gather", memory, torch.float64)] * 2
     backward = [("scatter", memory * ranks.size, torch.float64)] * 2
     assert seen[0] == [("gather", 3, torch.int64), *forward, *backward]
+
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "several_processes.md"
+
+
+def bytes_per_step(ranks: Ranks) -> None:
+    """What a process hands over in a step of training by rows and by parts, which is what the guide says."""
+    config = LMUConfig(vocab_size=256, hidden_size=64, num_hidden_layers=2, theta=[16, 4000])
+    reduce = dist.all_reduce  # as it is before `counted` forbids it
+
+    def exchange(sent: list, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        sent.append(("gradients", bucket.buffer().numel(), bucket.buffer().dtype))
+        work = reduce(bucket.buffer().div_(ranks.size), async_op=True)
+        return work.get_future().then(lambda future: future.value()[0])
+
+    table = {}
+    for steps, by_parts in ((64, False), (64, True), (2048, False), (2048, True)):
+        model = nn.parallel.DistributedDataParallel(LMUForCausalLM(config))
+        with counted() as sent:
+            model.register_comm_hook(sent, exchange)
+            ids = torch.randint(256, (1, steps))
+            with sequence_parallel() if by_parts else nullcontext():
+                ids = ranks.cut(ids) if by_parts else ids
+                model(input_ids=ids, labels=ids).loss.backward()
+        sizes = [(what, count * dtype.itemsize, dtype) for what, count, dtype in sent]
+        gradients = sum(size for what, size, _ in sizes if what == "gradients")
+        memories = sum(size for what, size, dtype in sizes if what != "gradients" and size > 100)
+        found = gradients, memories, sum(size for *_, size, _ in sizes) - gradients - memories
+        assert table.setdefault(by_parts, found) == found  # the same for every length
+    assert table[False] == (4 * model.module.num_parameters(), 0, 0)
+    print(f"bytes of a step: {table}", flush=True)
+    if ranks.size == 2:
+        text = GUIDE.read_text(encoding="utf-8")
+        names = ("gradients", "memories of all layers, forward and backward", "lengths, labels and losses")
+        for name, by_rows, parts in zip(names, table[False], table[True], strict=True):
+            assert f"| {name} | {by_rows:,} | {parts:,} |" in text, (name, by_rows, parts)
 
 
 # --------------------------------------------------------------------------- whole models
@@ -356,7 +393,18 @@ def refusals(ranks: Ranks) -> None:
             ranks.cut(ids[:, : ranks.size - 1])
 
 
-CHECKS = (memories, bytes_sent, stacks, hidden_losses, heads, language, data_parallel, subgroups, refusals)
+CHECKS = (
+    memories,
+    bytes_sent,
+    bytes_per_step,
+    stacks,
+    hidden_losses,
+    heads,
+    language,
+    data_parallel,
+    subgroups,
+    refusals,
+)
 
 
 def main() -> None:

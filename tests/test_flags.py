@@ -35,7 +35,7 @@ OF_A_RUN = {  # a value of each flag of every training script, beside the run fo
     **{"label_smoothing_factor": "0.5", "early_stopping_patience": "7", "config_overrides": "initializer_range=0.5"},
     **{"checkpointing_steps": "7", "save_total_limit": "7", "resume_from_checkpoint": "auto", "report_to": "wandb"},
     **{"overwrite_output_dir": None, "dataloader_num_workers": "7", "mixed_precision": "bf16", "skip_test": None},
-    **{"torch_compile": None},
+    **{"torch_compile": None, "sequence_parallel": None},
     **{"quiet": None, "seed": "7", "output_dir": "elsewhere", "recipe": None, "baseline": "lstm"},
 }
 OF_DATA = {  # a value of each flag that says which data is read
@@ -311,6 +311,7 @@ def _asked(script: str, words: list[str]) -> tuple[Flags, Any]:
     "script, words, message",
     [
         ("train text", "--num_train_epochs 2 --max_train_steps 3", "one of --num_train_epochs and --max_train_steps"),
+        ("train lm", "--torch_compile --sequence_parallel", "one of --torch_compile and --sequence_parallel"),
         ("train text", "--overwrite_output_dir --resume_from_checkpoint auto", "one of --overwrite_output_dir"),
         ("train text", "--lr_scheduler_type constant --warmup_ratio 0.1", "--warmup_ratio has no effect on"),
         ("train text", "--baseline lstm --config_overrides theta=7", "theta has no effect on an LSTM"),

@@ -313,10 +313,12 @@ def add_data_flags(parser: ScriptParser, *kinds: str, without: tuple[str, ...] =
             group.add_argument(f"--{flag}", **FLAGS[flag])
 
 
-def add_block_size(parser: ScriptParser) -> None:
-    """The flag of how running text is cut in training."""
+def add_row_flags(parser: ScriptParser) -> None:
+    """The flags of how running text is cut in training: into rows, and rows into parts."""
     text = "length of a training row in tokens (default: the recipe's)"
     parser.group("data").add_argument("--block_size", type=COUNT, help=text)
+    text = "cut every training row into parts, one for each process: for rows longer than a device holds"
+    parser.group("training").add_argument("--sequence_parallel", action="store_true", help=text)
 
 
 def check_sources(args: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ from ..training.processes import on_main
 from ..training.recipes import Recipe, get_recipe
 from ..training.recipes.own import explain
 from ..training.run_folder import folder_of_its_own, refuse_occupied
+from ..training.sharing import refuse_alone
 from ..training.signals import Interrupted
 from ..training.tasks.base import Task
 from .flags import Flags
@@ -70,6 +71,8 @@ def run(
     check_processes()
     flags = Flags(args)
     recipe, how = asked_recipe(flags), asked_running(flags)
+    if how.get("sequence_parallel"):
+        refuse_alone(PartialState().num_processes)
     if watch is not None:
         how["watch"] = watch
     seed: int = flags.seed
@@ -283,6 +286,7 @@ def asked_running(args: argparse.Namespace | Flags) -> dict[str, Any]:
         "report_to": args.report_to,
         "mixed_precision": args.mixed_precision,
         "torch_compile": args.torch_compile,
+        **args.take(sequence_parallel="sequence_parallel"),  # of running text alone
     }
 
 

@@ -137,7 +137,7 @@ SELDOM = (
     *("max_grad_norm", "label_smoothing_factor", "averaging", "early_stopping_patience", "eval_steps"),
     *("dataloader_num_workers", "checkpointing_steps", "save_total_limit", "report_to", "torch_compile"),
     *("dataset_config_name", "extra_train_file", "validation_block", "preprocessing_num_workers", "rows"),
-    *("freeze_word_vectors", "train_split", "validation_split", "series_seed"),
+    *("freeze_word_vectors", "train_split", "validation_split", "series_seed", "sequence_parallel"),
     *("encoding", "field", "column_names", "label_separator", "tokenizer_name", "word_vectors"),
     *("validation_source_file", "validation_target_file", "test_source_file", "test_target_file"),
 )
@@ -193,6 +193,8 @@ def check_contradictions(args: argparse.Namespace) -> None:
     """
     if args.num_train_epochs is not None and args.max_train_steps is not None:
         raise ValueError("give only one of --num_train_epochs and --max_train_steps")
+    if args.torch_compile and getattr(args, "sequence_parallel", False):
+        raise ValueError("give one of --torch_compile and --sequence_parallel: what parts exchange is not compiled")
     if args.overwrite_output_dir and args.resume_from_checkpoint is not None:
         raise ValueError("give only one of --overwrite_output_dir, which begins anew, and --resume_from_checkpoint")
 

@@ -71,6 +71,7 @@ class RunRecord:
     processes: int = 1
     mixed_precision: str = "no"
     torch_compile: bool = False
+    sequence_parallel: bool = False  # every process read a part of each row, in place of rows of its own
     metric: str = "accuracy"
     problem_type: str | None = None
     baseline: str | None = None
@@ -104,6 +105,11 @@ class RunRecord:
     def title(self) -> str:
         """What the run is called: after its data, where that is somebody's own, or else after its recipe."""
         return self.data.get("title", self.recipe)
+
+    @property
+    def rows_together(self) -> int:
+        """The rows that all processes read at a time, before gradients of further turns are added."""
+        return self.hyperparameters.get("batch_size", 0) * (1 if self.sequence_parallel else self.processes)
 
     def write(self, folder: Path) -> Path:
         """Write ``run.json``, whole or not at all."""

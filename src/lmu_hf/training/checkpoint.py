@@ -2,7 +2,8 @@
 
 ``checkpoints/step-00000120/`` holds safetensors and JSON files and a ``manifest.json`` with the size and the sha256 of
 each. A folder of that name was complete when it got it: before that it is called ``.staging-…``. The oldest checkpoint
-is deleted only when a newer one is in place.
+is deleted only when a newer one is in place. Of a sharded model, each process has written a file of its own
+(:mod:`~lmu_hf.training.shards`).
 """
 
 import json
@@ -24,6 +25,7 @@ MANIFEST = "manifest.json"
 STATE = "state.json"
 TENSORS = ".safetensors"
 STAGING = ".staging-"
+SHARD = "shard-"  # begins the name of a file that one process wrote of a sharded model
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +39,18 @@ class Checkpoint:
     """What a checkpoint holds.
 
     Args:
-        tensors: groups of named tensors, a file each.
+        tensors: groups of named tensors, a file each; of a sharded model those alone that are not in shards.
         state: everything else, as JSON has it.
     """
 
     tensors: dict[str, dict[str, Tensor]]
     state: dict
+
+
+def group_not_finite(groups: dict[str, dict[str, Tensor]]) -> str | None:
+    """The name of the first tensor that is not finite, and of its group; of a shard each process looks at its own."""
+    found = ((first_not_finite(tensors), group) for group, tensors in groups.items())
+    return next((f"{name} ({group}) is not finite" for name, group in found if name is not None), None)
 
 
 def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path:
@@ -52,17 +60,41 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
         FloatingPointError: a tensor holds NaN or an infinity; nothing is written.
         CheckpointError: a file could not be written; earlier checkpoints are untouched.
     """
-    for group, tensors in checkpoint.tensors.items():
-        if (name := first_not_finite(tensors)) is not None:
-            raise FloatingPointError(f"{name} ({group}) is not finite")
-    final = folder / f"step-{step:08d}"  # padded with zeros, so that names sort as steps do
-    staging = folder / f"{STAGING}{final.name}"
-    path = staging
+    if found := group_not_finite(checkpoint.tensors):
+        raise FloatingPointError(found)
+    return seal(stage(folder, step), checkpoint, keep)
+
+
+def stage(folder: Path, step: int) -> Path:
+    """An empty folder to write a checkpoint in until :func:`seal` gives it its name.
+
+    Raises:
+        CheckpointError: it could not be made.
+    """
+    staging = folder / f"{STAGING}step-{step:08d}"  # padded with zeros, so that names sort as steps do
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{STAGING}*"):  # what an interrupted save left behind
             shutil.rmtree(left)
         staging.mkdir()
+    except OSError as error:
+        raise CheckpointError(f"{staging} could not be written: {error}") from error
+    return staging
+
+
+def seal(staging: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
+    """Write a checkpoint beside what its staging folder holds already, and give it its name; on one process.
+
+    Args:
+        staging: from :func:`stage`.
+        checkpoint: of finite tensors.
+        keep: how many checkpoints are left.
+
+    Raises:
+        CheckpointError: a file could not be written; earlier checkpoints are untouched.
+    """
+    folder, final, path = staging.parent, staging.parent / staging.name.removeprefix(STAGING), staging
+    try:
         for name, tensors in checkpoint.tensors.items():
             path = staging / f"{name}{TENSORS}"
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)  # it refuses strides
@@ -116,12 +148,19 @@ def verify(path: Path) -> dict[str, dict]:
 def load(path: Path) -> Checkpoint:
     """Read the files that a checkpoint's manifest lists, and no others, after verifying every byte of them.
 
+    Shards are verified and left to :func:`~lmu_hf.training.shards.read_shards`, which looks for them by their names.
+
     Raises:
-        CheckpointError: the folder is no checkpoint, or damaged.
+        CheckpointError: the folder is no checkpoint, damaged, or has shards beside those that it was written with.
     """
     files = verify(path)
+    for shard in path.glob(f"{SHARD}*{TENSORS}"):
+        if shard.name not in files:
+            raise CheckpointError(f"{shard} is not of the checkpoint that it lies in: delete it")
     tensors, state = {}, None
     for name in files:
+        if name.startswith(SHARD):
+            continue
         try:
             if name == STATE:
                 state = json.loads((path / name).read_text(encoding="utf-8"))

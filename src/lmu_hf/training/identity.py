@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from ..common.record import RunRecord, count_parameters, describe_architecture
 from .checkpoint import CheckpointError
 from .recipes import Recipe
+from .running import Running
 from .tasks.base import Task
 
 ROWS = 16  # of the training and the validation split, whose inputs are compared
@@ -27,6 +28,8 @@ SAID_ALREADY = (
     "model_name_or_path",  # by "stack", without the place that the model lies in
 )
 SHOWN_ALONE = ("data.title", "data.example")  # they decide no number
+# What may differ where the rows of a step are the same: who reads them.
+READERS = ("processes", "hyperparameters.batch_size", "sequence_parallel")
 DIGESTS = ("data.fingerprint", "inputs", "initial_model")  # named last: what changed them says more
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ def describe_run(
     task: Task,
     seed: int,
     accelerator: Accelerator,
-    torch_compile: bool = False,
+    running: Running,
 ) -> RunRecord:
     """The record of a run that is about to begin, with all that identifies it.
 
@@ -50,7 +53,7 @@ def describe_run(
         model: as it is before the first step.
         recipe, task, seed: of the run.
         accelerator: as it was launched.
-        torch_compile: whether the model is compiled, which makes sums in another order.
+        running: whether the model is compiled and rows are cut, which makes sums in another order.
     """
     return RunRecord(
         recipe=recipe.name,
@@ -68,7 +71,8 @@ def describe_run(
         parameters=count_parameters(model),
         processes=accelerator.num_processes,
         mixed_precision=accelerator.mixed_precision,
-        torch_compile=torch_compile,
+        torch_compile=running.torch_compile,
+        sequence_parallel=running.sequence_parallel,
         options=_options(task),
         inputs=_digest_inputs(task),
         initial_model=_digest_model(model),
@@ -104,10 +108,14 @@ def check_same_run(path: Path, theirs: RunRecord, ours: RunRecord) -> None:
         and not (name.startswith("data.") and name not in here)
         and name not in SHOWN_ALONE
     ]
+    if theirs.rows_together == ours.rows_together:
+        differing = [name for name in differing if name not in READERS]
     moved = _differing_environment(theirs, ours)
     if moved and differing == ["initial_model"]:
         moved.append("the weights that it began with")  # random numbers differ in their last digits between machines
         differing = []
+    if theirs.processes != ours.processes:
+        moved.append(f"processes {theirs.processes}, here {ours.processes}, which draw dropout of their own")
     if differing:
         raise AnotherRunError(_differ(path, theirs, differing, there, here))
     if moved:

@@ -14,6 +14,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
@@ -22,8 +24,10 @@ from ..modeling_lmu import LMUModel
 from .muon import Muon
 from .recipes import Recipe
 from .schedules import make_schedule
+from .shards import check_shards
 
 WHOLE = StateDictOptions(full_state_dict=True)
+OWN = StateDictOptions()  # what a process holds: of a sharded model its shards
 
 
 class Learner:
@@ -38,6 +42,7 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, steps: int) -> None:
         self.accelerator, self.recipe = accelerator, recipe
+        check_shards(accelerator)
         # Model and optimiser are prepared in one call: sharding replaces the weights, and accelerate then puts the new
         # ones into the optimiser.
         optimizer = make_optimizer(model, recipe)
@@ -56,12 +61,24 @@ class Learner:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Its parameters, as tensors that can be written to."""
-        return [parameter.detach() for parameter in self.plain.parameters()]
+        """Its parameters, of a sharded model this process's shards, as tensors that can be written to."""
+        return [parameter.detach() for parameter in self._named_parameters().values()]
+
+    def _named_parameters(self) -> dict[str, nn.Parameter]:
+        for module in self.plain.modules():
+            # A forward pass without a backward one may leave whole weights behind, which would hide what is written.
+            if isinstance(module, FSDPModule):
+                module.reshard()
+        return dict(self.plain.named_parameters())
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the parameters alone (FSDP2)."""
+        return any(isinstance(parameter, DTensor) for parameter in self.parameters)
 
     def first_not_finite(self) -> str | None:
         """The name of a weight, or of the average of one, that is not finite on this process; None if all are."""
-        named = dict(self.plain.named_parameters())
+        named = self._named_parameters()
         averages = zip(named, self.average, strict=True) if self.average else ()
         return first_not_finite(named | {f"{name} (averaged)": average for name, average in averages})
 
@@ -111,23 +128,36 @@ class Learner:
             _copy(trained, self.parameters)
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights, whole, on every process; tied ones under each of their names."""
-        weights = get_model_state_dict(self.model, options=WHOLE)
+        """The model's weights on the CPU, of a sharded model this process's shards; tied ones under all their names."""
+        weights = get_model_state_dict(self.model, options=OWN)
         # A copy even on a CPU, where the state holds the weights themselves, which go on changing.
         return {name: cast(Tensor, tensor).detach().to("cpu", copy=True) for name, tensor in weights.items()}
 
+    def whole_weights(self) -> dict[str, Tensor]:
+        """The model's weights, whole; on the main process, and on others perhaps none."""
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        return cast(dict[str, Tensor], get_model_state_dict(self.model, options=whole))
+
     def set_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take on weights, as :meth:`weights` gave them."""
-        set_model_state_dict(self.model, cast(dict, weights), options=WHOLE)
+        """Take on weights, as :meth:`weights` gave them, or whole."""
+        set_model_state_dict(self.model, cast(dict, weights), options=self._options(weights))
+
+    def _options(self, tensors: dict[str, Tensor]) -> StateDictOptions:
+        """How tensors are taken on: whole ones are sharded where the model is."""
+        are_shards = any(isinstance(tensor, DTensor) for tensor in tensors.values())
+        return WHOLE if self.is_sharded and not are_shards else OWN
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Everything that decides what it learns next: tensors in groups, and the rest as JSON has it."""
+        """Everything that decides what it learns next: tensors in groups, and the rest as JSON has it.
+
+        Of a sharded model, the tensors are this process's shards.
+        """
         tensors = {"model": self.weights()}
         if self.average:
             with self.averaged():
-                # The model's own names and whole tensors, so another number of processes can load it.
+                # The model's own names and shapes, so another number of processes can load it.
                 tensors["average"] = self.weights()
-        optimizer = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=WHOLE)
+        optimizer = get_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, options=OWN)
         moments = cast(dict[str, dict[str, Tensor]], optimizer.get("state", {}))
         tensors["optimizer"] = {
             # safetensors is flat, and no weight's name holds a slash.
@@ -138,7 +168,7 @@ class Learner:
         return tensors, {"optimizer": optimizer.get("param_groups", []), "schedule": self.schedule.state_dict()}
 
     def load_state(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Go back to where :meth:`state` was taken."""
+        """Go back to where :meth:`state` was taken, by shards or by whole tensors."""
         # By way of the model, which shards what is whole; so the average goes first and the weights stay.
         if "average" in tensors:
             self.set_weights(tensors["average"])
@@ -149,7 +179,8 @@ class Learner:
             parameter, part = name.rsplit("/", 1)
             moments.setdefault(parameter, {})[part] = tensor
         optimizer: dict[str, Any] = {"state": moments, "param_groups": state["optimizer"]}
-        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, optimizer, options=WHOLE)
+        options = self._options(tensors["optimizer"])
+        set_optimizer_state_dict(self.model, self.prepared_optimizer.optimizer, optimizer, options=options)
         self.schedule.load_state_dict(state["schedule"])
 
 

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,17 +24,18 @@ from ..common.staging import delete, folder_written_whole
 from ..data.batches import Schedule, training_batches
 from ..data.heap import Heap
 from .budget import Budget
-from .checkpoint import Checkpoint, CheckpointError, newest, save
+from .checkpoint import newest
 from .finished import finished, is_complete
 from .identity import describe_run, identity
 from .learner import Learner
 from .processes import on_main
-from .randomness import random_state, restore_random_state
 from .recipes import Recipe
 from .refitting import refit
-from .resuming import Progress, find_checkpoint, load_run
+from .resuming import Progress
 from .run_folder import earlier_files
 from .running import Running
+from .saving import resume_run, save_run
+from .sharing import make_sharing
 from .signals import Interrupted, Interruption
 from .speed import CompileClock, at_speed, chosen_precision, uncompiled
 from .tasks.base import Task
@@ -79,13 +79,13 @@ def train(model: PreTrainedModel, recipe: Recipe, task: Task, seed: int, output_
     if running.quiet:
         disable_progress_bar()
     set_seed(seed, device_specific=True)  # each process has dropout of its own
-    record = describe_run(model, recipe, task, seed, accelerator, running.torch_compile)
+    record = describe_run(model, recipe, task, seed, accelerator, running)
     if running.resume and is_complete(output_dir):
         return finished(output_dir, record, model, task, running.read_test)
     run = Run(accelerator, model, recipe, task, record, output_dir, running)
     with ExitStack() as held:
         on_main(lambda: held.enter_context(owned(output_dir)))  # one holder for all, until the stack closes
-        held.enter_context(at_speed(record, run.resume(), run.learner.plain))
+        held.enter_context(at_speed(record, resume_run(run), run.learner.plain))
         run.fit()
         run.finish()
     return record
@@ -107,8 +107,10 @@ class Run:
         self.accelerator, self.recipe, self.task = accelerator, recipe, task
         self.record, self.folder, self.running = record, folder, running
         processes, rank, seed = accelerator.num_processes, accelerator.process_index, record.seed
-        self.variations = torch.Generator().manual_seed(seed * 1009 + rank)  # no two ranks or seeds deform alike
-        self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, processes, rank)
+        self.sharing = sharing = make_sharing(running.sequence_parallel, processes, rank, task, model)
+        # No two readers or seeds deform alike.
+        self.variations = torch.Generator().manual_seed(seed * 1009 + sharing.reader)
+        self.rows = Schedule(task, recipe.batch_size, recipe.accumulation, seed, sharing.readers, sharing.reader)
         self.steps = self.wanted = recipe.count_steps(self.rows.steps_per_epoch, model)
         self.learner = Learner(accelerator, model, recipe, self.steps)
         self.fresh = self.learner.weights() if recipe.refit else {}
@@ -116,7 +118,7 @@ class Run:
         self.heap = Heap()
         self.loss = torch.zeros((), device=accelerator.device)  # summed over the steps since the last evaluation
         self.loaders: dict[str, DataLoader] = {}  # prepared once a split
-        self.best_weights: dict[str, Tensor] = {}  # whole, on the CPU of every process
+        self.best_weights: dict[str, Tensor] = {}  # on the CPU; of a sharded model each process has its shards
         self.log: MetricsLog | None = None  # of the main process, once the run has taken its folder
         self.resumed, self.begun, self.clock = False, False, CompileClock()
         self.budget: Budget | None = None
@@ -141,11 +143,11 @@ class Run:
                 if self._evaluation_is_due():
                     self._evaluate(bar, start)
                 # A signal may reach one process alone, and clocks differ; but all must save together.
-                interrupted, late = self._any(interruption.signal is not None, time.perf_counter() > next_save)
+                interrupted, late = self.any(interruption.signal is not None, time.perf_counter() > next_save)
                 if interrupted or self._save_is_due(late):
                     began = time.perf_counter()
                     progress.seconds = began - start
-                    path = self._save()  # in all processes: it gathers from each
+                    path = save_run(self)  # in all processes: it gathers from each
                     saved = time.perf_counter()
                     next_save = saved + max(SAVE_SECONDS, (saved - began) / SAVE_SHARE)  # a slow disk: more seldom
                     if interrupted:
@@ -201,8 +203,9 @@ class Run:
         for turn, (given, count) in enumerate(zip(inputs, terms, strict=True)):
             share = count / total
             waiting = turn < len(turns) - 1  # gradients are exchanged once a step
-            with self.accelerator.no_sync(self.learner.model) if waiting else nullcontext():
-                loss = self.learner.model(**given).loss  # a mean over the terms of this turn
+            held = self.accelerator.no_sync(self.learner.model) if waiting else nullcontext()
+            with held, self.sharing.reading(given) as mine:
+                loss = self.learner.model(**mine).loss  # a mean over the terms of this turn
                 # Gradients of several processes are averaged.
                 self.accelerator.backward(loss * (share * self.accelerator.num_processes))
             self.loss += loss.detach() * share  # on the device: `.item()` would wait for it at every step
@@ -210,7 +213,7 @@ class Run:
         self.progress.step += 1
         self.progress.loss_steps += 1
 
-    def _any(self, *conditions: bool) -> list[bool]:
+    def any(self, *conditions: bool) -> list[bool]:
         """Of each condition, whether it holds in any process."""
         if self.accelerator.num_processes == 1:  # asked after every step: no trip to the device
             return list(conditions)
@@ -233,11 +236,11 @@ class Run:
         """Score the validation split, log it, and keep the weights if they are the best so far."""
         progress, metric = self.progress, self.task.metric
         trained = {"train_loss": self._mean_loss()} if progress.loss_steps else {}
-        self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
+        self.refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
         with self.learner.averaged(), watched_outputs(self.learner.plain) as watch:  # kept weights are the average
             scores = self.scores("validation")
-            self._refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
-            self._refuse_divergence("{}, of validation, is not finite", first_score_not_finite(scores))
+            self.refuse_divergence("{}, of validation, are not finite", watch.first_not_finite())
+            self.refuse_divergence("{}, of validation, is not finite", first_score_not_finite(scores))
             goodness = -scores[metric] if self.task.lower_is_better else scores[metric]
             progress.worse += 1  # set back below if this is the best
             if progress.is_best(goodness, scores):
@@ -258,10 +261,10 @@ class Run:
         # Shares of one step add up to 1 over all turns and processes.
         mean = cast(Tensor, self.accelerator.reduce(self.loss / progress.loss_steps)).item()
         self.loss, progress.loss_steps = torch.zeros_like(self.loss), 0
-        self._refuse_divergence("the training loss is {}", None if math.isfinite(mean) else str(mean))
+        self.refuse_divergence("the training loss is {}", None if math.isfinite(mean) else str(mean))
         return mean
 
-    def _refuse_divergence(self, what: str, name: str | None) -> None:
+    def refuse_divergence(self, what: str, name: str | None) -> None:
         """End the run on every process if something is not finite on any.
 
         Args:
@@ -271,7 +274,7 @@ class Run:
         Raises:
             FloatingPointError: so it is.
         """
-        if not any(self._any(name is not None)):  # a collective call: every process asks, all end together
+        if not self.any(name is not None)[0]:  # a collective call: every process asks, all end together
             return
         good = on_main(lambda: newest(self.folder / "checkpoints"))
         found = what.format(name or "(in another process)")
@@ -299,64 +302,10 @@ class Run:
             return late
         return self.progress.step % (self.rows.steps_per_epoch if interval == "epoch" else int(interval)) == 0
 
-    def _save(self) -> Path:
-        """Write a checkpoint of all that decides how the run goes on; where it lies."""
-        self._measure()
-        self._refuse_divergence("the weight {} is not finite", self.learner.first_not_finite())
-        tensors, state = self.learner.state()
-        tensors["processes"] = self._of_every_process(
-            random_state(variations=self.variations) | {"loss": self.loss.cpu()}
-        )
-        if self.progress.best is not None:
-            tensors["best"] = self.best_weights
-        checkpoint = Checkpoint(tensors, state | {"record": asdict(self.record), "progress": vars(self.progress)})
-        folder, keep = self.folder / "checkpoints", self.running.checkpoints
-        try:
-            return on_main(lambda: save(folder, self.progress.step, checkpoint, keep))
-        except FloatingPointError as error:
-            self._refuse_divergence("{}", str(error))  # only `save` looks at moments, on the main process
-            raise
-
-    def _measure(self) -> None:
+    def measure(self) -> None:
+        """Note what the run has taken so far of memory and of the compiler's time."""
         self.progress.memory_bytes = max(self.progress.memory_bytes, peak_memory_bytes())
         self.record.compile_seconds = round(self.record.compile_seconds + self.clock.passed(), 1)
-
-    def _of_every_process(self, own: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of each process, under its rank."""
-        states: dict[str, Tensor] = {}
-        for name, tensor in own.items():
-            gathered = cast(Tensor, self.accelerator.gather(tensor[None].to(self.accelerator.device))).cpu()
-            states |= {f"{rank}.{name}": part.clone() for rank, part in enumerate(gathered)}  # not views of one tensor
-        return states
-
-    def resume(self) -> RunRecord | None:
-        """Go on from a checkpoint, if the run is to and there is one; the record that it holds."""
-        running = self.running
-        path = on_main(lambda: find_checkpoint(self.folder, running.resume, running.overwrite, self.record))
-        if path is None:
-            return None
-        saved, failure = None, None
-        try:
-            saved = load_run(path)
-        except CheckpointError as error:  # of this process alone: the main one has read it
-            failure = error
-        if any(self._any(failure is not None)) or saved is None:
-            raise failure or CheckpointError(f"{path} could not be read by every process")
-        self.progress, self.resumed = saved.progress, True
-        if self.progress.steps:  # before the state, which says where the schedule stands
-            self.steps = self.progress.steps
-            self.learner.end_at(self.steps)
-        self.record.compile_seconds = saved.record.compile_seconds
-        self.learner.load_state(saved.tensors, saved.state)
-        self.best_weights = saved.tensors.get("best", {})  # none before the first evaluation
-        rank = f"{self.accelerator.process_index}."
-        states = saved.tensors["processes"].items()
-        own = {name.removeprefix(rank): part for name, part in states if name.startswith(rank)}
-        self.loss = own.pop("loss").to(self.loss.device)
-        restore_random_state(own, variations=self.variations)  # last, so that nothing above draws from it
-        if self.accelerator.is_main_process:
-            logger.warning("resuming from %s", path)
-        return saved.record
 
     def finish(self) -> None:
         """Score the chosen weights as the saved model will be, save them, and write the record."""
@@ -371,14 +320,14 @@ class Run:
             if details := self.task.details(split):
                 record.details[split] = details
             wrong = first_score_not_finite(scores)
-            self._refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", wrong)
+            self.refuse_divergence(f"{{}} of the chosen weights, on {split}, is not finite", wrong)
             if split == "validation" and self.recipe.refit and (whole := self.task.whole()) is not None:
                 self.learner.set_weights(refit(self, whole))
         record.wall_seconds = round(progress.seconds + self.task.spent.get("refit", 0.0), 1)
-        self._measure()
+        self.measure()
         record.peak_memory_bytes = progress.memory_bytes
-        weights = self.learner.weights()
-        self._refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
+        weights = self.learner.whole_weights()
+        self.refuse_divergence("the chosen weight {} is not finite", first_not_finite(weights))
         on_main(lambda: self._write(weights, splits))
         for tracker in self.accelerator.trackers:
             tracker.finish()

@@ -46,7 +46,7 @@ class SavedRun:
     Args:
         record: what identifies it, and where it ran.
         progress: how far it had come.
-        tensors: weights, moments, and what each process holds of its own.
+        tensors: weights, moments, and what each process holds of its own; of what is in shards nothing.
         state: of optimiser and schedule.
     """
 
@@ -67,7 +67,7 @@ def load_run(path: Path) -> SavedRun:
         # A field that another version had is a TypeError here.
         record, progress = RunRecord(**checkpoint.state["record"]), Progress(**checkpoint.state["progress"])
         complete = {"optimizer", "schedule"} <= checkpoint.state.keys()
-        complete &= {"model", "optimizer", "processes"} <= checkpoint.tensors.keys()
+        complete &= {"model", "optimizer", "processes"} <= {*checkpoint.tensors, *checkpoint.state.get("shards", ())}
         if not complete or not isinstance(progress.step, int) or not isinstance(progress.rows, list):
             raise LookupError("a part is missing")
     except (LookupError, TypeError) as error:

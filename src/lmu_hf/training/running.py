@@ -11,7 +11,7 @@ def _unwatched(row: dict, share: float) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is run: nothing here changes what it computes, but for the last two, which its record holds.
+    """How a run is run: nothing here changes what it computes, but for the last three, which its record holds.
 
     Args:
         quiet: no progress bar.
@@ -29,9 +29,11 @@ class Running:
         mixed_precision: ``"no"`` or ``"bf16"``, the memory and the final scores staying float32, or ``"auto"`` for
             what the recipe allows and is faster here; None for what accelerate was launched with.
         torch_compile: whether training steps are compiled; scores are not, for the saved model will not be.
+        sequence_parallel: whether all processes read the same rows in training, of each of which every one takes a
+            part, in place of rows of their own. Scores are made by rows, for those are never longer than a device.
 
     Raises:
-        ValueError: the run is to be gone on with and to be begun anew.
+        ValueError: the run is to be gone on with and to be begun anew, or compiled and its rows cut.
     """
 
     quiet: bool = False
@@ -45,7 +47,10 @@ class Running:
     report_to: str = "none"
     mixed_precision: str | None = None
     torch_compile: bool = False
+    sequence_parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
             raise ValueError("give one of --resume_from_checkpoint and --overwrite_output_dir")
+        if self.torch_compile and self.sequence_parallel:
+            raise ValueError("give one of --torch_compile and --sequence_parallel: what parts exchange is not compiled")

@@ -18,7 +18,7 @@ Weights are chosen by the first (the last, where words are unknown) on the valid
 import argparse
 from typing import TYPE_CHECKING
 
-from ..data_flags import add_block_size, add_data_flags, check_sources, check_tested_text
+from ..data_flags import add_data_flags, add_row_flags, check_sources, check_tested_text
 from ..flags import COUNT, manual_of
 from ..training_flags import parse_training, training_parser
 
@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
         type=COUNT,
         help="size of the vocabulary in tokens, special ones included (default: the recipe's)",
     )
-    add_block_size(parser)
+    add_row_flags(parser)
     args = parse_training(parser, argv, check_sources, check_tested_text)
     ready = [name for name in ("tokenizer_name", "model_name_or_path") if getattr(args, name) is not None]
     if ready and (args.tokenizer or args.vocab_size):

@@ -19,7 +19,7 @@ run.json (only when the run is complete) and figures/. `lmu-hf generate RUN` the
 import argparse
 from typing import TYPE_CHECKING
 
-from ..data_flags import add_block_size, add_data_flags, check_sources, check_tested_text
+from ..data_flags import add_data_flags, add_row_flags, check_sources, check_tested_text
 from ..flags import manual_of
 from ..training_flags import parse_training, training_parser
 
@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     """The verb's flags; those left out keep the recipe's values."""
     parser = training_parser(manual_of(__doc__, manual), kind="characters", default="python-sources", verb="train lm")
     add_data_flags(parser, "characters")
-    add_block_size(parser)
+    add_row_flags(parser)
     args = parse_training(parser, argv, check_sources, check_tested_text)
     if "recipe" not in args.given and (args.train_file or args.dataset_name):
         args.recipe = "own-lm"

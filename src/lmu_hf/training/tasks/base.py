@@ -39,6 +39,7 @@ class Task(ABC):
         evaluation_batch: rows a batch when evaluating.
         auto_class: the Auto class of the models that it trains.
         length_unit: what :meth:`row_lengths` counts.
+        cuts_rows: whether a model may read every row (b, n) in parts, one on each of several processes.
         spent: seconds that finding weights before training took, by what was done; they count as training. So does
             "refit", of finding them once more after they were scored.
         made: the :class:`~lmu_hf.training.recipes.Recipe` that these rows have made; None if one was named.
@@ -59,6 +60,7 @@ class Task(ABC):
     scorer: str = ""
     evaluation_batch: int = 1000
     length_unit: str = ""
+    cuts_rows: bool = False
     spent: dict[str, float] = {}
     made: Any = None
     reasons: dict[str, str] = {}

@@ -59,6 +59,7 @@ class TextTask(Task):
     task = "text-generation"
     lower_is_better = True
     auto_class = AutoModelForCausalLM
+    cuts_rows = True
 
     def __init__(
         self,
