@@ -43,7 +43,7 @@ def label(args: argparse.Namespace) -> dict[str, int]:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             write_rows(labelled, staged, args.output_file.suffix)
-            counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            counted = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
             line = f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; ")
             made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
             # Before the rows take their place: where this cannot be written, earlier rows stay, too.
