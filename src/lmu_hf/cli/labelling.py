@@ -27,6 +27,7 @@ from .flags import Flags
 from .origin import follow_the_run
 from .reading import reading, series_columns
 from .results import give
+from .saved_heads import check_classifier
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,5 +97,6 @@ def _texts(args: argparse.Namespace) -> "Dataset":
 
 
 def _classifier(name: str) -> PreTrainedModel:
+    check_classifier(name)
     with loading("model", name):
         return AutoModelForSequenceClassification.from_pretrained(name)
