@@ -82,6 +82,18 @@ def test_at_least_nine_of_ten_clean_drawings_are_read_right():
     assert sum(digit == name for digit, name in read.items()) >= 9, read
 
 
+@pytest.mark.parametrize(
+    ("review", "verdict"),
+    [
+        ("This movie was the worst thing I have seen in years", "neg"),
+        ("An absolute masterpiece, moving from start to finish", "pos"),
+    ],
+)
+def test_plain_reviews_are_read_with_little_doubt(review, verdict):
+    _, chances = read_sentence(*TabModel("sentiment", lmu_hf.pretrained("lmu-imdb")).load(), review)
+    assert chances[verdict] >= 0.9
+
+
 def test_the_score_of_a_word_is_that_of_the_text_up_to_it(tmp_path):
     model, tokenizer = loaded("text-classification", tmp_path)
     words, verdict = read_sentence(model, tokenizer, "a charming  film")
