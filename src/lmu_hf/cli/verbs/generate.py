@@ -2,7 +2,7 @@
 
     lmu-hf generate --prompt "def main(" --max_new_tokens 400 --temperature 0.7     # by a model in the box
     echo "import re" | lmu-hf generate runs/python-sources-seed0 --prompt -
-    lmu-hf generate lmu-multi30k-en-de --prompt - < english.txt > german.txt        # line by line, by a translator
+    lmu-hf generate lmu-multi30k-en-de --prompt "two dogs"          # translated; "-" reads lines of standard input
     lmu-hf generate MODEL --load_memory talk.safetensors --save_memory talk.safetensors --prompt "more"
 
 The model carries its memories and the last token from step to step, nothing else. At the end, what that state weighs
