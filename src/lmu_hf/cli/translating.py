@@ -2,12 +2,14 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 from transformers import pipeline
 
 from ..common.errors import loading
 from .flags import Flags
 
+TASK: Any = "lmu-translation"  # transformers' types know its own tasks alone
 BEAMS = 4
 ROWS = 16  # lines that are translated at a time
 
@@ -31,7 +33,7 @@ def translate(args: argparse.Namespace, text: str) -> None:
 
 def _translated(name: str, lines: list[str], **how: int) -> Iterator[str]:
     with loading("model", name):
-        translator = pipeline("lmu-translation", model=name, num_beams=BEAMS, do_sample=False, **how)
+        translator = pipeline(TASK, model=name, num_beams=BEAMS, do_sample=False, **how)
     found = iter(translator((line for line in lines if line.strip()), batch_size=ROWS))
     for line in lines:
         yield next(found)[0]["translation_text"] if line.strip() else ""
