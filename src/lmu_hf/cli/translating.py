@@ -31,7 +31,7 @@ def translate(args: argparse.Namespace, text: str) -> None:
         print(line, flush=True)
 
 
-def _translated(name: str, lines: list[str], **how: int) -> Iterator[str]:
+def _translated(name: str, lines: list[str], **how: Any) -> Iterator[str]:
     with loading("model", name):
         translator = pipeline(TASK, model=name, num_beams=BEAMS, do_sample=False, **how)
     found = iter(translator((line for line in lines if line.strip()), batch_size=ROWS))
