@@ -163,7 +163,7 @@ def headlines(folder: Path) -> str:
         [
             "last output of the psMNIST layer, forward and backward",
             f"{last['milliseconds']:.3g} ms",
-            f"loop {loop:.0f} x",
+            f"{loop:.0f} × the loop",
         ]
     ]
     for size in (2e6, 20e6):
@@ -181,11 +181,11 @@ def headlines(folder: Path) -> str:
         and row["model"] in ("LMU, generate", "GPT-2, generate", "Mamba, generate", "LSTM, loop")
     }
     rows.append(["generation with 2 M parameters", f"{speeds['LMU']:,.0f} tokens/s", _beside(speeds, "LMU")])
-    return markup.table(["what", "LMU", "as fast as"], rows)
+    return markup.table(["what", "LMU", "times the speed of"], rows)
 
 
 def _beside(speeds: dict[str, float], ours: str) -> str:
-    return ", ".join(f"{name} {speeds[ours] / speed:.2g} x" for name, speed in speeds.items() if name != ours)
+    return ", ".join(f"{speeds[ours] / speed:.2g} × {name}" for name, speed in speeds.items() if name != ours)
 
 
 def _against(rows: list[dict], places: tuple[str, ...], ours: str, speed: str, unit: str) -> str:

@@ -18,6 +18,7 @@ import lmu_hf_cli  # noqa: F401  # first: flags are read before torch is importe
 # isort: split
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import ScriptParser
+from lmu_hf.hub.space.background import window_process
 from lmu_hf.hub.space.models import TABS, in_the_box
 
 
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until interrupted."""
     args = parse_args(argv)
     gc.disable()  # it looks in vain through all that is imported, a tenth of the time until the page is there
+    window_process()  # it imports torch while this one imports gradio
     try:
         from lmu_hf.hub.space.app import build, serve
     except ImportError as error:

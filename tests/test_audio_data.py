@@ -332,3 +332,11 @@ def test_flags_that_would_be_ignored_are_refused(speakers, tmp_path, monkeypatch
             run_verb("train audio", [*flags, *TRAINED], None)
         said = f"{ended.value} {capsys.readouterr().err}"
         assert message in said and "Traceback" not in said
+
+
+def test_few_validation_sounds_of_ones_own_are_warned_of():
+    made_up = tones_and_chirps(24)
+    few = replace(made_up, title="words", signals={split: rows[:4] for split, rows in made_up.signals.items()})
+    said = AudioTask(few, Frames(8000, adaptation=9.0)).announce()
+    assert "\nwarning: only 4 validation sounds, which score and choose by little more than chance: give a file" in said
+    assert "warning" not in AudioTask(replace(few, title=None), Frames(8000, adaptation=9.0)).announce()

@@ -51,6 +51,17 @@ def images(count: int = 40, side: int = 8, colour: bool = False) -> LabelledImag
     return LabelledImages("made up", splits, classes, ["a", "b"], origin, colour, {"colour": "made up"})
 
 
+def test_few_validation_pictures_are_warned_of():
+    assert (
+        ImageFolderTask(images())
+        .announce()
+        .endswith(
+            "\nwarning: only 9 validation pictures, which score and choose by little more than chance: "
+            "give 20 or more in validation/"
+        )
+    )
+
+
 # --------------------------------------------------------------------------- what is in a folder
 
 

@@ -138,7 +138,7 @@ def test_columns_of_zeros_and_ones_are_multi_label(tmp_path, monkeypatch, capsys
     words = ["--train_file", "remarks.csv", "--label_column", "toxic,rude", *SHORT, "80"]
     record = call("train_glue", *words)
     assert capsys.readouterr().out.startswith(
-        "toxic,rude: 2 classes, several a row, toxic 108, rude 111; 216 training rows"
+        "toxic,rude: 2 classes, several a row, toxic: 108, rude: 111; 216 training rows"
     )
     assert (record.metric, record.problem_type) == ("macro_f1", MULTI)
     assert record.metrics["validation"]["macro_f1"] > 0.9
@@ -214,7 +214,7 @@ def test_a_rare_class_can_choose_the_weights(tmp_path, monkeypatch, capsys):
     words = ["--train_file", "cards.csv", "--metric_for_best_model", "f1", *SHORT, "40"]
     record = call("train_glue", *words)
     said = capsys.readouterr().out
-    assert "label: 2 classes, 0 356, 1 3 (majority 99.2%); 359 training rows" in said
+    assert "label: 2 classes, 0: 356, 1: 3 (majority 99.2%); 359 training rows" in said
     assert record.metric == "macro_f1"
     details = record.details["validation"]
     assert details["classes"]["1"]["support"] == 1

@@ -111,7 +111,8 @@ def test_a_classifier_generates_nothing(tmp_path):
     LMUForSequenceClassification(LMUConfig(vocab_size=8)).save_pretrained(tmp_path / "model")
     train_tokenizer("char", ["so it goes"]).save_pretrained(tmp_path / "model")
     done = run(SCRIPTS / "generate.py", "model", cwd=tmp_path)
-    assert done.stderr == "generate.py: error: model is an LMUForSequenceClassification, not an LMUForCausalLM\n"
+    said = "model is an LMUForSequenceClassification, not an LMUForCausalLM: lmu-hf label labels rows with it"
+    assert done.stderr == f"generate.py: error: {said}\n"
 
 
 def test_a_text_is_continued_from_a_saved_memory(tmp_path):

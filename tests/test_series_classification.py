@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,13 @@ def made(waves: LabelledSeries, seed: int = 0):
     torch.manual_seed(seed)
     task, architecture = task_of(waves)
     return task, task.make_model(architecture)
+
+
+def test_few_validation_rows_of_ones_own_are_warned_of(waves):
+    few = len(waves.splits["validation"])
+    said = SeriesClassificationTask(replace(waves, title="walks")).announce()
+    assert f"\nwarning: only {few} validation rows, which score and choose by little more than chance" in said
+    assert "warning" not in SeriesClassificationTask(replace(waves, title=None)).announce()
 
 
 def draw_rows(rows: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -115,9 +115,15 @@ def test_a_signal_is_read_from_any_kind_of_file(tmp_path, monkeypatch):
     assert read_signal(Path("two.wav"), "1").rate == 8000
     assert (read_signal(Path("a.npz"), "1", ReadOptions(field="second")).values == values).all()
     for path, column, options, message in (
+        (".", None, None, ". is a folder: FILE must name a file"),
         ("two.wav", None, None, "two.wav has 2 channels: --column must name one, from 0 to 1"),
         ("two.wav", "2", None, "two.wav has no channel '2': --column must be a number from 0 to 1"),
-        ("many.csv", None, None, "many.csv has the columns a, b of numbers: --column must name"),
+        (
+            "many.csv",
+            None,
+            None,
+            "many.csv has several columns of numbers, a, b: --column must name the one to measure",
+        ),
         ("many.csv", "c", None, "many.csv has no column 'c': --column must name one of a, b"),
         ("a.npz", None, None, "a.npz holds the arrays first, second: --field must name one"),
         ("a.npz", None, ReadOptions(field="x"), "a.npz has no array 'x': --field must name one of first"),

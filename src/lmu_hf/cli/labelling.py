@@ -27,6 +27,7 @@ from .flags import Flags
 from .origin import follow_the_run
 from .reading import reading, series_columns
 from .results import give
+from .saved_heads import check_classifier
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +44,7 @@ def label(args: argparse.Namespace) -> dict[str, int]:
         args.output_file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(args.output_file) as staged:
             write_rows(labelled, staged, args.output_file.suffix)
-            counted = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            counted = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
             line = f"{args.output_file}: {len(labelled):,} {things}; {counted}".removesuffix("; ")
             made = {"model": args.model, "mixed_precision": args.mixed_precision, "labels": counts}
             # Before the rows take their place: where this cannot be written, earlier rows stay, too.
@@ -96,5 +97,6 @@ def _texts(args: argparse.Namespace) -> "Dataset":
 
 
 def _classifier(name: str) -> PreTrainedModel:
+    check_classifier(name)
     with loading("model", name):
         return AutoModelForSequenceClassification.from_pretrained(name)

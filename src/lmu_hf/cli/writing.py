@@ -6,7 +6,6 @@ import time
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     DynamicCache,
@@ -17,17 +16,21 @@ from transformers import (
 from ..common.errors import TOKENIZER, explained, loading
 from ..memories_lmu import load_memories, save_memories
 from ..modeling_lmu import LMUForCausalLM
+from .saved_heads import check_head, saved_head
+from .translating import translate
 
 
 def write(args: argparse.Namespace) -> None:
-    """Read the prompt, stream, and say what was carried and how fast."""
+    """Read the prompt, stream, and say what was carried and how fast; a translator translates it line by line."""
+    if saved_head(args.model_name_or_path).endswith("ForConditionalGeneration"):
+        translate(args, _prompt(args))
+        return
     model, tokenizer = load_writer(args.model_name_or_path)
     memories = DynamicCache(config=model.config)
     if args.load_memory is not None:
         with explained(f"--load_memory {args.load_memory} cannot be read"):
             memories = load_memories(args.load_memory, model.config)
-    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
-    ids = torch.tensor(tokenizer(prompt)["input_ids"], dtype=torch.int64)
+    ids = torch.tensor(tokenizer(_prompt(args))["input_ids"], dtype=torch.int64)
     if not len(ids):
         raise ValueError("--prompt holds no token: give at least one character of text")
     streamer = TextStreamer(tokenizer, skip_special_tokens=True)
@@ -36,6 +39,10 @@ def write(args: argparse.Namespace) -> None:
         save_memories(memories, args.save_memory, model.config)
     speed = f"{made} tokens, {made / seconds:,.0f} a second"
     print(f"{speed}; carrying {model.config.state_size:,} numbers, whatever the length", file=sys.stderr)
+
+
+def _prompt(args: argparse.Namespace) -> str:
+    return sys.stdin.read() if args.prompt == "-" else args.prompt
 
 
 def load_writer(name: str) -> tuple[LMUForCausalLM, PreTrainedTokenizerBase]:
@@ -62,10 +69,8 @@ def check_writer(name: str) -> None:
         InputError: its config cannot be loaded.
         ValueError: it is one.
     """
-    with loading("model", name):
-        classes = AutoConfig.from_pretrained(name).architectures
-    if classes and classes != [LMUForCausalLM.__name__]:
-        raise ValueError(f"{name} is an {classes[0]}, not an LMUForCausalLM")
+    head, ours = saved_head(name), LMUForCausalLM.__name__
+    check_head(name, f"an {ours}", head in ("", ours), head)
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from pathlib import Path
 # library; what `explained` has wrapped is, too.
 SLIPS = (TypeError, AttributeError, NameError, LookupError, AssertionError, RuntimeError, ZeroDivisionError)
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "config.json")
+PLACES = ("file", "folder")  # arguments of verbs that are given without a flag
 REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -84,6 +85,11 @@ def loading(what: str, name: str, holds: tuple[str, ...] = ("config.json",)) -> 
         yield
 
 
+def as_typed(argument: str) -> str:
+    """How a command line shows an argument: a flag with its dashes, a place among the words in capitals."""
+    return argument.upper() if argument in PLACES else f"--{argument}"
+
+
 def check_folder(path: Path, flag: str) -> None:
     """Refuse, before anything is computed, a folder that cannot be made.
 
@@ -93,8 +99,8 @@ def check_folder(path: Path, flag: str) -> None:
     try:
         there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     except OSError as error:
-        raise InputError(f"--{flag} {path} cannot be made: {error.strerror}") from error
+        raise InputError(f"{as_typed(flag)} {path} cannot be made: {error.strerror}") from error
     if not there.is_dir():
-        raise InputError(f"--{flag} {path} cannot be made: {there} is a file")
+        raise InputError(f"{as_typed(flag)} {path} cannot be made: {there} is a file")
     if not os.access(there, os.W_OK):
-        raise InputError(f"--{flag} {path} cannot be made: you may not write to {there}")
+        raise InputError(f"{as_typed(flag)} {path} cannot be made: you may not write to {there}")

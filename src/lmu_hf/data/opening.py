@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from ..common.errors import InputError
+from ..common.errors import InputError, as_typed
 
 DELIMITED, JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl", ".ndjson")
 KINDS = (*DELIMITED, *JSON, ".parquet", ".xlsx")
@@ -38,11 +38,11 @@ def check_file(path: Path, flag: str) -> None:
         InputError: it is a folder, or empty.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder: --{flag} must name a file")
+        raise InputError(f"{path} is a folder: {as_typed(flag)} must name a file")
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: --{flag} must name one")
+        raise FileNotFoundError(f"there is no file {path}: {as_typed(flag)} must name one")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty: --{flag} must hold rows")
+        raise InputError(f"{path} is empty: {as_typed(flag)} must hold rows")
 
 
 def is_table(path: Path) -> bool:

@@ -116,8 +116,8 @@ def _of_table(path: Path, column: str | None, options: ReadOptions) -> Signal:
     names = [name for name in rows.column_names if name != PLACE]
     numeric = [name for name in names if NUMBER.fullmatch(str(rows[0][name]).strip())]
     if column is None and len(numeric) != 1:
-        said = f"the columns {', '.join(numeric)} of numbers" if numeric else f"no number in {', '.join(names)}"
-        raise InputError(f"{path} has {said}: --column must name the signal's")
+        said = f"several columns of numbers, {', '.join(numeric)}" if numeric else f"no number in {', '.join(names)}"
+        raise InputError(f"{path} has {said}: --column must name the one to measure")
     name = numeric[0] if column is None else column
     if name not in names:
         raise InputError(f"{path} has no column {name!r}: --column must name one of {', '.join(names)}")

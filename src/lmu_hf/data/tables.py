@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import get_logger
 
-from ..common.errors import InputError, explained
+from ..common.errors import InputError, as_typed, explained
 from .dialects import Dialect, find_dialect
 from .json_records import as_written, json_records
 from .opening import COMPRESSED, DELIMITED, JSON, KINDS, check_file, kind_of, open_text
@@ -88,12 +88,12 @@ def read_table(
     else:
         layout = _find_layout(path, kind, options)
         if next(_rows(str(path), layout, options, (0, 0)), None) is None:
-            raise InputError(f"{path} holds no row: --{flag} must hold rows")
+            raise InputError(f"{path} holds no row: {as_typed(flag)} must hold rows")
         rows = _written_rows(path, layout, options)
         if columns is not None:
             rows = rows.select_columns([name for name in rows.column_names if name in (*columns, PLACE)])
     if len(rows) == 0:
-        raise InputError(f"{path} holds no row: --{flag} must hold rows")
+        raise InputError(f"{path} holds no row: {as_typed(flag)} must hold rows")
     return rows
 
 

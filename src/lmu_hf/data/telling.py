@@ -26,7 +26,7 @@ def say_labels(labels: np.ndarray, rows: LabelledText) -> str:
     counts = labels.sum(0) if problem == MULTI else np.bincount(labels, minlength=len(classes))
     order = np.argsort(-counts, kind="stable")
     shown = range(len(classes)) if len(classes) <= SHOWN else [order[0], order[1], order[-1]]
-    counted = [f"{classes[at]} {counts[at]:,}" for at in shown]
+    counted = [f"{classes[at]}: {counts[at]:,}" for at in shown]
     if len(classes) > SHOWN:
         counted = [*counted[:2], "…", counted[2]]
     kind = "classes, several a row" if problem == MULTI else "classes"
@@ -61,12 +61,12 @@ def warn_of_few(rows: LabelledText) -> str:
     return few_rows(len(rows.splits["validation"])) if rows.title is not None and "validation" in rows.splits else ""
 
 
-def few_rows(count: int) -> str:
-    """A line of its own where so many validation rows are too few; else nothing."""
+def few_rows(count: int, thing: str = "row", where: str = "a file of {} or more with --validation_file") -> str:
+    """A line of its own where so many validation rows are too few, and where more of them go; else nothing."""
     if count >= FEWEST:
         return ""
-    found = f"only {count} validation row{'s' * (count > 1)}, which score and choose by little more than chance"
-    return f"\nwarning: {found}: give a file of {FEWEST} or more with --validation_file"
+    found = f"only {count} validation {thing}{'s' * (count > 1)}, which score and choose by little more than chance"
+    return f"\nwarning: {found}: give {where.format(FEWEST)}"
 
 
 def warn_of_known(rows: LabelledText) -> str:

@@ -1,5 +1,6 @@
 """What a step of time is, and after how many of them a series looks alike."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import InputError
@@ -13,6 +14,7 @@ LAST_DAY = " (last day)"  # of months that are counted so
 SECOND = 1_000_000_000  # in nanoseconds
 SEASONS = {60: 60, 600: 144, 900: 96, 1800: 48, 3600: 24, 86_400: 7, 7 * 86_400: 52}  # steps a season, by seconds
 MONTHS = {1: 12, 3: 4}  # the same, by months
+OFFSET = re.compile(r"[+-]\d\d:?\d\d$")  # of a time from UTC
 CLEAR_SEASON = 0.3  # the least autocorrelation of a season that is looked for
 
 
@@ -79,9 +81,10 @@ def times_after(last: str, step: str, count: int) -> list[str]:
         stamps = [began + turn * pandas.Timedelta(1, unit.removesuffix("s")) for turn in turns]
     if all(stamp == stamp.normalize() for stamp in (began, *stamps)) and ":" not in last:
         return [f"{stamp:%Y-%m-%d}" for stamp in stamps]
-    to_minutes = last.count(":") == 1 and not any(stamp.second for stamp in stamps)
+    to_minutes = OFFSET.sub("", last).count(":") == 1 and not any(stamp.second for stamp in stamps)
     written = {"sep": "T" if "T" in last else " ", "timespec": "minutes" if to_minutes else "auto"}
-    return [stamp.isoformat(**written) for stamp in stamps]
+    words = [stamp.isoformat(**written) for stamp in stamps]
+    return [word.replace("+00:00", "Z") for word in words] if last.endswith("Z") else words
 
 
 def find_season(values: "np.ndarray") -> int:

@@ -25,7 +25,8 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     """The verb's flags."""
     parser = ScriptParser(manual_of(__doc__, manual), "export")
     parser.add_argument("model", help="a run folder, a saved model's folder, its name on the Hub or in the box")
-    parser.add_argument("folder", type=Path, help="folder to write the files to")
+    text = "folder to write the files to (default: here, by the names of the run and the format: opinions-seed0-onnx)"
+    parser.add_argument("folder", type=Path, nargs="?", help=text)
     output = parser.group("output")
     output.add_argument(
         "--format", choices=[*FORMATS, *LAYOUTS], default="onnx", help="format of the files (default: %(default)s)"
@@ -38,6 +39,9 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     output.add_argument("--sample", type=Path, metavar="PATH", help=text)
     add_json(parser)
     args = parser.parse_args(argv)
+    if args.folder is None:
+        named = Path(args.model).absolute()
+        args.folder = Path(f"{named.parent.name if named.name == 'model' else named.name}-{args.format}")
     if args.format == "pt2":
         because = f"files of --format {args.format} are not compared with the model, and keep their 32 bits"
         parser.refuse(args, "tolerance", "int8", "sample", because=because)

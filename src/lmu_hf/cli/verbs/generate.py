@@ -1,7 +1,8 @@
-"""Write text with a trained language model, as it is made, from a prompt.
+"""Write text with a trained language model, as it is made, from a prompt; or translate with a trained translator.
 
     lmu-hf generate --prompt "def main(" --max_new_tokens 400 --temperature 0.7     # by a model in the box
     echo "import re" | lmu-hf generate runs/python-sources-seed0 --prompt -
+    lmu-hf generate lmu-multi30k-en-de --prompt "two dogs"          # translated; "-" reads lines of standard input
     lmu-hf generate MODEL --load_memory talk.safetensors --save_memory talk.safetensors --prompt "more"
 
 The model carries its memories and the last token from step to step, nothing else. At the end, what that state weighs
@@ -22,7 +23,9 @@ def parse_args(argv: list[str] | None = None, manual: str | None = None) -> argp
     add_writer(parser)
     output = parser.group("output")
     output.add_argument(
-        "--prompt", default="\n", help="text to continue; - reads it from standard input (default: a line break)"
+        "--prompt",
+        default="\n",
+        help="text to continue, or lines to translate; - reads it from standard input (default: a line break)",
     )
     output.add_argument(
         "--max_new_tokens", type=AMOUNT, default=500, help="largest number of tokens to write (default: %(default)s)"

@@ -72,3 +72,18 @@ def spoken_part(signal: np.ndarray, rate: int) -> np.ndarray:
     noise = min(ABOVE_NOISE * np.quantile(power, NOISE), LOUD * power.max())
     loud = np.flatnonzero(power >= max(QUIET * power.max(), noise))
     return signal[max(0, loud[0] - 2) * block : (loud[-1] + 3) * block]
+
+
+def drawn_signal(ink: np.ndarray, steps: int) -> np.ndarray:
+    """A line drawn from left to right as a signal (steps,) in −1 … 1; a sample signal where nothing is drawn."""
+    if not (ink > 0).any():
+        t = np.arange(steps)
+        return 0.6 * np.sin(2 * np.pi * t / 97) * np.cos(2 * np.pi * t / 310) + 0.35 * np.sin(2 * np.pi * t / 31)
+    heights = np.arange(ink.shape[0])[:, None]
+    weight = (ink > 0).astype(float)
+    columns = np.nonzero(weight.sum(0))[0]
+    # A column's value is the mean height of its ink; between inked columns it is interpolated.
+    middle = (weight * heights).sum(0)[columns] / weight.sum(0)[columns]
+    place = np.linspace(0, ink.shape[1] - 1, steps)
+    # Row 0 of a picture is its top: 1 there, −1 at the bottom.
+    return 1 - 2 * np.interp(place, columns, middle) / (ink.shape[0] - 1)

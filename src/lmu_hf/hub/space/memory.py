@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .inputs import number, whole
+from .background import window_process
+from .inputs import drawn_signal, number, whole
 from .pad import ink_of, signal_pad
 from .page import gr, with_notes
-from .window import drawn_signal, remembered
 
 STEPS = 600  # of the drawn signal
 DRAWING, BRUSH = (1200, 232), 4  # pixels that a drawing is read on
@@ -31,12 +31,12 @@ def shown_at(drawing: str | None, theta: float, order: int, moment: int) -> tupl
     theta, order = number(theta, "θ", *THETA), whole(order, "Order", *ORDER)
     moment = whole(moment, "Moment", 1, STEPS - 1)
     signal = drawn_signal(ink_of(drawing, *DRAWING, BRUSH), STEPS)
-    window = remembered(signal, theta, order, moment)
-    decoded = window.decoded[::-1].clip(-3, 3)  # from the oldest on; what leaves the picture need not be sent
+    window = window_process().remembered(signal.tolist(), theta, order, moment)
+    decoded = np.clip(window.decoded[::-1], -3, 3)  # from the oldest on; what leaves the picture need not be sent
     shown = {
         "signal": signal.round(3).tolist(),
         "decoded": decoded.round(3).tolist(),
-        "begin": float(window.times[-1]),
+        "begin": window.times[-1],
         "moment": moment,
     }
     held = f"{order} numbers hold the last {theta:g} steps"

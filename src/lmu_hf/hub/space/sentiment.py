@@ -8,10 +8,10 @@ from .models import TabModel
 from .page import gr, with_notes
 
 EXAMPLES = [
-    "Although the story is dull, the acting is wonderful.",
-    "This movie was the worst thing I have seen in years.",
     "An absolute masterpiece, moving from start to finish.",
+    "This movie was the worst thing I have seen in years.",
     "I wanted to like it, and for half an hour I did, but then nothing that follows makes any sense.",
+    "Although the story is dull, the acting is wonderful.",
 ]
 EXPLAINED = (
     "Write a review in English. Each part is coloured by the verdict on everything **up to its end**: green for "

@@ -14,6 +14,7 @@ from transformers import AutoModelForAudioClassification, PreTrainedModel
 from ...data.audio import Sounds
 from ...data.batches import order_by_length
 from ...data.sound_augmentation import SoundAugmentation
+from ...data.telling import few_rows
 from ...feature_extraction_lmu import LMUFeatureExtractor
 from ...frames_lmu import Frames, frames_of, plain_features
 from .base import Gather, Task
@@ -123,7 +124,8 @@ class AudioTask(Task):
             *(f"{len(part):,} for {split}" for split, part in self.splits.items() if split != "train"),
             *sounds.notes,
         ]
-        return "; ".join(said)
+        validation = self.splits.get("validation") if self.title is not None else None
+        return "; ".join(said) + ("" if validation is None else few_rows(len(validation), "sound"))
 
     @cached_property
     def description(self) -> dict:

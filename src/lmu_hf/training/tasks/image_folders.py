@@ -14,13 +14,13 @@ from ...common.errors import loading
 from ...data.augmentation import Augmentation
 from ...data.images import Known, LabelledImages, labelled_images
 from ...data.sources import SPLITS
+from ...data.telling import few_rows
 from ..baselines import Lines, image_lines
 from ..recipes.own import MINUTES
 from ..recipes.own_images import recipe_for_images
 from .base import Gather
 from .images import ImageRows, ImageTask
 
-FEWEST = 20  # validation pictures, of which one is 5 % of the score
 SHOWN = 6  # classes that are counted one by one
 
 
@@ -66,15 +66,13 @@ class ImageFolderTask(ImageTask):
         counts = np.bincount(labels, minlength=len(rows.labels))
         order = np.argsort(-counts, kind="stable")
         shown = range(len(counts)) if len(counts) <= SHOWN else order[[0, 1, -1]]
-        counted = ", ".join(f"{rows.labels[at]} {counts[at]:,}" for at in shown)
+        counted = ", ".join(f"{rows.labels[at]}: {counts[at]:,}" for at in shown)
         sentences = [
             f"{len(counts)} classes, {counted} (majority {counts.max() / len(labels):.1%})",
             ", ".join(f"{len(part):,} for {split}" for split, part in self.splits.items()),
             *rows.notes,
         ]
-        few = len(self.splits["validation"])
-        warning = f"\nwarning: only {few} validation pictures, which score and choose by little more than chance"
-        return "; ".join(sentences) + (warning if few < FEWEST else "")
+        return "; ".join(sentences) + few_rows(len(self.splits["validation"]), "picture", "{} or more in validation/")
 
     def describe(self) -> dict:
         """What a run record says of the pictures: name, size, rows and origin of each split, and a fingerprint."""

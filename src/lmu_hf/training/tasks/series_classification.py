@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ...data.series import LabelledSeries, pad_series
+from ...data.telling import few_rows
 from ..baselines import Lines
 from ..kernels import draw_and_fit, find_readout
 from ..recipes.series_classification import measure, reach
@@ -76,21 +77,21 @@ class SeriesClassificationTask(Task):
         """What is to be found, in how many series of which length, and what is odd about them."""
         train = self.rows.splits["train"]
         lengths, counts = train.lengths, np.bincount(train.labels, minlength=len(self.rows.labels))
-        shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(self.rows.labels, counts, strict=True))[:6])
+        shown = ", ".join(f"{name}: {count:,}" for name, count in list(zip(self.rows.labels, counts, strict=True))[:6])
         steps = (
             f"{lengths.min()} steps" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()} steps"
         )
         others = [f"{len(part):,} for {split}" for split, part in self.rows.splits.items() if split != "train"]
         channels = f"{len(self.rows.channels)} channel{'s' * (len(self.rows.channels) > 1)}"
         more = ", …" * (len(counts) > 6)
-        return "; ".join(
-            [
-                f"{len(counts)} classes, {shown}{more}",
-                f"{len(train):,} training rows of {channels} and {steps}",
-                ", ".join(others),
-                *self.rows.notes,
-            ]
-        )
+        said = [
+            f"{len(counts)} classes, {shown}{more}",
+            f"{len(train):,} training rows of {channels} and {steps}",
+            ", ".join(others),
+            *self.rows.notes,
+        ]
+        validation = self.rows.splits.get("validation") if self.title is not None else None
+        return "; ".join(said) + ("" if validation is None else few_rows(len(validation)))
 
     def config_fields(self) -> dict[str, Any]:
         """Numbers a step, and the names of the classes."""
