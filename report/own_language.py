@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [row_of(args, Path(folder), name) for name in args.only]
     kept = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.output and args.output.exists() else []
-    rows = {row["run"]: row for row in [*kept, *rows]}
-    publish({"rows": [rows[name] for name in RUNS if name in rows]}, args.output)
+    by_name = {row["run"]: row for row in [*kept, *rows]}
+    publish({"rows": [by_name[name] for name in RUNS if name in by_name]}, args.output)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
