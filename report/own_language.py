@@ -68,7 +68,7 @@ def row_of(args: argparse.Namespace, work: Path, name: str) -> dict[str, Any]:
     """A run by the plain command, and what came out of it."""
     job = next(job for job in JOBS if name.startswith(job))
     folder = args.runs / name
-    words = ["--output_dir", folder, "--report_to", "none", "--quiet"]
+    words = ["--output_dir", folder, "--resume_from_checkpoint", "auto", "--report_to", "none", "--quiet"]
     budget = {"--minutes": args.minutes, "--num_train_epochs": args.num_train_epochs}
     words += [word for flag, value in budget.items() if value is not None for word in (flag, value)]
     words += MODELS[name.removeprefix(job)]
