@@ -78,7 +78,7 @@ def test_every_colour_reads_on_white_and_on_dark_pages():
 
 
 def test_pictures_have_no_background_and_are_narrow(tmp_path):
-    score_by_length({"LMU": REPORT}, "bleu", tmp_path / "bleu.png")
+    score_by_length({"LMU": json.loads(REPORT.read_text(encoding="utf-8"))}, "bleu", tmp_path / "bleu.png")
     with Image.open(tmp_path / "bleu.png") as picture:
         assert picture.mode == "RGBA" and picture.getpixel((0, 0))[3] == 0
         assert picture.width < 1.15 * style.WIDTH * style.DPI

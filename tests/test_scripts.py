@@ -199,7 +199,7 @@ def test_word_vectors_are_trained_from_several_data_sets(tmp_path):
 def test_a_missing_model_is_named(tmp_path):
     done = run(SCRIPTS / "generate.py", "nowhere", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("generate.py: error: no tokenizer can be loaded from 'nowhere'")
+    assert done.stderr.splitlines()[-1].startswith("generate.py: error: no model can be loaded from 'nowhere'")
 
 
 def test_dates_are_translated_from_another_directory(tmp_path):
@@ -254,7 +254,7 @@ def test_texts_that_a_model_labelled_are_learned_from(tmp_path):
     assert not (tmp_path / "labels.parquet").exists()
     done = run(*label, "--text_column", "line", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("labels.parquet: 20 texts; negative ") and done.stdout.count("\n") == 1
+    assert done.stdout.startswith("labels.parquet: 20 texts; negative: ") and done.stdout.count("\n") == 1
     assert sum(json.loads((tmp_path / "labels.json").read_text())["labels"].values()) == 20
     words += ["--extra_train_file", "labels.parquet", "--output_dir", "more"]
     done = run(SCRIPTS / "train_glue.py", *words, cwd=tmp_path)

@@ -25,7 +25,8 @@ from lmu_hf.training import loop
 from lmu_hf.training.checkpoint import newest
 from lmu_hf.training.loop import train
 from lmu_hf.training.recipes import Recipe
-from lmu_hf.training.tasks.text import TextTask, text_files
+from lmu_hf.training.tasks.text import TextTask
+from lmu_hf.training.tasks.text_sources import text_files
 from test_resume import RECIPE, Doubled, assert_same_run, noise, run
 
 PLAIN = replace(
