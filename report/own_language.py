@@ -151,7 +151,8 @@ def _short(line: str) -> str:
 def draw(records: Path, path: Path) -> Path:
     """The picture of BLEU by the length of what is translated."""
     rows = json.loads((records / "own_language.json").read_text(encoding="utf-8"))["rows"]
-    reports = {_model(row): row["by_length"] for row in rows if row["job"] == "captions"}
+    title = {"task": "Multi30k, English to German"}
+    reports = {_model(row): row["by_length"] | title for row in rows if row["job"] == "captions"}
     return score_by_length(reports, "bleu", path)
 
 
