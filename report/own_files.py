@@ -14,8 +14,6 @@ own, and the others stay.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +22,11 @@ from typing import Any
 
 import pandas as pd
 
+from calling import call, rows_of
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import AMOUNT, COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import RunRecord, publish
 from lmu_hf.hub import markup
-
-PROJECT = Path(__file__).parent.parent
 
 
 def _parquet(folder: str, test: str) -> tuple[str, str]:
@@ -66,9 +63,8 @@ def main(argv: list[str] | None = None) -> None:
             write_imdb(args.data_dir, work)
         jobs = [(name, seed) for name in args.files for seed in args.seeds]
         rows = list(pool.map(lambda job: train(args, work, *job), jobs))
-    kept = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.output and args.output.exists() else []
     again = {key_of(row) for row in rows}
-    publish({"rows": [row for row in kept if key_of(row) not in again] + rows}, args.output)
+    publish({"rows": [row for row in rows_of(args.output) if key_of(row) not in again] + rows}, args.output)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -130,13 +126,8 @@ def train(args: argparse.Namespace, work: Path, name: str, seed: int) -> dict[st
     words += [] if args.baseline is None else ["--baseline", args.baseline]
     words += ["--from_scratch"] if args.from_scratch else []
     words += [] if args.minutes is None else ["--minutes", args.minutes]
-    script = [sys.executable, PROJECT / "scripts" / "train_glue.py"]
     threads = {"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {}
-    done = subprocess.run(
-        [*map(str, script + words)], capture_output=True, text=True, check=False, env={**os.environ, **threads}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+    call(f"{name}, seed {seed}", "train_glue", *words, **threads)
     record = RunRecord.read(folder)
     print(f"{name}, seed {seed}: test accuracy {100 * record.metrics['test']['accuracy']:.1f} %", file=sys.stderr)
     kept = ("metrics", "lines", "parts", "parameters", "wall_seconds", "commit", "versions", "hardware", "reasons")

@@ -12,22 +12,19 @@ already keeps the rows of runs that are not made now.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from calling import call, rows_of
 from comparing import score_by_length
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import COUNT, POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import RunRecord, publish
 from lmu_hf.hub import markup
 
-PROJECT = Path(__file__).parent.parent
 GROUPS = 5  # of about as many captions, by their words
 TEXTS = {"100k": 111_111, "1m": 1_111_111}  # characters, of which the last tenth is held out in two equal parts
 JOBS = ("captions", *(f"text-{size}" for size in TEXTS))
@@ -42,8 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         rows = [row_of(args, Path(folder), name) for name in args.only]
-    kept = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.output and args.output.exists() else []
-    by_name = {row["run"]: row for row in [*kept, *rows]}
+    by_name = {row["run"]: row for row in [*rows_of(args.output), *rows]}
     publish({"rows": [by_name[name] for name in RUNS if name in by_name]}, args.output)
 
 
@@ -75,17 +71,17 @@ def row_of(args: argparse.Namespace, work: Path, name: str) -> dict[str, Any]:
     if job == "captions":
         files = {split: write_captions(args.data_dir, work, split) for split in ("train", "validation", "test")}
         given = [word for split, path in files.items() for word in (f"--{split}_file", path)]
-        call("train_translation", *given, "--source_column", "en", "--target_column", "de", *words)
+        call(name, "train_translation", *given, "--source_column", "en", "--target_column", "de", *words)
     else:
         path = write_text(args.data_dir, work, TEXTS[job.removeprefix("text-")])
-        call("train_char_lm", "--train_file", path, *words)
+        call(name, "train_char_lm", "--train_file", path, *words)
     record = RunRecord.read(folder)
     kept = ("metrics", "lines", "parameters", "wall_seconds", "commit", "versions", "hardware", "reasons")
     row = {"run": name, "job": job, "minutes": args.minutes, "epochs": args.num_train_epochs, "seed": record.seed}
     row |= {"data": record.data, **{field: getattr(record, field) for field in kept}}
     if job == "captions":
         report = work / f"{name}.json"
-        call("evaluate", folder, "--by_length", GROUPS, "--output", report)
+        call(name, "evaluate", folder, "--by_length", GROUPS, "--output", report)
         row["by_length"] = json.loads(report.read_text(encoding="utf-8"))
     return row
 
@@ -104,18 +100,6 @@ def write_text(data_dir: Path, folder: Path, characters: int) -> Path:
     made = folder / f"treebank-{characters}.txt"
     made.write_text("\n".join(pd.read_parquet(path)["text"])[:characters], encoding="utf-8")
     return made
-
-
-def call(name: str, *words: object) -> None:
-    """Run a script in a process of its own.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    command = [sys.executable, str(PROJECT / "scripts" / f"{name}.py"), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
 
 
 def render(records: Path) -> dict[str, str]:

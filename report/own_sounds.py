@@ -11,19 +11,19 @@ complete is read and not trained again, one that was interrupted goes on. A mode
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from calling import call, rows_of
 from lmu_hf.cli.failures import script
 from lmu_hf.cli.flags import POSITIVE, ScriptParser, output_file
 from lmu_hf.common.record import RunRecord, publish
 from lmu_hf.hub import markup
 
-PROJECT = Path(__file__).parent.parent
+ONE_THREAD = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo")
 SEEDS = (0, 1, 2)
 NOISE = 10.0  # decibels
@@ -54,8 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     """Make every run that is asked for and write what came out."""
     args = parse_args(argv)
     rows = [row_of(args, name) for name in args.only]
-    kept = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.output and args.output.exists() else []
-    publish({"rows": [row for row in kept if row["run"] not in args.only] + rows}, args.output)
+    publish({"rows": [row for row in rows_of(args.output) if row["run"] not in args.only] + rows}, args.output)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -80,11 +79,11 @@ def row_of(args: argparse.Namespace, name: str) -> dict[str, Any]:
         words = ["--train_file", str(data / "train"), *flags, "--output_dir", str(folder), "--quiet"]
         words += ["--report_to", "none", *([] if args.minutes is None else ["--minutes", f"{args.minutes:g}"])]
         words += ["--resume_from_checkpoint", "auto"] if any(folder.glob("checkpoints/*")) else []
-        call(name, "train_audio.py", *words)
+        call(name, "train_audio", *words, **ONE_THREAD)
     record = RunRecord.read(folder)
     with tempfile.TemporaryDirectory() as made:
         output = Path(made) / "scores.json"
-        call(name, "evaluate.py", str(folder / "model"), "--noise_db", f"{NOISE:g}", "--output", str(output))
+        call(name, "evaluate", folder / "model", "--noise_db", f"{NOISE:g}", "--output", output, **ONE_THREAD)
         noisy = json.loads(output.read_text(encoding="utf-8"))["scores"]
     print(f"{name}: test accuracy {100 * record.metrics['test']['accuracy']:.1f} %", file=sys.stderr)
     kept = ("metrics", "lines", "parameters", "steps", "wall_seconds", "command", "commit", "versions", "hardware")
@@ -96,19 +95,6 @@ def row_of(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "noise": {"decibels": NOISE, "test": noisy},
         **{field: getattr(record, field) for field in kept},
     }
-
-
-def call(name: str, script_name: str, *words: str) -> None:
-    """Run a script in a process of one thread.
-
-    Raises:
-        RuntimeError: it fails; the message is its last line.
-    """
-    command = [sys.executable, str(PROJECT / "scripts" / script_name), *words]
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
 
 
 def render(records: Path) -> dict[str, str]:
